@@ -1,0 +1,10 @@
+"""AutoEnvBench: coding agents against robot environments that reset and verify themselves.
+
+Importing this package registers the ``ENPIRE/`` environments with Gymnasium.
+"""
+
+import enpire_envs
+
+__version__ = "0.1.0"
+ENV_IDS = enpire_envs.ENV_IDS
+__all__ = ["ENV_IDS", "__version__"]

@@ -1,0 +1,26 @@
+"""ENPIRE environment suite: manipulation tasks that reset and verify themselves, for Gymnasium.
+
+Importing this package registers the ``ENPIRE/`` ids. Nothing heavy is imported until an environment is made.
+"""
+
+import gymnasium as gym
+
+__all__ = ["ENV_IDS", "REFERENCE_DIR_NAME"]
+
+#: The package folder that holds the privileged reference policies; every cage hides it.
+REFERENCE_DIR_NAME = "reference"
+
+
+def _register() -> tuple[str, ...]:
+    pusht = "enpire_envs.pusht.env:PushTEnv"
+    entries = {
+        "ENPIRE/PushT-v0": (pusht, {"variant": "full"}),
+        "ENPIRE/PushTSimple-v0": (pusht, {"variant": "simple"}),
+    }
+    for env_id, (entry_point, kwargs) in entries.items():
+        if env_id not in gym.registry:
+            gym.register(env_id, entry_point=entry_point, kwargs=kwargs, max_episode_steps=300)
+    return tuple(entries)
+
+
+ENV_IDS = _register()

@@ -1,0 +1,195 @@
+"""The one environment class: it joins a `Task` to a `Cell` and adds nothing that either could know."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from enpire_envs.cell import Cell, CellFault
+from enpire_envs.randomise import EpisodeStreams
+from enpire_envs.task import Progress, Task
+
+ObsType = Literal["state", "environment_state_agent_pos", "pixels", "pixels_agent_pos"]
+RewardType = Literal["sparse", "dense"]
+
+MAX_RESET_ATTEMPTS = 3
+
+
+class ResetFailed(RuntimeError):
+    """The scene could not be brought to a verified start; no episode was begun."""
+
+
+class CellEnv(gym.Env[Any, np.ndarray]):
+    """A `gymnasium.Env` over any task and cell. Concrete environments document themselves.
+
+    `reset(options=...)` understands ``start`` (an exact start, see the task) and ``attempt`` (an int that re-draws
+    sensing and physics for the same start, as pass@k needs). `info` carries ``success``, ``is_success``, ``score``,
+    ``stage``, ``violations``, ``time``, ``cell`` on every step; a failed episode's last one also ``reason``; the
+    reset's also ``reset_attempts``, ``reset_verified``, ``start``, ``episode_seed``.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(
+        self,
+        task: Task,
+        cell: Cell,
+        *,
+        obs_type: ObsType,
+        reward_type: RewardType,
+        render_mode: str | None,
+        starts: str,
+        observation_size: int,
+        visualization_size: int,
+        max_episode_steps: int | None,
+    ) -> None:
+        self.task, self.cell = task, cell
+        self._obs_type, self._dense = obs_type, reward_type == "dense"
+        self.render_mode = render_mode
+        self._starts = starts
+        self._obs_size, self._view_size = observation_size, visualization_size
+        self._max_steps = max_episode_steps or task.max_steps
+        self.metadata = {**self.metadata, "render_fps": round(task.control_hz)}
+        self.action_space = task.action_space
+        self.observation_space = self._make_observation_space()
+        self._steps = 0
+        self._over = True  # step() before reset() is refused by Gymnasium's own wrapper; after the end, by us
+
+    # -- gymnasium ---------------------------------------------------------------------------------------------------
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        options = dict(options or {})
+        attempt = int(options.pop("attempt", 0))
+        wanted = options.pop("start", None)
+        if options:
+            raise ValueError(f"unknown reset options {sorted(options)}; known: attempt, start")
+        episode_seed = int(self.np_random.integers(2**62))
+        streams = EpisodeStreams.derive(episode_seed, attempt)
+        start = self.task.check_start(wanted) if wanted else self.task.sample_start(streams.start, self._starts)
+
+        complaint = None
+        for tries in range(1, MAX_RESET_ATTEMPTS + 1):
+            self.cell.reset(start, streams.physics)
+            readings = self.cell.read()
+            complaint = self.task.ready(readings, start)
+            if complaint is None:
+                break
+        else:
+            self._over = True
+            raise ResetFailed(f"{self.task.name}: not ready after {MAX_RESET_ATTEMPTS} resets: {complaint}")
+        self.task.begin(start, readings, streams.sensing)
+        self._steps, self._over = 0, False
+        observation = self._observe(readings)
+        info = self._info(readings, Progress(self.task.stages[0], 0.0), False, [])
+        info.update(reset_attempts=tries, reset_verified=True, start=start, episode_seed=episode_seed)
+        self._show()
+        return observation, info
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self._over:
+            raise gym.error.ResetNeeded("the episode is over: call reset() before step()")
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != self.action_space.shape:
+            raise ValueError(f"action has shape {action.shape}, expected {self.action_space.shape}")
+        if not math.isfinite(action.sum()):
+            raise ValueError(f"action {action} is not finite; expected numbers within {self.action_space}")
+        action = np.minimum(np.maximum(action, self.action_space.low), self.action_space.high)
+        self.cell.apply(self.task.command(action))
+        self._steps += 1
+        readings = self.cell.read()
+
+        violation = self._check_safety(readings)
+        progress = self.task.update(readings) if violation is None else Progress("violation", 0.0)
+        success, reason = False, violation
+        if violation is None and self.task.candidate(readings):
+            verdict = self.task.verify(self.cell)
+            success, reason = verdict.success, verdict.reason
+            self._over = True
+            if success:
+                progress = Progress(self.task.stages[-1], 1.0)
+        terminated = self._over = self._over or violation is not None
+        truncated = not terminated and self._steps >= self._max_steps
+        if truncated:
+            self._over, reason = True, "time_limit"
+
+        if violation is not None:
+            reward = 0.0
+        else:
+            reward = self.task.dense_reward(readings) if self._dense else float(success)
+        info = self._info(readings, progress, success, [violation] if violation else [])
+        if reason is not None:
+            info["reason"] = reason
+        observation = self._observe(readings)
+        self._show()
+        return observation, reward, terminated, truncated, info
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        if self.render_mode == "rgb_array":
+            return self.cell.frame(self.task.camera, self._view_size, self._view_size)
+        self._show()
+        return None
+
+    def close(self) -> None:
+        self.cell.close()
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    def _check_safety(self, readings: Any) -> str | None:
+        try:
+            return self.task.violation(readings)
+        except Exception as error:  # a check that cannot be made has failed
+            return f"safety_check_error: {error!r}"
+
+    def _info(self, readings: Any, progress: Progress, success: bool, violations: list[str]) -> dict[str, Any]:
+        return {
+            "success": success,
+            "is_success": success,
+            "score": progress.score,
+            "stage": progress.stage,
+            "violations": violations,
+            "time": self._steps / self.task.control_hz,
+            "cell": self.cell.kind,
+            **self.task.extras(readings),
+        }
+
+    def _pixels(self) -> np.ndarray:
+        return self.cell.frame(self.task.camera, self._obs_size, self._obs_size)
+
+    def _observe(self, readings: Any) -> Any:
+        if self._obs_type == "state":
+            return self.task.observe(readings)
+        if self._obs_type == "environment_state_agent_pos":
+            n = len(self.task.agent_pos_space.low)
+            state = self.task.observe(readings)
+            return {"agent_pos": state[:n], "environment_state": state[n:]}
+        if self._obs_type == "pixels":
+            return self._pixels()
+        return {"agent_pos": self.task.agent_pos(readings), "pixels": self._pixels()}
+
+    def _make_observation_space(self) -> spaces.Space[Any]:
+        size = self._obs_size
+        state, agent = self.task.state_space, self.task.agent_pos_space
+        pixels = spaces.Box(0, 255, (size, size, 3), np.uint8)
+        n = len(agent.low)
+        rest = spaces.Box(state.low[n:], state.high[n:], dtype=np.float32)
+        made: dict[str, spaces.Space[Any]] = {
+            "state": state,
+            "environment_state_agent_pos": spaces.Dict({"agent_pos": agent, "environment_state": rest}),
+            "pixels": pixels,
+            "pixels_agent_pos": spaces.Dict({"agent_pos": agent, "pixels": pixels}),
+        }
+        if self._obs_type not in made:
+            raise ValueError(f"unknown obs_type {self._obs_type!r}; choose one of {', '.join(made)}")
+        return made[self._obs_type]
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self.cell.show()
+
+
+__all__ = ["CellEnv", "CellFault", "ResetFailed"]

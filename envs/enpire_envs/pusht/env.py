@@ -1,0 +1,129 @@
+"""`ENPIRE/PushT-v0` and `ENPIRE/PushTSimple-v0`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from enpire_envs.env import CellEnv, ObsType, RewardType
+from enpire_envs.pusht.scene import ARENAS, PushTScene
+from enpire_envs.pusht.task import SENSING, Control, Criterion, PushT
+from enpire_envs.sim import SimCell
+
+
+class PushTEnv(CellEnv):
+    """Push a T-shaped block onto its target with the tip of a closed gripper.
+
+    ## Description
+    A red T (160 x 160 x 30 mm, bars 40 mm wide, 0.2 kg) lies on a table inside a workspace of 0.60 x 0.47 m. A single
+    fingertip pushes it; it cannot grasp or pull. The episode is solved when the T lies on the green target at rest.
+    The T's friction limit is an ellipsoid (one elliptic contact under the centroid, condim 4), so it is round: pushing
+    diagonally is no harder than pushing straight. The fingertip follows speed-limited targets inside the physics.
+
+    Table frame: origin at the centre of the workspace, x to the right and y up in the top camera's image, yaw
+    counter-clockwise. T frame: origin at the centroid, +y from the crossbar along the stem. The target is at
+    (0, 0), yaw 0: crossbar below, stem up.
+
+    ## Action space
+    `Box(-1, 1, (2,), float32)`, 10 Hz.
+
+    | i | action | range | unit |
+    |---|---|---|---|
+    | 0 | displacement of the fingertip's target along x | [-1, 1] | x 30 mm per step (0.3 m/s) |
+    | 1 | the same along y | [-1, 1] | x 30 mm per step |
+
+    Displacements add up on the last *commanded* target, which stays inside the workspace. With
+    `control="absolute"` the action is the target position itself [m], approached at the same speed limit.
+
+    ## Observation space
+    `obs_type="state"`: `Box((8,), float32)`. The T's pose is what perception would give: with
+    `sensing="noisy"` a per-episode bias (1 mm, 0.3 deg std), noise (0.5 mm, 0.2 deg), 0 or 1 steps of latency and 2 %
+    drop-outs.
+
+    | i | observation | unit |
+    |---|---|---|
+    | 0-1 | fingertip x, y (proprioception) | m |
+    | 2-3 | estimated T centroid x, y | m |
+    | 4-5 | cos, sin of the estimated T yaw | - |
+    | 6 | age of the estimate | s |
+    | 7 | valid: 1, or 0 when the reading was missed and the last good one is repeated | - |
+
+    `"environment_state_agent_pos"`: the same as a Dict, `agent_pos` (2,) and `environment_state` (6,).
+    `"pixels"`: top camera, (96, 96, 3) uint8. `"pixels_agent_pos"`: Dict of `pixels` and `agent_pos` (2,).
+
+    ## Reward
+    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: coverage / 0.95, clipped to [0, 1].
+
+    ## Starts
+    T and fingertip uniform over the workspace, yaw uniform, never overlapping, never already solved; the T's bounding
+    box at least 60 mm inside (`starts="id"`) or between 35 and 60 mm (`"ood"`). PushTSimple: the T turned by
+    180 +- 15 deg (`"ood"`: +- 45 deg). `reset(options={"start": {"block": [x, y, yaw], "tip": [x, y]}})` asks for an
+    exact start. Each episode draws the table's friction (+- 10 %).
+
+    ## Episode end
+    When the job looks done (T at rest: moved < 5 mm and < 3 deg in the last step) the policy's turn is over; the
+    verifier lifts the fingertip away, lets the T settle and looks again. That verdict is final (terminated).
+    A safety violation terminates with reward 0: T's centroid outside the workspace, fingertip outside, drive force above
+    60 N. Truncated after 300 steps.
+
+    Success by `criterion`: `"coverage"` (default): at least 95 % of the target's area covered (exact).
+    `"pose"`: the T's bounding box inside the goal box (the target's, grown by 20 mm) and within 10 deg, the paper's
+    test on the robot. `"simple"` (PushTSimple): within 20 mm and 10 deg.
+
+    `info["score"]`: a quarter per stage, in this order: `first_move` (T displaced by 10 mm), `range_ok` (T's bounding
+    box inside the goal box grown by 20 mm), `orientation_ok` (there and within 10 deg), `success`.
+    `info["coverage"]`: share of the target covered.
+
+    ## Arguments
+    `obs_type`, `reward_type`, `sensing` ("noisy" or "ideal"; rows with "ideal" are unranked), `starts`, `criterion`,
+    `control`, `arena` ("station", or "gym-pusht": 0.68 m square with walls, target turned by 45 deg),
+    `render_mode` ("rgb_array", "human"), `observation_width`, `visualization_width` [px], `max_episode_steps`.
+
+    ## Differences from gym-pusht
+    Speed-limited fingertip, friction and inertia of a real table, an area-weighted centroid, starts that never overlap,
+    success verified at rest and not in passing.
+
+    ## Version history
+    v0: first release. Source: ENPIRE (arXiv 2606.19980); shape and coverage from gym-pusht / Diffusion Policy
+    (Chi et al. 2023) and Implicit BC (Florence et al. 2021).
+    """
+
+    def __init__(
+        self,
+        *,
+        variant: Literal["full", "simple"] = "full",
+        obs_type: ObsType = "state",
+        reward_type: RewardType = "sparse",
+        render_mode: str | None = None,
+        sensing: Literal["noisy", "ideal"] = "noisy",
+        starts: Literal["id", "ood"] = "id",
+        criterion: Criterion | None = None,
+        control: Control = "delta",
+        arena: Literal["station", "gym-pusht"] = "station",
+        observation_width: int = 96,
+        visualization_width: int = 640,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        criterion = criterion or ("simple" if variant == "simple" else "coverage")
+        _choose("reward_type", reward_type, ("sparse", "dense"))
+        _choose("sensing", sensing, SENSING)
+        _choose("starts", starts, ("id", "ood"))
+        _choose("criterion", criterion, ("coverage", "pose", "simple"))
+        _choose("control", control, ("delta", "absolute"))
+        _choose("arena", arena, ARENAS)
+        task = PushT(ARENAS[arena], criterion, control, sensing, variant)
+        super().__init__(
+            task,
+            SimCell(PushTScene(ARENAS[arena]), task.control_hz),
+            obs_type=obs_type,
+            reward_type=reward_type,
+            render_mode=render_mode,
+            starts=starts,
+            observation_size=observation_width,
+            visualization_size=visualization_width,
+            max_episode_steps=max_episode_steps,
+        )
+
+
+def _choose(what: str, given: object, known: object) -> None:
+    if given not in known:  # type: ignore[operator]
+        raise ValueError(f"unknown {what} {given!r}; choose one of: {', '.join(known)}")  # type: ignore[arg-type]

@@ -1,0 +1,123 @@
+"""`SimCell`: a MuJoCo cell at end-effector level. It resets by writing the state."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import logger
+
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    os.environ.setdefault("MUJOCO_GL", "egl")  # headless: must be decided before MuJoCo is imported
+
+import mujoco
+
+from enpire_envs.cell import CellFault, CellKind
+
+
+class SimScene(Protocol):
+    """The MuJoCo side of one task: its model and how to place, drive and read it."""
+
+    def build(self) -> mujoco.MjModel:
+        """Compile the model."""
+
+    def place(
+        self, model: mujoco.MjModel, data: mujoco.MjData, start: dict[str, Any], rng: np.random.Generator
+    ) -> None:
+        """Write `start` into freshly reset data; draw this episode's physical variation into the model."""
+
+    def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
+        """Write the controls that hold for the coming control period."""
+
+    def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> Any:
+        """The task's readings."""
+
+    @property
+    def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:
+        """What the verifier may do, by name."""
+
+
+class SimCell:
+    """Joins a `SimScene` to the `Cell` contract.
+
+    Args:
+        scene: the task's scene.
+        control_hz: control rate; must be a whole number of physics steps.
+    """
+
+    kind = CellKind.SIM
+
+    def __init__(self, scene: SimScene, control_hz: float) -> None:
+        self.scene = scene
+        self.model = scene.build()
+        self.data = mujoco.MjData(self.model)
+        substeps = 1.0 / (control_hz * self.model.opt.timestep)
+        self.substeps = round(substeps)
+        if abs(substeps - self.substeps) > 1e-6:
+            raise ValueError(f"{control_hz} Hz is {substeps:.3f} physics steps of {self.model.opt.timestep} s, not whole")
+        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        self._warnings = self.data.warning
+        self._viewer: Any = None  # a MuJoCo viewer, or False where there is no display
+
+    def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
+        mujoco.mj_resetData(self.model, self.data)
+        self.scene.place(self.model, self.data, start, rng)
+        mujoco.mj_forward(self.model, self.data)
+
+    def apply(self, command: np.ndarray) -> None:
+        self.scene.drive(self.model, self.data, command)
+        mujoco.mj_step(self.model, self.data, self.substeps)
+
+    def read(self) -> Any:
+        # MuJoCo answers divergence by a warning and a silent reset to the initial state; we must not.
+        if self._warnings.number.any():
+            names = [w.name.removeprefix("mjWARN_") for w in _WARNINGS if self._warnings.number[w.value]]
+            raise CellFault(f"MuJoCo warned of {', '.join(names)}: the physics of this episode cannot be trusted")
+        return self.scene.read(self.model, self.data)
+
+    def probe(self, name: str) -> Any:
+        try:
+            act = self.scene.probes[name]
+        except KeyError:
+            raise ValueError(f"this cell has no probe {name!r}; it has: {', '.join(sorted(self.scene.probes))}") from None
+        act(self.model, self.data)
+        return self.read()
+
+    def frame(self, camera: str, width: int, height: int) -> np.ndarray:
+        renderer = self._renderers.get((width, height))
+        if renderer is None:
+            renderer = mujoco.Renderer(self.model, height, width)
+            renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False  # 45 ms a frame on a CPU
+            renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+            self._renderers[width, height] = renderer
+        renderer.update_scene(self.data, camera)
+        return renderer.render()
+
+    def show(self) -> None:
+        """Bring an interactive window up to date; without a display, say so once and go on."""
+        if self._viewer is None:
+            if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+                logger.warn('render_mode="human" needs a display and there is none; use "rgb_array" here')
+                self._viewer = False
+            else:
+                import mujoco.viewer
+
+                self._viewer = mujoco.viewer.launch_passive(self.model, self.data)
+        if self._viewer:
+            self._viewer.sync()
+
+    def close(self) -> None:
+        if self._viewer:
+            self._viewer.close()
+        self._viewer = None
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+
+
+_WARNINGS = [
+    w for w in mujoco.mjtWarning.__members__.values() if w.value < mujoco.mjtWarning.mjNWARNING.value
+]

@@ -1,0 +1,87 @@
+"""What a task is: spaces, randomised starts, observation, progress, danger and the two-step verdict.
+
+A `Task` describes a job and holds the state of one episode (milestones, sensing). It never touches a
+simulator or a robot: it reads `Readings` that a `Cell` produced and returns commands that a cell applies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+from enpire_envs.cell import Cell
+
+#: An exact start state: JSON-able, so that it can be written to a ledger and asked for again.
+Start = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an episode has come. ``score`` in [0, 1]: an equal share per stage reached, in order."""
+
+    stage: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The final judgement of an episode. ``reason`` says why a failed one failed."""
+
+    success: bool
+    reason: str | None = None
+
+
+class Task(Protocol):
+    """A job that a cell can do. One instance serves one environment; `begin` starts each episode."""
+
+    name: str
+    control_hz: float
+    max_steps: int
+    stages: tuple[str, ...]  # in the order in which they must be reached; the last is success
+    act_cpu_ms: float  # CPU time a policy may use per call of `act` when it is evaluated
+    action_space: spaces.Box
+    state_space: spaces.Box  # the flat "state" observation
+    agent_pos_space: spaces.Box  # the robot's own part of it
+    camera: str  # what `render` and pixel observations look through
+
+    def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
+        """Draw a start from the named distribution ("id" or "ood")."""
+
+    def check_start(self, start: Start) -> Start:
+        """Validate an exact start asked for by a user; raise ValueError saying what is wrong."""
+
+    def begin(self, start: Start, readings: Any, rng: np.random.Generator) -> None:
+        """Start an episode: clear milestones, draw this episode's sensing errors."""
+
+    def ready(self, readings: Any, start: Start) -> str | None:
+        """None if the scene stands at `start`; otherwise what is wrong with it."""
+
+    def command(self, action: np.ndarray) -> np.ndarray:
+        """The cell command (physical units) for a policy's action (clipped to the action space)."""
+
+    def observe(self, readings: Any) -> np.ndarray:
+        """The "state" observation, through the sensing model."""
+
+    def agent_pos(self, readings: Any) -> np.ndarray:
+        """Proprioception alone."""
+
+    def update(self, readings: Any) -> Progress:
+        """Advance milestones by one control period."""
+
+    def dense_reward(self, readings: Any) -> float:
+        """A shaped reward in [0, 1]."""
+
+    def extras(self, readings: Any) -> dict[str, float]:
+        """Task-specific numbers for `info`."""
+
+    def violation(self, readings: Any) -> str | None:
+        """The safety rule that is broken, or None. An exception here counts as a violation."""
+
+    def candidate(self, readings: Any) -> bool:
+        """Whether the job looks done: this ends the policy's turn."""
+
+    def verify(self, cell: Cell) -> Verdict:
+        """Look at the outcome, acting through probes if need be. The verdict is final."""

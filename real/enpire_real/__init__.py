@@ -1,0 +1,1 @@
+"""The physical backend: stations made of arms, cameras and a safety monitor. Arrives with the first station driver."""
