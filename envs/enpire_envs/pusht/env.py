@@ -60,7 +60,7 @@ class PushTEnv(CellEnv):
     exact start. Each episode draws the table's friction (+- 10 %).
 
     ## Episode end
-    When the job looks done (T at rest: moved < 5 mm and < 3 deg in the last step) the policy's turn is over; the
+    When the job looks done (T at rest: moved < 2 mm and < 1 deg in the last step) the policy's turn is over; the
     verifier lifts the fingertip away, lets the T settle and looks again. That verdict is final (terminated).
     A safety violation terminates with reward 0: T's centroid outside the workspace, fingertip outside, drive force above
     60 N. Truncated after 300 steps.

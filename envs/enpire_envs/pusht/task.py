@@ -25,8 +25,8 @@ SIMPLE_DISTANCE = 0.020  # [m]
 GOAL_BOX_MARGIN = 0.020  # the goal box is the target's bounding box grown by this [m]
 RANGE_MARGIN = 0.020  # ... and range_ok allows this much more
 FIRST_MOVE = 0.010  # [m]
-# The T counts as at rest when it moved less than this in a control period. Friction stops it within 0.4 mm from there.
-REST_DISTANCE, REST_ANGLE = 0.005, math.radians(3)
+# The T counts as at rest when it moved less than this in a control period; friction stops it within 0.1 mm from there.
+REST_DISTANCE, REST_ANGLE = 0.002, math.radians(1)
 MAX_FORCE = 60.0  # both drives saturate at 30 N: anything above means that the drives are not what we think
 
 SENSING = {

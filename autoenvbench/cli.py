@@ -1,0 +1,170 @@
+"""The `autoenvbench` command: parses, calls one function, prints. No logic."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from autoenvbench.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args) or 0)
+    except UserError as error:
+        print(f"autoenvbench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("autoenvbench: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `autoenvbench ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+# -- commands ------------------------------------------------------------------------------------------------------------
+def _envs(args: argparse.Namespace) -> None:
+    from autoenvbench.printing import print_envs
+
+    print_envs(as_json=args.json)
+
+
+def _score(args: argparse.Namespace) -> int:
+    from autoenvbench.make_env import parse_env_args
+    from autoenvbench.printing import episode_progress, print_score
+    from autoenvbench.score import score
+    from autoenvbench.workspace.cage import choose_sandbox
+
+    sandbox: Any = "none"
+    if args.policy not in ("reference", "random"):
+        sandbox, notice = choose_sandbox(args.sandbox, fallback=False)
+        if notice:
+            print(f"autoenvbench: {notice}", file=sys.stderr)
+    with episode_progress(args.n * args.attempts, f"{args.policy} on {args.env}") as advance:
+        result = score(
+            args.env, args.policy, args.n, env_kwargs=parse_env_args(args.env_arg), attempts=args.attempts,
+            seed=args.seed, held_out_secret=args.held_out_secret, sandbox=sandbox, track=args.track,
+            on_episode=advance,
+        )  # fmt: skip
+    print_score(result, as_json=args.json)
+    # A policy that cannot even be loaded is not a low score but a mistake to mend.
+    return 5 if set(result["failures"]) == {"policy_load_error"} else 0
+
+
+def _eval(args: argparse.Namespace) -> None:
+    from autoenvbench.config import RunConfig
+    from autoenvbench.run import research
+
+    result = research(RunConfig.from_args(args), Path(args.out))
+    if args.json:
+        print(json.dumps(result, indent=1))
+
+
+def _resume(args: argparse.Namespace) -> None:
+    from autoenvbench.run import resume
+
+    resume(Path(args.run_dir))
+
+
+def _report(args: argparse.Namespace) -> None:
+    from autoenvbench.report import write_report
+
+    print(write_report(Path(args.run_dir), Path(args.out) if args.out else None))
+
+
+def _ledger(args: argparse.Namespace) -> None:
+    from autoenvbench.printing import print_ledger
+
+    print_ledger(Path(args.run_dir), args.kind, args.csv)
+
+
+def _leaderboard(args: argparse.Namespace) -> None:
+    from autoenvbench import leaderboard
+
+    if args.action == "add":
+        print(leaderboard.add(Path(args.source), Path(args.dir)))
+    else:
+        for path in leaderboard.build(Path(args.dir)):
+            print(path)
+
+
+# -- arguments -----------------------------------------------------------------------------------------------------------
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="autoenvbench",
+        description="Coding agents against robot environments that reset and verify themselves.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    envs = commands.add_parser("envs", help="list the environments")
+    envs.add_argument("--json", action="store_true")
+    envs.set_defaults(run=_envs)
+
+    score = commands.add_parser("score", help="score a policy folder, the reference policy or a random one")
+    score.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    score.add_argument("--policy", required=True, metavar="PATH|reference|random")
+    score.add_argument("-n", type=int, default=100, metavar="N", help="starts (default 100)")
+    score.add_argument("--attempts", type=int, default=1, metavar="K", help="episodes per start; 8 for pass@8")
+    score.add_argument("--seed", type=int, default=0)
+    score.add_argument("--held-out-secret", metavar="HEX", help="replay the held-out starts of a finished run")
+    score.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
+    _add_cage(score)
+    score.add_argument("--json", action="store_true", help="print one JSON object")
+    score.set_defaults(run=_score)
+
+    run = commands.add_parser("eval", help="let an agent improve a policy over a wall-clock budget, then score it")
+    run.add_argument("--agent", default="codex", help="codex or cem (default codex)")
+    run.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    run.add_argument("--budget", default="2h", metavar="TIME", help="research wall-clock, like 8h, 90m, 120s")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--out", default="runs/", metavar="DIR", help="where the run's folder is made (default runs/)")
+    run.add_argument("--model", metavar="NAME", help="the agent's model")
+    run.add_argument("--replay", metavar="FILE", help="serve the model from a script instead of a provider")
+    run.add_argument("--pace", type=float, metavar="X", help="1: the station runs in real time; 0: as fast as it can")
+    run.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
+    run.add_argument("--held-out", type=int, default=200, metavar="N", help="held-out episodes (default 200)")
+    run.add_argument("--attempts", type=int, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8")
+    run.add_argument("--held-out-secret", metavar="HEX", help="draw starts from a known secret (unranked)")
+    _add_cage(run)
+    run.add_argument("--json", action="store_true", help="print the result as JSON at the end")
+    run.set_defaults(run=_eval)
+
+    resume = commands.add_parser("resume", help="go on with a run that was interrupted")
+    resume.add_argument("run_dir", metavar="RUN")
+    resume.set_defaults(run=_resume)
+
+    report = commands.add_parser("report", help="write a run's report as one HTML file")
+    report.add_argument("run_dir", metavar="RUN")
+    report.add_argument("--out", metavar="FILE", help="default RUN/report.html")
+    report.set_defaults(run=_report)
+
+    ledger = commands.add_parser("ledger", help="print a run's ledger")
+    ledger.add_argument("run_dir", metavar="RUN")
+    ledger.add_argument("--kind", action="append", default=[], help="only events of this kind (repeatable)")
+    ledger.add_argument("--csv", metavar="FILE", help="write them to a CSV file instead")
+    ledger.set_defaults(run=_ledger)
+
+    board = commands.add_parser("leaderboard", help="add a result to the leaderboards, or build their tables")
+    actions = board.add_subparsers(dest="action", required=True, metavar="add|build")
+    add = actions.add_parser("add", help="check a run's result and file it as a submission")
+    add.add_argument("source", metavar="RUN", help="a run's folder, or a score's JSON file")
+    build = actions.add_parser("build", help="write the tables from the submissions")
+    for action in (add, build):
+        action.add_argument("--dir", default="leaderboards", help="default leaderboards/")
+    board.set_defaults(run=_leaderboard)
+    return parser
+
+
+def _add_cage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sandbox", choices=("bwrap", "none"), help="default bwrap; refused where it is missing")
+    parser.add_argument("--track", choices=("open", "station"), default="open",
+                        help="station: the simulator is hidden from agent and policy")  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The wall-clock budget of a run: how much research time has passed and how much is left.
+
+Research time runs only while the run does: a run that was killed and resumed goes on where its ledger ended.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from autoenvbench.errors import UserError
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in a duration such as "8h", "90m", "1h30m" or "120s". Raises UserError."""
+    compact = text.strip().lower()
+    parts = _PART.findall(compact)
+    if not parts or _PART.sub("", compact).strip():
+        raise UserError(f"cannot read the duration {text!r}; write it like 2h, 90m, 1h30m or 120s")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 < seconds <= 30 * 86400:
+        raise UserError(f"the duration {text!r} must be above zero and at most 30 days")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as people read it: "1h 05m", "2m 10s", "8.4s"."""
+    if seconds < 60:
+        return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}h {minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m {rest:02d}s"
+
+
+@dataclass(frozen=True, slots=True)
+class RunClock:
+    """Research time, shared by every process of a run on this machine (CLOCK_MONOTONIC is system-wide).
+
+    Attributes:
+        epoch: the monotonic instant at which this run's research time was zero [s].
+        budget: research time granted [s].
+    """
+
+    epoch: float
+    budget: float
+
+    @classmethod
+    def start(cls, budget: float, already: float = 0.0) -> RunClock:
+        return cls(time.monotonic() - already, budget)
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self.epoch
+
+    def remaining(self) -> float:
+        return max(0.0, self.budget - self.elapsed())

@@ -1,0 +1,27 @@
+"""Errors that are the user's to mend: the command line prints them as one line and exits with their code."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Wrong use. The message says what was wrong, what was expected and what to type next."""
+
+    exit_code = 2
+
+
+class BudgetOver(UserError):
+    """The run's wall-clock budget is spent."""
+
+    exit_code = 3
+
+
+class RobotBusy(UserError):
+    """Another client holds the robot."""
+
+    exit_code = 4
+
+
+class PolicyFailed(UserError):
+    """The policy could not be loaded or run at all."""
+
+    exit_code = 5

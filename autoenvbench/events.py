@@ -1,0 +1,155 @@
+"""What can stand in a ledger: one payload model per kind of event, with a version in each."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Purpose = Literal["practice", "evaluate", "confirm", "heldout", "score"]
+
+
+class Payload(BaseModel):
+    """Base of all payloads. Readers ignore fields they do not know, so old code can read newer ledgers."""
+
+    model_config = ConfigDict(extra="ignore")
+    version: int = 1
+
+
+class RunEvent(Payload):
+    """A milestone of the run itself."""
+
+    phase: Literal["started", "resumed", "deadline", "agents_stopped", "scored", "finished"]
+    config: dict[str, Any] | None = None
+    secret_sha256: str | None = None
+    fingerprint: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    detail: str | None = None
+
+
+class AgentEvent(Payload):
+    """An agent process started or ended."""
+
+    phase: Literal["started", "exited"]
+    name: str
+    agent_version: str | None = None
+    model: str | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    session: str | None = None
+
+
+class IdeaEvent(Payload):
+    """A hypothesis that an agent registered before testing it."""
+
+    id: str
+    title: str
+    parent: str | None = None
+    inspired_by: list[str] = Field(default_factory=list)
+    regime: str | None = None
+
+
+class CommitEvent(Payload):
+    """A bundle (commit and checkpoints) that the station took in, or that an agent submitted as its answer."""
+
+    phase: Literal["received", "submitted"]
+    commit: str
+    digest: str
+    subject: str = ""
+    idea: str | None = None
+
+
+class ResetEvent(Payload):
+    """A reset that failed (successful ones are part of their episode)."""
+
+    attempts: int
+    detail: str
+
+
+class EpisodeEvent(Payload):
+    """One judged episode."""
+
+    evaluation: str
+    purpose: Purpose
+    index: int
+    attempt: int = 0
+    commit: str
+    digest: str
+    seed: int
+    success: bool
+    score: float
+    stage: str
+    reason: str | None = None
+    detail: str | None = None
+    violations: list[str] = Field(default_factory=list)
+    steps: int
+    sim_s: float
+    robot_s: float  # station wall-clock with the reset, the episode or a probe under way
+    act_cpu_ms: float | None = None  # mean CPU time per call of act
+    reset_attempts: int = 1
+    reruns: int = 0
+
+
+class EvaluationEvent(Payload):
+    """A batch of episodes of one bundle."""
+
+    phase: Literal["started", "finished", "aborted"]
+    id: str
+    purpose: Purpose
+    commit: str
+    digest: str
+    planned: int
+    idea: str | None = None
+    episodes: int = 0
+    successes: int = 0
+    score: float = 0.0
+    robot_s: float = 0.0
+    beats: str | None = None  # for a confirmation: the evaluation that asked for it
+
+
+class TokensEvent(Payload):
+    """One call to a language model, as the gateway metered it. ``input`` includes cached input."""
+
+    model: str
+    status: int
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    wait_s: float = 0.0
+    in_flight: bool = False  # cut off: input estimated from the request's size, output unknown
+    error: str | None = None
+
+
+class ComputeEvent(Payload):
+    """A sample of the machine; also the heartbeat by which a killed run knows how far it came."""
+
+    cpu: float  # mean utilisation of all cores since the last sample, 0..1
+    gpu: float | None = None
+    station_busy: bool = False
+
+
+class NoteEvent(Payload):
+    """Free text: what the run or an agent wants remembered."""
+
+    text: str
+
+
+KINDS: dict[str, type[Payload]] = {
+    "run": RunEvent,
+    "agent": AgentEvent,
+    "idea": IdeaEvent,
+    "commit": CommitEvent,
+    "reset": ResetEvent,
+    "episode": EpisodeEvent,
+    "evaluation": EvaluationEvent,
+    "tokens": TokensEvent,
+    "compute": ComputeEvent,
+    "note": NoteEvent,
+}
+_KIND_OF = {model: kind for kind, model in KINDS.items()}
+
+
+def kind_of(payload: Payload) -> str:
+    return _KIND_OF[type(payload)]

@@ -1,0 +1,60 @@
+"""Environments by id, with errors that say what to type instead."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+import autoenvbench
+from autoenvbench.errors import UserError
+
+
+def make_env(env_id: str, kwargs: dict[str, Any] | None = None) -> gym.Env[Any, Any]:
+    """The environment as a station runs it. Raises UserError for an unknown id or argument."""
+    if env_id not in gym.registry:
+        near = difflib.get_close_matches(env_id, autoenvbench.ENV_IDS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(autoenvbench.ENV_IDS)}"
+        raise UserError(f"unknown environment {env_id!r}; {hint} (`autoenvbench envs` lists them)")
+    try:
+        return gym.make(env_id, render_mode="rgb_array", disable_env_checker=True, **(kwargs or {}))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"cannot make {env_id} with {kwargs}: {error}") from None
+
+
+def parse_env_args(pairs: list[str]) -> dict[str, Any]:
+    """`["criterion=pose", "observation_width=64"]` as keyword arguments."""
+    kwargs: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key.isidentifier() and equals):
+            raise UserError(f"cannot read the environment argument {pair!r}; write it like criterion=pose")
+        try:
+            kwargs[key] = json.loads(value)
+        except json.JSONDecodeError:
+            kwargs[key] = value
+    return kwargs
+
+
+def fingerprint(env: gym.Env[Any, Any], kwargs: dict[str, Any] | None = None) -> str:
+    """SHA-256 over task code, scene, arguments and physics version: rows with different ones are never compared."""
+    import inspect
+
+    import mujoco
+    import numpy as np
+
+    inner = env.unwrapped
+    folder = Path(inspect.getfile(type(inner))).parent
+    files = sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".xml"))
+    if (folder.parent / "env.py").exists():  # the suite's shared machinery
+        files += sorted(folder.parent.glob("*.py"))
+    sha = hashlib.sha256()
+    for file in files:
+        sha.update(file.name.encode() + b"\0" + file.read_bytes())
+    spec_id = env.spec.id if env.spec else ""
+    sha.update(json.dumps([spec_id, kwargs or {}, mujoco.__version__, np.__version__], sort_keys=True).encode())
+    return sha.hexdigest()[:16]

@@ -1,0 +1,200 @@
+"""Numbers from a ledger. Pure functions; the definitions are the table in docs of the protocol, quoted per function."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from autoenvbench.events import EpisodeEvent, TokensEvent
+from autoenvbench.ledger import Event
+
+THRESHOLDS = (0.5, 0.8, 0.95)
+STRICT_THRESHOLDS = (0.99, 1.0)  # only from confirmations of at least STRICT_EPISODES
+STRICT_EPISODES = 200
+_Z = 1.959963984540054
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a rate. (0, 1) when there is no episode."""
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = successes / n, _Z * _Z
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    # At 0 and n of n the bound is the rate itself; rounding must not push it past.
+    return min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
+
+
+def pass_at_k(outcomes: Sequence[Sequence[bool]], k: int = 8) -> float | None:
+    """Mean over starts of 1 - C(n-c, k) / C(n, k), for n attempts and c successes at each start.
+
+    The unbiased estimator of Chen et al. (2021), "Evaluating Large Language Models Trained on Code". None if some start
+    has fewer than k attempts.
+    """
+    if not outcomes or any(len(attempts) < k for attempts in outcomes):
+        return None
+    return float(
+        np.mean([1 - math.comb(len(a) - sum(a), k) / math.comb(len(a), k) for a in outcomes])
+    )
+
+
+def streak(successes: Iterable[bool]) -> int:
+    """Longest run of consecutive successes."""
+    return max((sum(1 for _ in run) for ok, run in groupby(successes) if ok), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A set of episodes of one policy in numbers."""
+
+    episodes: int
+    successes: int
+    success_rate: float
+    wilson95: tuple[float, float]
+    score: float
+    streak: int
+    pass_at_8: float | None
+    failures: dict[str, int]
+    stages: dict[str, int]
+
+
+def summarise(episodes: Sequence[EpisodeEvent]) -> Summary:
+    """Rates, intervals and failure reasons. With several attempts at a start, `streak` is over first attempts."""
+    n = len(episodes)
+    wins = sum(e.success for e in episodes)
+    ordered = sorted(episodes, key=lambda e: (e.index, e.attempt))
+    by_start = [[e.success for e in group] for _, group in groupby(ordered, key=lambda e: e.index)]
+    return Summary(
+        episodes=n,
+        successes=wins,
+        success_rate=wins / n if n else 0.0,
+        wilson95=wilson(wins, n),
+        score=sum(e.score for e in episodes) / n if n else 0.0,
+        streak=streak(attempts[0] for attempts in by_start),
+        pass_at_8=pass_at_k(by_start),
+        failures=dict(Counter(e.reason or "unknown" for e in episodes if not e.success).most_common()),
+        stages=dict(Counter(e.stage for e in episodes)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One step of a best-so-far curve, with the resources spent until then (all agents of the run)."""
+
+    t_run: float
+    value: float
+    low: float
+    high: float
+    episodes_behind: int  # how many episodes the value rests on
+    commit: str
+    digest: str
+    tokens: int
+    episodes: int
+    robot_s: float
+
+
+def best_curves(events: Sequence[Event], min_episodes: int = 20) -> tuple[list[Point], list[Point]]:
+    """(raw, confirmed) best so far.
+
+    Raw: highest success rate over evaluations of >= `min_episodes`. Confirmed: the rate of an evaluation's fresh
+    confirmation episodes alone; an incumbent falls only to a challenger's higher confirmation.
+    """
+    raw: list[Point] = []
+    confirmed: list[Point] = []
+    tokens = episodes = 0
+    robot_s = 0.0
+    for event in events:
+        p = event.payload
+        if event.kind == "tokens":
+            tokens += headline_tokens(p)
+        elif event.kind == "episode" and p.purpose != "heldout":
+            episodes += 1
+            robot_s += p.robot_s
+        elif event.kind == "evaluation" and p.phase == "finished" and p.episodes:
+            curve = {"evaluate": raw, "confirm": confirmed}.get(p.purpose)
+            if curve is None or (p.purpose == "evaluate" and p.episodes < min_episodes):
+                continue
+            rate = p.successes / p.episodes
+            if not curve or rate > curve[-1].value:
+                low, high = wilson(p.successes, p.episodes)
+                curve.append(
+                    Point(event.t_run, rate, low, high, p.episodes, p.commit, p.digest, tokens, episodes, robot_s)
+                )
+    return raw, confirmed
+
+
+def resources_to(curve: Sequence[Point], threshold: float) -> dict[str, float] | None:
+    """What was spent when the confirmed best first reached `threshold`; None if it never did (censored)."""
+    for point in curve:
+        if point.value >= threshold and (threshold < STRICT_THRESHOLDS[0] or point.episodes_behind >= STRICT_EPISODES):
+            return {"time_s": point.t_run, "tokens": point.tokens, "episodes": point.episodes, "robot_s": point.robot_s}
+    return None
+
+
+def headline_tokens(tokens: TokensEvent) -> int:
+    """Fresh input + output (reasoning is inside output). "All tokens" would add cache reads."""
+    return tokens.input - tokens.cached_input + tokens.output
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTotals:
+    """Tokens of a run by category, and per minute of research wall-clock (MTU)."""
+
+    calls: int
+    input: int
+    cached_input: int
+    cache_write: int
+    output: int
+    reasoning: int
+    headline: int
+    all: int
+    in_flight_calls: int
+    errors: int
+    wait_s: float
+    per_minute: float
+    by_model: dict[str, int]
+
+
+def token_totals(events: Iterable[Event], research_s: float) -> TokenTotals:
+    calls = [e.payload for e in events if e.kind == "tokens"]
+    by_model: Counter[str] = Counter()
+    for c in calls:
+        by_model[c.model] += headline_tokens(c)
+    headline = sum(map(headline_tokens, calls))
+    return TokenTotals(
+        calls=len(calls),
+        input=sum(c.input for c in calls),
+        cached_input=sum(c.cached_input for c in calls),
+        cache_write=sum(c.cache_write for c in calls),
+        output=sum(c.output for c in calls),
+        reasoning=sum(c.reasoning for c in calls),
+        headline=headline,
+        all=sum(c.input + c.output for c in calls),
+        in_flight_calls=sum(c.in_flight for c in calls),
+        errors=sum(c.error is not None for c in calls),
+        wait_s=sum(c.wait_s for c in calls),
+        per_minute=60 * headline / research_s if research_s else 0.0,
+        by_model=dict(by_model),
+    )
+
+
+def robot_utilisation(events: Iterable[Event], research_s: float, stations: int, paced: bool) -> float | None:
+    """MRU: share of station wall-clock with an episode, probe or reset under way; None where robot time is free."""
+    if not paced or not research_s:
+        return None
+    busy = sum(e.payload.robot_s for e in events if e.kind == "episode" and e.payload.purpose != "heldout")
+    return min(1.0, busy / (stations * research_s))
+
+
+def heldout_episodes(events: Iterable[Event]) -> list[EpisodeEvent]:
+    """Held-out episodes, one per (start, attempt): a resumed run may have written none twice, but never trust that."""
+    seen: dict[tuple[int, int], EpisodeEvent] = {}
+    for e in events:
+        if e.kind == "episode" and e.payload.purpose == "heldout":
+            seen.setdefault((e.payload.index, e.payload.attempt), e.payload)
+    return [seen[key] for key in sorted(seen)]

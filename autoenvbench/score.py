@@ -1,0 +1,120 @@
+"""Score any policy folder, the reference policy or a random one: episodes in, rates with intervals out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from autoenvbench import metrics
+from autoenvbench.clock import RunClock
+from autoenvbench.errors import UserError
+from autoenvbench.events import EpisodeEvent, Purpose
+from autoenvbench.ledger import Ledger
+from autoenvbench.make_env import fingerprint, make_env
+from autoenvbench.station.bundles import Bundle, bundle_digest
+from autoenvbench.station.evaluation import Batch, Evaluator, Tally
+from autoenvbench.station.rollout import Policy
+from autoenvbench.station.starts import StartStreams
+from autoenvbench.workspace.cage import Sandbox, Track
+
+
+class RandomPolicy:
+    """Uniform actions, seeded."""
+
+    def __init__(self, space: gym.Space[Any], seed: int) -> None:
+        self._space, self._seed = space, seed
+        self._space.seed(seed)
+
+    def reset(self, observation: Any) -> None:
+        pass
+
+    def act(self, observation: Any) -> np.ndarray:
+        return np.asarray(self._space.sample())
+
+
+def score(
+    env_id: str,
+    policy: str,
+    n: int,
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    attempts: int = 1,
+    seed: int = 0,
+    held_out_secret: str | None = None,
+    sandbox: Sandbox = "bwrap",
+    track: Track = "open",
+    on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
+) -> dict[str, Any]:
+    """Score `policy` ("reference", "random" or a folder with policy.py) over `n` starts.
+
+    `held_out_secret` replays the held-out starts of the run that revealed it, in their order; otherwise starts follow
+    from `seed`. Returns the JSON object that the command prints.
+    """
+    if n < 1 or attempts < 1:
+        raise UserError(f"nothing to score: -n {n} --attempts {attempts}; both must be at least 1")
+    env = make_env(env_id, env_kwargs)
+    try:
+        bundle, driver = _resolve(env, policy, seed)
+        purpose: Purpose = "heldout" if held_out_secret else "score"
+        secret = (
+            StartStreams.parse_secret(held_out_secret)
+            if held_out_secret
+            else hashlib.sha256(f"autoenvbench score {seed}".encode()).digest()
+        )
+        ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
+        evaluator = Evaluator(env, ledger, StartStreams(secret), sandbox=sandbox, track=track)
+        batch = Batch(purpose, n, first=0, attempts=attempts)
+        tally = evaluator.run(bundle, batch, policy=driver, on_episode=on_episode)
+        return _report(env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed)
+    finally:
+        env.close()
+
+
+def _resolve(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Policy | None]:
+    if policy == "reference":
+        from enpire_envs.reference import make_reference
+
+        try:
+            return Bundle("reference", "reference", "", Path()), make_reference(env)
+        except LookupError as error:
+            raise UserError(str(error)) from None
+    if policy == "random":
+        return Bundle("random", "random", "", Path()), RandomPolicy(env.action_space, seed)
+    folder = Path(policy)
+    if not (folder / "policy.py").is_file():
+        what = "has no policy.py" if folder.is_dir() else "does not exist"
+        raise UserError(
+            f"the policy folder {policy!r} {what}; give a folder whose policy.py defines "
+            "class Policy(observation_space, action_space), or say `reference` or `random`"
+        )
+    content = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.rglob("*.py")))).hexdigest()
+    return Bundle("", bundle_digest(content[:40], folder / "checkpoints"), "", folder), None
+
+
+def _report(
+    env: gym.Env[Any, Any], env_id: str, env_kwargs: dict[str, Any] | None, policy: str, bundle: Bundle, tally: Tally,
+    sandbox: str, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    numbers = asdict(metrics.summarise(tally.episodes))
+    details = {e.reason: e.detail for e in tally.episodes if e.detail}
+    sim = sum(e.sim_s for e in tally.episodes)
+    wall = sum(e.robot_s for e in tally.episodes)
+    return {
+        "env": env_id,
+        "env_kwargs": env_kwargs or {},
+        "policy": policy,
+        "seed": seed,
+        **numbers,
+        "failure_details": details,
+        "seconds_per_episode": wall / len(tally.episodes),
+        "realtime_factor": sim / wall if wall else 0.0,
+        "fingerprint": fingerprint(env, env_kwargs),
+        "digest": bundle.digest,
+        "sandbox": sandbox,
+    }

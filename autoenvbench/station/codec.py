@@ -1,0 +1,99 @@
+"""Bytes between station and policy host: observations out, actions back, nothing that can execute.
+
+Both sides derive the layout from the spaces, so a message is the plain array data behind a one-byte tag. The only
+structured messages (start-up, errors) are msgpack. No pickle crosses this boundary in either direction.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+LENGTH = struct.Struct("<I")
+MAX_REPLY = 1 << 20  # what a policy may send back at once [bytes]
+
+# station -> host
+INIT, RESET, ACT = b"I", b"R", b"A"
+# host -> station
+READY, ACTION, ERROR = b"r", b"a", b"e"
+
+
+def describe(space: spaces.Space[Any]) -> dict[str, Any]:
+    """A JSON-able description from which `rebuild` makes the space again."""
+    if isinstance(space, spaces.Box):
+        return {
+            "low": space.low.ravel().tolist(),
+            "high": space.high.ravel().tolist(),
+            "shape": list(space.shape),
+            "dtype": space.dtype.str,
+        }
+    if isinstance(space, spaces.Dict):
+        return {"dict": {key: describe(value) for key, value in space.spaces.items()}}
+    raise TypeError(f"a station carries Box and Dict spaces, not {space}")
+
+
+def rebuild(described: dict[str, Any]) -> spaces.Space[Any]:
+    if "dict" in described:
+        return spaces.Dict({key: rebuild(value) for key, value in described["dict"].items()})
+    dtype = np.dtype(described["dtype"])
+    shape = tuple(described["shape"])
+    low = np.array(described["low"], dtype=dtype).reshape(shape)
+    high = np.array(described["high"], dtype=dtype).reshape(shape)
+    return spaces.Box(low, high, dtype=dtype.type)
+
+
+class ObservationCodec:
+    """Observations of one space to bytes and back."""
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self._keys: list[str] | None = None
+        if isinstance(space, spaces.Dict):
+            self._keys = sorted(space.spaces)
+            boxes = [space[key] for key in self._keys]
+        else:
+            boxes = [space]
+        self._fields = []
+        at = 0
+        for box in boxes:
+            assert isinstance(box, spaces.Box)
+            size = int(np.prod(box.shape)) * box.dtype.itemsize
+            self._fields.append((at, at + size, box.dtype, box.shape))
+            at += size
+
+    def encode(self, observation: Any) -> bytes:
+        if self._keys is None:
+            return np.ascontiguousarray(observation, self._fields[0][2]).tobytes()
+        return b"".join(
+            np.ascontiguousarray(observation[key], field[2]).tobytes()
+            for key, field in zip(self._keys, self._fields, strict=True)
+        )
+
+    def decode(self, data: bytes) -> Any:
+        arrays = [
+            np.frombuffer(data[a:b], dtype).reshape(shape).copy() for a, b, dtype, shape in self._fields
+        ]
+        return arrays[0] if self._keys is None else dict(zip(self._keys, arrays, strict=True))
+
+
+def encode_action(action: Any) -> bytes:
+    """Any array-like of numbers, with its shape in front. Raises what numpy raises on anything else."""
+    array = np.ascontiguousarray(action, dtype=np.float64)
+    if array.ndim > 8:
+        raise ValueError(f"an action with {array.ndim} dimensions")
+    return struct.pack(f"<B{array.ndim}I", array.ndim, *array.shape) + array.tobytes()
+
+
+def decode_action(data: bytes) -> np.ndarray:
+    """The action, of whatever shape was sent. Raises ValueError on malformed bytes."""
+    try:
+        ndim = data[0]
+        shape = struct.unpack_from(f"<{ndim}I", data, 1)
+        body = data[1 + 4 * ndim :]
+        if len(body) != 8 * int(np.prod(shape, dtype=np.float64)):
+            raise ValueError("length and shape disagree")
+        return np.frombuffer(body, np.float64).reshape(shape)
+    except (IndexError, struct.error, ValueError) as error:
+        raise ValueError(f"malformed action message: {error}") from None

@@ -1,0 +1,262 @@
+"""The station's side of a policy: start it in its cage, ask it for actions, and bound what it may cost.
+
+CPU time is read from the kernel's per-process clock, which the policy cannot touch, so a busy machine changes no
+verdict. Wall-clock bounds are only a backstop for a policy that sleeps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from gymnasium import spaces
+
+from autoenvbench.station import codec
+from autoenvbench.workspace.cage import Cage, Sandbox, Track, python_path
+
+_LOG_LIMIT = 64 << 10  # bytes of a policy's output that are kept
+
+
+class PolicyFault(Exception):
+    """The policy failed. `reason` is one of the ledger's reasons, `detail` what its author needs to know.
+
+    `infrastructure` marks a wall-clock backstop: the machine may be to blame, so the episode is rerun once.
+    """
+
+    def __init__(self, reason: str, detail: str, *, infrastructure: bool = False) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail, self.infrastructure = reason, detail, infrastructure
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLimits:
+    """What a policy may use. CPU limits decide verdicts; wall limits are backstops."""
+
+    act_cpu_s: float
+    reset_cpu_s: float = 5.0
+    load_cpu_s: float = 60.0
+    act_wall_s: float = 30.0
+    load_wall_s: float = 120.0
+    memory_mb: int = 4096
+
+
+class PolicyProcess:
+    """One policy process. It is started by the first `reset` and after a fault is started afresh by the next.
+
+    Args:
+        checkout: folder with policy.py, read-only to the policy.
+        observation_space, action_space: what the policy is told.
+    """
+
+    def __init__(
+        self,
+        checkout: Path,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        limits: PolicyLimits,
+        sandbox: Sandbox,
+        track: Track,
+    ) -> None:
+        self._checkout, self._limits = checkout.resolve(), limits
+        self._sandbox, self._track = sandbox, track
+        self._observations = codec.ObservationCodec(observation_space)
+        self._action_shape = action_space.shape
+        self._hello = msgpack.packb(
+            {"observation_space": codec.describe(observation_space), "action_space": codec.describe(action_space)}
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
+        self._in = self._out = -1
+        self._log: Any = None
+        self._buffer = b""
+        self.acts = 0
+        self.act_cpu_s = 0.0
+
+    # -- what a rollout does -----------------------------------------------------------------------------------------
+    def reset(self, observation: Any) -> None:
+        if self._process is None:
+            self._start()
+        self.acts, self.act_cpu_s = 0, 0.0
+        self._ask(codec.RESET, self._observations.encode(observation), codec.READY, self._limits.reset_cpu_s,
+                  self._limits.act_wall_s, "reset")  # fmt: skip
+
+    def act(self, observation: Any) -> np.ndarray:
+        """The action, of the right shape and finite. Raises PolicyFault."""
+        data = self._ask(codec.ACT, self._observations.encode(observation), codec.ACTION, self._limits.act_cpu_s,
+                         self._limits.act_wall_s, "act")  # fmt: skip
+        try:
+            action = codec.decode_action(data)
+        except ValueError as error:
+            raise self._fault("bad_action", str(error)) from None
+        if action.shape != self._action_shape:
+            raise self._fault("bad_action_shape", f"act returned shape {action.shape}, expected {self._action_shape}")
+        if not np.isfinite(action).all():
+            raise self._fault("bad_action_nonfinite", f"act returned {action.tolist()}; every number must be finite")
+        return action
+
+    def output(self) -> str:
+        """The tail of what the policy printed."""
+        if self._log is None:
+            return ""
+        size = os.fstat(self._log.fileno()).st_size
+        data = os.pread(self._log.fileno(), _LOG_LIMIT, max(0, size - _LOG_LIMIT))
+        return data.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()  # bubblewrap's --die-with-parent takes the whole namespace along
+            process.wait()
+            os.close(self._in)
+            os.close(self._out)
+        self._buffer = b""
+
+    def __enter__(self) -> PolicyProcess:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    # -- process -----------------------------------------------------------------------------------------------------
+    def _start(self) -> None:
+        if not (self._checkout / "policy.py").is_file():
+            raise PolicyFault("policy_load_error", "there is no policy.py at the root of the commit")
+        if self._log is None:
+            self._log = tempfile.TemporaryFile()
+        to_read, self._out = os.pipe()
+        self._in, to_write = os.pipe()
+        info_read, info_write = os.pipe()
+        inside = Path("/policy")
+        cage = Cage(
+            self._sandbox, self._track, cwd=inside, read_only={self._checkout: inside},
+            env={
+                "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0",
+                "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
+                # One thread: CPU limits mean the same on any machine, and floating-point sums come out the same.
+                "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+            },
+        )  # fmt: skip
+        argv = [python_path(), "-s", "-m", "autoenvbench.station.policy_host", str(to_read), str(to_write),
+                str(self._limits.memory_mb)]  # fmt: skip
+        caged = self._sandbox == "bwrap"
+        self._process = subprocess.Popen(
+            cage.command(argv, as_pid_1=True, info_fd=info_write),
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+            pass_fds=(to_read, to_write, info_write), cwd="/" if caged else self._checkout, env=cage.env,
+            start_new_session=True,
+        )  # fmt: skip
+        for fd in (to_read, to_write, info_write):
+            os.close(fd)
+        with os.fdopen(info_read) as info:
+            told = info.read() if caged else ""
+        self._pid = int(json.loads(told)["child-pid"]) if told else self._process.pid
+        self._buffer = b""
+        self._ask(codec.INIT, self._hello, codec.READY, self._limits.load_cpu_s, self._limits.load_wall_s, "load")
+
+    def _cpu(self) -> float:
+        """CPU seconds used by all threads of the policy process (Linux: the clock id of another process)."""
+        try:
+            return time.clock_gettime((~self._pid << 3) | 2)
+        except OSError:
+            return 0.0
+
+    def _ask(self, tag: bytes, data: bytes, expected: bytes, cpu_s: float, wall_s: float, doing: str) -> bytes:
+        before = self._cpu()
+        deadline = time.monotonic() + wall_s
+        self._send(codec.LENGTH.pack(1 + len(data)) + tag + data, before, cpu_s, deadline, doing)
+        while (reply := self._take()) is None:
+            self._wait(self._in, select.POLLIN, before, cpu_s, deadline, doing)
+            try:
+                chunk = os.read(self._in, 1 << 16)
+            except OSError:
+                chunk = b""
+            if not chunk:
+                raise self._exited(doing)
+            self._buffer += chunk
+        got, body = reply
+        if self._buffer:
+            raise self._fault("protocol_error", "the policy wrote to the station's pipe on its own")
+        if doing == "act":
+            self.acts += 1
+            used = self._cpu() - before
+            self.act_cpu_s += max(used, 0.0)
+            if used > cpu_s:
+                raise self._over_cpu(doing, cpu_s)
+        if got == codec.ERROR:
+            raise self._reported(body, doing)
+        if got != expected:
+            raise self._fault("protocol_error", f"unexpected reply {got!r} to {doing}")
+        return body
+
+    def _take(self) -> tuple[bytes, bytes] | None:
+        head = codec.LENGTH.size
+        if len(self._buffer) < head:
+            return None
+        (length,) = codec.LENGTH.unpack_from(self._buffer)
+        if not 1 <= length <= codec.MAX_REPLY:
+            raise self._fault("protocol_error", f"a reply of {length} bytes")
+        if len(self._buffer) < head + length:
+            return None
+        message, self._buffer = self._buffer[head : head + length], self._buffer[head + length :]
+        return message[:1], message[1:]
+
+    def _send(self, message: bytes, before: float, cpu_s: float, deadline: float, doing: str) -> None:
+        os.set_blocking(self._out, False)
+        view = memoryview(message)
+        while view:
+            try:
+                view = view[os.write(self._out, view) :]
+            except BlockingIOError:  # a full pipe: the policy does not read
+                self._wait(self._out, select.POLLOUT, before, cpu_s, deadline, doing)
+            except BrokenPipeError:
+                # It may have left a last word.
+                return
+
+    def _wait(self, fd: int, event: int, before: float, cpu_s: float, deadline: float, doing: str) -> None:
+        poll = select.poll()
+        poll.register(fd, event)
+        while not poll.poll(20):
+            if self._cpu() - before > cpu_s:
+                raise self._over_cpu(doing, cpu_s)
+            if time.monotonic() > deadline:
+                raise self._fault(
+                    f"{doing}_wall_limit", f"{doing} gave no answer in {self._limits.act_wall_s:.0f} s of wall-clock",
+                    infrastructure=True,
+                )  # fmt: skip
+
+    # -- faults: each ends the process -------------------------------------------------------------------------------
+    def _fault(self, reason: str, detail: str, *, infrastructure: bool = False) -> PolicyFault:
+        self.close()
+        return PolicyFault(reason, detail, infrastructure=infrastructure)
+
+    def _over_cpu(self, doing: str, cpu_s: float) -> PolicyFault:
+        return self._fault(f"{doing}_cpu_limit", f"{doing} used more than {cpu_s * 1000:.0f} ms of CPU time")
+
+    def _exited(self, doing: str) -> PolicyFault:
+        assert self._process is not None
+        try:
+            code: int | None = self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            code = None
+        return self._fault("policy_exited", f"the policy's process ended during {doing} (exit code {code})")
+
+    def _reported(self, body: bytes, doing: str) -> PolicyFault:
+        try:
+            told = msgpack.unpackb(body)
+            detail = f"{told['summary']}\n{told['traceback']}"[:4000]
+        except Exception:
+            detail = "unreadable error report"
+        return self._fault("policy_load_error" if doing == "load" else "policy_error", detail)
+

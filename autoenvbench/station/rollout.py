@@ -1,0 +1,132 @@
+"""One episode: reset, verify the reset, act until the environment's verdict, say what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from autoenvbench.station.policy_process import PolicyFault
+from enpire_envs.env import CellFault, ResetFailed
+
+
+class Policy(Protocol):
+    """What a rollout drives: a caged policy process, an expert or a random one."""
+
+    def reset(self, observation: Any) -> None: ...
+
+    def act(self, observation: Any) -> np.ndarray: ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How one episode went. `infrastructure` says that it is no evidence about the policy."""
+
+    success: bool
+    score: float
+    stage: str
+    reason: str | None
+    detail: str | None
+    violations: list[str]
+    steps: int
+    sim_s: float
+    robot_s: float
+    reset_attempts: int
+    infrastructure: bool = False
+    frames: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Trajectory:
+    """What a practice episode leaves for learning: T+1 observations, T actions and rewards."""
+
+    observations: list[Any] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+
+
+def run_episode(
+    env: gym.Env[Any, Any],
+    policy: Policy,
+    seed: int,
+    attempt: int = 0,
+    *,
+    pace: float = 0.0,
+    frame_every: int = 0,
+    record: Trajectory | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Run one episode of `policy` from the start that `seed` names.
+
+    Args:
+        attempt: re-draws sensing and physics for the same start.
+        pace: 1 runs in real time by sleeping, 0 as fast as possible.
+        frame_every: keep a rendered frame every so many steps (0: none).
+        stop: asked before each step; True cuts the episode off, which then says nothing about the policy.
+
+    Raises:
+        ResetFailed: the scene could not be made ready; nothing ran.
+    """
+    began = time.monotonic()
+    control_period = 1.0 / float(env.metadata.get("render_fps", 30))
+    observation, info = env.reset(seed=seed, options={"attempt": attempt} if attempt else None)
+    reset_attempts = int(info.get("reset_attempts", 1))
+    steps, reason, detail, infrastructure = 0, None, None, False
+    frames: list[np.ndarray] = []
+    if record is not None:
+        record.observations.append(observation)
+    try:
+        policy.reset(observation)
+        terminated = truncated = False
+        due = time.monotonic()
+        while not (terminated or truncated):
+            if stop():
+                reason, infrastructure = "cut_off", True
+                break
+            if frame_every and steps % frame_every == 0:
+                frames.append(_frame(env))
+            action = policy.act(observation)
+            observation, reward, terminated, truncated, info = env.step(action)
+            steps += 1
+            if record is not None:
+                record.observations.append(observation)
+                record.actions.append(np.asarray(action, np.float32))
+                record.rewards.append(float(reward))
+            if pace:
+                due += control_period / pace
+                time.sleep(max(0.0, due - time.monotonic()))
+        if frame_every:
+            frames.append(_frame(env))
+        reason = reason or info.get("reason")
+    except PolicyFault as fault:
+        reason, detail, infrastructure = fault.reason, fault.detail, fault.infrastructure
+    except CellFault as fault:
+        reason, detail, infrastructure = "cell_fault", str(fault), True
+    success = bool(info.get("success")) and not infrastructure and detail is None
+    return Outcome(
+        success=success,
+        score=float(info.get("score", success)),
+        stage=str(info.get("stage", "")),
+        reason=None if success else (reason or "time_limit"),
+        detail=detail,
+        violations=list(info.get("violations", [])),
+        steps=steps,
+        sim_s=float(info.get("time", steps * control_period)),
+        robot_s=time.monotonic() - began,
+        reset_attempts=reset_attempts,
+        infrastructure=infrastructure,
+        frames=frames,
+    )
+
+
+def _frame(env: gym.Env[Any, Any]) -> np.ndarray:
+    frame = env.render()
+    assert isinstance(frame, np.ndarray), 'the station makes its environments with render_mode="rgb_array"'
+    return frame.copy()
+
+
+__all__ = ["Outcome", "Policy", "ResetFailed", "Trajectory", "run_episode"]

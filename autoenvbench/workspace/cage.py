@@ -1,0 +1,144 @@
+"""The cage: bubblewrap around everything an agent or a policy runs.
+
+Inside there is an allow-listed read-only root, private network, PID, IPC and UTS namespaces, and nothing writable but
+what is bound so. Agents get a workspace, a home and two sockets; policies get a read-only checkout and two pipes.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import enpire_envs
+from autoenvbench.errors import UserError
+
+Sandbox = Literal["bwrap", "none"]
+Track = Literal["open", "station"]
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
+_ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl", "ca-certificates", "passwd", "group",
+        "nsswitch.conf", "localtime", "gitconfig")  # fmt: skip
+_PACKAGES = ("autoenvbench", "enpire_envs", "enpire_real")
+
+
+@functools.cache
+def bwrap_problem() -> str | None:
+    """Why bubblewrap cannot be used here, or None if it can (tried, not guessed)."""
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap)"
+    probe = ["bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-all", "--unshare-user",
+             "--uid", "1000", "true"]  # fmt: skip
+    done = subprocess.run(probe, capture_output=True, text=True, timeout=20)
+    return None if done.returncode == 0 else f"bubblewrap does not work here: {done.stderr.strip()[:300]}"
+
+
+def choose_sandbox(wanted: Sandbox | None, *, fallback: bool) -> tuple[Sandbox, str | None]:
+    """The sandbox to use and a notice to print.
+
+    Without bubblewrap a run is refused unless `none` was asked for; with `fallback` (our own researchers, whose code
+    we wrote) it goes on uncaged and says so.
+    """
+    if wanted == "none":
+        return "none", "running without a cage (--sandbox none): agent and policy can read and change this machine"
+    problem = bwrap_problem()
+    if problem is None:
+        return "bwrap", None
+    if wanted is None and fallback:
+        return "none", f"{problem}; going on without a cage, and the result says so"
+    raise UserError(f"{problem}; or say --sandbox none to run without a cage (the result will say so)")
+
+
+@dataclass
+class Cage:
+    """How to run one program apart from everything else.
+
+    Attributes:
+        sandbox: "bwrap", or "none" for no isolation at all.
+        track: "station" also hides the task's simulator.
+        read_only: host path -> path inside.
+        writable: host path -> path inside.
+        cwd: working directory (inside).
+        env: the whole environment of the program.
+    """
+
+    sandbox: Sandbox
+    track: Track
+    cwd: Path
+    read_only: dict[Path, Path] = field(default_factory=dict)
+    writable: dict[Path, Path] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+
+    def command(self, argv: Sequence[str], *, as_pid_1: bool = False, info_fd: int | None = None) -> list[str]:
+        """The command line that runs `argv` in this cage. The caller passes `env` and, without a cage, `cwd`."""
+        if self.sandbox == "none":
+            return list(argv)
+        line = ["bwrap", "--die-with-parent", "--new-session", "--unshare-all", "--unshare-user",
+                "--uid", "1000", "--gid", "1000", "--hostname", "cage", "--clearenv"]  # fmt: skip
+        if as_pid_1:
+            line.append("--as-pid-1")
+        if info_fd is not None:
+            line += ["--info-fd", str(info_fd)]
+        for name in _SYSTEM:
+            path = Path(name)
+            if path.is_symlink():
+                line += ["--symlink", os.readlink(path), name]
+            elif path.is_dir():
+                line += ["--ro-bind", name, name]
+        for name in _ETC:
+            line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+        line += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/var/tmp"]
+        for path in runtime_paths():
+            line += ["--ro-bind", str(path), str(path)]
+        for path in hidden_paths(self.track):
+            line += ["--tmpfs", str(path)]
+        for outside, inside in self.read_only.items():
+            line += ["--ro-bind", str(outside), str(inside)]
+        for outside, inside in self.writable.items():
+            line += ["--bind", str(outside), str(inside)]
+        for key, value in self.env.items():
+            line += ["--setenv", key, value]
+        return [*line, "--remount-ro", "/", "--chdir", str(self.cwd), "--", *argv]
+
+    def inside(self, outside: Path) -> Path:
+        """Where a bound path appears to the program."""
+        if self.sandbox == "none":
+            return outside
+        return {**self.read_only, **self.writable}[outside]
+
+
+def python_path() -> str:
+    """The interpreter that has this package: the one for training and policies, too."""
+    return sys.executable
+
+
+def runtime_paths() -> list[Path]:
+    """Interpreter, its libraries and our packages: what Python needs inside, and nothing beside it."""
+    paths = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_prefix).resolve()}
+    for package in _PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin:
+            paths.add(Path(spec.origin).parent)
+    system = tuple(Path(name) for name in _SYSTEM)
+    outside = [p for p in paths if not any(p.is_relative_to(s) for s in system)]
+    return sorted(p for p in outside if not any(p != q and p.is_relative_to(q) for q in outside))
+
+
+def hidden_paths(track: Track) -> list[Path]:
+    """What no agent or policy may see: the reference policies; on the station track, the simulator too."""
+    envs = Path(enpire_envs.__file__).parent
+    hidden = [envs / enpire_envs.REFERENCE_DIR_NAME]
+    if track == "station":
+        hidden += [p for p in envs.iterdir() if (p / "scene.xml").exists()]
+        for module in ("mujoco", "gym_pusht", "robosuite", "robocasa"):
+            spec = importlib.util.find_spec(module)
+            if spec is not None and spec.origin:
+                hidden.append(Path(spec.origin).parent)
+    return hidden
