@@ -21,7 +21,7 @@ import numpy as np
 from gymnasium import spaces
 
 from autoenvbench.station import codec
-from autoenvbench.workspace.cage import Cage, Sandbox, Track, python_path
+from autoenvbench.workspace.cage import Bind, Cage, Sandbox, Track, python_path
 
 _LOG_LIMIT = 64 << 10  # bytes of a policy's output that are kept
 
@@ -140,7 +140,7 @@ class PolicyProcess:
         info_read, info_write = os.pipe()
         inside = Path("/policy")
         cage = Cage(
-            self._sandbox, self._track, cwd=inside, read_only={self._checkout: inside},
+            self._sandbox, self._track, cwd=inside, binds=[Bind(self._checkout, inside)],
             env={
                 "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0",
                 "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",

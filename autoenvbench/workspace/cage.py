@@ -56,6 +56,15 @@ def choose_sandbox(wanted: Sandbox | None, *, fallback: bool) -> tuple[Sandbox, 
     raise UserError(f"{problem}; or say --sandbox none to run without a cage (the result will say so)")
 
 
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A host path made visible inside."""
+
+    outside: Path
+    inside: Path
+    writable: bool = False
+
+
 @dataclass
 class Cage:
     """How to run one program apart from everything else.
@@ -63,17 +72,15 @@ class Cage:
     Attributes:
         sandbox: "bwrap", or "none" for no isolation at all.
         track: "station" also hides the task's simulator.
-        read_only: host path -> path inside.
-        writable: host path -> path inside.
         cwd: working directory (inside).
+        binds: what is visible beside the system and Python; later ones may lie inside earlier ones.
         env: the whole environment of the program.
     """
 
     sandbox: Sandbox
     track: Track
     cwd: Path
-    read_only: dict[Path, Path] = field(default_factory=dict)
-    writable: dict[Path, Path] = field(default_factory=dict)
+    binds: list[Bind] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
 
     def command(self, argv: Sequence[str], *, as_pid_1: bool = False, info_fd: int | None = None) -> list[str]:
@@ -99,19 +106,11 @@ class Cage:
             line += ["--ro-bind", str(path), str(path)]
         for path in hidden_paths(self.track):
             line += ["--tmpfs", str(path)]
-        for outside, inside in self.read_only.items():
-            line += ["--ro-bind", str(outside), str(inside)]
-        for outside, inside in self.writable.items():
-            line += ["--bind", str(outside), str(inside)]
+        for bind in self.binds:
+            line += ["--bind" if bind.writable else "--ro-bind", str(bind.outside), str(bind.inside)]
         for key, value in self.env.items():
             line += ["--setenv", key, value]
         return [*line, "--remount-ro", "/", "--chdir", str(self.cwd), "--", *argv]
-
-    def inside(self, outside: Path) -> Path:
-        """Where a bound path appears to the program."""
-        if self.sandbox == "none":
-            return outside
-        return {**self.read_only, **self.writable}[outside]
 
 
 def python_path() -> str:
@@ -142,3 +141,16 @@ def hidden_paths(track: Track) -> list[Path]:
             if spec is not None and spec.origin:
                 hidden.append(Path(spec.origin).parent)
     return hidden
+
+
+def namespace_of(pid: int) -> str | None:
+    """The PID namespace of a process, or None if it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return None
+
+
+def members(namespace: str) -> list[int]:
+    """Processes of this machine that live in a PID namespace."""
+    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and namespace_of(int(p.name)) == namespace]

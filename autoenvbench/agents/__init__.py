@@ -1,0 +1,1 @@
+"""The agents under test: one short file each."""

@@ -1,0 +1,153 @@
+"""An agent's process: started in its cage, listened to, and ended so that nothing of it is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from autoenvbench.agents import forward
+from autoenvbench.agents.base import Launch
+from autoenvbench.station.client import CREDENTIALS
+from autoenvbench.workspace.cage import Bind, Cage, Sandbox, Track, members, namespace_of, python_path
+
+GRACE_S = 10.0
+
+
+class AgentProcess:
+    """One agent under way.
+
+    Args:
+        folder: the agent's folder of the run; holds workspace/, home/, events.jsonl and stderr.log.
+        data: episodes from the station, seen as workspace/data.
+        model_socket: the gateway's socket, or None for an agent without a model.
+    """
+
+    def __init__(
+        self, launch: Launch, folder: Path, data: Path, sandbox: Sandbox, track: Track, station_socket: Path,
+        token: str, model_socket: Path | None,
+    ) -> None:  # fmt: skip
+        self._sandbox = sandbox
+        folder, data = folder.resolve(), data.resolve()
+        caged = sandbox == "bwrap"
+        workspace, home = folder / "workspace", folder / "home"
+        at_workspace = Path("/workspace") if caged else workspace
+        at_home = Path("/home/agent") if caged else home
+        at_station = Path("/run/aeb/station.sock") if caged else station_socket
+        at_model = None if model_socket is None else Path("/run/aeb/model.sock") if caged else model_socket
+
+        files = {**launch.home_files, CREDENTIALS: json.dumps({"socket": str(at_station), "token": token})}
+        for name, text in files.items():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_text(text)
+        if not caged and not (workspace / "data").is_symlink():
+            (workspace / "data").rmdir()
+            (workspace / "data").symlink_to(data)
+        binds = [Bind(p, p) for p in launch.read_only]
+        binds += [Bind(workspace, at_workspace, True), Bind(home, at_home, True), Bind(data, at_workspace / "data")]
+        binds.append(Bind(station_socket, at_station))
+        if model_socket is not None and at_model is not None:
+            binds.append(Bind(model_socket, at_model))
+        env = {
+            "PATH": f"{Path(python_path()).parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(at_home),
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "MUJOCO_GL": "egl",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AEB_GATEWAY_FILES": os.pathsep.join(str(at_home / name) for name in launch.home_files),
+            **launch.env,
+        }
+        self._cage = Cage(sandbox, track, cwd=at_workspace, binds=binds, env=env)
+        self._argv = [python_path(), "-I", str(Path(forward.__file__)), str(at_model or "-"), "--", *launch.argv]
+        self._cwd = workspace
+        self._events_path, self._stderr_path = folder / "events.jsonl", folder / "stderr.log"
+        self._read_at = self._events_path.stat().st_size if self._events_path.exists() else 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._init = 0  # PID 1 of the cage, as this machine numbers it
+        self._namespace: str | None = None
+
+    def start(self) -> None:
+        info_read, info_write = os.pipe()
+        with self._events_path.open("ab") as out, self._stderr_path.open("ab") as err:
+            self._process = subprocess.Popen(
+                self._cage.command(self._argv, info_fd=info_write), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                pass_fds=(info_write,), start_new_session=True, env=self._cage.env,
+                cwd="/" if self._sandbox == "bwrap" else self._cwd,
+            )  # fmt: skip
+        os.close(info_write)
+        with os.fdopen(info_read) as info:
+            told = info.read() if self._sandbox == "bwrap" else ""
+        if told:
+            self._init = int(json.loads(told)["child-pid"])
+            self._namespace = namespace_of(self._init)
+
+    def poll(self) -> int | None:
+        assert self._process is not None
+        return self._process.poll()
+
+    def new_events(self) -> Iterator[dict[str, Any]]:
+        """JSON objects the agent has printed since the last call; other lines are left in the file."""
+        with self._events_path.open("rb") as file:
+            file.seek(self._read_at)
+            for line in _whole_lines(file):
+                self._read_at += len(line)
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(event, dict):
+                    yield event
+
+    def stop(self) -> int | None:
+        """Interrupt, wait, kill, and make sure that nothing lives. Returns the exit code."""
+        if self._process is None:
+            return None
+        if self._process.poll() is None:
+            self._interrupt()
+            try:
+                self._process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                pass
+        if self._process.poll() is None:
+            self._process.kill()
+        if self._sandbox == "none":
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        code = self._process.wait()
+        deadline = time.monotonic() + GRACE_S
+        while self._namespace is not None and (left := members(self._namespace)):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"processes of the agent survived the end of its cage: {left}")
+            time.sleep(0.02)
+        return code
+
+    def _interrupt(self) -> None:
+        """SIGINT to the supervisor, which passes it on; to bubblewrap itself it would be a kill."""
+        targets = _children(self._init) if self._init else [self._process.pid] if self._process else []
+        for pid in targets:
+            try:
+                os.kill(pid, signal.SIGINT)
+            except ProcessLookupError:
+                pass
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    for line in file:
+        if not line.endswith(b"\n"):
+            return  # still being written
+        yield line
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []

@@ -1,0 +1,192 @@
+"""What a run comes to: the object written as result.json and submitted to the leaderboards."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autoenvbench import metrics
+from autoenvbench.compute import compute_class, hardware
+from autoenvbench.config import RunConfig
+from autoenvbench.ledger import Event, Ledger
+
+RANKED_EPISODES = 200
+Kind = Literal["sim", "twin", "real", "stand-in", "reported"]
+
+
+class AgentInfo(BaseModel):
+    name: str
+    version: str | None = None
+    model: str | None = None
+
+
+class EnvInfo(BaseModel):
+    """`fingerprint` covers task code, scene, arguments and physics version."""
+
+    id: str
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    fingerprint: str | None = None
+
+
+class HeldOut(BaseModel):
+    """The ranking number: the answer's success rate on held-out starts."""
+
+    episodes: int
+    successes: int
+    success_rate: float = Field(ge=0, le=1)
+    wilson95: tuple[float, float]
+    score: float = Field(ge=0, le=1)
+    streak: int
+    pass_at_8: float | None = None
+    failures: dict[str, int] = Field(default_factory=dict)
+
+
+class Answer(BaseModel):
+    """Which bundle was scored, and how it was chosen."""
+
+    commit: str
+    digest: str
+    how: Literal["submitted", "confirmed best", "starter", "policy"]
+
+
+class Result(BaseModel):
+    """One run (or one scored policy). Extra fields are refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1] = 1
+    run_id: str
+    date: str  # ISO 8601, UTC
+    kind: Kind
+    agent: AgentInfo
+    env: EnvInfo
+    track: Literal["open", "station", "none"]
+    pace: float
+    sandbox: str
+    gateway: Literal["live", "replay", "none"]
+    seed: int
+    team_size: int = 1
+    budget_s: float | None = None
+    research_s: float | None = None
+    working_s: float | None = None  # research time without waiting for failing model calls
+    compute_class: str
+    hardware: str
+    versions: dict[str, str] = Field(default_factory=dict)
+    answer: Answer
+    held_out: HeldOut
+    best_raw: float | None = None
+    best_confirmed: float | None = None
+    to_threshold: dict[str, dict[str, float] | None] = Field(default_factory=dict)
+    evaluations: int = 0
+    episodes: int = 0
+    robot_s: float = 0.0
+    ideas: int = 0
+    tokens: dict[str, Any] = Field(default_factory=dict)
+    mtu: float | None = None
+    mru: float | None = None
+    cpu_utilisation: float | None = None
+    gpu_utilisation: float | None = None
+    held_out_secret: str | None = None
+    ledger_sha256: str | None = None
+    unranked_because: list[str] = Field(default_factory=list)
+    verification: Literal["self-reported", "verified"] = "self-reported"
+
+
+class Starter(NamedTuple):
+    """The workspace's first commit."""
+
+    commit: str
+    digest: str
+
+
+def choose_answer(events: Sequence[Event], starter: Starter, min_episodes: int) -> Answer:
+    """The submitted commit, else the confirmed best, else the starter."""
+    submitted = [e.payload for e in events if e.kind == "commit" and e.payload.phase == "submitted"]
+    if submitted:
+        return Answer(commit=submitted[-1].commit, digest=submitted[-1].digest, how="submitted")
+    _, confirmed = metrics.best_curves(events, min_episodes)
+    if confirmed:
+        return Answer(commit=confirmed[-1].commit, digest=confirmed[-1].digest, how="confirmed best")
+    return Answer(commit=starter.commit, digest=starter.digest, how="starter")
+
+
+def research_seconds(events: Sequence[Event]) -> float:
+    """Research time: from the run's start until its agents had stopped (or its last event, if they have not)."""
+    for event in events:
+        if event.kind == "run" and event.payload.phase in ("deadline", "agents_stopped"):
+            return event.t_run
+    return events[-1].t_run if events else 0.0
+
+
+def make_result(run_dir: Path, config: RunConfig, ledger: Ledger, answer: Answer, sandbox: str) -> Result:
+    """The result of a scored run, from its ledger; also written to result.json."""
+    events = list(ledger.events())
+    research_s = research_seconds(events)
+    raw, confirmed = metrics.best_curves(events, config.min_episodes)
+    tokens = metrics.token_totals(events, research_s)
+    started = next(e for e in events if e.kind == "run" and e.payload.phase == "started")
+    agents = [e.payload for e in events if e.kind == "agent"]
+    judged = [e.payload for e in events if e.kind == "episode" and e.payload.purpose != "heldout"]
+    samples = [e.payload for e in events if e.kind == "compute"]
+    gpu = [s.gpu for s in samples if s.gpu is not None]
+    failed_wait = sum(e.payload.wait_s for e in events if e.kind == "tokens" and e.payload.error is not None)
+    summary = asdict(metrics.summarise(metrics.heldout_episodes(events)))
+    thresholds = (*metrics.THRESHOLDS, *metrics.STRICT_THRESHOLDS)
+    result = Result(
+        run_id=run_dir.resolve().name,
+        date=datetime.fromtimestamp(started.t_wall, UTC).isoformat(timespec="seconds"),
+        kind="sim",
+        agent=AgentInfo(
+            name=config.agent, version=agents[0].agent_version if agents else None,
+            model=config.model or (max(tokens.by_model, key=tokens.by_model.__getitem__) if tokens.by_model else None),
+        ),
+        env=EnvInfo(id=config.env, kwargs=config.env_kwargs, fingerprint=started.payload.fingerprint),
+        track=config.track, pace=config.pace, sandbox=sandbox,
+        gateway=config.gateway if tokens.calls or config.replay else "none",
+        seed=config.seed, budget_s=config.budget_s, research_s=research_s,
+        working_s=max(0.0, research_s - failed_wait),
+        compute_class=compute_class(), hardware=hardware(), versions=started.payload.versions,
+        answer=answer,
+        held_out=HeldOut(**{k: v for k, v in summary.items() if k in HeldOut.model_fields}),
+        best_raw=raw[-1].value if raw else None,
+        best_confirmed=confirmed[-1].value if confirmed else None,
+        to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
+        evaluations=sum(e.kind == "evaluation" and e.payload.phase == "finished" for e in events),
+        episodes=len(judged), robot_s=sum(e.robot_s for e in judged), ideas=sum(e.kind == "idea" for e in events),
+        tokens=asdict(tokens), mtu=tokens.per_minute if tokens.calls else None,
+        mru=metrics.robot_utilisation(events, research_s, stations=1, paced=config.pace > 0),
+        cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
+        gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
+        held_out_secret=(run_dir / "secret").read_text(), ledger_sha256=ledger.digest(),
+        unranked_because=_unranked(config, sandbox, summary["episodes"]),
+    )  # fmt: skip
+    scratch = run_dir / "result.json.tmp"
+    scratch.write_text(result.model_dump_json(indent=1) + "\n")
+    scratch.rename(run_dir / "result.json")
+    return result
+
+
+def _unranked(config: RunConfig, sandbox: str, held_out: int) -> list[str]:
+    reasons = {
+        "no cage (--sandbox none)": sandbox == "none",
+        "ideal sensing": config.env_kwargs.get("sensing") == "ideal",
+        "starts known beforehand (--held-out-secret)": config.held_out_secret is not None,
+        "scripted model (--replay)": config.replay is not None,
+        f"fewer than {RANKED_EPISODES} held-out episodes": held_out < RANKED_EPISODES,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides an outcome."""
+    found = {"python": platform.python_version()}
+    for name in ("autoenvbench", "gymnasium", "mujoco", "numpy"):
+        found[name] = metadata.version(name)
+    return found

@@ -1,0 +1,281 @@
+"""One research run, start to result: `autoenvbench eval` and `autoenvbench resume`.
+
+    open the ledger -> start the station -> make the workspace -> open the gateway -> launch the agent
+    -> wait for its end or the deadline -> stop it and prove that nothing of it lives
+    -> score its answer on held-out starts -> result.json, report.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoenvbench import results
+from autoenvbench.agents.base import Agent
+from autoenvbench.agents.process import AgentProcess
+from autoenvbench.agents.registry import make_agent
+from autoenvbench.clock import RunClock
+from autoenvbench.compute import ComputeSampler
+from autoenvbench.config import RunConfig, StationConfig
+from autoenvbench.errors import UserError
+from autoenvbench.events import AgentEvent, NoteEvent, RunEvent
+from autoenvbench.gateway.gateway import Gateway, Live, Replay, Upstream
+from autoenvbench.ledger import Ledger
+from autoenvbench.make_env import fingerprint, make_env
+from autoenvbench.progress import RunProgress
+from autoenvbench.report import write_report
+from autoenvbench.station.client import StationClient
+from autoenvbench.station.process import StationProcess
+from autoenvbench.station.starts import StartStreams
+from autoenvbench.workspace.bundling import send_head
+from autoenvbench.workspace.cage import Sandbox, choose_sandbox
+from autoenvbench.workspace.make_workspace import make_workspace
+
+HEARTBEAT_S = 2.0  # what a killed run may lose of its clock
+PROMPT = """\
+You are an autonomous robot-learning researcher. Read AGENTS.md and TASK.md in this directory, then improve policy.py with \
+the `aeb` command until the budget is over. Nobody will answer questions. Keep working: form a hypothesis, change, commit, \
+practise, evaluate, keep or revert, and submit your best commit. Do not stop while `aeb status` shows budget left, unless \
+the confirmed success rate is 100 %."""
+RESUME_PROMPT = "The run was interrupted and goes on now. Check `aeb status` and `aeb episodes`, then continue your work."
+
+
+def research(config: RunConfig, out: Path) -> dict[str, Any]:
+    """Conduct a new run in a fresh folder under `out`; returns the result. Raises UserError before anything is made."""
+    agent, sandbox, notice = _preflight(config)
+    env = make_env(config.env, config.env_kwargs)
+    secret = StartStreams.parse_secret(config.held_out_secret) if config.held_out_secret else StartStreams.new_secret()
+    run_dir = _make_run_dir(config, out)
+    with _exclusive(run_dir):
+        secret_file = run_dir / "secret"
+        secret_file.touch(mode=0o600)
+        secret_file.write_text(secret.hex())
+        clock = RunClock.start(config.budget_s)
+        ledger = Ledger(run_dir / "ledger.sqlite", clock)
+        ledger.append(
+            RunEvent(
+                phase="started", config={**config.model_dump(exclude={"held_out_secret"}), "sandbox": sandbox},
+                secret_sha256=StartStreams(secret).commitment, fingerprint=fingerprint(env, config.env_kwargs),
+                versions=results.versions(),
+            )
+        )  # fmt: skip
+        if notice:
+            ledger.append(NoteEvent(text=notice))
+        make_workspace(run_dir / "agents" / agent.name / "workspace", config, env)
+        env.close()
+        return asyncio.run(_conduct(_Run(run_dir, config, agent, sandbox, clock, ledger, session=None, notice=notice)))
+
+
+def resume(run_dir: Path) -> dict[str, Any]:
+    """Go on with a run that was interrupted: its clock continues where its ledger ends."""
+    reading = Ledger(run_dir / "ledger.sqlite")
+    events = list(reading.events("run", "agent"))
+    already = reading.last_t_run()
+    reading.close()
+    phases = [e.payload.phase for e in events if e.kind == "run"]
+    if not phases:
+        raise UserError(f"{run_dir} has no started run in its ledger; start one with autoenvbench eval")
+    if "finished" in phases:
+        raise UserError(f"{run_dir} is finished already; see {run_dir / 'report.html'} or autoenvbench report {run_dir}")
+    config = RunConfig.model_validate(next(e.payload.config for e in events if e.kind == "run"))
+    agent, sandbox, notice = _preflight(config)
+    sessions = [e.payload.session for e in events if e.kind == "agent" and e.payload.session]
+    with _exclusive(run_dir):
+        workspace = run_dir / "agents" / agent.name / "workspace"
+        if not (workspace / ".git").exists():  # killed while it was being made
+            env = make_env(config.env, config.env_kwargs)
+            make_workspace(workspace, config, env)
+            env.close()
+        clock = RunClock.start(config.budget_s, already)
+        ledger = Ledger(run_dir / "ledger.sqlite", clock)
+        ledger.append(RunEvent(phase="resumed"))
+        run = _Run(run_dir, config, agent, sandbox, clock, ledger, sessions[-1] if sessions else None, notice)
+        run.research_over = "agents_stopped" in phases
+        return asyncio.run(_conduct(run))
+
+
+@dataclass
+class _Run:
+    dir: Path
+    config: RunConfig
+    agent: Agent
+    sandbox: Sandbox
+    clock: RunClock
+    ledger: Ledger
+    session: str | None
+    notice: str | None
+    research_over: bool = False
+
+
+async def _conduct(run: _Run) -> dict[str, Any]:
+    progress = RunProgress(run.dir, run.clock, run.config)
+    if run.notice:
+        progress.say(run.notice)
+    with tempfile.TemporaryDirectory(prefix="aeb-") as sockets, contextlib.ExitStack() as stack:
+        tokens = {name: secrets.token_urlsafe(32) for name in ("admin", run.agent.name)}
+        station = stack.enter_context(
+            StationProcess(
+                StationConfig(
+                    run_dir=run.dir.resolve(), socket=Path(sockets) / "station.sock", config=run.config,
+                    sandbox=run.sandbox, secret_hex=(run.dir / "secret").read_text(), clock_epoch=run.clock.epoch,
+                    tokens={token: name for name, token in tokens.items()},
+                )
+            )
+        )  # fmt: skip
+        admin = StationClient(str(station.socket), tokens["admin"])
+        workspace = run.dir / "agents" / run.agent.name / "workspace"
+        starter = _remember_starter(run.dir, admin, workspace)
+        with progress:
+            if not run.research_over:
+                async with _gateway(run, Path(sockets) / "model.sock") as model_socket:
+                    await _research(run, station, admin, tokens[run.agent.name], model_socket, progress)
+                run.ledger.append(RunEvent(phase="agents_stopped"))
+            answer = results.choose_answer(list(run.ledger.events()), starter, run.config.min_episodes)
+            progress.scoring(answer)
+            scored = await asyncio.to_thread(
+                admin.job, "/held-out", {"digest": answer.digest}, lambda _: progress.refresh()
+            )
+            run.ledger.append(RunEvent(phase="scored", detail=json.dumps(scored)))
+        run.ledger.append(RunEvent(phase="finished"))
+    result = results.make_result(run.dir, run.config, run.ledger, answer, run.sandbox)
+    report = write_report(run.dir)
+    progress.finish(result, report)
+    return result.model_dump(mode="json")
+
+
+async def _research(
+    run: _Run, station: StationProcess, admin: StationClient, token: str, model_socket: Path | None,
+    progress: RunProgress,
+) -> None:  # fmt: skip
+    """Launch the agent and wait for its end or the deadline; afterwards nothing of it lives."""
+    home = run.dir / "agents" / run.agent.name
+    launch = run.agent.launch(run.config, RESUME_PROMPT if run.session else PROMPT, run.session)
+    name, version = run.agent.name, run.agent.version()
+    process = AgentProcess(
+        launch, home, run.dir / "data", run.sandbox, run.config.track, station.socket, token, model_socket
+    )
+    log = lambda phase, **more: run.ledger.append(  # noqa: E731
+        AgentEvent(phase=phase, name=name, agent_version=version, model=run.config.model, **more), agent=name
+    )
+    log("started", session=run.session)
+    reason = "agent ended"
+    sampler, beat = ComputeSampler(), 0.0
+    try:
+        process.start()
+        while (code := process.poll()) is None:
+            for event in process.new_events():
+                if run.session is None and (found := run.agent.session(event)):
+                    run.session = found
+                    log("started", session=found)
+                progress.heard(event)
+            if run.clock.remaining() <= 0:
+                reason = "deadline"
+                run.ledger.append(RunEvent(phase="deadline"))
+                break
+            if not station.alive():
+                raise UserError(f"the station ended by itself; see {station.log}; then: autoenvbench resume {run.dir}")
+            if time.monotonic() >= beat:
+                beat = time.monotonic() + HEARTBEAT_S
+                run.ledger.append(sampler.sample(await asyncio.to_thread(_busy, admin)))
+            progress.refresh()
+            await asyncio.sleep(0.2)
+    finally:
+        if reason == "deadline":
+            with contextlib.suppress(UserError):
+                await asyncio.to_thread(admin.post, "/halt", {})
+        code = await asyncio.to_thread(process.stop)
+        for event in process.new_events():
+            progress.heard(event)
+        log("exited", exit_code=code, reason=reason, session=run.session)
+
+
+@contextlib.asynccontextmanager
+async def _gateway(run: _Run, socket: Path) -> AsyncIterator[Path | None]:
+    """The model's door while agents live, for agents that need one."""
+    if not run.agent.needs_model:
+        yield None
+        return
+    upstream: Upstream
+    if run.config.replay:
+        upstream = Replay(Path(run.config.replay))
+    else:
+        assert run.agent.api_key and run.agent.provider
+        base = os.environ.get("OPENAI_BASE_URL") or run.agent.provider
+        upstream = Live(base, os.environ[run.agent.api_key])
+    gateway = Gateway(socket, run.ledger, upstream, run.agent.name)
+    await gateway.start()
+    try:
+        yield socket
+    finally:
+        await gateway.close()
+
+
+# -- before anything is made -----------------------------------------------------------------------------------------
+def _preflight(config: RunConfig) -> tuple[Agent, Sandbox, str | None]:
+    """Everything that can be wrong and be known now. Raises UserError."""
+    agent = make_agent(config.agent)
+    make_env(config.env, config.env_kwargs).close()
+    problems = [problem] if (problem := agent.problem()) else []
+    if agent.needs_model and config.gateway == "live" and agent.api_key and not os.environ.get(agent.api_key):
+        problems.append(f"{agent.api_key} is not set: type `export {agent.api_key}=...` (or give a script with --replay)")
+    if config.replay:
+        Replay(Path(config.replay))
+    if problems:
+        raise UserError(f"cannot start {agent.name}: " + "; and ".join(problems))
+    sandbox, notice = choose_sandbox(config.sandbox, fallback=agent.trusted)
+    return agent, sandbox, notice
+
+
+def _make_run_dir(config: RunConfig, out: Path) -> Path:
+    task = config.env.rpartition("/")[2]
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{k}" for k in range(2, 100))):
+        path = out / f"{stamp}-{config.agent}-{task}-s{config.seed}{suffix}"
+        try:
+            path.mkdir(parents=True)
+            (path / "data").mkdir()
+            return path
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot make a run's folder in {out}: {error.strerror}; choose another with --out") from None
+    raise UserError(f"too many runs in {out} in this second; try again")
+
+
+@contextlib.contextmanager
+def _exclusive(run_dir: Path) -> Iterator[None]:
+    """One process conducts a run at a time."""
+    with (run_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{run_dir} is being conducted by another process; wait for it, or stop it first") from None
+        yield
+
+
+def _remember_starter(run_dir: Path, admin: StationClient, workspace: Path) -> results.Starter:
+    """The first commit, as the station has it: the answer of an agent that gives none."""
+    file = run_dir / "starter.json"
+    if not file.exists():
+        head = send_head(admin, workspace, allow_dirty=True)
+        file.write_text(json.dumps({"commit": head.commit, "digest": head.digest}))
+    return results.Starter(**json.loads(file.read_text()))
+
+
+def _busy(admin: StationClient) -> bool:
+    try:
+        return bool(admin.get("/health")["busy"])
+    except UserError:
+        return False
+
+

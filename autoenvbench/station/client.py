@@ -1,0 +1,105 @@
+"""A station's client, standard library only: what `aeb`, the built-in researchers and the run itself speak."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoenvbench.errors import BudgetOver, PolicyFailed, RobotBusy, UserError
+
+#: In an agent's home: {"socket": ..., "token": ...}.
+CREDENTIALS = ".aeb.json"
+_ERRORS = {error.exit_code: error for error in (UserError, BudgetOver, RobotBusy, PolicyFailed)}
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float | None) -> None:
+        super().__init__("station", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class StationClient:
+    """Talks to one station. Every method raises the UserError that the station answered with."""
+
+    def __init__(self, socket_path: str, token: str) -> None:
+        self._socket, self._token = socket_path, token
+
+    @classmethod
+    def from_home(cls) -> StationClient:
+        """The station of the run this process is part of, as the run wrote it into the agent's home."""
+        try:
+            known = json.loads((Path.home() / CREDENTIALS).read_text())
+            return cls(known["socket"], known["token"])
+        except (OSError, ValueError, KeyError):
+            raise UserError(
+                f"there is no station here (no ~/{CREDENTIALS}): aeb works inside the workspace of a running "
+                "`autoenvbench eval` only"
+            ) from None
+
+    def get(self, path: str) -> Any:
+        return self._request("GET", path)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._request("POST", path, json.dumps(body).encode())
+
+    def upload(self, path: str, file: Path) -> Any:
+        with file.open("rb") as data:
+            return self._request("POST", path, data, {"Content-Length": str(file.stat().st_size)})
+
+    def job(
+        self, path: str, body: dict[str, Any], on_episode: Callable[[dict[str, Any]], None] = lambda e: None
+    ) -> dict[str, Any]:
+        """Start a long job and follow it to its result."""
+        connection = self._connect(timeout=None)
+        try:
+            response = self._send(connection, "POST", path, json.dumps(body).encode(), {})
+            if response.status != 200:
+                raise _error(json.loads(response.read()))
+            while line := response.readline():
+                told = json.loads(line)
+                if "episode" in told:
+                    on_episode(told["episode"])
+                elif "result" in told:
+                    result: dict[str, Any] = told["result"]
+                    return result
+                else:
+                    raise _error(told)
+            raise UserError("the station hung up before the job was done; see `aeb status`")
+        finally:
+            connection.close()
+
+    def _request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        connection = self._connect(timeout=120)
+        try:
+            response = self._send(connection, method, path, body, headers or {})
+            answer = json.loads(response.read())
+            if response.status != 200:
+                raise _error(answer)
+            return answer
+        finally:
+            connection.close()
+
+    def _connect(self, timeout: float | None) -> _UnixConnection:
+        return _UnixConnection(self._socket, timeout)
+
+    def _send(
+        self, connection: _UnixConnection, method: str, path: str, body: Any, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
+        try:
+            connection.request(method, path, body, {"Authorization": f"Bearer {self._token}", **headers})
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise UserError(f"cannot reach the station at {self._socket}: {error or type(error).__name__}") from None
+
+
+def _error(answer: dict[str, Any]) -> UserError:
+    return _ERRORS.get(answer.get("exit_code", 2), UserError)(answer.get("error", "the station refused"))

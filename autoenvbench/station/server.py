@@ -1,0 +1,262 @@
+"""The station's door: HTTP on a Unix socket, a bearer token per client, one JSON line per event of a long job.
+
+Run as ``python -m autoenvbench.station.server`` with a StationConfig as JSON on standard input, whose closing ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hmac
+import json
+import os
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+from aiohttp import web
+
+from autoenvbench.config import StationConfig
+from autoenvbench.errors import RobotBusy, UserError
+from autoenvbench.events import EpisodeEvent
+from autoenvbench.station.bundles import MAX_BUNDLE
+from autoenvbench.station.station import Station
+
+ADMIN = "admin"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """Routes to a `Station`. Jobs run on one thread, which also keeps the policies' parent alive."""
+
+    def __init__(self, station: Station, tokens: dict[str, str]) -> None:
+        self._station, self._tokens = station, tokens
+        self._jobs = ThreadPoolExecutor(1, thread_name_prefix="job")
+        self._quick = ThreadPoolExecutor(2, thread_name_prefix="quick")
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard], client_max_size=1 << 20)
+        app.add_routes([
+            web.get("/health", self._health),
+            web.get("/status", self._status),
+            web.get("/episodes", self._episodes),
+            web.get("/frames/top", self._frame),
+            web.get("/bundles/{digest}", self._has_bundle),
+            web.post("/bundles", self._receive),
+            web.post("/ideas", self._idea),
+            web.post("/notes", self._note),
+            web.post("/submit", self._submit),
+            web.post("/practice", self._practice),
+            web.post("/evaluate", self._evaluate),
+            web.post("/halt", self._halt),
+            web.post("/held-out", self._held_out),
+        ])  # fmt: skip
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path != "/health":
+            given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+            names = [name for token, name in self._tokens.items() if hmac.compare_digest(token.encode(), given)]
+            if not names:
+                return _failure(UserError("this station does not know you: no valid bearer token"), 401)
+            request["client"] = names[0]
+            if request.path in ("/halt", "/held-out") and names[0] != ADMIN:
+                return _failure(UserError(f"{request.path} is not for agents"), 403)
+        try:
+            return await handler(request)
+        except UserError as error:
+            return _failure(error)
+        except web.HTTPException as error:
+            return _failure(UserError(f"{request.method} {request.path}: {error.reason}"), error.status)
+        except Exception as error:
+            traceback.print_exc()
+            return _failure(UserError(f"station error: {error!r}"), 500)
+
+    # -- quick ones --------------------------------------------------------------------------------------------------
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.json_response({"ok": True, "env": self._station.config.config.env, "busy": bool(self._station.doing)})
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._call(self._station.status))
+
+    async def _episodes(self, request: web.Request) -> web.Response:
+        try:
+            limit = int(request.query.get("limit", 50))
+        except ValueError:
+            raise UserError("limit must be a whole number") from None
+        rows = await self._call(self._station.episodes, request.query.get("evaluation"), max(1, min(limit, 5000)))
+        return web.json_response(rows)
+
+    async def _frame(self, request: web.Request) -> web.Response:
+        self._require_free()
+        # Rendering contexts belong to a thread: pictures are taken on the one that runs the episodes.
+        frame = await asyncio.get_running_loop().run_in_executor(self._jobs, self._station.frame)
+        _, png = cv2.imencode(".png", frame[..., ::-1])
+        return web.Response(body=png.tobytes(), content_type="image/png")
+
+    async def _has_bundle(self, request: web.Request) -> web.Response:
+        bundle = await self._call(self._station.bundles.get, request.match_info["digest"])
+        return web.json_response({"known": bundle is not None})
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        with tempfile.NamedTemporaryFile(dir=self._station.config.run_dir, suffix=".upload") as file:
+            size = 0
+            async for chunk in request.content.iter_chunked(1 << 18):
+                size += len(chunk)
+                if size > MAX_BUNDLE:
+                    raise UserError(f"the upload is over {MAX_BUNDLE >> 20} MB; checkpoints may hold 512 MB")
+                file.write(chunk)
+            file.flush()
+            bundle = await self._call(
+                self._station.receive, request["client"], Path(file.name), request.query.get("commit", "")
+            )
+        return web.json_response({"commit": bundle.commit, "digest": bundle.digest})
+
+    async def _idea(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        idea = await self._call(
+            self._station.idea, request["client"], str(body.get("title", "")), body.get("parent"),
+            list(body.get("inspired_by") or []), body.get("regime"),
+        )  # fmt: skip
+        return web.json_response(idea)
+
+    async def _note(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        await self._call(self._station.note, request["client"], str(body.get("text", "")))
+        return web.json_response({"ok": True})
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        return web.json_response(await self._call(self._station.submit, request["client"], str(body.get("digest"))))
+
+    async def _halt(self, request: web.Request) -> web.Response:
+        self._station.halt()
+        return web.json_response({"ok": True})
+
+    # -- long ones ---------------------------------------------------------------------------------------------------
+    async def _practice(self, request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        seed = body.get("seed")
+        return await self._stream(request, functools.partial(
+            self._station.practice, request["client"], str(body.get("digest")), _whole(body, "n", 5),
+            None if seed is None else _whole(body, "seed", 0), bool(body.get("video")),
+        ))  # fmt: skip
+
+    async def _evaluate(self, request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        return await self._stream(request, functools.partial(
+            self._station.evaluate, request["client"], str(body.get("digest")), _whole(body, "n", 20),
+            body.get("idea"),
+        ))  # fmt: skip
+
+    async def _held_out(self, request: web.Request) -> web.StreamResponse:
+        digest = str((await _body(request)).get("digest"))
+        return await self._stream(request, lambda stop, on_episode: self._station.held_out(digest, on_episode))
+
+    async def _stream(
+        self, request: web.Request, job: Callable[[Callable[[], bool], Callable[[EpisodeEvent], None]], dict[str, Any]]
+    ) -> web.StreamResponse:
+        """Run a job on the job thread; send each episode as a line, then the result or the error as the last line.
+
+        A client that goes away ends its job: its lease is free again within a step.
+        """
+        loop = asyncio.get_running_loop()
+        lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        gone = threading.Event()
+
+        def put(line: dict[str, Any] | None) -> None:
+            loop.call_soon_threadsafe(lines.put_nowait, line)
+
+        def on_episode(event: EpisodeEvent) -> None:
+            put({"episode": event.model_dump(include={"index", "purpose", "success", "score", "stage", "reason", "steps"})})
+
+        def work() -> None:
+            try:
+                put({"result": job(gone.is_set, on_episode)})
+            except UserError as error:
+                put({"error": str(error), "exit_code": error.exit_code})
+            except BaseException as error:
+                traceback.print_exc()
+                put({"error": f"station error: {error!r}", "exit_code": 1})
+            finally:
+                put(None)
+
+        self._require_free()
+        future = loop.run_in_executor(self._jobs, work)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        try:
+            await response.prepare(request)
+            while (line := await lines.get()) is not None:
+                await response.write(json.dumps(line).encode() + b"\n")
+            await response.write_eof()
+        finally:
+            gone.set()
+            await asyncio.shield(future)
+        return response
+
+    def _require_free(self) -> None:
+        if self._station.doing:
+            raise RobotBusy(f"the robot is busy ({self._station.doing}); wait for it to finish, then try again")
+
+    async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._quick, function, *args)
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except ValueError:
+        raise UserError("the request's body is not JSON") from None
+    if not isinstance(body, dict):
+        raise UserError("the request's body must be a JSON object")
+    return body
+
+
+def _whole(body: dict[str, Any], key: str, default: int) -> int:
+    value = body.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UserError(f"{key} must be a whole number, zero or above; got {value!r}")
+    return value
+
+
+def _failure(error: UserError, status: int = 400) -> web.Response:
+    return web.json_response({"error": str(error), "exit_code": error.exit_code}, status=status)
+
+
+async def _serve(config: StationConfig) -> None:
+    station = Station(config)
+    server = Server(station, config.tokens)
+    # A lost client must be noticed while a job runs: aiohttp then cancels the handler.
+    runner = web.AppRunner(server.app(), handler_cancellation=True, access_log=None)
+    await runner.setup()
+    config.socket.unlink(missing_ok=True)
+    await web.UnixSite(runner, str(config.socket)).start()
+    os.chmod(config.socket, 0o600)
+    closed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def watch_parent() -> None:
+        sys.stdin.read()  # returns when the run's end of the pipe closes, however it died
+        loop.call_soon_threadsafe(closed.set)
+
+    threading.Thread(target=watch_parent, daemon=True).start()
+    await closed.wait()
+    station.halt()
+    await runner.cleanup()
+    os._exit(0)  # renderers and executors must not delay the end
+
+
+def main() -> None:
+    config = StationConfig.model_validate_json(sys.stdin.readline())
+    asyncio.run(_serve(config))
+
+
+if __name__ == "__main__":
+    main()

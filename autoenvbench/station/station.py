@@ -1,0 +1,275 @@
+"""The station: owns the cell, holds its lease, runs jobs one at a time, and knows when the budget is over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from autoenvbench import metrics
+from autoenvbench.clock import RunClock, format_duration
+from autoenvbench.config import StationConfig
+from autoenvbench.errors import BudgetOver, RobotBusy, UserError
+from autoenvbench.events import CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent, Purpose
+from autoenvbench.ledger import Ledger
+from autoenvbench.make_env import make_env
+from autoenvbench.station.bundles import Bundle, BundleStore
+from autoenvbench.station.evaluation import Batch, Evaluator, Tally
+from autoenvbench.station.starts import StartStreams
+
+REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
+MAX_EPISODES = 1000
+OnEpisode = Callable[[EpisodeEvent], None]
+
+
+class Station:
+    """Everything a client can ask for, as plain method calls. The server adds HTTP and nothing else."""
+
+    def __init__(self, config: StationConfig) -> None:
+        self.config, self._run = config, config.config
+        self.clock = RunClock(config.clock_epoch, self._run.budget_s)
+        self.ledger = Ledger(config.run_dir / "ledger.sqlite", self.clock)
+        self.bundles = BundleStore(config.run_dir / "bundles")
+        self._streams = StartStreams(bytes.fromhex(config.secret_hex))
+        self.env = make_env(self._run.env, self._run.env_kwargs)
+        self._evaluator = Evaluator(
+            self.env, self.ledger, self._streams, sandbox=config.sandbox, track=self._run.track,
+            pace=self._run.pace, station=config.name,
+        )  # fmt: skip
+        self._lease = threading.Lock()
+        self.doing: str | None = None
+        self._halt = threading.Event()
+
+    # -- what anyone may know ----------------------------------------------------------------------------------------
+    def status(self) -> dict[str, Any]:
+        raw, confirmed = metrics.best_curves(list(self.ledger.events()), self._run.min_episodes)
+        submitted = self._submitted()
+        ideas = [e.payload.model_dump() for e in self.ledger.events("idea")]
+        return {
+            "env": self._run.env,
+            "track": self._run.track,
+            "pace": self._run.pace,
+            "budget_left_s": round(self.clock.remaining(), 1),
+            "budget_s": self._run.budget_s,
+            "robot": self.doing or "free",
+            "best": _best(confirmed),
+            "best_unconfirmed": _best(raw),
+            "submitted": submitted.commit if submitted else None,
+            "evaluations": sum(1 for e in self.ledger.events("evaluation") if e.payload.phase == "finished"),
+            "ideas": [f"{i['id']} {i['title']}" for i in ideas],
+        }
+
+    def episodes(self, evaluation: str | None, limit: int) -> list[dict[str, Any]]:
+        """The newest judged episodes. Seeds of secret streams are not shown."""
+        found = []
+        for e in self.ledger.events("episode"):
+            p: EpisodeEvent = e.payload
+            if p.purpose != "heldout" and evaluation in (None, p.evaluation):
+                shown = p.model_dump(exclude={"version", "digest"} | (set() if p.purpose == "practice" else {"seed"}))
+                found.append({**shown, "t_run": round(e.t_run, 1)})
+        return found[-limit:]
+
+    def frame(self) -> np.ndarray:
+        with self._leased("frame"):
+            frame = self.env.render()
+        assert isinstance(frame, np.ndarray)
+        return frame
+
+    # -- what agents do ----------------------------------------------------------------------------------------------
+    def idea(
+        self, agent: str, title: str, parent: str | None, inspired_by: list[str], regime: str | None
+    ) -> dict[str, Any]:
+        title = " ".join(title.split())
+        if not 3 <= len(title) <= 200:
+            raise UserError('an idea needs a title of 3 to 200 characters: aeb idea "what you will try, and why"')
+        if regime is not None and regime not in REGIMES:
+            raise UserError(f"unknown regime {regime!r}; choose one of {', '.join(REGIMES)}")
+        known = [e.payload.id for e in self.ledger.events("idea")]
+        for other in [parent, *inspired_by]:
+            if other is not None and other not in known:
+                raise UserError(f"there is no idea {other!r}; known: {', '.join(known) or 'none yet'}")
+        event = IdeaEvent(
+            id=f"I{len(known) + 1}", title=title, parent=parent, inspired_by=inspired_by, regime=regime
+        )
+        self.ledger.append(event, agent=agent)
+        return event.model_dump()
+
+    def note(self, agent: str, text: str) -> None:
+        self.ledger.append(NoteEvent(text=text[:4000]), agent=agent)
+
+    def receive(self, agent: str, archive: Path, commit: str) -> Bundle:
+        bundle = self.bundles.receive(archive, commit)
+        self.ledger.append(
+            CommitEvent(phase="received", commit=commit, digest=bundle.digest, subject=bundle.subject), agent=agent
+        )
+        return bundle
+
+    def submit(self, agent: str, digest: str) -> dict[str, Any]:
+        self._require_budget()
+        bundle = self._bundle(digest)
+        self.ledger.append(
+            CommitEvent(phase="submitted", commit=bundle.commit, digest=digest, subject=bundle.subject), agent=agent
+        )
+        return {"submitted": bundle.commit}
+
+    def practice(
+        self, agent: str, digest: str, n: int, seed: int | None, video: bool, stop: Callable[[], bool],
+        on_episode: OnEpisode,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Episodes on public starts, whose trajectories land in data/practice."""
+        bundle = self._bundle(digest)
+        _check_n(n)
+        with self._leased(f"practice of {bundle.commit[:8]} by {agent}"):
+            first = self._next_index("practice") if seed is None else seed
+            folder = self.data_dir / "practice"
+            tally = self._evaluator.run(
+                bundle, Batch("practice", n, first), agent=agent, show=video, practice_dir=folder,
+                stop=self._stopper(stop), on_episode=on_episode,
+            )  # fmt: skip
+            videos = [
+                str(_write_video(frames, folder / f"{tally.id}-{kind}.mp4").relative_to(self.data_dir))
+                for kind, frames in tally.shown.items()
+            ]
+        return {**_outcome(tally, bundle), "trajectories": f"data/practice/{tally.id}-*.npz",
+                "videos": [f"data/{v}" for v in videos]}  # fmt: skip
+
+    def evaluate(
+        self, agent: str, digest: str, n: int, idea: str | None, stop: Callable[[], bool], on_episode: OnEpisode
+    ) -> dict[str, Any]:
+        """Episodes on fresh secret starts. One that beats the confirmed best is confirmed on more of them at once."""
+        bundle = self._bundle(digest)
+        _check_n(n)
+        ideas = [e.payload.id for e in self.ledger.events("idea")]
+        if idea is not None and idea not in ideas:
+            raise UserError(f"there is no idea {idea!r}; known: {', '.join(ideas) or 'none yet'}")
+        idea = idea or (ideas[-1] if ideas else None)
+        with self._leased(f"evaluation of {bundle.commit[:8]} by {agent}"):
+            halt = self._stopper(stop)
+            batch = Batch("evaluate", n, self._next_index("evaluate", "confirm"), idea=idea)
+            tally = self._evaluator.run(bundle, batch, agent=agent, stop=halt, on_episode=on_episode)
+            result = _outcome(tally, bundle)
+            _, confirmed = metrics.best_curves(list(self.ledger.events()), self._run.min_episodes)
+            incumbent = confirmed[-1] if confirmed else None
+            beaten = tally.rate > (incumbent.value if incumbent else 0.0)
+            if tally.aborted or n < self._run.min_episodes or not beaten:
+                return result
+            if incumbent is not None and incumbent.digest == bundle.digest:
+                return result
+            batch = Batch("confirm", self._run.confirm_episodes, self._next_index("evaluate", "confirm"),
+                          idea=idea, beats=tally.id)  # fmt: skip
+            confirmation = self._evaluator.run(bundle, batch, agent=agent, stop=halt, on_episode=on_episode)
+            return {**result, "confirmation": _outcome(confirmation, bundle)}
+
+    # -- what only the run does --------------------------------------------------------------------------------------
+    def halt(self) -> None:
+        """The deadline: end the job under way after the step it is in."""
+        self._halt.set()
+
+    def held_out(self, digest: str, on_episode: OnEpisode) -> dict[str, Any]:
+        """Score the answer on held-out starts, going on where an interrupted scoring ended."""
+        bundle = self._bundle(digest)
+        done = frozenset(
+            (e.payload.index, e.payload.attempt)
+            for e in self.ledger.events("episode")
+            if e.payload.purpose == "heldout" and e.payload.digest == digest
+        )
+        batch = Batch("heldout", self._run.held_out, 0, attempts=self._run.attempts, skip=done)
+        with self._leased("held-out scoring"):
+            tally = self._evaluator.run(
+                bundle, batch, evaluation_id="held-out", show=True, on_episode=on_episode
+            )
+            shown = {kind: self._write_shown(kind, frames) for kind, frames in tally.shown.items()}
+        return {**_outcome(tally, bundle), "shown": shown}
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    @property
+    def data_dir(self) -> Path:
+        """What agents see read-only as data/."""
+        return self.config.run_dir / "data"
+
+    @contextmanager
+    def _leased(self, what: str) -> Iterator[None]:
+        if not self._lease.acquire(blocking=False):
+            raise RobotBusy(f"the robot is busy ({self.doing}); wait for it to finish, then try again")
+        self.doing = what
+        try:
+            yield
+        finally:
+            self.doing = None
+            self._lease.release()
+
+    def _stopper(self, client_gone: Callable[[], bool]) -> Callable[[], bool]:
+        self._require_budget()
+        return lambda: client_gone() or self._halt.is_set() or self.clock.remaining() <= 0
+
+    def _require_budget(self) -> None:
+        if self._halt.is_set() or self.clock.remaining() <= 0:
+            raise BudgetOver(f"the budget of {format_duration(self._run.budget_s)} is over; nothing more is counted")
+
+    def _bundle(self, digest: str) -> Bundle:
+        bundle = self.bundles.get(digest)
+        if bundle is None:
+            raise UserError("the station does not have this commit; send it first (aeb does so by itself)")
+        return bundle
+
+    def _submitted(self) -> CommitEvent | None:
+        submitted = [e.payload for e in self.ledger.events("commit") if e.payload.phase == "submitted"]
+        return submitted[-1] if submitted else None
+
+    def _next_index(self, *purposes: Purpose) -> int:
+        """The first start of a stream that no episode of this run has used."""
+        used = [e.payload.index for e in self.ledger.events("episode") if e.payload.purpose in purposes]
+        return max(used, default=-1) + 1
+
+    def _write_shown(self, kind: str, frames: list[np.ndarray]) -> str:
+        """A film strip of up to six frames, side by side."""
+        picks = sorted({round(k) for k in np.linspace(0, len(frames) - 1, min(6, len(frames)))})
+        strip = np.concatenate([cv2.resize(frames[k], (240, 240), interpolation=cv2.INTER_AREA) for k in picks], axis=1)
+        path = self.config.run_dir / f"held_out_{kind}.jpg"
+        cv2.imwrite(str(path), strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+        return path.name
+
+
+def _check_n(n: int) -> None:
+    if not 1 <= n <= MAX_EPISODES:
+        raise UserError(f"-n {n}: ask for 1 to {MAX_EPISODES} episodes")
+
+
+def _best(curve: list[metrics.Point]) -> dict[str, Any] | None:
+    if not curve:
+        return None
+    p = curve[-1]
+    return {"success_rate": p.value, "wilson95": [round(p.low, 3), round(p.high, 3)], "episodes": p.episodes_behind,
+            "commit": p.commit}  # fmt: skip
+
+
+def _outcome(tally: Tally, bundle: Bundle) -> dict[str, Any]:
+    summary = metrics.summarise(tally.episodes)
+    details = [e.detail for e in tally.episodes if e.detail]
+    return {
+        "evaluation": tally.id,
+        "commit": bundle.commit,
+        "episodes": summary.episodes,
+        "successes": summary.successes,
+        "success_rate": round(summary.success_rate, 4),
+        "wilson95": [round(x, 4) for x in summary.wilson95],
+        "score": round(summary.score, 4),
+        "failures": summary.failures,
+        "stages": summary.stages,
+        "detail": details[0] if details else None,
+        "aborted": tally.aborted,
+    }
+
+
+def _write_video(frames: list[np.ndarray], path: Path) -> Path:
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (width, height))
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    return path

@@ -1,0 +1,106 @@
+"""Makes an agent's workspace: a Git repository with a brief, a starter policy and notes."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from autoenvbench.clock import format_duration
+from autoenvbench.config import RunConfig
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+def template_for(env: gym.Env[Any, Any]) -> Path | None:
+    """The task's own template: the folder named like the package that the environment comes from."""
+    package = type(env.unwrapped).__module__.split(".")[-2]
+    path = _TEMPLATES / package
+    return path if path.is_dir() else None
+
+
+def make_workspace(path: Path, config: RunConfig, env: gym.Env[Any, Any]) -> None:
+    """Create the repository at `path`, on branch main, with one commit."""
+    path.mkdir(parents=True)
+    _copy(_TEMPLATES / "common", path)
+    own = template_for(env)
+    if own is not None:
+        _copy(own, path)
+    else:
+        (path / "policy.py").write_text(_BARE_POLICY)
+    (path / "gitignore").rename(path / ".gitignore")
+    (path / "TASK.md").write_text(brief(config, env))
+    (path / "data").mkdir()
+    _git(path, "init", "--quiet", "--initial-branch=main")
+    _git(path, "config", "user.name", config.agent)
+    _git(path, "config", "user.email", f"{config.agent}@autoenvbench.invalid")
+    _git(path, "add", "--all")
+    _git(path, "commit", "--quiet", "-m", "Starter")
+
+
+def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
+    """TASK.md: the goal, the rules of this run, and the environment's own reference page."""
+    task = getattr(env.unwrapped, "task", None)
+    cpu = f"{task.act_cpu_ms:.0f} ms of CPU time per `act`" if task is not None else "250 ms of CPU time per `act`"
+    kwargs = "".join(f", {key}={value!r}" for key, value in config.env_kwargs.items())
+    page = inspect.cleandoc(type(env.unwrapped).__doc__ or "")
+    return f"""# Task: {config.env}
+
+**Goal.** Make `policy.py` succeed in as many episodes as possible. At the end the station scores one commit on
+{config.held_out} held-out starts that nobody has seen; that success rate is your result.
+
+**Budget.** {format_duration(config.budget_s)} of wall-clock from the start of the run. `aeb status` says what is left.
+
+**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
+{"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{env.observation_space}`; \
+actions: `{env.action_space}`.
+
+**Your policy.** `policy.py` at the root of the repository defines
+
+```python
+class Policy:
+    def __init__(self, observation_space, action_space): ...   # load weights from ./checkpoints
+    def reset(self, observation): ...                          # once per episode
+    def act(self, observation): ...                            # once per control period -> array {env.action_space.shape}
+```
+
+It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
+memory, one thread and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
+
+How to work, and every command: `AGENTS.md`. Start with `aeb status`.
+
+---
+
+{page}
+"""
+
+
+def _copy(source: Path, into: Path) -> None:
+    shutil.copytree(source, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _git(path: Path, *args: str) -> None:
+    env = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    subprocess.run(["git", "-C", str(path), *args], check=True, capture_output=True, env=env)
+
+
+_BARE_POLICY = '''"""Starter policy: does nothing useful yet."""
+
+import numpy as np
+
+
+class Policy:
+    def __init__(self, observation_space, action_space):
+        self.action_space = action_space
+
+    def reset(self, observation):
+        pass
+
+    def act(self, observation):
+        return np.zeros(self.action_space.shape)
+'''
