@@ -45,7 +45,7 @@ class RunProgress:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def heard(self, event: dict[str, Any]) -> None:
         """An agent's own event; its messages and commands are shown."""

@@ -80,7 +80,7 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     ]  # fmt: skip
     title = html.escape(f"{config.agent} on {config.env}")
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>" \
-           f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
+           f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
 
 
 def _figure(figure: Figure) -> str:
@@ -166,12 +166,12 @@ def _pictures(run_dir: Path) -> str:
     return "<h2>Episodes</h2>" + "".join(parts) if parts else ""
 
 
-_STYLE = """
+STYLE = """
 body{margin:0;background:#f6f7f8;color:#1c2733;font:15px/1.5 system-ui,"Segoe UI",Roboto,"Liberation Sans",sans-serif}
 main{max-width:960px;margin:0 auto;padding:32px 20px 60px}
 h1{font-size:26px;margin:0 0 2px} h2{font-size:18px;margin:34px 0 8px} h3{font-size:15px;margin:20px 0 6px}
 .lead,.note{color:#5d6873;margin:0 0 14px} .note{font-size:13px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:18px 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(250px,1fr));gap:10px;margin:18px 0}
 .tiles div{background:#fff;border:1px solid #e2e6ea;border-radius:8px;padding:12px 14px}
 .tiles span{display:block;color:#5d6873;font-size:12px} .tiles b{display:block;font-size:21px} .tiles small{color:#5d6873}
 figure{margin:8px 0;background:#fff;border:1px solid #e2e6ea;border-radius:8px;padding:10px;overflow-x:auto}

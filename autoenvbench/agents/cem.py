@@ -27,6 +27,7 @@ from autoenvbench.workspace.cage import python_path
 POPULATION = 16
 ELITES = 4
 EPISODES = 8  # per candidate and generation, on common starts
+WORTH_TESTING = 0.05  # gain in elite fitness that is worth an evaluation
 MIN_STD = 0.03  # of a parameter's range: keeps the search from freezing
 
 
@@ -194,7 +195,7 @@ def _generations(
     say: Callable[[str], None],
 ) -> None:
     """Until the station says that the budget is over: search, refit, commit the mean, have it judged."""
-    generation, best = 0, 0.0
+    generation, best, promised = 0, 0.0, 0.0
     while True:
         generation += 1
         points = search.sample(POPULATION, rng)
@@ -202,7 +203,11 @@ def _generations(
         fitness = fitness_of([search.values(p) for p in points], list(range(first, first + EPISODES)))
         order = np.argsort(fitness)[::-1]
         search.refit(points[order[:ELITES]])
-        commit(search.values(search.mean), f"cem: generation {generation}, elite fitness {fitness[order[ELITES - 1]]:.2f}")
+        elite = float(np.mean([fitness[k] for k in order[:ELITES]]))
+        commit(search.values(search.mean), f"cem: generation {generation}, elite fitness {elite:.2f}")
+        if elite < promised + WORTH_TESTING:
+            continue
+        promised = elite
         result = evaluate(idea)
         confirmed = result.get("confirmation")
         if confirmed and confirmed["success_rate"] > best:
@@ -219,4 +224,7 @@ __all__ = ["Policy"]
 '''
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # the deadline
+        os._exit(130)
