@@ -53,7 +53,7 @@ class Answer(BaseModel):
 
     commit: str
     digest: str
-    how: Literal["submitted", "confirmed best", "starter", "policy"]
+    how: Literal["submitted", "confirmed best", "best evaluated", "starter", "policy"]
 
 
 class Result(BaseModel):
@@ -107,13 +107,16 @@ class Starter(NamedTuple):
 
 
 def choose_answer(events: Sequence[Event], starter: Starter, min_episodes: int) -> Answer:
-    """The submitted commit, else the confirmed best, else the starter."""
+    """The submitted commit, else the confirmed best, else the best evaluated one (the budget ended before its
+    confirmation did), else the starter."""
     submitted = [e.payload for e in events if e.kind == "commit" and e.payload.phase == "submitted"]
     if submitted:
         return Answer(commit=submitted[-1].commit, digest=submitted[-1].digest, how="submitted")
-    _, confirmed = metrics.best_curves(events, min_episodes)
+    raw, confirmed = metrics.best_curves(events, min_episodes)
     if confirmed:
         return Answer(commit=confirmed[-1].commit, digest=confirmed[-1].digest, how="confirmed best")
+    if raw and raw[-1].value > 0:
+        return Answer(commit=raw[-1].commit, digest=raw[-1].digest, how="best evaluated")
     return Answer(commit=starter.commit, digest=starter.digest, how="starter")
 
 

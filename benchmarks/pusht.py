@@ -1,0 +1,196 @@
+"""Push-T speed as ratios: against gym-pusht, against the raw physics, and what a policy's own process costs.
+
+Every pair alternates within one run, and the best of several rounds counts, because machines are noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+ROOT = Path(__file__).parents[1]
+PEER = ROOT / ".venv-peer"
+ROUNDS = 5
+
+PEER_CODE = """
+import json, sys, time, warnings
+warnings.simplefilter("ignore")
+import gymnasium, gym_pusht, numpy as np
+env = gymnasium.make("gym_pusht/PushT-v0", obs_type=sys.argv[1])
+n = int(sys.argv[2])
+env.reset(seed=0)
+actions = np.random.default_rng(0).uniform(0, 512, (n, 2)).astype(np.float32)
+for line in sys.stdin:
+    began = time.perf_counter()
+    for a in actions:
+        _, _, terminated, truncated, _ = env.step(a)
+        if terminated or truncated:
+            env.reset()
+    print(json.dumps(n / (time.perf_counter() - began)), flush=True)
+"""
+
+
+def peer_python() -> Path:
+    python = PEER / "bin" / "python"
+    if not python.exists():
+        print("making .venv-peer with gym-pusht 0.1.8 ...", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(PEER)], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "gym-pusht==0.1.8"], check=True)
+    return python
+
+
+def ours(obs_type: str, n: int) -> Callable[[], float]:
+    import gymnasium
+    import numpy as np
+
+    import autoenvbench  # noqa: F401
+
+    env = gymnasium.make("ENPIRE/PushT-v0", obs_type=obs_type)
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (n, 2)).astype(np.float32)
+
+    def rate() -> float:
+        began = time.perf_counter()
+        for a in actions:
+            _, _, terminated, truncated, _ = env.step(a)
+            if terminated or truncated:
+                env.reset()
+        return n / (time.perf_counter() - began)
+
+    return rate
+
+
+def against_peer(obs_type: str, n: int) -> dict[str, float]:
+    with subprocess.Popen(
+        [peer_python(), "-c", PEER_CODE, obs_type, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        stderr=subprocess.DEVNULL,
+    ) as peer:  # fmt: skip
+        assert peer.stdin and peer.stdout
+        mine, theirs, rate = [], [], ours(obs_type, n)
+        for _ in range(ROUNDS):
+            mine.append(rate())
+            print(file=peer.stdin, flush=True)
+            theirs.append(json.loads(peer.stdout.readline()))
+        peer.stdin.close()
+    return {"ours": max(mine), "gym-pusht": max(theirs), "ratio": max(mine) / max(theirs)}
+
+
+def against_raw() -> dict[str, float]:
+    """The same start states and controls, as recorded from episodes in contact, through bare mj_step(nstep)."""
+    import gymnasium
+    import mujoco
+    import numpy as np
+
+    import autoenvbench  # noqa: F401
+    from enpire_envs.reference import make_reference
+
+    env = gymnasium.make("ENPIRE/PushT-v0", disable_env_checker=True)
+    expert, cell = make_reference(env), env.unwrapped.cell  # type: ignore[attr-defined]
+    episodes = []
+    for seed in range(10):
+        observation, _ = env.reset(seed=seed)
+        expert.reset(observation)
+        actions, controls, state = [], [], np.empty(mujoco.mj_stateSize(cell.model, mujoco.mjtState.mjSTATE_INTEGRATION))
+        mujoco.mj_getState(cell.model, cell.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        over = False
+        while not over:
+            actions.append(expert.act(observation))
+            observation, _, terminated, truncated, _ = env.step(actions[-1])
+            controls.append(cell.data.ctrl.copy())
+            over = terminated or truncated
+        episodes.append((seed, state, actions[:-1], controls[:-1]))  # the last step also verifies
+    steps = sum(len(a) for _, _, a, _ in episodes)
+
+    def stepping() -> float:
+        spent = 0.0
+        for seed, _, actions, _ in episodes:
+            env.reset(seed=seed)
+            began = time.perf_counter()
+            for a in actions:
+                env.step(a)
+            spent += time.perf_counter() - began
+        return steps / spent
+
+    def raw() -> float:
+        spent, step, model, data, n = 0.0, mujoco.mj_step, cell.model, cell.data, cell.substeps
+        for seed, state, _, controls in episodes:
+            env.reset(seed=seed)  # this episode's friction
+            mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+            began = time.perf_counter()
+            for c in controls:
+                data.ctrl[:] = c
+                step(model, data, n)
+            spent += time.perf_counter() - began
+        return steps / spent
+
+    pairs = [(stepping(), raw()) for _ in range(ROUNDS)]
+    mine, bare = max(p[0] for p in pairs), max(p[1] for p in pairs)
+    return {"ours": mine, "raw mj_step": bare, "ratio": mine / bare}
+
+
+def isolation() -> dict[str, float]:
+    """Microseconds per step of `evaluate` that a policy's own process and cage add, over the same policy in process."""
+    import gymnasium
+
+    import autoenvbench  # noqa: F401
+    from autoenvbench.clock import RunClock
+    from autoenvbench.ledger import Ledger
+    from autoenvbench.station.bundles import Bundle
+    from autoenvbench.station.evaluation import Batch, Evaluator
+    from autoenvbench.station.starts import StartStreams
+    from autoenvbench.workspace.cage import bwrap_problem
+
+    source = (
+        "import numpy as np\nclass Policy:\n def __init__(self, o, a): self.a = np.zeros(2)\n"
+        " def reset(self, o): pass\n def act(self, o): return self.a\n"
+    )
+    namespace: dict[str, type] = {}
+    exec(source, namespace)
+    env = gymnasium.make("ENPIRE/PushT-v0", disable_env_checker=True)
+    sandbox = "none" if bwrap_problem() else "bwrap"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "policy.py").write_text(source)
+        bundle = Bundle("", "", "", Path(folder))
+        ledger = Ledger(Path(folder) / "ledger.sqlite", RunClock.start(3600))
+        evaluator = Evaluator(env, ledger, StartStreams(bytes(32)), sandbox=sandbox, track="open")  # type: ignore[arg-type]
+
+        def per_step(policy: object) -> float:
+            """The fastest of a few equal episodes; the first of a process is left out, since it also starts it."""
+            times = []
+            for _ in range(2):
+                tally = evaluator.run(bundle, Batch("score", 6, 0), policy=policy)  # type: ignore[arg-type]
+                times += [1e6 * e.robot_s / e.steps for e in tally.episodes[1:]]
+            return min(times)
+
+        pairs = [(per_step(namespace["Policy"](None, None)), per_step(None)) for _ in range(ROUNDS)]
+    inside, caged = (min(p[k] for p in pairs) for k in (0, 1))
+    return {"in process": inside, f"own process ({sandbox})": caged, "difference": caged - inside}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    table = {
+        "state, steps/s (target ratio >= 2)": against_peer("state", 2000),
+        "pixels 96 x 96, steps/s (target ratio >= 1)": against_peer("pixels", 150),
+        "raw physics, steps/s (target ratio >= 0.5)": against_raw(),
+        "isolation, us/step (target difference <= 150)": isolation(),
+    }
+    if args.json:
+        print(json.dumps(table, indent=1))
+        return
+    for name, row in table.items():
+        print(f"{name:<50}" + "   ".join(f"{k} {v:,.2f}" for k, v in row.items()))
+
+
+if __name__ == "__main__":
+    main()
