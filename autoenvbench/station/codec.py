@@ -80,7 +80,7 @@ class ObservationCodec:
 
 def encode_action(action: Any) -> bytes:
     """Any array-like of numbers, with its shape in front. Raises what numpy raises on anything else."""
-    array = np.ascontiguousarray(action, dtype=np.float64)
+    array = np.asarray(action, dtype=np.float64)
     if array.ndim > 8:
         raise ValueError(f"an action with {array.ndim} dimensions")
     return struct.pack(f"<B{array.ndim}I", array.ndim, *array.shape) + array.tobytes()

@@ -128,7 +128,8 @@ class Evaluator:
                 if outcome.reason == "cut_off":
                     tally.aborted = True
                     break
-                silent = silent + 1 if (outcome.reason or "").endswith("_wall_limit") else 0
+                if silent < _GIVE_UP_AFTER:  # once given up on, for the rest of the batch
+                    silent = silent + 1 if (outcome.reason or "").endswith("_wall_limit") else 0
                 event = _event(outcome, tally.id, batch, bundle, index, attempt, seed, reruns, process)
                 self._ledger.append(event, agent=agent, station=self._station)
                 tally.episodes.append(event)
