@@ -22,18 +22,18 @@ class RunConfig(BaseModel):
     env: str
     env_kwargs: dict[str, Any] = Field(default_factory=dict)
     budget_s: float = Field(gt=0)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     track: Track = "open"
-    pace: float = Field(0.0, ge=0.0, le=1.0)
+    pace: float = Field(default=0.0, ge=0.0, le=1.0)
     sandbox: Sandbox | None = None  # None: bubblewrap, or what the agent falls back to
     model: str | None = None
     gateway: Literal["live", "replay"] = "live"
     replay: str | None = None  # the script's path
     held_out_secret: str | None = None
-    held_out: int = Field(200, ge=1, le=100_000)
-    attempts: int = Field(1, ge=1, le=64)
-    min_episodes: int = Field(20, ge=1)  # for a place on the raw curve
-    confirm_episodes: int = Field(50, ge=1)
+    held_out: int = Field(default=200, ge=1, le=100_000)
+    attempts: int = Field(default=1, ge=1, le=64)
+    min_episodes: int = Field(default=20, ge=1)  # for a place on the raw curve
+    confirm_episodes: int = Field(default=50, ge=1)
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> RunConfig:

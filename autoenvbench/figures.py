@@ -60,7 +60,9 @@ def hill_climb(events: Sequence[Event], research_s: float, held_out: float | Non
         if curve:
             t = [0.0, *(p.t_run / per for p in curve), research_s / per]
             v = [0.0, *(p.value for p in curve), curve[-1].value]
-            ax.step(t, v, where="post", linestyle=style, color=color, linewidth=1.2 if style == "--" else 2, label=label)
+            ax.step(
+                t, v, where="post", linestyle=style, color=color, linewidth=1.2 if style == "--" else 2, label=label
+            )
     if held_out is not None:
         ax.axhline(held_out, color=GREEN, linewidth=1.4, label=f"held-out {held_out:.1%}")
     ax.set_xlim(0, max(research_s / per, 1e-6) * 1.01)

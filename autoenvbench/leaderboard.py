@@ -201,7 +201,7 @@ _HEAD = ("rank", "agent", "runs", "held-out success", "sd", "95 % interval", "st
 
 
 def _cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    cells = []
+    cells: list[tuple[str, ...]] = []
     for place, row in enumerate(rows, 1):
         cells.append((
             str(place) if row.ranked else "-", row.agent, str(row.runs), f"{100 * row.mean:.1f} %",
@@ -214,13 +214,18 @@ def _cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 def _reported() -> list[tuple[str, ...]]:
     """Final scores of the published curves: (task, agent, runs, mean final, runs at 100 %, median hours to 100 %)."""
     data = json.loads(resources.files("autoenvbench.data").joinpath("published_results.json").read_text())
-    rows = []
-    for key, task in (("pusht_real_by_agent", "Push-T, real robots"), ("pin_insertion_real_by_agent", "Pin insertion, real robots")):
+    rows: list[tuple[str, ...]] = []
+    for key, task in (
+        ("pusht_real_by_agent", "Push-T, real robots"),
+        ("pin_insertion_real_by_agent", "Pin insertion, real robots"),
+    ):
         for agent, runs in data[key].items():
             finals = [run[-1][1] for run in runs]
             solved = sorted(run[-1][0] for run in runs if run[-1][1] >= 1.0)
             hours = f"{statistics.median(solved):.1f} h" if solved else "-"
-            rows.append((task, agent, str(len(runs)), f"{statistics.fmean(finals):.3f}", f"{len(solved)}/{len(runs)}", hours))
+            rows.append(
+                (task, agent, str(len(runs)), f"{statistics.fmean(finals):.3f}", f"{len(solved)}/{len(runs)}", hours)
+            )
     return rows
 
 

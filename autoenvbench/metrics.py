@@ -38,9 +38,7 @@ def pass_at_k(outcomes: Sequence[Sequence[bool]], k: int = 8) -> float | None:
     """
     if not outcomes or any(len(attempts) < k for attempts in outcomes):
         return None
-    return float(
-        np.mean([1 - math.comb(len(a) - sum(a), k) / math.comb(len(a), k) for a in outcomes])
-    )
+    return float(np.mean([1 - math.comb(len(a) - sum(a), k) / math.comb(len(a), k) for a in outcomes]))
 
 
 def streak(successes: Iterable[bool]) -> int:

@@ -32,10 +32,14 @@ class RunProgress:
         self._last_word = ""
         self._next_line = 0.0
         self._next_read = 0.0
-        self._live = Live(console=self._console, refresh_per_second=2, transient=True) if self._console.is_terminal else None
+        self._live = (
+            Live(console=self._console, refresh_per_second=2, transient=True) if self._console.is_terminal else None
+        )
 
     def __enter__(self) -> RunProgress:
-        self.say(f"run {self._dir}  ({self._config.agent} on {self._config.env}, {format_duration(self._config.budget_s)})")
+        self.say(
+            f"run {self._dir}  ({self._config.agent} on {self._config.env}, {format_duration(self._config.budget_s)})"
+        )
         if self._live:
             self._live.start()
         return self
@@ -56,7 +60,9 @@ class RunProgress:
 
     def scoring(self, answer: Answer) -> None:
         self._phase = "scoring"
-        self.say(f"research is over; scoring {answer.commit[:12]} ({answer.how}) on {self._config.held_out} held-out starts")
+        self.say(
+            f"research is over; scoring {answer.commit[:12]} ({answer.how}) on {self._config.held_out} held-out starts"
+        )
         self._next_line = 0.0
 
     def refresh(self) -> None:

@@ -149,7 +149,9 @@ def _notes(events: list[Event]) -> str:
     rows = [(format_duration(e.t_run), e.agent or "run", e.payload.text) for e in events if e.kind == "note"]
     for e in events:
         if e.kind == "agent" and e.payload.phase == "exited":
-            rows.append((format_duration(e.t_run), e.agent or "", f"exited: {e.payload.reason}, code {e.payload.exit_code}"))
+            rows.append(
+                (format_duration(e.t_run), e.agent or "", f"exited: {e.payload.reason}, code {e.payload.exit_code}")
+            )
         if e.kind == "run" and e.payload.phase == "resumed":
             rows.append((format_duration(e.t_run), "run", "resumed after an interruption"))
     return _table(("at", "by", "note"), rows) if rows else "<p class=note>None.</p>"

@@ -1,8 +1,8 @@
 """One research run, start to result: `autoenvbench eval` and `autoenvbench resume`.
 
-    open the ledger -> start the station -> make the workspace -> open the gateway -> launch the agent
-    -> wait for its end or the deadline -> stop it and prove that nothing of it lives
-    -> score its answer on held-out starts -> result.json, report.html
+open the ledger -> start the station -> make the workspace -> open the gateway -> launch the agent
+-> wait for its end or the deadline -> stop it and prove that nothing of it lives
+-> score its answer on held-out starts -> result.json, report.html
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ You are an autonomous robot-learning researcher. Read AGENTS.md and TASK.md in t
 the `aeb` command until the budget is over. Nobody will answer questions. Keep working: form a hypothesis, change, commit, \
 practise, evaluate, keep or revert, and submit your best commit. Do not stop while `aeb status` shows budget left, unless \
 the confirmed success rate is 100 %."""
-RESUME_PROMPT = "The run was interrupted and goes on now. Check `aeb status` and `aeb episodes`, then continue your work."
+RESUME_PROMPT = (
+    "The run was interrupted and goes on now. Check `aeb status` and `aeb episodes`, then continue your work."
+)
 
 
 def research(config: RunConfig, out: Path) -> dict[str, Any]:
@@ -86,7 +88,9 @@ def resume(run_dir: Path) -> dict[str, Any]:
     if not phases:
         raise UserError(f"{run_dir} has no started run in its ledger; start one with autoenvbench eval")
     if "finished" in phases:
-        raise UserError(f"{run_dir} is finished already; see {run_dir / 'report.html'} or autoenvbench report {run_dir}")
+        raise UserError(
+            f"{run_dir} is finished already; see {run_dir / 'report.html'} or autoenvbench report {run_dir}"
+        )
     config = RunConfig.model_validate(next(e.payload.config for e in events if e.kind == "run"))
     agent, sandbox, notice = _preflight(config)
     sessions = [e.payload.session for e in events if e.kind == "agent" and e.payload.session]
@@ -209,7 +213,8 @@ async def _gateway(run: _Run, socket: Path) -> AsyncIterator[Path | None]:
     if run.config.replay:
         upstream = Replay(Path(run.config.replay))
     else:
-        assert run.agent.api_key and run.agent.provider
+        assert run.agent.api_key
+        assert run.agent.provider
         base = os.environ.get("OPENAI_BASE_URL") or run.agent.provider
         upstream = Live(base, os.environ[run.agent.api_key])
     gateway = Gateway(socket, run.ledger, upstream, run.agent.name)
@@ -227,7 +232,9 @@ def _preflight(config: RunConfig) -> tuple[Agent, Sandbox, str | None]:
     make_env(config.env, config.env_kwargs).close()
     problems = [problem] if (problem := agent.problem()) else []
     if agent.needs_model and config.gateway == "live" and agent.api_key and not os.environ.get(agent.api_key):
-        problems.append(f"{agent.api_key} is not set: type `export {agent.api_key}=...` (or give a script with --replay)")
+        problems.append(
+            f"{agent.api_key} is not set: type `export {agent.api_key}=...` (or give a script with --replay)"
+        )
     if config.replay:
         Replay(Path(config.replay))
     if problems:
@@ -248,7 +255,9 @@ def _make_run_dir(config: RunConfig, out: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(f"cannot make a run's folder in {out}: {error.strerror}; choose another with --out") from None
+            raise UserError(
+                f"cannot make a run's folder in {out}: {error.strerror}; choose another with --out"
+            ) from None
     raise UserError(f"too many runs in {out} in this second; try again")
 
 
@@ -277,5 +286,3 @@ def _busy(admin: StationClient) -> bool:
         return bool(admin.get("/health")["busy"])
     except UserError:
         return False
-
-

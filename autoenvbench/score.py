@@ -71,7 +71,9 @@ def score(
         evaluator = Evaluator(env, ledger, StartStreams(secret), sandbox=sandbox, track=track)
         batch = Batch(purpose, n, first=0, attempts=attempts)
         tally = evaluator.run(bundle, batch, policy=driver, on_episode=on_episode)
-        return _report(env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed)
+        return _report(
+            env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed
+        )
     finally:
         env.close()
 

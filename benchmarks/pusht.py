@@ -73,7 +73,8 @@ def against_peer(obs_type: str, n: int) -> dict[str, float]:
         [peer_python(), "-c", PEER_CODE, obs_type, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         stderr=subprocess.DEVNULL,
     ) as peer:  # fmt: skip
-        assert peer.stdin and peer.stdout
+        assert peer.stdin
+        assert peer.stdout
         mine, theirs, rate = [], [], ours(obs_type, n)
         for _ in range(ROUNDS):
             mine.append(rate())
@@ -88,9 +89,9 @@ def against_raw() -> dict[str, float]:
     import gymnasium
     import mujoco
     import numpy as np
+    from enpire_envs.reference import make_reference
 
     import autoenvbench  # noqa: F401
-    from enpire_envs.reference import make_reference
 
     env = gymnasium.make("ENPIRE/PushT-v0", disable_env_checker=True)
     expert, cell = make_reference(env), env.unwrapped.cell  # type: ignore[attr-defined]
@@ -98,7 +99,11 @@ def against_raw() -> dict[str, float]:
     for seed in range(10):
         observation, _ = env.reset(seed=seed)
         expert.reset(observation)
-        actions, controls, state = [], [], np.empty(mujoco.mj_stateSize(cell.model, mujoco.mjtState.mjSTATE_INTEGRATION))
+        actions, controls, state = (
+            [],
+            [],
+            np.empty(mujoco.mj_stateSize(cell.model, mujoco.mjtState.mjSTATE_INTEGRATION)),
+        )
         mujoco.mj_getState(cell.model, cell.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         over = False
         while not over:

@@ -40,12 +40,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("the Codex CLI is not installed: npm install --prefix .tools @openai/codex")
 
 
-@pytest.fixture()
+@pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "ledger.sqlite", RunClock.start(3600))
 
 
-@pytest.fixture()
+@pytest.fixture
 def policy_dir(tmp_path: Path) -> Callable[[str], Path]:
     """Makes a folder with the given policy.py."""
 
@@ -65,7 +65,7 @@ def env() -> gym.Env:
     made.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def repo(tmp_path: Path) -> Path:
     """A workspace-like Git repository with a policy."""
     path = tmp_path / "repo"

@@ -13,7 +13,12 @@ from autoenvbench.ledger import Event
 
 def test_wilson_against_published_values():
     # Newcombe (1998), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29
-    for wins, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)):
+    for wins, n, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
         assert metrics.wilson(wins, n) == pytest.approx((low, high), abs=1e-4)
 
 
@@ -47,7 +52,9 @@ def test_streak(outcomes):
 
 
 def evaluation(t, purpose, wins, n, commit="c", phase="finished"):
-    payload = EvaluationEvent(phase=phase, id="E", purpose=purpose, commit=commit, digest=commit, planned=n, episodes=n, successes=wins)
+    payload = EvaluationEvent(
+        phase=phase, id="E", purpose=purpose, commit=commit, digest=commit, planned=n, episodes=n, successes=wins
+    )
     return Event(0, 0.0, t, "evaluation", "a", "s", payload)
 
 
@@ -90,7 +97,10 @@ def test_resources_to_a_threshold():
 
 def test_token_totals_count_each_category_once():
     t = metrics.token_totals(
-        [tokens(1, input=1000, cached_input=600, cache_write=5, output=100, reasoning=30), tokens(2, input=10, output=0, in_flight=True)],
+        [
+            tokens(1, input=1000, cached_input=600, cache_write=5, output=100, reasoning=30),
+            tokens(2, input=10, output=0, in_flight=True),
+        ],
         research_s=120.0,
     )
     assert (t.input, t.cached_input, t.cache_write, t.output, t.reasoning) == (1010, 600, 5, 100, 30)

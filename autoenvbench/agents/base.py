@@ -30,11 +30,24 @@ class Launch:
 class Agent(Protocol):
     """One kind of coding agent."""
 
-    name: str
-    needs_model: bool  # whether it reaches a language model through the run's gateway
-    trusted: bool  # our own code, which may fall back to no cage
-    api_key: str | None  # the variable that holds the user's key for live runs
-    provider: str | None  # base URL of the live provider
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether it reaches a language model through the run's gateway."""
+
+    @property
+    def trusted(self) -> bool:
+        """Our own code, which may fall back to no cage."""
+
+    @property
+    def api_key(self) -> str | None:
+        """The variable that holds the user's key for live runs."""
+
+    @property
+    def provider(self) -> str | None:
+        """Base URL of the live provider."""
 
     def problem(self) -> str | None:
         """Why this agent cannot run here and what to do about it, or None."""

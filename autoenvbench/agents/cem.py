@@ -84,15 +84,20 @@ class Search:
         self.std = np.maximum(0.5 * self.std + 0.5 * elites.std(axis=0), MIN_STD)
 
     def values(self, point: np.ndarray) -> dict[str, float]:
-        return {n: float(round(v, 6)) for n, v in zip(self.names, self.low + point * (self.high - self.low), strict=True)}
+        return {
+            n: float(round(v, 6)) for n, v in zip(self.names, self.low + point * (self.high - self.low), strict=True)
+        }
 
 
 def _load_parametric(workspace: Path) -> Any:
     file = workspace / "parametric.py"
     if not file.is_file():
-        raise UserError("cem needs a parametric.py with PARAMETERS and ParametricPolicy; this task's workspace has none")
+        raise UserError(
+            "cem needs a parametric.py with PARAMETERS and ParametricPolicy; this task's workspace has none"
+        )
     spec = importlib.util.spec_from_file_location("parametric", file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -175,7 +180,7 @@ def main() -> None:
                 def in_simulator(population: list[dict[str, float]], seeds: list[int]) -> list[float]:
                     jobs = [(values, seed) for values in population for seed in seeds]
                     scores = list(pool.map(_try, *zip(*jobs, strict=True), chunksize=4))
-                    return np.array(scores).reshape(len(population), len(seeds)).mean(axis=1).tolist()  # type: ignore[no-any-return]
+                    return np.array(scores).reshape(len(population), len(seeds)).mean(axis=1).tolist()
 
                 _generations(search, in_simulator, rng, commit, evaluate, submit, idea["id"], say)
         else:

@@ -9,7 +9,7 @@ from typing import Any
 from autoenvbench.events import TokensEvent
 
 
-def usage_fields(usage: Mapping[str, Any]) -> dict[str, int]:
+def usage_fields(usage: Mapping[str, Any]) -> dict[str, Any]:
     """Token counts of one response. Its `input_tokens` includes cached ones, `output_tokens` includes reasoning."""
     inputs = usage.get("input_tokens_details") or {}
     outputs = usage.get("output_tokens_details") or {}
@@ -31,7 +31,7 @@ class Meter:
         self._model = str(request.get("model", "unknown"))
         self._size = size
         self._buffer = b""
-        self._usage: dict[str, int] | None = None
+        self._usage: dict[str, Any] | None = None
         self._error: str | None = None
 
     def feed(self, chunk: bytes) -> None:
@@ -89,7 +89,9 @@ def scripted_reply(request: Mapping[str, Any], step: Mapping[str, Any], number: 
         name = "exec_command" if "exec_command" in tools else "shell"
         command = step["shell"]
         arguments: dict[str, Any] = (
-            {"cmd": command, "yield_time_ms": 30_000} if name == "exec_command" else {"command": ["bash", "-lc", command]}
+            {"cmd": command, "yield_time_ms": 30_000}
+            if name == "exec_command"
+            else {"command": ["bash", "-lc", command]}
         )
         item: dict[str, Any] = {
             "type": "function_call", "id": f"fc_{number}", "call_id": f"call_{number}", "name": name,

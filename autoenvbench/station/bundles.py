@@ -122,7 +122,9 @@ def _unpack(archive: Path, into: Path) -> None:
             for count, member in enumerate(tar):
                 total += member.size
                 if count >= MAX_FILES or total > MAX_BUNDLE + MAX_CHECKPOINTS:
-                    raise UserError(f"a bundle may hold {MAX_FILES} files and {MAX_CHECKPOINTS >> 20} MB of checkpoints")
+                    raise UserError(
+                        f"a bundle may hold {MAX_FILES} files and {MAX_CHECKPOINTS >> 20} MB of checkpoints"
+                    )
                 if member.isfile() or member.isdir():
                     tar.extract(member, into, filter="data")
     except (tarfile.TarError, OSError) as error:

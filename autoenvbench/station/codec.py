@@ -72,9 +72,7 @@ class ObservationCodec:
         )
 
     def decode(self, data: bytes) -> Any:
-        arrays = [
-            np.frombuffer(data[a:b], dtype).reshape(shape).copy() for a, b, dtype, shape in self._fields
-        ]
+        arrays = [np.frombuffer(data[a:b], dtype).reshape(shape).copy() for a, b, dtype, shape in self._fields]
         return arrays[0] if self._keys is None else dict(zip(self._keys, arrays, strict=True))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from autoenvbench.events import EpisodeEvent, EvaluationEvent, Purpose, ResetEvent
+from autoenvbench.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent
 from autoenvbench.ledger import Ledger
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
@@ -82,14 +82,13 @@ class Evaluator:
         self.env, self._ledger, self._streams = env, ledger, streams
         self._sandbox, self._track, self._pace, self._station = sandbox, track, pace, station
         task = getattr(env.unwrapped, "task", None)
+        self._renders: bool | None = None  # not tried yet
         self._limits = PolicyLimits(act_cpu_s=getattr(task, "act_cpu_ms", 250.0) / 1000)
 
     def policy_process(self, bundle: Bundle) -> PolicyProcess:
         space = self.env.action_space
         assert isinstance(space, gym.spaces.Box)
-        return PolicyProcess(
-            bundle.path, self.env.observation_space, space, self._limits, self._sandbox, self._track
-        )
+        return PolicyProcess(bundle.path, self.env.observation_space, space, self._limits, self._sandbox, self._track)
 
     def run(
         self,
@@ -123,7 +122,7 @@ class Evaluator:
                 if silent >= _GIVE_UP_AFTER:
                     outcome, reruns = _unresponsive(), 0
                 else:
-                    looking = show and len(tally.shown) < 2
+                    looking = show and len(tally.shown) < 2 and self._can_render()
                     outcome, reruns = self._episode(process or policy, seed, attempt, looking, record, stop)  # type: ignore[arg-type]
                 if outcome.reason == "cut_off":
                     tally.aborted = True
@@ -157,7 +156,7 @@ class Evaluator:
         """One episode, rerun once if the infrastructure may be to blame."""
         for reruns in itertools.count():
             if record is not None:
-                record.observations.clear(), record.actions.clear(), record.rewards.clear()
+                record.clear()
             try:
                 outcome = run_episode(
                     self.env, policy, seed, attempt, pace=self._pace,
@@ -169,6 +168,20 @@ class Evaluator:
             if not outcome.infrastructure or outcome.reason == "cut_off" or reruns == 1:
                 return outcome, reruns
         raise AssertionError("unreachable")
+
+    def _can_render(self) -> bool:
+        """Pictures are extras: without a renderer, say so once and go on without them."""
+        if self._renders is None:
+            try:
+                self.env.reset(seed=0)
+                self.env.render()
+                self._renders = True
+            except Exception as error:
+                self._renders = False
+                self._ledger.append(
+                    NoteEvent(text=f"no pictures, rendering fails here: {error!r}"), station=self._station
+                )
+        return self._renders
 
     def _started(self) -> Iterator[EvaluationEvent]:
         for event in self._ledger.events("evaluation"):
@@ -217,15 +230,17 @@ def _save(record: Trajectory, path: Path, event: EpisodeEvent) -> None:
     """Observations (T+1, ...), actions (T, n), rewards (T,) and the verdict, as .npz."""
     path.parent.mkdir(parents=True, exist_ok=True)
     first = record.observations[0]
-    observations = (
-        {f"observation.{key}": np.stack([o[key] for o in record.observations]) for key in first}
-        if isinstance(first, dict)
-        else {"observation": np.stack(record.observations)}
-    )
+    columns: dict[str, Any] = {
+        "action": np.array(record.actions),
+        "reward": np.array(record.rewards),
+        **event.model_dump(include={"success", "score", "seed"}),
+        "reason": event.reason or "",
+    }
+    if isinstance(first, dict):
+        columns |= {f"observation.{key}": np.stack([o[key] for o in record.observations]) for key in first}
+    else:
+        columns["observation"] = np.stack(record.observations)
     scratch = path.with_suffix(f".{time.monotonic_ns()}.tmp")
     with scratch.open("wb") as file:
-        np.savez_compressed(
-            file, action=np.array(record.actions), reward=np.array(record.rewards), success=event.success,
-            score=event.score, seed=event.seed, reason=event.reason or "", **observations,
-        )  # fmt: skip
+        np.savez_compressed(file, **columns)
     scratch.rename(path)

@@ -51,7 +51,8 @@ def _load(observation_space: Any, action_space: Any) -> Any:
     path = Path("policy.py").resolve()
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location("policy", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["policy"] = module
     spec.loader.exec_module(module)

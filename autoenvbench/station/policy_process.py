@@ -134,7 +134,7 @@ class PolicyProcess:
         if not (self._checkout / "policy.py").is_file():
             raise PolicyFault("policy_load_error", "there is no policy.py at the root of the commit")
         if self._log is None:
-            self._log = tempfile.TemporaryFile()
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by __exit__)
         to_read, self._out = os.pipe()
         self._in, to_write = os.pipe()
         info_read, info_write = os.pipe()
@@ -259,4 +259,3 @@ class PolicyProcess:
         except Exception:
             detail = "unreadable error report"
         return self._fault("policy_load_error" if doing == "load" else "policy_error", detail)
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import time
-from pathlib import Path
 
 from autoenvbench.config import StationConfig
 from autoenvbench.errors import UserError

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from enpire_envs.env import CellFault, ResetFailed
 
 from autoenvbench.station.policy_process import PolicyFault
-from enpire_envs.env import CellFault, ResetFailed
 
 
 class Policy(Protocol):
@@ -47,6 +47,10 @@ class Trajectory:
     observations: list[Any] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
+
+    def clear(self) -> None:
+        for column in (self.observations, self.actions, self.rewards):
+            column.clear()
 
 
 def run_episode(

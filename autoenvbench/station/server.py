@@ -81,7 +81,9 @@ class Server:
 
     # -- quick ones --------------------------------------------------------------------------------------------------
     async def _health(self, request: web.Request) -> web.Response:
-        return web.json_response({"ok": True, "env": self._station.config.config.env, "busy": bool(self._station.doing)})
+        return web.json_response(
+            {"ok": True, "env": self._station.config.config.env, "busy": bool(self._station.doing)}
+        )
 
     async def _status(self, request: web.Request) -> web.Response:
         return web.json_response(await self._call(self._station.status))
@@ -175,7 +177,13 @@ class Server:
             loop.call_soon_threadsafe(lines.put_nowait, line)
 
         def on_episode(event: EpisodeEvent) -> None:
-            put({"episode": event.model_dump(include={"index", "purpose", "success", "score", "stage", "reason", "steps"})})
+            put(
+                {
+                    "episode": event.model_dump(
+                        include={"index", "purpose", "success", "score", "stage", "reason", "steps"}
+                    )
+                }
+            )
 
         def work() -> None:
             try:

@@ -93,9 +93,7 @@ class Station:
         for other in [parent, *inspired_by]:
             if other is not None and other not in known:
                 raise UserError(f"there is no idea {other!r}; known: {', '.join(known) or 'none yet'}")
-        event = IdeaEvent(
-            id=f"I{len(known) + 1}", title=title, parent=parent, inspired_by=inspired_by, regime=regime
-        )
+        event = IdeaEvent(id=f"I{len(known) + 1}", title=title, parent=parent, inspired_by=inspired_by, regime=regime)
         self.ledger.append(event, agent=agent)
         return event.model_dump()
 
@@ -180,9 +178,7 @@ class Station:
         )
         batch = Batch("heldout", self._run.held_out, 0, attempts=self._run.attempts, skip=done)
         with self._leased("held-out scoring"):
-            tally = self._evaluator.run(
-                bundle, batch, evaluation_id="held-out", show=True, on_episode=on_episode
-            )
+            tally = self._evaluator.run(bundle, batch, evaluation_id="held-out", show=True, on_episode=on_episode)
             shown = {kind: self._write_shown(kind, frames) for kind, frames in tally.shown.items()}
         return {**_outcome(tally, bundle), "shown": shown}
 

@@ -29,7 +29,9 @@ def send_head(client: StationClient, workspace: Path, *, allow_dirty: bool = Fal
         files = ", ".join(line[3:] for line in dirty.splitlines()[:5])
         raise UserError(f"uncommitted changes in {files}: only commits are run. Type: git commit -am 'what you tried'")
     if "policy.py" not in git(workspace, "ls-tree", "--name-only", "HEAD").splitlines():
-        raise UserError("the commit has no policy.py at its root. Type: git add policy.py && git commit -m 'add policy'")
+        raise UserError(
+            "the commit has no policy.py at its root. Type: git add policy.py && git commit -m 'add policy'"
+        )
     checkpoints = workspace / "checkpoints"
     if checkpoints.is_dir():
         size = sum(p.stat().st_size for p in checkpoints.rglob("*") if p.is_file() and not p.is_symlink())

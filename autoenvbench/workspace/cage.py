@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import enpire_envs
+
 from autoenvbench.errors import UserError
 
 Sandbox = Literal["bwrap", "none"]

@@ -60,9 +60,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         self._over = True  # step() before reset() is refused by Gymnasium's own wrapper; after the end, by us
 
     # -- gymnasium ---------------------------------------------------------------------------------------------------
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         options = dict(options or {})
         attempt = int(options.pop("attempt", 0))
@@ -74,7 +72,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         start = self.task.check_start(wanted) if wanted else self.task.sample_start(streams.start, self._starts)
 
         complaint = None
-        for tries in range(1, MAX_RESET_ATTEMPTS + 1):
+        for tries in range(1, MAX_RESET_ATTEMPTS + 1):  # noqa: B007  (reported below)
             self.cell.reset(start, streams.physics)
             readings = self.cell.read()
             complaint = self.task.ready(readings, start)
@@ -99,7 +97,8 @@ class CellEnv(gym.Env[Any, np.ndarray]):
             raise ValueError(f"action has shape {action.shape}, expected {self.action_space.shape}")
         if not math.isfinite(action.sum()):
             raise ValueError(f"action {action} is not finite; expected numbers within {self.action_space}")
-        action = np.minimum(np.maximum(action, self.action_space.low), self.action_space.high)
+        limits = self.task.action_space
+        action = np.minimum(np.maximum(action, limits.low), limits.high)
         self.cell.apply(self.task.command(action))
         self._steps += 1
         readings = self.cell.read()
@@ -118,10 +117,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         if truncated:
             self._over, reason = True, "time_limit"
 
-        if violation is not None:
-            reward = 0.0
-        else:
-            reward = self.task.dense_reward(readings) if self._dense else float(success)
+        reward = 0.0 if violation is not None else self.task.dense_reward(readings) if self._dense else float(success)
         info = self._info(readings, progress, success, [violation] if violation else [])
         if reason is not None:
             info["reason"] = reason
@@ -129,7 +125,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         self._show()
         return observation, reward, terminated, truncated, info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         if self.render_mode == "rgb_array":
             return self.cell.frame(self.task.camera, self._view_size, self._view_size)
         self._show()

@@ -57,7 +57,9 @@ class SimCell:
         substeps = 1.0 / (control_hz * self.model.opt.timestep)
         self.substeps = round(substeps)
         if abs(substeps - self.substeps) > 1e-6:
-            raise ValueError(f"{control_hz} Hz is {substeps:.3f} physics steps of {self.model.opt.timestep} s, not whole")
+            raise ValueError(
+                f"{control_hz} Hz is {substeps:.3f} physics steps of {self.model.opt.timestep} s, not whole"
+            )
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
         self._warnings = self.data.warning
         self._viewer: Any = None  # a MuJoCo viewer, or False where there is no display
@@ -82,7 +84,9 @@ class SimCell:
         try:
             act = self.scene.probes[name]
         except KeyError:
-            raise ValueError(f"this cell has no probe {name!r}; it has: {', '.join(sorted(self.scene.probes))}") from None
+            raise ValueError(
+                f"this cell has no probe {name!r}; it has: {', '.join(sorted(self.scene.probes))}"
+            ) from None
         act(self.model, self.data)
         return self.read()
 
@@ -118,6 +122,4 @@ class SimCell:
         self._renderers.clear()
 
 
-_WARNINGS = [
-    w for w in mujoco.mjtWarning.__members__.values() if w.value < mujoco.mjtWarning.mjNWARNING.value
-]
+_WARNINGS = [w for w in mujoco.mjtWarning.__members__.values() if w.value < mujoco.mjtWarning.mjNWARNING.value]

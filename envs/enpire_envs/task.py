@@ -42,9 +42,9 @@ class Task(Protocol):
     max_steps: int
     stages: tuple[str, ...]  # in the order in which they must be reached; the last is success
     act_cpu_ms: float  # CPU time a policy may use per call of `act` when it is evaluated
-    action_space: spaces.Box
-    state_space: spaces.Box  # the flat "state" observation
-    agent_pos_space: spaces.Box  # the robot's own part of it
+    action_space: spaces.Box[Any]
+    state_space: spaces.Box[Any]  # the flat "state" observation
+    agent_pos_space: spaces.Box[Any]  # the robot's own part of it
     camera: str  # what `render` and pixel observations look through
 
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 import shapely
+from enpire_envs.pusht.geometry import AREA, bounding_box, clearance, coverage, in_frame, outline, wrap
 from hypothesis import given
 from hypothesis import strategies as st
-
-from enpire_envs.pusht.geometry import AREA, bounding_box, clearance, coverage, in_frame, outline, wrap
 
 place = st.floats(-0.12, 0.12)
 poses = st.tuples(place, place, st.floats(-math.pi, math.pi))

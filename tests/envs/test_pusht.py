@@ -1,15 +1,15 @@
 """Push-T through its public door: the contract, the physics, the verdict."""
 
+import itertools
 import math
 
 import gymnasium as gym
 import mujoco
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
-
 from enpire_envs.pusht.geometry import clearance, coverage
 from enpire_envs.reference import make_reference
+from gymnasium.utils.env_checker import check_env
 
 ID = "ENPIRE/PushT-v0"
 INFO = {"success", "is_success", "score", "stage", "violations", "time", "cell"}
@@ -49,7 +49,7 @@ def test_info_keys_on_every_step(env):
     assert trace[0][2].keys() >= {"reset_attempts", "reset_verified", "start"}
     assert trace[0][2]["reset_verified"] is True
     assert trace[-1][2]["reason"] in ("time_limit", "block_out_of_workspace")
-    assert all(a[2]["score"] <= b[2]["score"] or b[2]["violations"] for a, b in zip(trace, trace[1:], strict=False))
+    assert all(a[2]["score"] <= b[2]["score"] or b[2]["violations"] for a, b in itertools.pairwise(trace))
 
 
 def test_same_seed_same_episode_bit_for_bit(env):
@@ -80,7 +80,9 @@ def test_starts_are_apart_inside_and_unsolved():
                 assert abs(block[1]) < 0.235
                 assert coverage(block, (0, 0, 0)) < 0.95
                 if "Simple" in env_id:
-                    assert abs(math.remainder(block[2] - math.pi, 2 * math.pi)) <= math.radians(15 if starts == "id" else 45)
+                    assert abs(math.remainder(block[2] - math.pi, 2 * math.pi)) <= math.radians(
+                        15 if starts == "id" else 45
+                    )
             env.close()
 
 
@@ -109,7 +111,9 @@ def test_bad_actions_are_refused_and_large_ones_clipped(env):
     assert np.abs(after - before).max() < 0.035
 
 
-@pytest.mark.parametrize("kwargs", [{"obs_type": "lidar"}, {"sensing": "great"}, {"arena": "moon"}, {"criterion": "luck"}])
+@pytest.mark.parametrize(
+    "kwargs", [{"obs_type": "lidar"}, {"sensing": "great"}, {"arena": "moon"}, {"criterion": "luck"}]
+)
 def test_unknown_arguments_are_named(kwargs):
     with pytest.raises(ValueError, match="choose one of"):
         gym.make(ID, **kwargs)
@@ -156,7 +160,7 @@ def test_physics_stays_sane_under_rough_pushing():
             toward = np.clip((observation[2:4] - observation[:2]) / 0.03 + rng.normal(0, 1, 2), -1, 1)
             observation, _, terminated, truncated, info = env.step(toward)
             over = terminated or truncated
-            contacts = [c.dist for c in cell.data.contact if 1 <= c.geom1 and c.exclude == 0]
+            contacts = [c.dist for c in cell.data.contact if c.geom1 >= 1 and c.exclude == 0]
             deepest = min([deepest, *contacts])
             highest = max(highest, float(np.abs(cell.data.qvel[:2]).max()))
             assert "physics" not in str(info["violations"])

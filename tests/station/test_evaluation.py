@@ -21,7 +21,7 @@ def burn(until):
         pass
 
 
-@pytest.fixture()
+@pytest.fixture
 def evaluator(env, ledger):
     return Evaluator(env, ledger, StartStreams(bytes(32)), sandbox="none", track="open")
 
@@ -54,7 +54,9 @@ def test_every_episode_is_in_the_ledger_before_it_is_told(evaluator, ledger, pol
         assert sum(1 for _ in ledger.events("episode")) == len(told) + 1
         told.append(event)
 
-    tally = evaluator.run(Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("evaluate", 3, 10), on_episode=on_episode)
+    tally = evaluator.run(
+        Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("evaluate", 3, 10), on_episode=on_episode
+    )
     assert [e.payload for e in ledger.events("episode")] == tally.episodes == told
     assert [e.index for e in told] == [10, 11, 12]
     phases = [e.payload.phase for e in ledger.events("evaluation")]
@@ -93,7 +95,9 @@ def test_a_policy_that_never_answers_is_given_up_on(evaluator, ledger, policy_di
 def test_practice_leaves_trajectories(evaluator, policy_dir, tmp_path):
     import numpy as np
 
-    tally = evaluator.run(Bundle("c", "d", "", policy_dir(STUMBLING)), Batch("practice", 2, 0), practice_dir=tmp_path / "out")
+    tally = evaluator.run(
+        Bundle("c", "d", "", policy_dir(STUMBLING)), Batch("practice", 2, 0), practice_dir=tmp_path / "out"
+    )
     files = sorted((tmp_path / "out").glob("*.npz"))
     assert len(files) == 2
     with np.load(files[0]) as data:

@@ -22,7 +22,9 @@ def start(request, env, policy_dir):
     made = []
 
     def make(source):
-        process = PolicyProcess(policy_dir(source), env.observation_space, env.action_space, LIMITS, request.param, "open")
+        process = PolicyProcess(
+            policy_dir(source), env.observation_space, env.action_space, LIMITS, request.param, "open"
+        )
         made.append(process)
         return process
 
@@ -130,7 +132,9 @@ def test_what_a_caged_policy_can_see(env, policy_dir):
 def test_on_the_station_track_there_is_no_simulator(env, policy_dir):
     source = "import mujoco\nmujoco.MjModel\n" + ZERO_POLICY
     with (
-        PolicyProcess(policy_dir(source), env.observation_space, env.action_space, LIMITS, "bwrap", "station") as process,
+        PolicyProcess(
+            policy_dir(source), env.observation_space, env.action_space, LIMITS, "bwrap", "station"
+        ) as process,
         pytest.raises(PolicyFault, match="MjModel"),
     ):
         process.reset(env.reset(seed=0)[0])

@@ -7,7 +7,7 @@ T frame: origin at the centroid, +y from the crossbar along the stem. With u the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,25 +30,29 @@ _OUTLINE = [tuple(map(float, p)) for p in OUTLINE]
 _REACH = float(np.linalg.norm(OUTLINE, axis=1).max())
 
 
+#: Anything indexable that holds a pose (x, y, yaw) or a point (x, y): tuple, list or array.
+PoseLike = Any
+
+
 def wrap(angle: float) -> float:
     """The angle in (-pi, pi] [rad]."""
     return math.pi - (math.pi - angle) % (2 * math.pi)
 
 
-def in_frame(pose: Sequence[float], frame: Sequence[float]) -> tuple[float, float, float]:
+def in_frame(pose: PoseLike, frame: PoseLike) -> tuple[float, float, float]:
     """`pose` as seen from `frame`."""
     dx, dy = pose[0] - frame[0], pose[1] - frame[1]
     c, s = math.cos(frame[2]), math.sin(frame[2])
     return c * dx + s * dy, c * dy - s * dx, wrap(pose[2] - frame[2])
 
 
-def outline(pose: Sequence[float]) -> np.ndarray:
+def outline(pose: PoseLike) -> np.ndarray:
     """(8, 2) corners of a T at `pose` [m]."""
     c, s = math.cos(pose[2]), math.sin(pose[2])
     return OUTLINE @ np.array([[c, s], [-s, c]]) + (pose[0], pose[1])
 
 
-def bounding_box(pose: Sequence[float]) -> tuple[float, float, float, float]:
+def bounding_box(pose: PoseLike) -> tuple[float, float, float, float]:
     """(x_min, x_max, y_min, y_max) of a T at `pose` [m]."""
     c, s = math.cos(pose[2]), math.sin(pose[2])
     xs = [c * x - s * y for x, y in _OUTLINE]
@@ -56,7 +60,7 @@ def bounding_box(pose: Sequence[float]) -> tuple[float, float, float, float]:
     return pose[0] + min(xs), pose[0] + max(xs), pose[1] + min(ys), pose[1] + max(ys)
 
 
-def coverage(pose: Sequence[float], goal: Sequence[float]) -> float:
+def coverage(pose: PoseLike, goal: PoseLike) -> float:
     """Share of the goal T's area that a T at `pose` covers, exact, in [0, 1].
 
     Green's theorem instead of polygon clipping: for a box [a, b] x [c, d] in the goal frame,
@@ -110,9 +114,7 @@ def _clamp_integral(y: float, h: float) -> float:
     return 0.5 * y * y if y < h else h * (y - 0.5 * h)
 
 
-def clearance(point: Sequence[float], pose: Sequence[float]) -> float:
+def clearance(point: PoseLike, pose: PoseLike) -> float:
     """Distance from `point` (x, y) to a T at `pose`, 0 inside [m]."""
     x, y, _ = in_frame((point[0], point[1], 0.0), pose)
-    return min(
-        math.hypot(max(a - x, 0.0, x - b), max(c - y, 0.0, y - d)) for a, b, c, d in (BAR, STEM)
-    )
+    return min(math.hypot(max(a - x, 0.0, x - b), max(c - y, 0.0, y - d)) for a, b, c, d in (BAR, STEM))

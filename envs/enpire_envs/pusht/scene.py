@@ -116,7 +116,9 @@ class PushTScene:
         if self.arena.walls:
             size = [half[0] + r, half[1] + r, 0.015]
             pos[axis], size[axis], pos[2] = sign * (half[axis] + r + 0.01), 0.01, 0.015
-            spec.worldbody.add_geom(name=look["name"], material="wall", type=mujoco.mjtGeom.mjGEOM_BOX, pos=pos, size=size)
+            spec.worldbody.add_geom(
+                name=look["name"], material="wall", type=mujoco.mjtGeom.mjGEOM_BOX, pos=pos, size=size
+            )
         else:
             spec.worldbody.add_geom(spec.find_default("paint"), pos=pos, size=size, **look)
 

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from enpire_envs.cell import Cell
 from enpire_envs.pusht.geometry import bounding_box, clearance, coverage, in_frame, wrap
 from enpire_envs.pusht.scene import Arena, PushTReadings
-from enpire_envs.randomise import Sensor, SensingSpec
+from enpire_envs.randomise import SensingSpec, Sensor
 from enpire_envs.task import Progress, Start, Verdict
 
 Criterion = Literal["coverage", "pose", "simple"]
@@ -54,7 +54,7 @@ class PushT:
 
     control_hz = 10.0
     max_steps = 300
-    stages = ("start", "first_move", "range_ok", "orientation_ok", "success")
+    stages: tuple[str, ...] = ("start", "first_move", "range_ok", "orientation_ok", "success")
     act_cpu_ms = 250.0
     camera = "top"
 
@@ -157,9 +157,7 @@ class PushT:
         assert self._sensor is not None, "begin() comes first"
         (x, y, yaw), age, valid = self._sensor.read(np.array(readings.block))
         self._tip_target = readings.tip_target
-        return np.array(
-            (*readings.tip, x, y, math.cos(yaw), math.sin(yaw), age, valid), dtype=np.float32
-        )
+        return np.array((*readings.tip, x, y, math.cos(yaw), math.sin(yaw), age, valid), dtype=np.float32)
 
     def agent_pos(self, readings: PushTReadings) -> np.ndarray:
         self._tip_target = readings.tip_target

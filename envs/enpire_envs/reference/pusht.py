@@ -31,9 +31,10 @@ class Expert:
     """Privileged Push-T policy. `act` ignores the observation and reads the cell."""
 
     def __init__(self, env: CellEnv) -> None:
-        assert isinstance(env.task, PushT)
-        self._env, self._task = env, env.task
-        self._arena = env.task.arena
+        task = env.task
+        assert isinstance(task, PushT)
+        self._env, self._task = env, task
+        self._arena = task.arena
         self._goal_corners = outline(self._arena.goal)
         self._model = _coarse_model(PushTScene(self._arena))
         self._data = mujoco.MjData(self._model)
@@ -47,7 +48,7 @@ class Expert:
         if not self._plan:
             self._plan = self._next_push()
         velocity = self._plan.pop(0)
-        if self._env.action_space.high[0] != 1.0:  # absolute control: ask for the position this velocity leads to
+        if self._task.action_space.high[0] != 1.0:  # absolute control: ask for the position this velocity leads to
             readings = self._env.cell.read()
             return np.asarray(readings.tip_target) + velocity / self._task.control_hz
         return velocity / SPEED

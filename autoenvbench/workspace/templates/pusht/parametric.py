@@ -35,9 +35,18 @@ BOXES = ((-2 * U, 2 * U, -CENTROID, U - CENTROID), (-U / 2, U / 2, U - CENTROID,
 def contact_points(spacing=0.015):
     """Points (n, 2) on the T's outline and their inward normals (n, 2), in the T frame."""
     y0, y1, y2 = -CENTROID, U - CENTROID, 4 * U - CENTROID
-    outline = [(-2 * U, y0), (2 * U, y0), (2 * U, y1), (U / 2, y1), (U / 2, y2), (-U / 2, y2), (-U / 2, y1), (-2 * U, y1)]
+    outline = [
+        (-2 * U, y0),
+        (2 * U, y0),
+        (2 * U, y1),
+        (U / 2, y1),
+        (U / 2, y2),
+        (-U / 2, y2),
+        (-U / 2, y1),
+        (-2 * U, y1),
+    ]
     points, normals = [], []
-    for a, b in zip(np.array(outline), np.array(outline[1:] + outline[:1])):
+    for a, b in zip(np.array(outline), np.array(outline[1:] + outline[:1]), strict=False):
         along = b - a
         length = np.linalg.norm(along)
         count = max(2, round(length / spacing))

@@ -1,0 +1,55 @@
+# make demo   sets up and runs the built-in researcher on Push-T for about two minutes
+# make test   sets up everything (browser-free) and runs the tests
+VENV ?= .venv
+PYTHON ?= python3
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+export MUJOCO_GL ?= egl
+
+.PHONY: demo test lint bench system clean
+
+demo: $(VENV)/.core
+	$(VENV)/bin/autoenvbench eval --agent cem --env ENPIRE/PushT-v0 --budget 2m --out runs/demo
+	@run=$$(ls -td runs/demo/*/ | head -1); \
+	$(VENV)/bin/autoenvbench leaderboard add $$run --dir runs/board > /dev/null && \
+	$(VENV)/bin/autoenvbench leaderboard build --dir runs/board > /dev/null && \
+	grep -E '^\| (rank|---|[0-9-]+ \| cem)' runs/board/README.md && \
+	echo "leaderboard  runs/board/README.md" && echo "report       $${run}report.html"
+
+test: $(VENV)/.test .tools/.codex lint
+	$(PY) -m pytest
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.test
+	$(PY) benchmarks/pusht.py
+
+# What Python cannot install: the cage, and the libraries behind headless rendering. Skipped where it needs a password.
+system:
+	@sh scripts/system.sh
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml $(VENV)/bin/python | system
+	$(PIP) --editable .
+	@touch $@
+
+# torch first and pinned: a range could bring gigabytes of CUDA
+$(VENV)/.test: $(VENV)/.core
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[dev,train]'
+	@touch $@
+
+# The real Codex CLI, for tests against a replayed model; they are skipped where npm is missing.
+.tools/.codex:
+	@mkdir -p .tools
+	@if command -v npm > /dev/null; then \
+	  npm install --silent --no-fund --no-audit --prefix .tools @openai/codex@0.169.0 && touch $@; \
+	else echo "npm is not installed: the tests with the real Codex CLI will be skipped"; fi
+
+clean:
+	rm -rf $(VENV) .tools runs dist

@@ -1,0 +1,221 @@
+"""The station as its clients meet it: a real server process, the real `aeb`, a real repository."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ZERO_POLICY
+
+from autoenvbench.clock import RunClock
+from autoenvbench.config import RunConfig, StationConfig
+from autoenvbench.errors import UserError
+from autoenvbench.ledger import Ledger
+from autoenvbench.station.client import CREDENTIALS, StationClient
+from autoenvbench.station.process import StationProcess
+
+
+class Bench:
+    """A station with one agent's home and repository."""
+
+    def __init__(self, tmp_path, repo, socket_dir, budget):
+        self.repo, self.home, self.run_dir = repo, tmp_path / "home", tmp_path / "run"
+        self.home.mkdir()
+        (self.run_dir / "data").mkdir(parents=True)
+        self.clock = RunClock.start(budget)
+        self.ledger = Ledger(self.run_dir / "ledger.sqlite", self.clock)
+        self.token, self.admin_token = secrets.token_hex(8), secrets.token_hex(8)
+        self.socket = socket_dir / "s.sock"
+        self.station = StationProcess(
+            StationConfig(
+                run_dir=self.run_dir, socket=self.socket, sandbox="none", secret_hex="00" * 32,
+                config=RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=budget, min_episodes=3,
+                                 confirm_episodes=4, held_out=3),
+                clock_epoch=self.clock.epoch, tokens={self.token: "codex", self.admin_token: "admin"},
+            )
+        )  # fmt: skip
+        (self.home / CREDENTIALS).write_text(json.dumps({"socket": str(self.socket), "token": self.token}))
+
+    def client(self, token=None):
+        return StationClient(str(self.socket), self.token if token is None else token)
+
+    def aeb(self, *args):
+        env = {**os.environ, "HOME": str(self.home)}
+        done = subprocess.run([sys.executable, "-m", "autoenvbench.workspace.aeb", *args], cwd=self.repo, env=env,
+                              capture_output=True, text=True, timeout=120)  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    def commit(self, source, message="change"):
+        (self.repo / "policy.py").write_text(source)
+        subprocess.run(["git", "-C", str(self.repo), "commit", "-qam", message], check=True)
+
+
+@pytest.fixture
+def bench(tmp_path, repo, tmp_path_factory):
+    socket_dir = Path("/tmp") / f"aeb-test-{secrets.token_hex(4)}"  # pytest's own paths are too long for a Unix socket
+    socket_dir.mkdir()
+    made = Bench(tmp_path, repo, socket_dir, budget=600)
+    with made.station:
+        yield made
+    made.socket.unlink(missing_ok=True)
+    socket_dir.rmdir()
+
+
+NUDGE = ZERO_POLICY.replace(
+    "return np.zeros(self.shape)", "return np.clip((observation[2:4] - observation[:2]) / 0.03, -1, 1)"
+)
+
+
+def test_a_session_with_aeb(bench):
+    code, out, _ = bench.aeb("status")
+    assert code == 0
+    assert "budget left" in out
+    code, out, _ = bench.aeb("idea", "Push straight at the T", "--regime", "heuristic", "--json")
+    assert (code, json.loads(out)["id"]) == (0, "I1")
+    assert bench.aeb("idea", "x" * 300)[0] == 2
+    assert bench.aeb("idea", "Refine that", "--parent", "I9")[0] == 2
+
+    (bench.repo / "policy.py").write_text(NUDGE)
+    code, _, err = bench.aeb("evaluate", "-n", "3")
+    assert code == 2
+    assert "git commit" in err
+    bench.commit(NUDGE)
+    code, out, _ = bench.aeb("practice", "-n", "2", "--video", "--json")
+    practised = json.loads(out)
+    assert code == 0
+    assert practised["episodes"] == 2
+    files = list((bench.run_dir / "data/practice").glob("*.npz"))
+    assert len(files) == 2
+    assert (bench.run_dir / practised["videos"][0]).stat().st_size > 1000
+    code, out, _ = bench.aeb("evaluate", "-n", "3", "--json")
+    evaluated = json.loads(out)
+    assert (code, evaluated["episodes"]) == (0, 3)
+    rows = json.loads(bench.aeb("episodes", evaluated["evaluation"], "--json")[1])
+    assert len(rows) == 3
+    assert "seed" not in rows[0]
+    assert "seed" in json.loads(bench.aeb("episodes", practised["evaluation"], "--json")[1])[0]
+    assert bench.aeb("note", "pushing is hard")[0] == 0
+    assert bench.aeb("submit")[0] == 0
+    assert "policy" not in json.loads(bench.aeb("status", "--json")[1]).get("error", "")
+    kinds = [e.kind for e in bench.ledger.events()]
+    assert {"idea", "commit", "episode", "evaluation", "note"} <= set(kinds)
+    assert next(e.payload.idea for e in bench.ledger.events("evaluation") if e.payload.purpose == "evaluate") == "I1"
+
+
+def test_a_broken_policy_is_told_with_its_traceback(bench):
+    bench.commit(ZERO_POLICY.replace("return np.zeros(self.shape)", "return undefined_name"))
+    code, out, _ = bench.aeb("practice", "-n", "2")
+    assert code == 5
+    assert "undefined_name" in out
+    assert "policy_error" in out
+
+
+def test_without_policy_or_station_the_message_says_what_to_type(bench, tmp_path):
+    subprocess.run(["git", "-C", str(bench.repo), "rm", "-q", "policy.py"], check=True)
+    subprocess.run(["git", "-C", str(bench.repo), "commit", "-qm", "gone"], check=True)
+    code, _, err = bench.aeb("evaluate")
+    assert code == 2
+    assert "git add policy.py" in err
+    (bench.home / CREDENTIALS).unlink()
+    code, _, err = bench.aeb("status")
+    assert code == 2
+    assert "autoenvbench eval" in err
+
+
+def test_who_may_do_what(bench):
+    with pytest.raises(UserError, match="does not know you"):
+        bench.client("wrong").get("/status")
+    with pytest.raises(UserError, match="does not know you"):
+        bench.client("").get("/status")
+    for path in ("/halt", "/held-out"):
+        with pytest.raises(UserError, match="not for agents"):
+            bench.client().post(path, {"digest": "x"})
+    with pytest.raises(UserError, match="does not have this commit"):
+        bench.client().job("/evaluate", {"digest": "f" * 64, "n": 3})
+    for body in ({"n": -1}, {"n": "many"}, {"n": True}, {"n": 10**9}):
+        with pytest.raises(UserError):
+            bench.client().job("/practice", {"digest": "f" * 64, **body})
+    with pytest.raises(UserError, match=r"404|Not Found"):
+        bench.client().get("/../../etc/passwd")
+
+
+def test_one_client_at_a_time_and_a_lost_one_frees_the_robot(bench):
+    bench.commit(NUDGE)
+    bench.aeb("practice", "-n", "1")
+    digest = next(e.payload.digest for e in bench.ledger.events("commit"))
+    env = {**os.environ, "HOME": str(bench.home)}
+    long = subprocess.Popen([sys.executable, "-m", "autoenvbench.workspace.aeb", "evaluate", "-n", "900"], cwd=bench.repo,
+                            env=env, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    assert long.stdout.readline()  # its first episode is done
+    code, _, err = bench.aeb("practice", "-n", "1")
+    assert code == 4
+    assert "busy" in err
+    long.kill()
+    long.wait()
+    long.stdout.close()
+    deadline = time.monotonic() + 20
+    while bench.client().get("/health")["busy"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert bench.client().job("/practice", {"digest": digest, "n": 1})["episodes"] == 1
+    aborted = [e.payload for e in bench.ledger.events("evaluation") if e.payload.phase == "aborted"]
+    assert len(aborted) == 1
+
+
+def test_the_deadline_ends_jobs_and_refuses_new_ones_but_scores(bench):
+    bench.commit(NUDGE)
+    bench.aeb("practice", "-n", "1")
+    digest = next(e.payload.digest for e in bench.ledger.events("commit"))
+    ended = {}
+
+    def evaluate():
+        ended.update(bench.client().job("/evaluate", {"digest": digest, "n": 900}))
+
+    thread = threading.Thread(target=evaluate)
+    thread.start()
+    while not bench.client().get("/health")["busy"]:
+        time.sleep(0.02)
+    bench.client(bench.admin_token).post("/halt", {})
+    thread.join(20)
+    assert ended["aborted"] is True
+    code, _, err = bench.aeb("evaluate")
+    assert code == 3
+    assert "budget" in err
+    assert bench.aeb("submit")[0] == 3
+    scored = bench.client(bench.admin_token).job("/held-out", {"digest": digest})
+    assert scored["episodes"] == 3
+    assert bench.aeb("status")[0] == 0
+
+
+def test_an_evaluation_that_beats_the_best_is_confirmed_on_fresh_starts(bench):
+    bench.commit(_SOLVER)
+    code, out, _ = bench.aeb("evaluate", "-n", "3", "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["success_rate"] > 0
+    assert result["confirmation"]["episodes"] == 4
+    indices = [e.payload.index for e in bench.ledger.events("episode")]
+    assert indices == list(range(7))  # no start twice
+    again = json.loads(bench.aeb("evaluate", "-n", "3", "--json")[1])
+    assert "confirmation" not in again  # the same bundle is confirmed already
+    status = json.loads(bench.aeb("status", "--json")[1])
+    assert status["best"]["episodes"] == 4
+
+
+_TEMPLATE = Path(__file__).parents[2] / "autoenvbench/workspace/templates/pusht/parametric.py"
+_TUNED = {"characteristic_length": 0.05, "rotation_weight": 0.06, "push_gain": 0.8, "push_max": 0.08, "standoff": 0.004,
+          "margin": 0.006, "travel_weight": 0.02, "fine_error": 0.03, "fine_speed": 0.3}  # fmt: skip
+_SOLVER = (
+    _TEMPLATE.read_text()
+    + f"""
+
+class Policy(ParametricPolicy):
+    def __init__(self, observation_space, action_space):
+        super().__init__(observation_space, action_space, {_TUNED!r})
+"""
+)

@@ -1,0 +1,174 @@
+"""Bad input gets one clear line and exit code 2; good input does what the README says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ZERO_POLICY
+
+from autoenvbench.cli import main
+
+
+def call(capsys, *args):
+    code = main([str(a) for a in args])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["score", "--env", "ENPIRE/PushX-v0", "--policy", "random"], "did you mean ENPIRE/PushT-v0"),
+        (["score", "--env", "zzz", "--policy", "random"], "known: ENPIRE/"),
+        (["score", "--policy", "/no/such/folder"], "does not exist"),
+        (["score", "--policy", "."], "has no policy.py"),
+        (["score", "--policy", "random", "-n", "0"], "at least 1"),
+        (["score", "--policy", "random", "--env-arg", "criterion"], "criterion=pose"),
+        (["score", "--policy", "random", "--env-arg", "criterion=luck"], "choose one of"),
+        (["score", "--policy", "random", "--env-arg", "lidar=1"], "lidar"),
+        (["score", "--policy", "random", "--held-out-secret", "abc"], "64 hexadecimal"),
+        (["eval", "--agent", "nobody"], "choose one of: codex, cem"),
+        (["eval", "--agent", "cem", "--budget", "2 parsecs"], "write it like 2h"),
+        (["eval", "--agent", "cem", "--env", "ENPIRE/Nope-v0"], "unknown environment"),
+        (["eval", "--agent", "cem", "--pace", "7"], "real time"),
+        (["eval", "--agent", "codex", "--replay", "/no/file"], "no replay script"),
+        (["eval", "--agent", "cem", "--held-out", "0"], "at least 1"),
+        (["resume", "/no/such/run"], "no ledger"),
+        (["report", "/no/such/run"], "no ledger"),
+        (["ledger", "/no/such/run"], "no ledger"),
+        (["leaderboard", "add", "/no/such/run"], "cannot read"),
+        (["leaderboard", "build", "--dir", "/no/such/board"], "no leaderboard"),
+    ],
+    ids=lambda v: " ".join(map(str, v))[:60] if isinstance(v, list) else "",
+)
+def test_one_clear_line_and_exit_code_2(capsys, tmp_path, monkeypatch, args, words):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, *args)
+    assert code == 2
+    assert words in err
+    assert err.strip().count("\n") == 0
+    assert "Traceback" not in err
+    assert not out
+    assert not list(tmp_path.rglob("*.sqlite"))
+
+
+def test_an_out_directory_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = call(capsys, "eval", "--agent", "cem", "--budget", "5s", "--out", tmp_path / "file" / "runs")
+    assert code == 2
+    assert "--out" in err
+
+
+def test_codex_without_key_or_cli_says_what_to_do(capsys, tmp_path, monkeypatch):
+    from autoenvbench.agents import codex
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    codex.find_codex.cache_clear()
+    monkeypatch.setenv("AUTOENVBENCH_CODEX", "/no/such/codex")
+    code, _, err = call(capsys, "eval", "--agent", "codex", "--out", tmp_path)
+    codex.find_codex.cache_clear()
+    assert code == 2
+    assert "npm install" in err
+    assert "OPENAI_API_KEY" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_score_json_has_the_promised_keys(capsys, tmp_path):
+    (tmp_path / "policy.py").write_text(ZERO_POLICY)
+    code, out, _ = call(
+        capsys, "score", "--policy", tmp_path, "-n", "2", "--attempts", "8", "--json", "--sandbox", "none"
+    )
+    assert code == 0
+    result = json.loads(out)
+    assert result.keys() >= {"success_rate", "wilson95", "score", "pass_at_8", "streak", "episodes", "failures"}
+    assert result["episodes"] == 16
+    assert result["pass_at_8"] == 0.0
+    assert result["failures"] == {"time_limit": 16}
+
+
+def test_score_is_repeatable_and_the_seed_matters(capsys):
+    def scored(seed):
+        return json.loads(call(capsys, "score", "--policy", "random", "-n", "6", "--seed", seed, "--json")[1])
+
+    first, again, other = scored(1), scored(1), scored(2)
+    for r in (first, again, other):
+        del r["seconds_per_episode"], r["realtime_factor"]
+    assert first == again
+    assert first != other
+
+
+def test_a_policy_that_cannot_load_is_exit_code_5(capsys, tmp_path):
+    (tmp_path / "policy.py").write_text("import nothing_like_this")
+    code, out, _ = call(capsys, "score", "--policy", tmp_path, "-n", "2", "--sandbox", "none")
+    assert code == 5
+    assert "nothing_like_this" in out
+
+
+def test_envs_lists_what_gymnasium_has(capsys):
+    import gymnasium as gym
+
+    rows = json.loads(call(capsys, "envs", "--json")[1])
+    assert {r["id"] for r in rows} == {i for i in gym.registry if i.startswith("ENPIRE/")}
+
+
+def test_without_bubblewrap_an_agents_run_is_refused(capsys, tmp_path, monkeypatch):
+    from autoenvbench.workspace import cage
+
+    monkeypatch.setattr(cage, "bwrap_problem", lambda: "bubblewrap is not installed")
+    (tmp_path / "policy.py").write_text(ZERO_POLICY)
+    code, _, err = call(capsys, "score", "--policy", tmp_path, "-n", "1")
+    assert code == 2
+    assert "--sandbox none" in err
+    assert cage.choose_sandbox(None, fallback=True)[0] == "none"  # our own researchers go on, and say so
+
+
+@pytest.mark.parametrize("statement", ["import autoenvbench", "from autoenvbench.cli import _parser; _parser()"])
+def test_heavy_packages_load_when_they_are_needed(statement):
+    check = f"{statement}; import sys; print([m for m in ('torch', 'matplotlib', 'mujoco', 'aiohttp', 'cv2', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_gym_make_with_a_module_prefix():
+    code = "import gymnasium; print(gymnasium.make('autoenvbench:ENPIRE/PushT-v0').spec.id)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
+    assert "PushT-v0" in done.stdout, done.stderr
+
+
+def test_the_wheel_works_outside_the_checkout(tmp_path):
+    """Build it, unpack it where there is no checkout, and use what must be inside: scenes, templates, data."""
+    root = Path(__file__).parents[1]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, root], check=True, capture_output=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    target = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, wheel],
+        check=True,
+        capture_output=True,
+    )
+    assert sorted(p.name for p in target.iterdir() if p.is_dir() and "dist-info" not in p.name and p.name != "bin") == [
+        "autoenvbench", "enpire_envs", "enpire_real",
+    ]  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(target), "PYTHONSAFEPATH": "1"}
+
+    def use(*args):
+        return subprocess.run(
+            [sys.executable, "-m", "autoenvbench.cli", *args], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+
+    where = subprocess.run([sys.executable, "-c", "import autoenvbench, enpire_envs; print(autoenvbench.__file__, enpire_envs.__file__)"],
+                           cwd=tmp_path, env=env, capture_output=True, text=True)  # fmt: skip
+    assert where.stdout.count(str(target)) == 2
+    assert json.loads(use("score", "--policy", "reference", "-n", "2", "--json").stdout)["successes"] == 2
+    done = use("eval", "--agent", "cem", "--budget", "12s", "--held-out", "2", "--out", str(tmp_path / "runs"))
+    assert done.returncode == 0, done.stderr
+    assert (
+        use("leaderboard", "add", str(next((tmp_path / "runs").iterdir())), "--dir", str(tmp_path / "board")).returncode
+        == 0
+    )
+    assert use("leaderboard", "build", "--dir", str(tmp_path / "board")).returncode == 0

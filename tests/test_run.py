@@ -1,0 +1,219 @@
+"""Whole runs, as a user starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autoenvbench import leaderboard
+from autoenvbench.errors import UserError
+from autoenvbench.ledger import Ledger
+from autoenvbench.results import Result
+
+REPLAY = Path(__file__).parents[1] / "examples/codex_replay.json"
+
+
+def command(*args):
+    return [sys.executable, "-m", "autoenvbench.cli", *map(str, args)]
+
+
+def run(*args, timeout=280):
+    done = subprocess.run(command(*args), capture_output=True, text=True, timeout=timeout)
+    return done.returncode, done.stdout, done.stderr
+
+
+def cem(out, budget, *more):
+    return ["eval", "--agent", "cem", "--budget", budget, "--out", out, *more]
+
+
+def only(folder):
+    (path,) = Path(folder).iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A short finished run of cem."""
+    out = tmp_path_factory.mktemp("runs")
+    code, _, err = run(*cem(out, "25s", "--held-out", "8", "--attempts", "1"))
+    assert code == 0, err
+    return only(out)
+
+
+def test_a_run_ends_in_a_result_a_report_and_a_row(finished, tmp_path):
+    result = Result.model_validate_json((finished / "result.json").read_text())
+    assert result.held_out.episodes == 8
+    assert result.ideas >= 1
+    assert result.episodes >= 20
+    assert result.research_s == pytest.approx(25, abs=4)
+    assert result.mru is None  # robot time was free
+    assert result.tokens["calls"] == 0
+    page = (finished / "report.html").read_text()
+    for words in ("Hill climb", "held-out success", "Stages reached", "Utilisation", "Cross-entropy search", "<svg"):
+        assert words in page
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    path = leaderboard.add(finished, tmp_path / "board")
+    assert Result.model_validate_json(path.read_text()) == result
+    assert leaderboard.add(finished, tmp_path / "board") == path
+    leaderboard.build(tmp_path / "board")
+    table = (tmp_path / "board/README.md").read_text()
+    assert "| cem |" in table
+    assert "Codex (GPT-5.5 xhigh)" in table
+
+
+def test_a_changed_result_is_not_filed(finished, tmp_path):
+    original = (finished / "result.json").read_text()
+    for change in (("success_rate", 0.99), ("successes", 8), ("episodes", 200)):
+        changed = json.loads(original)
+        changed["held_out"][change[0]] = change[1]
+        folder = tmp_path / f"{change[0]}"
+        folder.mkdir()
+        for name in ("ledger.sqlite", "secret"):
+            (folder / name).write_bytes((finished / name).read_bytes())
+        (folder / "result.json").write_text(json.dumps(changed))
+        with pytest.raises(UserError, match="does not match"):
+            leaderboard.add(folder, tmp_path / "board")
+
+
+def test_the_secret_is_committed_to_revealed_and_replays_the_starts(finished, tmp_path):
+    import hashlib
+
+    result = json.loads((finished / "result.json").read_text())
+    ledger = Ledger(finished / "ledger.sqlite")
+    events = list(ledger.events())
+    started = next(e.payload for e in events if e.kind == "run")
+    assert hashlib.sha256(bytes.fromhex(result["held_out_secret"])).hexdigest() == started.secret_sha256
+    held = [e.payload for e in events if e.kind == "episode" and e.payload.purpose == "heldout"]
+    tree = finished / "bundles" / result["answer"]["digest"] / "tree"
+    code, out, err = run("score", "--policy", tree, "-n", "8", "--held-out-secret", result["held_out_secret"], "--json",
+                         *(["--sandbox", "none"] if result["sandbox"] == "none" else []))  # fmt: skip
+    assert code == 0, err
+    again = json.loads(out)
+    assert again["successes"] == sum(e.success for e in held)
+    assert again["stages"] == {s: sum(e.stage == s for e in held) for s in {e.stage for e in held}}
+    assert again["fingerprint"] == result["env"]["fingerprint"]
+
+
+def test_kill_9_then_resume_loses_nothing(tmp_path):
+    out = tmp_path / "runs"
+    process = subprocess.Popen(command(*cem(out, "30s", "--held-out", "5")), stderr=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (out.exists() and list(out.iterdir()) and (only(out) / "ledger.sqlite").exists()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    path = only(out)
+    while True:
+        try:
+            seen = list(Ledger(path / "ledger.sqlite").events("episode"))
+        except UserError:
+            seen = []
+        if len(seen) >= 7:
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = Ledger(path / "ledger.sqlite").last_t_run()
+    code, _, err = run("resume", path)
+    assert code == 0, err
+    events = list(Ledger(path / "ledger.sqlite").events())
+    kept = [e for e in events if e.kind == "episode"][: len(seen)]
+    assert [(e.seq, e.payload) for e in kept] == [(e.seq, e.payload) for e in seen]
+    resumed = next(e for e in events if e.kind == "run" and e.payload.phase == "resumed")
+    assert before <= resumed.t_run < before + 3  # the time it lay dead is not research time
+    result = Result.model_validate_json((path / "result.json").read_text())
+    assert result.held_out.episodes == 5
+    judged = [e.payload.index for e in events if e.kind == "episode" and e.payload.purpose in ("evaluate", "confirm")]
+    assert len(judged) == len(set(judged))  # no start twice, across the interruption
+    code, _, err = run("resume", path)
+    assert code == 2
+    assert "finished already" in err
+
+
+@pytest.mark.codex
+@pytest.mark.cage
+def test_the_real_codex_in_its_cage_against_a_replayed_model(tmp_path):
+    code, _out, err = run("eval", "--agent", "codex", "--replay", REPLAY, "--budget", "4m", "--held-out", "10",
+                         "--out", tmp_path / "runs", "--json")  # fmt: skip
+    assert code == 0, err
+    path = only(tmp_path / "runs")
+    result = Result.model_validate_json((path / "result.json").read_text())
+    assert result.answer.how == "submitted"
+    assert result.sandbox == "bwrap"
+    assert result.gateway == "replay"
+    assert result.held_out.success_rate >= 0.4
+    assert result.ideas == 2
+    assert "codex" in (result.agent.version or "")
+    steps = json.loads(REPLAY.read_text())["steps"]
+    tokens = result.tokens
+    assert tokens["calls"] == len(steps)
+    assert tokens["input"] == sum(s["usage"]["input"] for s in steps)
+    assert tokens["cached_input"] == sum(s["usage"].get("cached_input", 0) for s in steps)
+    assert tokens["headline"] == tokens["input"] - tokens["cached_input"] + tokens["output"]
+    # The CLI's own count, as a cross-check of the gateway's.
+    events = [json.loads(line) for line in (path / "agents/codex/events.jsonl").read_text().splitlines()]
+    usage = next(e["usage"] for e in events if e["type"] == "turn.completed")
+    assert usage["input_tokens"] == tokens["input"]
+    assert usage["output_tokens"] == tokens["output"]
+    ledger = list(Ledger(path / "ledger.sqlite").events())
+    ideas = [e.payload for e in ledger if e.kind == "idea"]
+    assert ideas[1].parent == "I1"
+    evaluations = [e.payload for e in ledger if e.kind == "evaluation" and e.payload.phase == "finished"]
+    assert evaluations[-2].successes > evaluations[0].successes  # it improved
+
+
+@pytest.mark.codex
+@pytest.mark.cage
+def test_the_deadline_ends_codex_and_all_it_started(tmp_path):
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"steps": [
+        {"shell": "(setsid sh -c 'while true; do date >> still_alive; sleep 0.1; done' &) ; aeb status; sleep 100"},
+        {"shell": "sleep 100"},
+    ]}))  # fmt: skip
+    code, _, err = run("eval", "--agent", "codex", "--replay", script, "--budget", "12s", "--held-out", "3",
+                       "--out", tmp_path / "runs")  # fmt: skip
+    assert code == 0, err
+    path = only(tmp_path / "runs")
+    alive = path / "agents/codex/workspace/still_alive"
+    size = alive.stat().st_size
+    assert size > 0
+    time.sleep(1)
+    assert alive.stat().st_size == size
+    events = list(Ledger(path / "ledger.sqlite").events("agent", "run"))
+    assert [e.payload.reason for e in events if e.kind == "agent" and e.payload.phase == "exited"] == ["deadline"]
+    result = Result.model_validate_json((path / "result.json").read_text())
+    assert result.answer.how == "starter"
+    assert result.research_s < 12 + 3
+
+
+@pytest.mark.codex
+@pytest.mark.cage
+def test_what_codex_can_reach_from_its_cage(tmp_path):
+    script = tmp_path / "script.json"
+    probe = (
+        "{ echo home $(ls -A /root 2>&1 | tr '\\n' ' '); echo runs $(ls " + str(tmp_path) + " 2>&1); "
+        "echo reference $(python -c \"import enpire_envs, os; print(os.listdir(os.path.dirname(enpire_envs.__file__) + '/reference'))\"); "
+        "echo keys $(env | grep -c -e _KEY=); echo data $(touch data/x 2>&1); "
+        "echo procs $(ls /proc | grep -c '^[0-9]'); echo sockets $(ls /run/aeb | tr '\\n' ' '); } > seen"
+    )
+    script.write_text(json.dumps({"steps": [{"shell": probe}, {"text": "done"}]}))
+    code, _, err = run("eval", "--agent", "codex", "--replay", script, "--budget", "60s", "--held-out", "2",
+                       "--out", tmp_path / "runs")  # fmt: skip
+    assert code == 0, err
+    text = (only(tmp_path / "runs") / "agents/codex/workspace/seen").read_text()
+    seen = dict(line.partition(" ")[::2] for line in text.splitlines())
+    assert "ssh" not in seen["home"]
+    assert "No such file" in seen["runs"]
+    assert seen["reference"] == "[]"
+    assert seen["keys"] == "0"
+    assert "Read-only" in seen["data"]
+    assert int(seen["procs"]) < 15
+    assert seen["sockets"].split() == ["model.sock", "station.sock"]
