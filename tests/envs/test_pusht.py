@@ -250,10 +250,10 @@ def test_success_is_verified_coverage(env):
 
 def test_sweeping_the_t_across_its_target_does_not_count(env):
     passed = 0.0
-    for x in np.linspace(-0.135, -0.105, 7):  # so that some step ends with the T close to its target
-        env.reset(seed=0, options={"start": {"block": [x, 0.0, 0.0], "tip": [x - 0.12, -0.034]}})
-        for _ in range(12):
-            _, _, terminated, truncated, info = env.step(np.array([1.0, 0.0]))
+    for y in np.linspace(-0.115, -0.085, 7):  # so that some step ends with the T close to its target
+        env.reset(seed=0, options={"start": {"block": [0.0, y, 0.0], "tip": [0.0, y - 0.095]}})
+        for _ in range(8):
+            _, _, terminated, truncated, info = env.step(np.array([0.0, 1.0]))
             passed = max(passed, info["coverage"])
             assert not info["success"]
             if terminated or truncated:
