@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"autoenvbench: {error}", file=sys.stderr)
         return error.exit_code
+    except (OSError, sqlite3.Error) as error:  # a full disk, a vanished folder: say which, keep what is there
+        if isinstance(error, BrokenPipeError):  # `autoenvbench ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"autoenvbench: {error}; what the ledger has is kept: mend this, then autoenvbench resume", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("autoenvbench: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `autoenvbench ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 # -- commands ------------------------------------------------------------------------------------------------------------
