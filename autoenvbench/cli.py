@@ -45,7 +45,7 @@ def _score(args: argparse.Namespace) -> int:
     from autoenvbench.workspace.cage import choose_sandbox
 
     sandbox: Any = "none"
-    if args.policy not in ("reference", "random"):
+    if args.policy not in ("reference", "naive", "random"):
         sandbox, notice = choose_sandbox(args.sandbox, fallback=False)
         if notice:
             print(f"autoenvbench: {notice}", file=sys.stderr)
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
     score = commands.add_parser("score", help="score a policy folder, the reference policy or a random one")
     score.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
-    score.add_argument("--policy", required=True, metavar="PATH|reference|random")
+    score.add_argument("--policy", required=True, metavar="PATH|reference|naive|random")
     score.add_argument("-n", type=int, default=100, metavar="N", help="starts (default 100)")
     score.add_argument("--attempts", type=int, default=1, metavar="K", help="episodes per start; 8 for pass@8")
     score.add_argument("--seed", type=int, default=0)

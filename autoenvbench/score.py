@@ -51,7 +51,7 @@ def score(
     track: Track = "open",
     on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
 ) -> dict[str, Any]:
-    """Score `policy` ("reference", "random" or a folder with policy.py) over `n` starts.
+    """Score `policy` ("reference", "naive", "random" or a folder with policy.py) over `n` starts.
 
     `held_out_secret` replays the held-out starts of the run that revealed it, in their order; otherwise starts follow
     from `seed`. Returns the JSON object that the command prints.
@@ -79,11 +79,11 @@ def score(
 
 
 def _resolve(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Policy | None]:
-    if policy == "reference":
+    if policy in ("reference", "naive"):
         from enpire_envs.reference import make_reference
 
         try:
-            return Bundle("reference", "reference", "", Path()), make_reference(env)
+            return Bundle(policy, policy, "", Path()), make_reference(env, "Expert" if policy == "reference" else "Naive")
         except LookupError as error:
             raise UserError(str(error)) from None
     if policy == "random":
@@ -93,7 +93,7 @@ def _resolve(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Po
         what = "has no policy.py" if folder.is_dir() else "does not exist"
         raise UserError(
             f"the policy folder {policy!r} {what}; give a folder whose policy.py defines "
-            "class Policy(observation_space, action_space), or say `reference` or `random`"
+            "class Policy(observation_space, action_space), or say `reference`, `naive` or `random`"
         )
     content = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.rglob("*.py")))).hexdigest()
     return Bundle("", bundle_digest(content[:40], folder / "checkpoints"), "", folder), None

@@ -12,14 +12,15 @@ REFERENCE_DIR_NAME = "reference"
 
 
 def _register() -> tuple[str, ...]:
-    pusht = "enpire_envs.pusht.env:PushTEnv"
-    entries = {
-        "ENPIRE/PushT-v0": (pusht, {"variant": "full"}),
-        "ENPIRE/PushTSimple-v0": (pusht, {"variant": "simple"}),
+    pusht, pin = "enpire_envs.pusht.env:PushTEnv", "enpire_envs.pin_insertion.env:PinInsertionEnv"
+    entries: dict[str, tuple[str, int, dict[str, str]]] = {
+        "ENPIRE/PushT-v0": (pusht, 300, {"variant": "full"}),
+        "ENPIRE/PushTSimple-v0": (pusht, 300, {"variant": "simple"}),
+        "ENPIRE/PinInsertion-v0": (pin, 600, {}),
     }
-    for env_id, (entry_point, kwargs) in entries.items():
+    for env_id, (entry_point, steps, kwargs) in entries.items():
         if env_id not in gym.registry:
-            gym.register(env_id, entry_point=entry_point, kwargs=kwargs, max_episode_steps=300)
+            gym.register(env_id, entry_point=entry_point, kwargs=kwargs, max_episode_steps=steps)
     return tuple(entries)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -47,6 +48,8 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         visualization_size: int,
         max_episode_steps: int | None,
     ) -> None:
+        choose("reward_type", reward_type, ("sparse", "dense"))
+        choose("starts", starts, ("id", "ood"))
         self.task, self.cell = task, cell
         self._obs_type, self._dense = obs_type, reward_type == "dense"
         self.render_mode = render_mode
@@ -188,4 +191,10 @@ class CellEnv(gym.Env[Any, np.ndarray]):
             self.cell.show()
 
 
-__all__ = ["CellEnv", "CellFault", "ResetFailed"]
+def choose(what: str, given: object, known: Iterable[str]) -> None:
+    """Raise ValueError unless `given` is one of the known values."""
+    if given not in known:
+        raise ValueError(f"unknown {what} {given!r}; choose one of: {', '.join(known)}")
+
+
+__all__ = ["CellEnv", "CellFault", "ResetFailed", "choose"]

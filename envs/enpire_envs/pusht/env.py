@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from enpire_envs.env import CellEnv, ObsType, RewardType
+from enpire_envs.env import CellEnv, ObsType, RewardType, choose
 from enpire_envs.pusht.scene import ARENAS, PushTScene
 from enpire_envs.pusht.task import SENSING, Control, Criterion, PushT
 from enpire_envs.sim import SimCell
@@ -104,12 +104,10 @@ class PushTEnv(CellEnv):
         max_episode_steps: int | None = None,
     ) -> None:
         criterion = criterion or ("simple" if variant == "simple" else "coverage")
-        _choose("reward_type", reward_type, ("sparse", "dense"))
-        _choose("sensing", sensing, SENSING)
-        _choose("starts", starts, ("id", "ood"))
-        _choose("criterion", criterion, ("coverage", "pose", "simple"))
-        _choose("control", control, ("delta", "absolute"))
-        _choose("arena", arena, ARENAS)
+        choose("sensing", sensing, SENSING)
+        choose("criterion", criterion, ("coverage", "pose", "simple"))
+        choose("control", control, ("delta", "absolute"))
+        choose("arena", arena, ARENAS)
         task = PushT(ARENAS[arena], criterion, control, sensing, variant)
         super().__init__(
             task,
@@ -122,8 +120,3 @@ class PushTEnv(CellEnv):
             visualization_size=visualization_width,
             max_episode_steps=max_episode_steps,
         )
-
-
-def _choose(what: str, given: object, known: object) -> None:
-    if given not in known:  # type: ignore[operator]
-        raise ValueError(f"unknown {what} {given!r}; choose one of: {', '.join(known)}")  # type: ignore[arg-type]

@@ -6,14 +6,14 @@ They look at the true state and plan with the simulator, so their rows are never
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import gymnasium as gym
 import numpy as np
 
 from enpire_envs.env import CellEnv
 
-_EXPERTS = {"PushT": "enpire_envs.reference.pusht:Expert", "PushTSimple": "enpire_envs.reference.pusht:Expert"}
+_MODULES = {"PushT": "pusht", "PushTSimple": "pusht", "PinInsertion": "pin_insertion"}
 
 
 class Expert(Protocol):
@@ -24,12 +24,13 @@ class Expert(Protocol):
     def act(self, observation: Any) -> np.ndarray: ...
 
 
-def make_reference(env: gym.Env[Any, Any]) -> Expert:
-    """The reference policy for `env`. Raises LookupError for an environment that has none."""
+def make_reference(env: gym.Env[Any, Any], kind: Literal["Expert", "Naive"] = "Expert") -> Expert:
+    """The reference policy for `env`, or the naive one that shows that the task needs solving (it sees observations
+    only). Raises LookupError for an environment that has none."""
     inner = env.unwrapped
-    if not isinstance(inner, CellEnv) or inner.task.name not in _EXPERTS:
+    if not isinstance(inner, CellEnv) or inner.task.name not in _MODULES:
         name = env.spec.id if env.spec else type(inner).__name__
-        raise LookupError(f"{name} has no reference policy; those that have: {', '.join(_EXPERTS)}")
-    module, _, attribute = _EXPERTS[inner.task.name].partition(":")
-    expert: Expert = getattr(import_module(module), attribute)(inner)
-    return expert
+        raise LookupError(f"{name} has no {kind.lower()} policy; those that have: {', '.join(_MODULES)}")
+    module = import_module(f"{__name__}.{_MODULES[inner.task.name]}")
+    policy: Expert = getattr(module, kind)(inner)
+    return policy

@@ -152,6 +152,24 @@ class Expert:
         return [tip, to]
 
 
+class Naive:
+    """Pushes the T towards its target from behind, and does not care how it is turned."""
+
+    def __init__(self, env: CellEnv) -> None:
+        assert isinstance(env.task, PushT)
+        self._goal = np.array(env.task.goal[:2])
+
+    def reset(self, observation: np.ndarray) -> None:
+        self._pushing = False
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        tip, block = observation[:2], observation[2:4]
+        away = block - self._goal
+        behind = block + 0.13 * away / (np.linalg.norm(away) + 1e-6)
+        self._pushing |= bool(np.linalg.norm(tip - behind) < 0.02)
+        return np.clip(((self._goal if self._pushing else behind) - tip) / 0.03, -1, 1)
+
+
 def _coarse_model(scene: PushTScene) -> mujoco.MjModel:
     """Twice the time step, and dry joint friction in place of the foot contact: three times as fast."""
     model = scene.build()

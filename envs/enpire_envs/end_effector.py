@@ -1,0 +1,63 @@
+"""The Python side of `end_effector.xml`: placing, driving and reading a compliant end effector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+XML = Path(__file__).with_name("end_effector.xml")
+QPOS = slice(0, 6)  # the end effector comes first in every scene that includes it: x, y, z, then the hinges
+
+
+@dataclass(slots=True)
+class EndEffectorReadings:
+    """An end effector at one instant, in the scene's frame.
+
+    Attributes:
+        time: seconds since reset.
+        pose: (6,) position [m] and hinge angles [rad].
+        target: (6,) the last commanded pose.
+        wrench: (6,) force [N] and torque [Nm] that the surroundings exert on the tool.
+        force: magnitude of the force [N].
+        depth: deepest penetration of any two bodies [m], >= 0.
+    """
+
+    time: float
+    pose: np.ndarray
+    target: np.ndarray
+    wrench: np.ndarray
+    force: float
+    depth: float
+
+
+def load(scene: Path) -> mujoco.MjSpec:
+    """A scene file with `end_effector.xml` included."""
+    return mujoco.MjSpec.from_file(str(scene))
+
+
+def place(data: mujoco.MjData, pose: np.ndarray) -> None:
+    """Put the end effector and its target at a pose (6,)."""
+    data.qpos[QPOS] = pose
+    data.act[QPOS] = pose
+
+
+def hold(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Command the pose that is measured now: what was pressing lets go."""
+    data.act[QPOS] = data.qpos[QPOS]
+    data.ctrl[QPOS] = 0.0
+
+
+def read(model: mujoco.MjModel, data: mujoco.MjData) -> EndEffectorReadings:
+    wrench = -data.sensordata[:6]  # MuJoCo's sensors give what the tool exerts on the end effector's parent side
+    depth = -float(data.contact.dist.min()) if data.ncon else 0.0
+    return EndEffectorReadings(
+        time=data.time,
+        pose=data.qpos[QPOS].copy(),
+        target=data.act[QPOS].copy(),
+        wrench=wrench,
+        force=float(np.sqrt(wrench[:3] @ wrench[:3])),
+        depth=max(depth, 0.0),
+    )

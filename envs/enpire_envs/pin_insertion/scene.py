@@ -1,0 +1,171 @@
+"""The MuJoCo side of pin insertion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from enpire_envs import end_effector
+from enpire_envs.end_effector import EndEffectorReadings
+
+_XML = Path(__file__).with_name("scene.xml")
+
+HOLE_RADIUS = 0.0020  # [m]
+HOLE_DEPTH = 0.020
+PITCH = 0.015  # between the holes of the 3 x 3 grid
+PIN_LENGTH = 0.030  # below the fingers
+CHAMFER = 0.0005  # height and width of the step at the pin's tip
+_SIDES = 12
+_RING = 0.004  # thickness of the ring's boxes, radially
+_HOLD_STEPS = 15  # control periods of 1/30 s
+
+
+@dataclass(slots=True)
+class PinReadings(EndEffectorReadings):
+    """Adds to the end effector's readings (origin: target hole at the plate's top, z up):
+
+    Attributes:
+        tip: (3,) the pin's tip centre [m].
+        axis: (3,) unit vector along the pin, upwards.
+        held: smallest insertion depth and largest force over the last "hold" probe, or None.
+    """
+
+    tip: np.ndarray
+    axis: np.ndarray
+    held: tuple[float, float] | None = None
+
+    @property
+    def insertion(self) -> float:
+        """How far the tip is below the plate's top [m], 0 unless it is inside the hole's bore."""
+        inside = math.hypot(self.tip[0], self.tip[1]) < HOLE_RADIUS
+        return max(0.0, -float(self.tip[2])) if inside else 0.0
+
+
+class PinScene:
+    """Builds and operates the pin insertion model.
+
+    Args:
+        clearance: hole diameter less pin diameter [m].
+
+    `drive` takes the velocity (6,) of the end effector's target [m/s, rad/s].
+    """
+
+    def __init__(self, clearance: float) -> None:
+        self.clearance = clearance
+        self._held: tuple[float, float] | None = None
+        self._tip = -1
+        self._grid = -1
+
+    def build(self) -> mujoco.MjModel:
+        spec = end_effector.load(_XML)
+        self._add_hole(spec)
+        self._add_pin(spec)
+        model = spec.compile()
+        self._tip, self._grid = model.site("tip").id, model.body("grid").id
+        return model
+
+    def _add_hole(self, spec: mujoco.MjSpec) -> None:
+        world, wall = spec.worldbody, spec.find_default("wall")
+        half = HOLE_DEPTH / 2
+        centre = HOLE_RADIUS + _RING / 2
+        outer = HOLE_RADIUS + _RING
+        width = outer * math.tan(math.pi / _SIDES)  # so that neighbours meet at the ring's outside
+        for k in range(_SIDES):
+            angle = 2 * math.pi * k / _SIDES
+            world.add_geom(
+                wall, name=f"ring{k}", size=[_RING / 2, width, half], pos=[centre * math.cos(angle), centre * math.sin(angle), -half],
+                quat=[math.cos(angle / 2), 0, 0, math.sin(angle / 2)],
+            )  # fmt: skip
+        # The plate around the ring, and the floor. Its inner edge lies under the ring's boxes, so there is no gap.
+        inner, edge = HOLE_RADIUS + 0.6 * _RING, 0.045
+        reach = (edge - inner) / 2
+        for k, (x, y) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
+            size = [reach, edge, half] if x else [inner, reach, half]
+            world.add_geom(wall, name=f"plate{k}", size=size, pos=[x * (inner + reach), y * (inner + reach), -half])
+        world.add_geom(wall, name="floor", size=[2 * outer, 2 * outer, 0.002], pos=[0, 0, -HOLE_DEPTH - 0.002], material="bore")
+        # What the other eight holes look like; the body is moved so that the target is any of the nine.
+        grid = world.add_body(name="grid")
+        for i in (-2, -1, 0, 1, 2):
+            for j in (-2, -1, 0, 1, 2):
+                grid.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[HOLE_RADIUS, 0.0001, 0],
+                              pos=[i * PITCH, j * PITCH, 0.00005], material="bore", name=f"hole{i + 2}{j + 2}")  # fmt: skip
+
+    def _add_pin(self, spec: mujoco.MjSpec) -> None:
+        radius = HOLE_RADIUS - self.clearance / 2
+        tool, fit = spec.body("tool"), spec.find_default("fit")
+        shaft = (PIN_LENGTH - CHAMFER) / 2
+        cylinder = mujoco.mjtGeom.mjGEOM_CYLINDER
+        tool.add_geom(fit, name="pin", type=cylinder, size=[radius, shaft, 0], pos=[0, 0, -shaft], material="pin", mass=0)
+        tool.add_geom(fit, name="pin_tip", type=cylinder, size=[radius - CHAMFER, CHAMFER / 2, 0],
+                      pos=[0, 0, -PIN_LENGTH + CHAMFER / 2], material="pin", mass=0)  # fmt: skip
+        tool.add_site(name="tip", pos=[0, 0, -PIN_LENGTH], size=[0.0001] * 3, rgba=[0, 0, 0, 0])
+        for sign in (-1, 1):
+            tool.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.004, 0.006, 0.012], pos=[sign * (radius + 0.004), 0, 0.006],
+                          material="finger", mass=0, name=f"finger{sign}")  # fmt: skip
+
+    def place(
+        self, model: mujoco.MjModel, data: mujoco.MjData, start: dict[str, Any], rng: np.random.Generator
+    ) -> None:
+        tip, tilt = np.array(start["tip"]), np.array(start["tilt"])
+        pose = np.zeros(6)
+        pose[3:5] = tilt
+        pose[:3] = tip + _rotation(pose[3:]) @ (0, 0, PIN_LENGTH)
+        end_effector.place(data, pose)
+        column, row = start["hole"]
+        model.body_pos[self._grid] = ((1 - column) * PITCH, (1 - row) * PITCH, 0)
+        self._show_grid(model, column, row)
+        friction = 0.3 * rng.uniform(0.8, 1.2)
+        for k in range(model.ngeom):
+            if model.geom_contype[k]:
+                model.geom_friction[k, 0] = friction
+        self._held = None
+
+    def _show_grid(self, model: mujoco.MjModel, column: int, row: int) -> None:
+        """Nine of the painted holes belong to the box; the target's own bore is real."""
+        for i in range(5):
+            for j in range(5):
+                inside = 1 <= i <= 3 and 1 <= j <= 3 and (i - 1, j - 1) != (column, row)
+                model.geom(f"hole{i}{j}").rgba[3] = float(inside)
+
+    def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
+        data.ctrl[:] = command
+
+    def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> PinReadings:
+        base = end_effector.read(model, data)
+        return PinReadings(
+            base.time, base.pose, base.target, base.wrench, base.force, base.depth,
+            tip=data.site_xpos[self._tip].copy(), axis=data.site_xmat[self._tip][2::3].copy(), held=self._held,
+        )  # fmt: skip
+
+    @property
+    def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:
+        return {"hold": self._hold}
+
+    def _hold(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """Stop pressing, hold the pose for 0.5 s, and keep the worst of what is seen (force after it has settled)."""
+        end_effector.hold(model, data)
+        least, most = math.inf, 0.0
+        for k in range(_HOLD_STEPS):
+            mujoco.mj_step(model, data, 20)
+            now = self.read(model, data)
+            least = min(least, now.insertion)
+            if k >= 3:
+                most = max(most, now.force)
+        self._held = (least, most)
+
+
+def _rotation(angles: np.ndarray) -> np.ndarray:
+    """The end effector's rotation matrix for hinge angles (rx, ry, rz), applied in that order."""
+    matrix = np.eye(3)
+    for k, angle in enumerate(angles):
+        quat, part = np.zeros(4), np.zeros(9)
+        mujoco.mju_axisAngle2Quat(quat, np.eye(3)[k], angle)
+        mujoco.mju_quat2Mat(part, quat)
+        matrix = matrix @ part.reshape(3, 3)
+    return matrix
