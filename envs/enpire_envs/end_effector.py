@@ -61,3 +61,28 @@ def read(model: mujoco.MjModel, data: mujoco.MjData) -> EndEffectorReadings:
         force=float(np.sqrt(wrench[:3] @ wrench[:3])),
         depth=max(depth, 0.0),
     )
+
+
+def stiffen(spec: mujoco.MjSpec, slide: float, hinge: float, force_z: float, torque: float) -> None:
+    """Set stiffness [N/m, Nm/rad] and limits [N, Nm] of the drives. Damping is twice critical, like an arm's: what was
+    pressed and lets go does not slam."""
+    for axis, mass in (("x", 0.4), ("y", 0.4), ("z", 0.4), ("rx", 4e-4), ("ry", 4e-4), ("rz", 4e-4)):
+        drive = spec.actuator(f"ee_{axis}")
+        stiffness = hinge if axis.startswith("r") else slide
+        drive.gainprm[0], drive.biasprm[1] = stiffness, -stiffness
+        drive.biasprm[2] = -4.0 * float(np.sqrt(stiffness * mass))
+        if axis == "z":
+            drive.forcerange = [-force_z, force_z]
+        elif axis.startswith("r"):
+            drive.forcerange = [-torque, torque]
+
+
+def rotation(angles: np.ndarray) -> np.ndarray:
+    """The end effector's rotation matrix (3, 3) for its hinge angles (rx, ry, rz)."""
+    matrix = np.eye(3)
+    for k, angle in enumerate(angles):
+        quat, part = np.zeros(4), np.zeros(9)
+        mujoco.mju_axisAngle2Quat(quat, np.eye(3)[k], angle)
+        mujoco.mju_quat2Mat(part, quat)
+        matrix = matrix @ part.reshape(3, 3)
+    return matrix

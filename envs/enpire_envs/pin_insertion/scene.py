@@ -115,7 +115,7 @@ class PinScene:
         tip, tilt = np.array(start["tip"]), np.array(start["tilt"])
         pose = np.zeros(6)
         pose[3:5] = tilt
-        pose[:3] = tip + _rotation(pose[3:]) @ (0, 0, PIN_LENGTH)
+        pose[:3] = tip + end_effector.rotation(pose[3:]) @ (0, 0, PIN_LENGTH)
         end_effector.place(data, pose)
         column, row = start["hole"]
         model.body_pos[self._grid] = ((1 - column) * PITCH, (1 - row) * PITCH, 0)
@@ -158,14 +158,3 @@ class PinScene:
             if k >= 3:
                 most = max(most, now.force)
         self._held = (least, most)
-
-
-def _rotation(angles: np.ndarray) -> np.ndarray:
-    """The end effector's rotation matrix for hinge angles (rx, ry, rz), applied in that order."""
-    matrix = np.eye(3)
-    for k, angle in enumerate(angles):
-        quat, part = np.zeros(4), np.zeros(9)
-        mujoco.mju_axisAngle2Quat(quat, np.eye(3)[k], angle)
-        mujoco.mju_quat2Mat(part, quat)
-        matrix = matrix @ part.reshape(3, 3)
-    return matrix

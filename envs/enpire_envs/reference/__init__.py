@@ -13,7 +13,12 @@ import numpy as np
 
 from enpire_envs.env import CellEnv
 
-_MODULES = {"PushT": "pusht", "PushTSimple": "pusht", "PinInsertion": "pin_insertion"}
+_MODULES = {
+    "PushT": "pusht",
+    "PushTSimple": "pusht",
+    "PinInsertion": "pin_insertion",
+    "GPUInsertion": "gpu_insertion",
+}
 
 
 class Expert(Protocol):

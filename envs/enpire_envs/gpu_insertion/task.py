@@ -1,0 +1,146 @@
+"""The GPU insertion job: starts, observation, stages, danger and verdict."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from gymnasium import spaces
+
+from enpire_envs.cell import Cell
+from enpire_envs.contact import HISTORY, WRENCH_SENSING, ForceGuard, History
+from enpire_envs.gpu_insertion.scene import CARD, CardReadings
+from enpire_envs.randomise import Sensor
+from enpire_envs.task import Progress, Start, Verdict
+
+STEP = np.array([0.00025, 0.00025, 0.0004])  # displacement per control step at an action of 1 [m]
+TURN = math.radians(0.2)  # rotation per control step at an action of 1 [rad]
+OFFSET, HEIGHT, TILT = 0.003, 0.003, math.radians(3)  # start ranges: +- [m], above the mouth [m], +- [rad]
+ESTIMATE_ERROR, ESTIMATE_TURN = 0.001, math.radians(1)  # of the slot estimate, uniform +-
+SEATED = 0.0087
+KEPT = 0.0080  # depth that must be left after the tug
+TOO_DEEP = 0.0005
+FORCE_LIMIT, FORCE_TIME = 60.0, 0.1
+BOX_LOW, BOX_HIGH = np.array([-0.05, -0.05, -0.140]), np.array([0.05, 0.05, 0.030])  # from the start [m]
+
+
+class GPUInsertion:
+    """GPU insertion as a `Task`. See `GPUInsertionEnv` for what every argument means."""
+
+    name = "GPUInsertion"
+    control_hz = 30.0
+    max_steps = 600
+    stages: tuple[str, ...] = ("start", "contact", "aligned", "seated", "latched")
+    act_cpu_ms = 250.0
+    camera = "side"
+
+    def __init__(self, sensing: str) -> None:
+        self._sensing = sensing
+        one = np.ones(6, np.float32)
+        self.action_space = spaces.Box(-one, one, dtype=np.float32)
+        self._scale = np.concatenate([STEP, [TURN] * 3]) * self.control_hz
+        pose, wrench = [0.2] * 3 + [0.5] * 3, [200.0] * 3 + [10.0] * 3
+        high = np.array(pose, np.float32)
+        self.agent_pos_space = spaces.Box(-high, high, dtype=np.float32)
+        bounds = np.array([*pose, *wrench, *pose, 1.0, 1.0, *wrench * HISTORY], np.float32)
+        self.state_space = spaces.Box(-bounds, bounds, dtype=np.float32)
+        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+        self._stage = 0
+        self._origin = np.zeros(6)
+
+    # -- starts ------------------------------------------------------------------------------------------------------
+    def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
+        wide = 1.0 if starts == "id" else 1.5
+        turn = rng.uniform(-TILT, TILT, 3) * wide
+        # A tilted edge reaches below its middle: start that much higher.
+        droop = 0.042 * abs(math.sin(turn[1])) + 0.0008 * abs(math.sin(turn[0]))
+        offset = rng.uniform(-OFFSET, OFFSET, 2) * wide
+        height = rng.uniform(0.0002, HEIGHT) + droop
+        return {"edge": [*offset.tolist(), float(height)], "turn": turn.tolist()}
+
+    def check_start(self, start: Start) -> Start:
+        shape = 'options={"start": {"edge": [x, y, z], "turn": [rx, ry, rz]}} in metres and radians'
+        try:
+            edge, turn = [float(v) for v in start["edge"]], [float(v) for v in start["turn"]]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"bad start {start!r}: expected {shape}") from None
+        if (len(edge), len(turn)) != (3, 3) or not all(map(math.isfinite, edge + turn)):
+            raise ValueError(f"bad start {start!r}: expected {shape}")
+        droop = 0.042 * abs(math.sin(turn[1]))
+        if max(map(abs, edge[:2])) > 0.01 or not droop < edge[2] < 0.02 or max(map(abs, turn)) > 0.2:
+            raise ValueError("bad start: the whole edge must hover above the slot, at most 20 mm up and 10 mm aside")
+        return {"edge": edge, "turn": turn}
+
+    def ready(self, readings: CardReadings, start: Start) -> str | None:
+        off = float(np.abs(readings.ends.mean(axis=0) - start["edge"]).max())
+        if off > 0.0005:
+            return f"the card's edge is {off * 1000:.2f} mm from its start"
+        return "the card touches something" if readings.depth > 0.0001 else None
+
+    # -- an episode --------------------------------------------------------------------------------------------------
+    def begin(self, start: Start, readings: CardReadings, rng: np.random.Generator) -> None:
+        self._stage = 0
+        self._origin = readings.pose
+        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+        # Where the end effector would be with the card's edge straight at the slot's mouth, relative to now.
+        goal = np.array([0, 0, CARD, 0, 0, 0]) - readings.pose
+        error = np.concatenate([rng.uniform(-1, 1, 3) * ESTIMATE_ERROR, rng.uniform(-1, 1, 3) * ESTIMATE_TURN])
+        self._estimate = goal + (error if self._sensing == "noisy" else 0.0)
+        self._wrench = Sensor(WRENCH_SENSING[self._sensing], 1 / self.control_hz, rng)
+        self._history = History(np.zeros(6))
+
+    def command(self, action: np.ndarray) -> np.ndarray:
+        """Velocity (6,) of the end effector's target [m/s, rad/s]."""
+        return action * self._scale
+
+    def observe(self, readings: CardReadings) -> np.ndarray:
+        felt, _, _ = self._wrench.read(readings.wrench)
+        self._history.add(felt)
+        age = min(readings.time, 20.0) / 20.0
+        parts = [readings.pose - self._origin, felt, self._estimate, (age, 1.0), self._history.flat()]
+        return np.concatenate(parts).astype(np.float32)
+
+    def agent_pos(self, readings: CardReadings) -> np.ndarray:
+        return (readings.pose - self._origin).astype(np.float32)
+
+    def update(self, readings: CardReadings) -> Progress:
+        seated = readings.seated
+        reached = (readings.force > 2.0 or seated > 0.001, seated > 0.001, seated >= SEATED)
+        while self._stage < 3 and reached[self._stage]:
+            self._stage += 1
+        return Progress(self.stages[self._stage], self._stage / 4)
+
+    def dense_reward(self, readings: CardReadings) -> float:
+        """Depth of the shallower end, and before it nearness of both ends to the slot's mouth."""
+        ends = readings.ends
+        off = float(np.abs(ends[:, 1]).max() + np.maximum(ends[:, 2], 0).max())
+        return 0.1 * math.exp(-off / 0.003) + 0.9 * min(readings.seated / SEATED, 1.0)
+
+    def extras(self, readings: CardReadings) -> dict[str, float]:
+        return {"seated": readings.seated, "latch": float(readings.latched), "force": readings.force}
+
+    # -- danger and verdict ------------------------------------------------------------------------------------------
+    def violation(self, readings: CardReadings) -> str | None:
+        moved = readings.pose[:3] - self._origin[:3]
+        if not ((moved >= BOX_LOW).all() and (moved <= BOX_HIGH).all()):
+            return "out_of_workspace"
+        if self._guard.exceeded(readings.force):
+            return "force_limit"
+        if not readings.depth <= TOO_DEEP:
+            return "penetration"
+        return None
+
+    def candidate(self, readings: CardReadings) -> bool:
+        return readings.seated >= SEATED and readings.latched
+
+    def verify(self, cell: Cell) -> Verdict:
+        """Let go of the pressure, pull with 10 N for half a second, and look whether card and latch are still in place."""
+        readings: CardReadings = cell.probe("tug")
+        if not readings.latched:
+            return Verdict(False, "latch_let_go")
+        if readings.seated < KEPT:
+            return Verdict(False, "pulled_out")
+        if readings.depth > TOO_DEEP:
+            return Verdict(False, "penetration")
+        self._stage = 4
+        return Verdict(True)
