@@ -24,7 +24,9 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):  # `autoenvbench ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        print(f"autoenvbench: {error}; what the ledger has is kept: mend this, then autoenvbench resume", file=sys.stderr)
+        print(
+            f"autoenvbench: {error}; what the ledger has is kept: mend this, then autoenvbench resume", file=sys.stderr
+        )
         return 1
     except KeyboardInterrupt:
         print("autoenvbench: interrupted", file=sys.stderr)

@@ -87,7 +87,11 @@ def _from_score(file: Path) -> Result:
     try:
         policy = Path(given["policy"]).name
         name = f"score-{given['env'].rpartition('/')[2]}-{policy}-{given['fingerprint']}-s{given['seed']}"
-        why = {"reference": "privileged: plans with the simulator's true state", "random": "baseline", "naive": "baseline"}
+        why = {
+            "reference": "privileged: plans with the simulator's true state",
+            "random": "baseline",
+            "naive": "baseline",
+        }
         return Result(
             run_id=name, date=datetime.now(UTC).isoformat(timespec="seconds"), kind="sim",
             agent=AgentInfo(name=policy),

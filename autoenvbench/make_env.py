@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -41,20 +43,38 @@ def parse_env_args(pairs: list[str]) -> dict[str, Any]:
 
 
 def fingerprint(env: gym.Env[Any, Any], kwargs: dict[str, Any] | None = None) -> str:
-    """SHA-256 over task code, scene, arguments and physics version: rows with different ones are never compared."""
-    import inspect
+    """SHA-256 over task code, scene, arguments and physics version: rows with different ones are never compared.
 
+    The code is the environment's own package and what it imports from the suite, so that a new task beside it changes
+    nothing.
+    """
     import mujoco
     import numpy as np
 
-    inner = env.unwrapped
-    folder = Path(inspect.getfile(type(inner))).parent
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".xml"))
-    if (folder.parent / "env.py").exists():  # the suite's shared machinery
-        files += sorted(folder.parent.glob("*.py"))
     sha = hashlib.sha256()
-    for file in files:
+    for file in sorted(_sources(Path(inspect.getfile(type(env.unwrapped))))):
         sha.update(file.name.encode() + b"\0" + file.read_bytes())
     spec_id = env.spec.id if env.spec else ""
     sha.update(json.dumps([spec_id, kwargs or {}, mujoco.__version__, np.__version__], sort_keys=True).encode())
     return sha.hexdigest()[:16]
+
+
+def _sources(module: Path) -> set[Path]:
+    """A module's file, the files of its package that it imports, directly or not, and the scenes beside them."""
+    suite = module.parents[1]
+    found: set[Path] = set()
+    queue = [module]
+    while queue:
+        file = queue.pop()
+        if file in found or not file.is_file():
+            continue
+        found.add(file)
+        found.update(p for p in file.parent.glob("*.xml") if file.parent != suite or p.stem == file.stem)
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [f"{node.module}.{a.name}" for a in node.names] if isinstance(node, ast.ImportFrom) else []
+            for name in filter(None, names):
+                package, _, rest = name.partition(".")
+                if package == suite.name and rest:
+                    queue.append(suite / (rest.replace(".", "/") + ".py"))
+    return found

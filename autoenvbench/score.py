@@ -83,7 +83,9 @@ def _resolve(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Po
         from enpire_envs.reference import make_reference
 
         try:
-            return Bundle(policy, policy, "", Path()), make_reference(env, "Expert" if policy == "reference" else "Naive")
+            return Bundle(policy, policy, "", Path()), make_reference(
+                env, "Expert" if policy == "reference" else "Naive"
+            )
         except LookupError as error:
             raise UserError(str(error)) from None
     if policy == "random":

@@ -1,6 +1,6 @@
 """Write a policy, score it in its cage, and read why it fails. Takes about ten seconds.
 
-    python examples/chase.py
+python examples/chase.py
 """
 
 import json
@@ -29,7 +29,18 @@ class Policy:
 
 with tempfile.TemporaryDirectory() as folder:
     (Path(folder) / "policy.py").write_text(POLICY)
-    command = [sys.executable, "-m", "autoenvbench.cli", "score", "--policy", folder, "-n", "20", "--json", *sys.argv[1:]]
+    command = [
+        sys.executable,
+        "-m",
+        "autoenvbench.cli",
+        "score",
+        "--policy",
+        folder,
+        "-n",
+        "20",
+        "--json",
+        *sys.argv[1:],
+    ]
     result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 print(f"success {result['success_rate']:.0%}, score {result['score']:.2f}; failures: {result['failures']}")

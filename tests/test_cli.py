@@ -172,3 +172,20 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
         == 0
     )
     assert use("leaderboard", "build", "--dir", str(tmp_path / "board")).returncode == 0
+
+
+def test_a_fingerprint_covers_what_decides_an_episode_and_nothing_else():
+    import inspect
+
+    from autoenvbench.make_env import _sources, fingerprint, make_env
+
+    pusht, pin = make_env("ENPIRE/PushT-v0"), make_env("ENPIRE/PinInsertion-v0")
+    names = {p.name for p in _sources(Path(inspect.getfile(type(pusht.unwrapped))))}
+    assert names == {"env.py", "task.py", "scene.py", "scene.xml", "geometry.py", "cell.py", "sim.py", "randomise.py"}
+    names = {p.name for p in _sources(Path(inspect.getfile(type(pin.unwrapped))))}
+    assert names >= {"end_effector.py", "end_effector.xml", "contact.py"}
+    marks = {fingerprint(pusht), fingerprint(pin), fingerprint(pusht, {"criterion": "pose"})}
+    assert len(marks) == 3
+    assert fingerprint(make_env("ENPIRE/PushT-v0")) in marks
+    pusht.close()
+    pin.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -191,7 +191,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
             self.cell.show()
 
 
-def choose(what: str, given: object, known: Iterable[str]) -> None:
+def choose(what: str, given: object, known: Collection[str]) -> None:
     """Raise ValueError unless `given` is one of the known values."""
     if given not in known:
         raise ValueError(f"unknown {what} {given!r}; choose one of: {', '.join(known)}")

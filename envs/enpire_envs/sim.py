@@ -21,6 +21,10 @@ from enpire_envs.cell import CellFault, CellKind
 class SimScene(Protocol):
     """The MuJoCo side of one task: its model and how to place, drive and read it."""
 
+    @property
+    def mutable(self) -> tuple[str, ...]:
+        """Arrays of the model that `place` and the episode change, by name: part of a snapshot."""
+
     def build(self) -> mujoco.MjModel:
         """Compile the model."""
 
@@ -90,6 +94,20 @@ class SimCell:
         act(self.model, self.data)
         return self.read()
 
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Everything that decides what happens next, so that the same commands replay bit for bit."""
+        state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+        mujoco.mj_getState(self.model, self.data, state, _STATE)
+        return {"state": state, **{name: getattr(self.model, name).copy() for name in self.scene.mutable}}
+
+    def restore(self, snapshot: dict[str, np.ndarray]) -> None:
+        """Go back to a snapshot of this cell, or of another one of the same scene."""
+        for name in self.scene.mutable:
+            getattr(self.model, name)[:] = snapshot[name]
+        mujoco.mj_setState(self.model, self.data, snapshot["state"], _STATE)
+        mujoco.mj_forward(self.model, self.data)
+        mujoco.mj_setState(self.model, self.data, snapshot["state"], _STATE)  # forward may touch the warm start
+
     def frame(self, camera: str, width: int, height: int) -> np.ndarray:
         renderer = self._renderers.get((width, height))
         if renderer is None:
@@ -122,4 +140,6 @@ class SimCell:
         self._renderers.clear()
 
 
+#: Bitwise repeatable; mjSTATE_FULLPHYSICS lacks the solver's warm start and drifts in contact.
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _WARNINGS = [w for w in mujoco.mjtWarning.__members__.values() if w.value < mujoco.mjtWarning.mjNWARNING.value]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from enpire_envs.pusht.geometry import clearance, coverage
 from enpire_envs.reference import make_reference
-from gymnasium.utils.env_checker import check_env
 
 ID = "ENPIRE/PushT-v0"
 INFO = {"success", "is_success", "score", "stage", "violations", "time", "cell"}
@@ -23,22 +22,6 @@ def episode(env, act, seed, **options):
         trace.append((observation, reward, info))
         over = terminated or truncated
     return trace
-
-
-@pytest.mark.parametrize("env_id", [ID, "ENPIRE/PushTSimple-v0"])
-@pytest.mark.parametrize("obs_type", ["state", "environment_state_agent_pos", "pixels", "pixels_agent_pos"])
-def test_gymnasium_accepts_it(env_id, obs_type):
-    env = gym.make(env_id, obs_type=obs_type, render_mode="rgb_array")
-    check_env(env.unwrapped)
-    env.close()
-
-
-def test_stable_baselines_accepts_it():
-    checker = pytest.importorskip("stable_baselines3.common.env_checker")
-    for obs_type in ("state", "pixels_agent_pos"):
-        env = gym.make(ID, obs_type=obs_type)
-        checker.check_env(env.unwrapped, warn=False)
-        env.close()
 
 
 def test_info_keys_on_every_step(env):
@@ -349,12 +332,3 @@ def test_the_reference_policy_solves_it(kwargs):
         solved += info["success"]
     assert solved >= 11
     env.close()
-
-
-def test_vectorised():
-    envs = gym.make_vec(ID, num_envs=3, vectorization_mode="sync")
-    observations, _ = envs.reset(seed=4)
-    assert observations.shape == (3, 8)
-    _, rewards, *_ = envs.step(envs.action_space.sample())
-    assert rewards.shape == (3,)
-    envs.close()

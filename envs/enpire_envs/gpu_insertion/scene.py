@@ -57,6 +57,8 @@ class CardScene:
         self._ends: list[int] = []
         self._tab = self._latch = self._latch_qpos = -1
 
+    mutable = ("geom_friction",)
+
     def build(self) -> mujoco.MjModel:
         spec = end_effector.load(_XML)
         end_effector.stiffen(spec, slide=STIFFNESS, hinge=60.0, force_z=90.0, torque=6.0)

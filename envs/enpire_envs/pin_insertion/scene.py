@@ -62,6 +62,8 @@ class PinScene:
         self._tip = -1
         self._grid = -1
 
+    mutable = ("geom_friction", "body_pos", "geom_rgba")
+
     def build(self) -> mujoco.MjModel:
         spec = end_effector.load(_XML)
         self._add_hole(spec)
@@ -88,7 +90,9 @@ class PinScene:
         for k, (x, y) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
             size = [reach, edge, half] if x else [inner, reach, half]
             world.add_geom(wall, name=f"plate{k}", size=size, pos=[x * (inner + reach), y * (inner + reach), -half])
-        world.add_geom(wall, name="floor", size=[2 * outer, 2 * outer, 0.002], pos=[0, 0, -HOLE_DEPTH - 0.002], material="bore")
+        world.add_geom(
+            wall, name="floor", size=[2 * outer, 2 * outer, 0.002], pos=[0, 0, -HOLE_DEPTH - 0.002], material="bore"
+        )
         # What the other eight holes look like; the body is moved so that the target is any of the nine.
         grid = world.add_body(name="grid")
         for i in (-2, -1, 0, 1, 2):
@@ -101,7 +105,9 @@ class PinScene:
         tool, fit = spec.body("tool"), spec.find_default("fit")
         shaft = (PIN_LENGTH - CHAMFER) / 2
         cylinder = mujoco.mjtGeom.mjGEOM_CYLINDER
-        tool.add_geom(fit, name="pin", type=cylinder, size=[radius, shaft, 0], pos=[0, 0, -shaft], material="pin", mass=0)
+        tool.add_geom(
+            fit, name="pin", type=cylinder, size=[radius, shaft, 0], pos=[0, 0, -shaft], material="pin", mass=0
+        )
         tool.add_geom(fit, name="pin_tip", type=cylinder, size=[radius - CHAMFER, CHAMFER / 2, 0],
                       pos=[0, 0, -PIN_LENGTH + CHAMFER / 2], material="pin", mass=0)  # fmt: skip
         tool.add_site(name="tip", pos=[0, 0, -PIN_LENGTH], size=[0.0001] * 3, rgba=[0, 0, 0, 0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-
 import numpy as np
 from gymnasium import spaces
 
@@ -168,5 +167,3 @@ def _in_bore(readings: PinReadings) -> bool:
 def _box(bound: float, n: int) -> spaces.Box:
     high = np.full(n, bound, np.float32)
     return spaces.Box(-high, high, dtype=np.float32)
-
-

@@ -68,6 +68,7 @@ class PushTScene:
     `drive` takes the velocity (2,) of the fingertip's target [m/s].
     """
 
+    mutable = ("geom_friction",)
     # qpos and qvel layout of scene.xml
     _BLOCK = slice(0, 4)  # x, y, z, yaw
     _TIP = slice(4, 6)

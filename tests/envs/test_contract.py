@@ -1,0 +1,175 @@
+"""What every environment of the suite promises, checked for each of them."""
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+import pytest
+from enpire_envs.reference import make_reference
+from gymnasium.utils.env_checker import check_env
+
+import autoenvbench
+
+INFO = {"success", "is_success", "score", "stage", "violations", "time", "cell"}
+pytestmark = pytest.mark.parametrize("env_id", autoenvbench.ENV_IDS)
+TYPES = {
+    "success": bool, "is_success": bool, "score": float, "stage": str, "violations": list, "time": float, "cell": str,
+}  # fmt: skip
+
+
+def walk(env, seed, n=120, scale=1.0, attempt=0):
+    rng = np.random.default_rng(seed)
+    observation, info = env.reset(seed=seed, options={"attempt": attempt})
+    trace = [(observation, 0.0, False, info)]
+    for _ in range(n):
+        action = scale * rng.uniform(-1, 1, env.action_space.shape)
+        observation, reward, terminated, truncated, info = env.step(action)
+        trace.append((observation, reward, terminated, info))
+        if terminated or truncated:
+            break
+    return trace
+
+
+@pytest.mark.parametrize("obs_type", ["state", "environment_state_agent_pos", "pixels", "pixels_agent_pos"])
+@pytest.mark.filterwarnings("ignore:.*needs a display.*")
+def test_gymnasium_accepts_it(env_id, obs_type):
+    env = gym.make(env_id, obs_type=obs_type, render_mode="rgb_array")
+    check_env(env.unwrapped)
+    env.close()
+
+
+def test_stable_baselines_accepts_it(env_id):
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    for obs_type in ("state", "pixels_agent_pos"):
+        env = gym.make(env_id, obs_type=obs_type)
+        checker.check_env(env.unwrapped, warn=False)
+        env.close()
+
+
+def test_info_and_observations_hold_what_is_promised(env_id):
+    env = gym.make(env_id, disable_env_checker=True)
+    for seed in range(3):
+        trace = walk(env, seed)
+        assert trace[0][3].keys() >= {"reset_attempts", "reset_verified", "start", "episode_seed"}
+        for observation, reward, _, info in trace:
+            assert env.observation_space.contains(observation), observation
+            assert info.keys() >= INFO
+            assert all(isinstance(info[key], kind) for key, kind in TYPES.items())
+            assert 0 <= info["score"] <= 1
+            assert 0 <= reward <= 1
+            assert info["cell"] == "sim"
+    env.close()
+
+
+def test_same_seed_same_episode_bit_for_bit_across_environments(env_id):
+    runs = []
+    for _ in range(2):
+        env = gym.make(env_id, disable_env_checker=True)
+        walk(env, 5, 10)  # what came before must not matter
+        runs.append(np.array([step[0] for step in walk(env, 7)]))
+        env.close()
+    assert np.array_equal(*runs)
+
+
+def test_attempts_share_the_start_only(env_id):
+    env = gym.make(env_id, disable_env_checker=True)
+    one, two = walk(env, 3), walk(env, 3, attempt=1)
+    assert one[0][3]["start"] == two[0][3]["start"]
+    assert not all(np.array_equal(a[0], b[0]) for a, b in zip(one, two, strict=False))
+    env.close()
+
+
+def test_snapshots_replay_bit_for_bit(env_id):
+    """In contact, and in another cell of the same scene whose last episode was a different one."""
+    env, other = (gym.make(env_id, disable_env_checker=True) for _ in range(2))
+    expert = make_reference(env)
+    observation, _ = env.reset(seed=1)
+    expert.reset(observation)
+    for _ in range(30):
+        observation, _, terminated, truncated, _ = env.step(expert.act(observation))
+        if terminated or truncated:
+            break
+    cell, twin = env.unwrapped.cell, other.unwrapped.cell
+    other.reset(seed=99)
+    snapshot = cell.snapshot()
+    rng = np.random.default_rng(0)
+    commands = [env.unwrapped.task.command(rng.uniform(-1, 1, env.action_space.shape)) for _ in range(40)]
+    ends = []
+    for body in (cell, cell, twin):
+        body.restore(snapshot)
+        for command in commands:
+            body.apply(command)
+        ends.append(body.data.qpos.copy())
+    assert np.array_equal(ends[0], ends[1])
+    assert np.array_equal(ends[0], ends[2])
+    env.close()
+    other.close()
+
+
+def test_random_actions_upset_nothing(env_id):
+    """No MuJoCo warning (a CellFault), nothing infinite, bounded speed and energy."""
+    env = gym.make(env_id, disable_env_checker=True)
+    model, data = env.unwrapped.cell.model, env.unwrapped.cell.data
+    momentum = np.zeros(model.nv)
+    for seed in range(12):
+        walk(env, seed, n=300)
+        assert np.isfinite(data.qpos).all()
+        mujoco.mj_mulM(model, data, momentum, data.qvel)
+        kinetic = 0.5 * float(data.qvel @ momentum)
+        assert kinetic < 0.5  # [J]: half a kilogram at 1.4 m/s
+    env.close()
+
+
+def test_the_reference_solves_it_and_the_naive_policy_does_not(env_id):
+    env = gym.make(env_id, disable_env_checker=True)
+    solved = {}
+    for kind in ("Expert", "Naive"):
+        policy, wins = make_reference(env, kind), 0
+        for seed in range(12):
+            observation, _ = env.reset(seed=700 + seed)
+            policy.reset(observation)
+            over = False
+            while not over:
+                observation, _, terminated, truncated, info = env.step(policy.act(observation))
+                over = terminated or truncated
+            wins += info["success"]
+        solved[kind] = wins
+    env.close()
+    assert solved["Expert"] >= 11
+    assert solved["Naive"] <= 5
+
+
+def test_workspace_template_matches_the_environment(env_id):
+    """The starter and the parametric policy run, and the latter's initial numbers are inside their bounds."""
+    import importlib.util
+
+    from autoenvbench.workspace.make_workspace import template_for
+
+    env = gym.make(env_id, disable_env_checker=True)
+    template = template_for(env)
+    assert template is not None
+    for name, cls in (("policy", "Policy"), ("parametric", "ParametricPolicy")):
+        spec = importlib.util.spec_from_file_location(f"{template.name}_{name}", template / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        policy = getattr(module, cls)(env.observation_space, env.action_space)
+        observation, _ = env.reset(seed=0)
+        policy.reset(observation)
+        for _ in range(20):
+            action = policy.act(observation)
+            assert np.shape(action) == env.action_space.shape
+            observation, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                break
+        if name == "parametric":
+            assert all(low <= initial <= high for low, initial, high in module.PARAMETERS.values())
+    env.close()
+
+
+def test_vectorised(env_id):
+    envs = gym.make_vec(env_id, num_envs=2, vectorization_mode="sync")
+    one, _ = envs.reset(seed=[4, 5])
+    single = gym.make(env_id)
+    assert np.array_equal(one[1], single.reset(seed=5)[0])
+    assert envs.step(envs.action_space.sample())[1].shape == (2,)
+    envs.close()
+    single.close()
