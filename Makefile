@@ -25,6 +25,7 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(PY) benchmarks/pusht.py
+	$(PY) benchmarks/contact_tasks.py
 
 # What Python cannot install: the cage, and the libraries behind headless rendering. Skipped where it needs a password.
 system:

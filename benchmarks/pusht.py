@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "egl")
+from raw import ROUNDS, against_raw
+
 ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".venv-peer"
-ROUNDS = 5
 
 PEER_CODE = """
 import json, sys, time, warnings
@@ -84,63 +85,6 @@ def against_peer(obs_type: str, n: int) -> dict[str, float]:
     return {"ours": max(mine), "gym-pusht": max(theirs), "ratio": max(mine) / max(theirs)}
 
 
-def against_raw() -> dict[str, float]:
-    """The same start states and controls, as recorded from episodes in contact, through bare mj_step(nstep)."""
-    import gymnasium
-    import mujoco
-    import numpy as np
-    from enpire_envs.reference import make_reference
-
-    import autoenvbench  # noqa: F401
-
-    env = gymnasium.make("ENPIRE/PushT-v0", disable_env_checker=True)
-    expert, cell = make_reference(env), env.unwrapped.cell  # type: ignore[attr-defined]
-    episodes = []
-    for seed in range(10):
-        observation, _ = env.reset(seed=seed)
-        expert.reset(observation)
-        actions, controls, state = (
-            [],
-            [],
-            np.empty(mujoco.mj_stateSize(cell.model, mujoco.mjtState.mjSTATE_INTEGRATION)),
-        )
-        mujoco.mj_getState(cell.model, cell.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-        over = False
-        while not over:
-            actions.append(expert.act(observation))
-            observation, _, terminated, truncated, _ = env.step(actions[-1])
-            controls.append(cell.data.ctrl.copy())
-            over = terminated or truncated
-        episodes.append((seed, state, actions[:-1], controls[:-1]))  # the last step also verifies
-    steps = sum(len(a) for _, _, a, _ in episodes)
-
-    def stepping() -> float:
-        spent = 0.0
-        for seed, _, actions, _ in episodes:
-            env.reset(seed=seed)
-            began = time.perf_counter()
-            for a in actions:
-                env.step(a)
-            spent += time.perf_counter() - began
-        return steps / spent
-
-    def raw() -> float:
-        spent, step, model, data, n = 0.0, mujoco.mj_step, cell.model, cell.data, cell.substeps
-        for seed, state, _, controls in episodes:
-            env.reset(seed=seed)  # this episode's friction
-            mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-            began = time.perf_counter()
-            for c in controls:
-                data.ctrl[:] = c
-                step(model, data, n)
-            spent += time.perf_counter() - began
-        return steps / spent
-
-    pairs = [(stepping(), raw()) for _ in range(ROUNDS)]
-    mine, bare = max(p[0] for p in pairs), max(p[1] for p in pairs)
-    return {"ours": mine, "raw mj_step": bare, "ratio": mine / bare}
-
-
 def isolation() -> dict[str, float]:
     """Microseconds per step of `evaluate` that a policy's own process and cage add, over the same policy in process."""
     import gymnasium
@@ -187,7 +131,7 @@ def main() -> None:
     table = {
         "state, steps/s (target ratio >= 2)": against_peer("state", 2000),
         "pixels 96 x 96, steps/s (target ratio >= 1)": against_peer("pixels", 150),
-        "raw physics, steps/s (target ratio >= 0.5)": against_raw(),
+        "raw physics, steps/s (target ratio >= 0.5)": against_raw("ENPIRE/PushT-v0"),
         "isolation, us/step (target difference <= 150)": isolation(),
     }
     if args.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import gymnasium as gym
 import numpy as np
@@ -24,6 +24,18 @@ class ResetFailed(RuntimeError):
     """The scene could not be brought to a verified start; no episode was begun."""
 
 
+class CellOptions(TypedDict, total=False):
+    """What every environment of the suite takes beside its own arguments (defaults: see `CellEnv`)."""
+
+    obs_type: ObsType
+    reward_type: RewardType
+    render_mode: str | None
+    starts: Literal["id", "ood"]
+    observation_width: int
+    visualization_width: int
+    max_episode_steps: int | None
+
+
 class CellEnv(gym.Env[Any, np.ndarray]):
     """A `gymnasium.Env` over any task and cell. Concrete environments document themselves.
 
@@ -31,6 +43,14 @@ class CellEnv(gym.Env[Any, np.ndarray]):
     sensing and physics for the same start, as pass@k needs). `info` carries ``success``, ``is_success``, ``score``,
     ``stage``, ``violations``, ``time``, ``cell`` on every step; a failed episode's last one also ``reason``; the
     reset's also ``reset_attempts``, ``reset_verified``, ``start``, ``episode_seed``.
+
+    Args:
+        obs_type: "state", "environment_state_agent_pos", "pixels" or "pixels_agent_pos".
+        reward_type: "sparse" or "dense".
+        render_mode: None, "rgb_array" or "human".
+        starts: "id", or "ood" for the task's named wider range.
+        observation_width, visualization_width: sides of the square images of observations and of `render` [px].
+        max_episode_steps: the time limit in control steps; None for the task's own.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
@@ -40,13 +60,13 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         task: Task,
         cell: Cell,
         *,
-        obs_type: ObsType,
-        reward_type: RewardType,
-        render_mode: str | None,
-        starts: str,
-        observation_size: int,
-        visualization_size: int,
-        max_episode_steps: int | None,
+        obs_type: ObsType = "state",
+        reward_type: RewardType = "sparse",
+        render_mode: str | None = None,
+        starts: Literal["id", "ood"] = "id",
+        observation_width: int = 96,
+        visualization_width: int = 640,
+        max_episode_steps: int | None = None,
     ) -> None:
         choose("reward_type", reward_type, ("sparse", "dense"))
         choose("starts", starts, ("id", "ood"))
@@ -54,7 +74,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         self._obs_type, self._dense = obs_type, reward_type == "dense"
         self.render_mode = render_mode
         self._starts = starts
-        self._obs_size, self._view_size = observation_size, visualization_size
+        self._obs_size, self._view_size = observation_width, visualization_width
         self._max_steps = max_episode_steps or task.max_steps
         self.metadata = {**self.metadata, "render_fps": round(task.control_hz)}
         self.action_space = task.action_space

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
-from enpire_envs.env import CellEnv, ObsType, RewardType, choose
+from enpire_envs.env import CellEnv, CellOptions, choose
 from enpire_envs.gpu_insertion.scene import CardScene
 from enpire_envs.gpu_insertion.task import GPUInsertion
 from enpire_envs.sim import SimCell
@@ -77,25 +77,9 @@ class GPUInsertionEnv(CellEnv):
     def __init__(
         self,
         *,
-        obs_type: ObsType = "state",
-        reward_type: RewardType = "sparse",
-        render_mode: str | None = None,
         sensing: Literal["noisy", "ideal"] = "noisy",
-        starts: Literal["id", "ood"] = "id",
-        observation_width: int = 96,
-        visualization_width: int = 640,
-        max_episode_steps: int | None = None,
+        **options: Unpack[CellOptions],
     ) -> None:
         choose("sensing", sensing, ("noisy", "ideal"))
         task = GPUInsertion(sensing)
-        super().__init__(
-            task,
-            SimCell(CardScene(), task.control_hz),
-            obs_type=obs_type,
-            reward_type=reward_type,
-            render_mode=render_mode,
-            starts=starts,
-            observation_size=observation_width,
-            visualization_size=visualization_width,
-            max_episode_steps=max_episode_steps,
-        )
+        super().__init__(task, SimCell(CardScene(), task.control_hz), **options)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
-from enpire_envs.env import CellEnv, ObsType, RewardType, choose
+from enpire_envs.env import CellEnv, CellOptions, choose
 from enpire_envs.pin_insertion.scene import PinScene
 from enpire_envs.pin_insertion.task import PinInsertion
 from enpire_envs.sim import SimCell
@@ -82,28 +82,12 @@ class PinInsertionEnv(CellEnv):
         *,
         clearance: float = 1e-4,
         tilt: Literal["easy", "hard"] = "easy",
-        obs_type: ObsType = "state",
-        reward_type: RewardType = "sparse",
-        render_mode: str | None = None,
         sensing: Literal["noisy", "ideal"] = "noisy",
-        starts: Literal["id", "ood"] = "id",
-        observation_width: int = 96,
-        visualization_width: int = 640,
-        max_episode_steps: int | None = None,
+        **options: Unpack[CellOptions],
     ) -> None:
         choose("tilt", tilt, ("easy", "hard"))
         if not 5e-5 <= clearance <= 2e-4:
             raise ValueError(f"clearance {clearance}: choose 0.00005 to 0.0002 m")
         choose("sensing", sensing, ("noisy", "ideal"))
         task = PinInsertion(sensing, tilt)
-        super().__init__(
-            task,
-            SimCell(PinScene(clearance), task.control_hz),
-            obs_type=obs_type,
-            reward_type=reward_type,
-            render_mode=render_mode,
-            starts=starts,
-            observation_size=observation_width,
-            visualization_size=visualization_width,
-            max_episode_steps=max_episode_steps,
-        )
+        super().__init__(task, SimCell(PinScene(clearance), task.control_hz), **options)

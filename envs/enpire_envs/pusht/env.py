@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
-from enpire_envs.env import CellEnv, ObsType, RewardType, choose
+from enpire_envs.env import CellEnv, CellOptions, choose
 from enpire_envs.pusht.scene import ARENAS, PushTScene
 from enpire_envs.pusht.task import SENSING, Control, Criterion, PushT
 from enpire_envs.sim import SimCell
@@ -91,17 +91,11 @@ class PushTEnv(CellEnv):
         self,
         *,
         variant: Literal["full", "simple"] = "full",
-        obs_type: ObsType = "state",
-        reward_type: RewardType = "sparse",
-        render_mode: str | None = None,
         sensing: Literal["noisy", "ideal"] = "noisy",
-        starts: Literal["id", "ood"] = "id",
         criterion: Criterion | None = None,
         control: Control = "delta",
         arena: Literal["station", "gym-pusht"] = "station",
-        observation_width: int = 96,
-        visualization_width: int = 640,
-        max_episode_steps: int | None = None,
+        **options: Unpack[CellOptions],
     ) -> None:
         criterion = criterion or ("simple" if variant == "simple" else "coverage")
         choose("sensing", sensing, SENSING)
@@ -109,14 +103,4 @@ class PushTEnv(CellEnv):
         choose("control", control, ("delta", "absolute"))
         choose("arena", arena, ARENAS)
         task = PushT(ARENAS[arena], criterion, control, sensing, variant)
-        super().__init__(
-            task,
-            SimCell(PushTScene(ARENAS[arena]), task.control_hz),
-            obs_type=obs_type,
-            reward_type=reward_type,
-            render_mode=render_mode,
-            starts=starts,
-            observation_size=observation_width,
-            visualization_size=visualization_width,
-            max_episode_steps=max_episode_steps,
-        )
+        super().__init__(task, SimCell(PushTScene(ARENAS[arena]), task.control_hz), **options)
