@@ -56,7 +56,6 @@ class CommitEvent(Payload):
     commit: str
     digest: str
     subject: str = ""
-    idea: str | None = None
 
 
 class ResetEvent(Payload):
@@ -73,6 +72,7 @@ class EpisodeEvent(Payload):
     purpose: Purpose
     index: int
     attempt: int = 0
+    cell: str = "sim"  # where it happened, as the cell itself says: sim, twin, real
     commit: str
     digest: str
     seed: int

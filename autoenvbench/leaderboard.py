@@ -93,7 +93,7 @@ def _from_score(file: Path) -> Result:
             "naive": "baseline",
         }
         return Result(
-            run_id=name, date=datetime.now(UTC).isoformat(timespec="seconds"), kind="sim",
+            run_id=name, date=datetime.now(UTC).isoformat(timespec="seconds"), kind=given["kind"],
             agent=AgentInfo(name=policy),
             env=EnvInfo(id=given["env"], kwargs=given["env_kwargs"], fingerprint=given["fingerprint"]),
             track="none", pace=0.0, sandbox=given["sandbox"], gateway="none", seed=given["seed"],

@@ -1,4 +1,4 @@
-"""Numbers from a ledger. Pure functions; the definitions are the table in docs of the protocol, quoted per function."""
+"""Numbers from a ledger. Pure functions; each says what it computes and over what."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from autoenvbench import metrics
 from autoenvbench.compute import compute_class, hardware
 from autoenvbench.config import RunConfig
+from autoenvbench.errors import UserError
+from autoenvbench.events import EpisodeEvent
 from autoenvbench.ledger import Event, Ledger
 
 RANKED_EPISODES = 200
@@ -120,6 +122,14 @@ def choose_answer(events: Sequence[Event], starter: Starter, min_episodes: int) 
     return Answer(commit=starter.commit, digest=starter.digest, how="starter")
 
 
+def cell_kind(episodes: Sequence[EpisodeEvent]) -> Any:
+    """Where all of these episodes happened, as their cell said; a mixture is nobody's result."""
+    kinds = {e.cell for e in episodes}
+    if len(kinds) != 1:
+        raise UserError(f"episodes from {', '.join(sorted(kinds)) or 'nowhere'}: a result comes from one kind of cell")
+    return kinds.pop()
+
+
 def research_seconds(events: Sequence[Event]) -> float:
     """Research time: from the run's start until its agents had stopped (or its last event, if they have not)."""
     for event in events:
@@ -140,12 +150,13 @@ def make_result(run_dir: Path, config: RunConfig, ledger: Ledger, answer: Answer
     samples = [e.payload for e in events if e.kind == "compute"]
     gpu = [s.gpu for s in samples if s.gpu is not None]
     failed_wait = sum(e.payload.wait_s for e in events if e.kind == "tokens" and e.payload.error is not None)
-    summary = asdict(metrics.summarise(metrics.heldout_episodes(events)))
+    held_out = metrics.heldout_episodes(events)
+    summary = asdict(metrics.summarise(held_out))
     thresholds = (*metrics.THRESHOLDS, *metrics.STRICT_THRESHOLDS)
     result = Result(
         run_id=run_dir.resolve().name,
         date=datetime.fromtimestamp(started.t_wall, UTC).isoformat(timespec="seconds"),
-        kind="sim",
+        kind=cell_kind(held_out),
         agent=AgentInfo(
             name=config.agent, version=agents[0].agent_version if agents else None,
             model=config.model or (max(tokens.by_model, key=tokens.by_model.__getitem__) if tokens.by_model else None),

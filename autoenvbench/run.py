@@ -172,7 +172,7 @@ async def _research(
         AgentEvent(phase=phase, name=name, agent_version=version, model=run.config.model, **more), agent=name
     )
     log("started", session=run.session)
-    reason = "agent ended"
+    reason = "interrupted"
     sampler, beat = ComputeSampler(), 0.0
     try:
         process.start()
@@ -193,6 +193,8 @@ async def _research(
                 run.ledger.append(sampler.sample(await asyncio.to_thread(_busy, admin)))
             progress.refresh()
             await asyncio.sleep(0.2)
+        else:
+            reason = "agent ended"
     finally:
         if reason == "deadline":
             with contextlib.suppress(UserError):

@@ -17,6 +17,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.events import EpisodeEvent, Purpose
 from autoenvbench.ledger import Ledger
 from autoenvbench.make_env import fingerprint, make_env
+from autoenvbench.results import cell_kind
 from autoenvbench.station.bundles import Bundle, bundle_digest
 from autoenvbench.station.evaluation import Batch, Evaluator, Tally
 from autoenvbench.station.rollout import Policy
@@ -113,6 +114,7 @@ def _report(
         "env": env_id,
         "env_kwargs": env_kwargs or {},
         "policy": policy,
+        "kind": cell_kind(tally.episodes),
         "seed": seed,
         **numbers,
         "failure_details": details,

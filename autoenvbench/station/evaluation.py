@@ -211,7 +211,7 @@ def _event(
 ) -> EpisodeEvent:  # fmt: skip
     cpu = process.act_cpu_s / process.acts * 1000 if process is not None and process.acts else None
     return EpisodeEvent(
-        evaluation=evaluation, purpose=batch.purpose, index=index, attempt=attempt, commit=bundle.commit,
+        evaluation=evaluation, purpose=batch.purpose, index=index, attempt=attempt, cell=outcome.cell, commit=bundle.commit,
         digest=bundle.digest, seed=seed, success=outcome.success, score=outcome.score, stage=outcome.stage,
         reason=outcome.reason, detail=outcome.detail, violations=outcome.violations, steps=outcome.steps,
         sim_s=outcome.sim_s, robot_s=outcome.robot_s, act_cpu_ms=cpu, reset_attempts=outcome.reset_attempts,

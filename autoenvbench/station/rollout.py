@@ -36,6 +36,7 @@ class Outcome:
     sim_s: float
     robot_s: float
     reset_attempts: int
+    cell: str = "sim"
     infrastructure: bool = False
     frames: list[np.ndarray] = field(default_factory=list)
 
@@ -122,6 +123,7 @@ def run_episode(
         sim_s=float(info.get("time", steps * control_period)),
         robot_s=time.monotonic() - began,
         reset_attempts=reset_attempts,
+        cell=str(info.get("cell", "sim")),
         infrastructure=infrastructure,
         frames=frames,
     )
