@@ -18,6 +18,7 @@ _MODULES = {
     "PushTSimple": "pusht",
     "PinInsertion": "pin_insertion",
     "GPUInsertion": "gpu_insertion",
+    "TieZipTie": "tie_zip_tie",
 }
 
 

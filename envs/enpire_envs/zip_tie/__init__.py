@@ -1,0 +1,1 @@
+"""Zip ties: thread a strap through its head until the ratchet holds it."""

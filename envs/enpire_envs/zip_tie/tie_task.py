@@ -1,0 +1,151 @@
+"""The tying job: starts, observation, stages, danger and verdict."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from gymnasium import spaces
+
+from enpire_envs.cell import Cell
+from enpire_envs.contact import WRENCH_SENSING, ForceGuard
+from enpire_envs.randomise import Sensor
+from enpire_envs.task import Progress, Start, Verdict
+from enpire_envs.zip_tie.tie_scene import HALF_Y, HALF_Z, SLOT, StrapReadings
+
+STEP = np.array([0.00025, 0.00025, 0.0004])  # displacement per control step at an action of 1 [m]
+TURN = math.radians(0.2)
+GRIP = (0.021, 0.055)  # where the fingers hold the strap, from its tip [m]
+GAP = (0.004, 0.008)  # tip to slot at the start [m]
+ERRORS = {"id": (0.001, math.radians(3)), "ood": (0.002, math.radians(5))}  # sideways +- [m], turned +- [rad]
+BIAS = 0.001  # of the estimates, uniform +- per component [m]
+ENOUGH = 0.015  # strap beyond the head [m]
+SLIP = 0.0011  # that the tug may take back: one tooth and contact softness [m]
+TOO_DEEP = 0.0005
+FORCE_LIMIT, FORCE_TIME = 40.0, 0.1
+REACH = 0.08  # of the end effector from its start, each way [m]
+
+
+class TieZipTie:
+    """Tying as a `Task`. See `TieZipTieEnv` for what every argument means."""
+
+    name = "TieZipTie"
+    control_hz = 30.0
+    max_steps = 600
+    stages: tuple[str, ...] = ("start", "tip_in", "through", "pulled", "locked")
+    act_cpu_ms = 250.0
+    camera = "side"
+
+    def __init__(self, sensing: str) -> None:
+        self._sensing = sensing
+        one = np.ones(7, np.float32)
+        self.action_space = spaces.Box(-one, one, dtype=np.float32)
+        self._scale = np.append(np.concatenate([STEP, [TURN] * 3]) * self.control_hz, 1.0)
+        pose = [0.2] * 3 + [0.5] * 3
+        high = np.array([*pose, 1.0], np.float32)
+        self.agent_pos_space = spaces.Box(-high, high, dtype=np.float32)
+        wrench = [100.0] * 3 + [10.0] * 3
+        bounds = np.array([*pose, 1.0, 1.0, *wrench, *[0.3] * 3, *[0.3] * 3, 1.0, 0.2], np.float32)
+        self.state_space = spaces.Box(-bounds, bounds, dtype=np.float32)
+        self._stage = 0
+        self._origin = np.zeros(6)
+        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+
+    # -- starts ------------------------------------------------------------------------------------------------------
+    def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
+        aside, turned = ERRORS[starts]
+        tip = [-float(rng.uniform(*GAP)), *rng.uniform(-aside, aside, 2).tolist()]
+        turn = [0.0, *rng.uniform(-turned, turned, 2).tolist()]
+        return {"tip": tip, "turn": turn, "grip": float(rng.uniform(*GRIP))}
+
+    def check_start(self, start: Start) -> Start:
+        shape = 'options={"start": {"tip": [x, y, z], "turn": [rx, ry, rz], "grip": d}} in metres and radians'
+        try:
+            tip, turn = [float(v) for v in start["tip"]], [float(v) for v in start["turn"]]
+            grip = float(start["grip"])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"bad start {start!r}: expected {shape}") from None
+        if (len(tip), len(turn)) != (3, 3) or not all(map(math.isfinite, [*tip, *turn, grip])):
+            raise ValueError(f"bad start {start!r}: expected {shape}")
+        if not -0.05 < tip[0] < -0.002 or max(map(abs, tip[1:])) > 0.02 or max(map(abs, turn)) > 0.2:
+            raise ValueError("bad start: the tip must be 2 to 50 mm before the slot, at most 20 mm aside")
+        if not 0.012 <= grip <= 0.08:
+            raise ValueError(f"bad start: grip {grip} must be 0.012 to 0.08 m from the tip")
+        return {"tip": tip, "turn": turn, "grip": grip}
+
+    def ready(self, readings: StrapReadings, start: Start) -> str | None:
+        off = float(np.abs(readings.tip - start["tip"]).max())
+        if off > 0.001:
+            return f"the strap's tip is {off * 1000:.2f} mm from its start"
+        return None if readings.held else "the fingers do not hold the strap"
+
+    # -- an episode --------------------------------------------------------------------------------------------------
+    def begin(self, start: Start, readings: StrapReadings, rng: np.random.Generator) -> None:
+        self._stage = 0
+        self._origin = readings.pose
+        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+        noisy = self._sensing == "noisy"
+        self._head = -readings.pose[:3] + (rng.uniform(-BIAS, BIAS, 3) if noisy else 0.0)
+        self._tip_bias = rng.uniform(-BIAS, BIAS, 3) if noisy else np.zeros(3)
+        self._noise, self._rng = (0.0002 if noisy else 0.0), rng
+        self._wrench = Sensor(WRENCH_SENSING[self._sensing], 1 / self.control_hz, rng)
+        self._seen_tip = readings.tip - readings.pose[:3]
+
+    def command(self, action: np.ndarray) -> np.ndarray:
+        """Velocity (6,) of the end effector's target [m/s, rad/s] and the gripper (above 0 closes)."""
+        return action * self._scale
+
+    def observe(self, readings: StrapReadings) -> np.ndarray:
+        felt, _, _ = self._wrench.read(readings.wrench)
+        hidden = -0.001 < readings.tip[0] < SLOT and abs(readings.tip[1]) < HALF_Y and abs(readings.tip[2]) < HALF_Z
+        if not hidden:
+            noise = self._noise * self._rng.normal(size=3)
+            self._seen_tip = readings.tip - self._origin[:3] + self._tip_bias + noise
+        past = readings.past + (self._noise * 2 * self._rng.normal() if self._noise else 0.0)
+        moved = readings.pose - self._origin
+        parts = [moved, (readings.opening, float(readings.held)), felt, self._head, self._seen_tip, (not hidden, past)]
+        return np.concatenate(parts).astype(np.float32)
+
+    def agent_pos(self, readings: StrapReadings) -> np.ndarray:
+        return np.append(readings.pose - self._origin, readings.opening).astype(np.float32)
+
+    def update(self, readings: StrapReadings) -> Progress:
+        tip, past = readings.tip, readings.past
+        entered = past > 0 or (tip[0] > 0.0005 and abs(tip[1]) < HALF_Y and abs(tip[2]) < HALF_Z and tip[0] < SLOT)
+        reached = (entered, past > 0.001, past >= ENOUGH)
+        while self._stage < 3 and reached[self._stage]:
+            self._stage += 1
+        return Progress(self.stages[self._stage], self._stage / 4)
+
+    def dense_reward(self, readings: StrapReadings) -> float:
+        """Nearness of the tip to the slot, then strap beyond the head."""
+        off = float(np.linalg.norm(readings.tip)) if readings.past == 0 else 0.0
+        return 0.2 * math.exp(-off / 0.005) + 0.8 * min(readings.past / ENOUGH, 1.0)
+
+    def extras(self, readings: StrapReadings) -> dict[str, float]:
+        return {"past": readings.past, "force": readings.force}
+
+    # -- danger and verdict ------------------------------------------------------------------------------------------
+    def violation(self, readings: StrapReadings) -> str | None:
+        moved = np.abs(readings.pose[:3] - self._origin[:3])
+        if not (moved <= REACH).all():
+            return "out_of_workspace"
+        if not (np.abs(readings.nodes).max() < 0.3 and readings.nodes[:, 2].mean() > -0.05):
+            return "strap_dropped"
+        if self._guard.exceeded(readings.force):
+            return "force_limit"
+        if not readings.depth <= TOO_DEEP:
+            return "penetration"
+        return None
+
+    def candidate(self, readings: StrapReadings) -> bool:
+        return readings.past >= ENOUGH + SLIP
+
+    def verify(self, cell: Cell) -> Verdict:
+        """Let go, pull the strap back with 10 N for half a second, and look how much is left beyond the head."""
+        before = cell.read().past
+        after = cell.probe("tug").past
+        if after < ENOUGH:
+            return Verdict(False, "pulled_out" if after < before - SLIP else "too_short")
+        self._stage = 4
+        return Verdict(True)
