@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +53,14 @@ def hold(model: mujoco.MjModel, data: mujoco.MjData) -> None:
 
 def read(model: mujoco.MjModel, data: mujoco.MjData) -> EndEffectorReadings:
     wrench = -data.sensordata[:6]  # MuJoCo's sensors give what the tool exerts on the end effector's parent side
+    fx, fy, fz, *_ = wrench.tolist()
     depth = -float(data.contact.dist.min()) if data.ncon else 0.0
     return EndEffectorReadings(
         time=data.time,
         pose=data.qpos[QPOS].copy(),
         target=data.act[QPOS].copy(),
         wrench=wrench,
-        force=float(np.sqrt(wrench[:3] @ wrench[:3])),
+        force=math.sqrt(fx * fx + fy * fy + fz * fz),
         depth=max(depth, 0.0),
     )
 

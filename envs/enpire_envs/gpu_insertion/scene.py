@@ -37,17 +37,12 @@ class CardReadings(EndEffectorReadings):
     Attributes:
         ends: (2, 3) the two lower corners of the connector's middle plane [m].
         latched: the latch's nose is back over the tab.
+        seated: depth of the shallower end below the slot's mouth [m]; 0 unless both ends are inside the slot.
     """
 
     ends: np.ndarray
     latched: bool
-
-    @property
-    def seated(self) -> float:
-        """Depth of the shallower end below the slot's mouth [m]; 0 unless both ends are inside the slot."""
-        x, y = np.abs(self.ends[:, 0]).max(), np.abs(self.ends[:, 1]).max()
-        inside = x < HALF_SLOT_LENGTH + _SOFT and y < HALF_SLOT + _SOFT
-        return max(0.0, -float(self.ends[:, 2].max())) if inside else 0.0
+    seated: float
 
 
 class CardScene:
@@ -140,9 +135,10 @@ class CardScene:
         nose = data.geom_xpos[self._latch]
         over = nose[2] - data.geom_xpos[self._tab][2]
         latched = bool(0.0012 < over < 0.004 and data.qpos[self._latch_qpos] < 0.0005)
+        ends = data.site_xpos[self._ends]
         return CardReadings(
             base.time, base.pose, base.target, base.wrench, base.force, base.depth,
-            ends=data.site_xpos[self._ends].copy(), latched=latched,
+            ends=ends, latched=latched, seated=_seated(*ends.tolist()),
         )  # fmt: skip
 
     @property
@@ -155,3 +151,9 @@ class CardScene:
         mujoco.mj_step(model, data, 30 * 3)
         data.act[2] = data.qpos[2] + 10.0 / STIFFNESS
         mujoco.mj_step(model, data, 30 * _TUG_STEPS)
+
+
+def _seated(a: list[float], b: list[float]) -> float:
+    x, y = max(abs(a[0]), abs(b[0])), max(abs(a[1]), abs(b[1]))
+    inside = x < HALF_SLOT_LENGTH + _SOFT and y < HALF_SLOT + _SOFT
+    return max(0.0, -max(a[2], b[2])) if inside else 0.0

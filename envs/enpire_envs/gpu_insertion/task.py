@@ -21,7 +21,7 @@ SEATED = 0.0087
 KEPT = 0.0080  # depth that must be left after the tug
 TOO_DEEP = 0.0005
 FORCE_LIMIT, FORCE_TIME = 60.0, 0.1
-BOX_LOW, BOX_HIGH = np.array([-0.05, -0.05, -0.140]), np.array([0.05, 0.05, 0.030])  # from the start [m]
+BOX_LOW, BOX_HIGH = (-0.05, -0.05, -0.140), (0.05, 0.05, 0.030)  # from the start [m]
 
 
 class GPUInsertion:
@@ -121,8 +121,8 @@ class GPUInsertion:
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: CardReadings) -> str | None:
-        moved = readings.pose[:3] - self._origin[:3]
-        if not ((moved >= BOX_LOW).all() and (moved <= BOX_HIGH).all()):
+        moved = (readings.pose[:3] - self._origin[:3]).tolist()
+        if not all(low <= m <= high for low, m, high in zip(BOX_LOW, moved, BOX_HIGH, strict=True)):
             return "out_of_workspace"
         if self._guard.exceeded(readings.force):
             return "force_limit"

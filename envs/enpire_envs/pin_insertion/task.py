@@ -21,7 +21,7 @@ DEEP_ENOUGH = 0.018
 HOLD_FORCE = 10.0  # [N]
 TOO_DEEP = 0.0005  # penetration that no success may rest on [m]
 FORCE_LIMIT, FORCE_TIME = 40.0, 0.1  # [N], [s]
-BOX_LOW, BOX_HIGH = np.array([-0.015, -0.015, -0.070]), np.array([0.015, 0.015, 0.003])  # from the start [m]
+BOX_LOW, BOX_HIGH = (-0.015, -0.015, -0.070), (0.015, 0.015, 0.003)  # from the start [m]
 
 
 class PinInsertion:
@@ -130,8 +130,8 @@ class PinInsertion:
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: PinReadings) -> str | None:
-        moved = readings.pose[:3] - self._origin[:3]
-        if not ((moved >= BOX_LOW).all() and (moved <= BOX_HIGH).all()):
+        moved = (readings.pose[:3] - self._origin[:3]).tolist()
+        if not all(low <= m <= high for low, m, high in zip(BOX_LOW, moved, BOX_HIGH, strict=True)):
             return "out_of_workspace"
         if self._guard.exceeded(readings.force):
             return "force_limit"
