@@ -15,13 +15,15 @@ def _register() -> tuple[str, ...]:
     pusht = "enpire_envs.pusht.env:PushTEnv"
     pin = "enpire_envs.pin_insertion.env:PinInsertionEnv"
     gpu = "enpire_envs.gpu_insertion.env:GPUInsertionEnv"
-    tie = "enpire_envs.zip_tie.tie_env:TieZipTieEnv"
+    tie = "enpire_envs.tie_zip_tie.env:TieZipTieEnv"
+    cut = "enpire_envs.cut_zip_tie.env:CutZipTieEnv"
     entries: dict[str, tuple[str, int, dict[str, str]]] = {
         "ENPIRE/PushT-v0": (pusht, 300, {"variant": "full"}),
         "ENPIRE/PushTSimple-v0": (pusht, 300, {"variant": "simple"}),
         "ENPIRE/PinInsertion-v0": (pin, 600, {}),
         "ENPIRE/GPUInsertion-v0": (gpu, 600, {}),
         "ENPIRE/TieZipTie-v0": (tie, 600, {}),
+        "ENPIRE/CutZipTie-v0": (cut, 600, {}),
     }
     for env_id, (entry_point, steps, kwargs) in entries.items():
         if env_id not in gym.registry:

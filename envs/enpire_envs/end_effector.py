@@ -79,6 +79,20 @@ def stiffen(spec: mujoco.MjSpec, slide: float, hinge: float, force_z: float, tor
             drive.forcerange = [-torque, torque]
 
 
+def weld_as_it_lies(model: mujoco.MjModel, data: mujoco.MjData, weld: int) -> None:
+    """Switch a weld between two bodies on, in the pose that they have to one another now."""
+    one, two = model.eq_obj1id[weld], model.eq_obj2id[weld]
+    quat, inverse = np.zeros(4), np.zeros(4)
+    mujoco.mju_negQuat(inverse, data.xquat[one])
+    mujoco.mju_mulQuat(quat, inverse, data.xquat[two])
+    # MuJoCo: the anchor in body 2's frame, the relative pose in body 1's, and how much torque weighs against force
+    model.eq_data[weld, 0:3] = 0
+    model.eq_data[weld, 3:6] = data.xmat[one].reshape(3, 3).T @ (data.xpos[two] - data.xpos[one])
+    model.eq_data[weld, 6:10] = quat
+    model.eq_data[weld, 10] = 1.0
+    data.eq_active[weld] = 1
+
+
 def rotation(angles: np.ndarray) -> np.ndarray:
     """The end effector's rotation matrix (3, 3) for its hinge angles (rx, ry, rz)."""
     matrix = np.eye(3)

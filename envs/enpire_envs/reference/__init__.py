@@ -19,6 +19,7 @@ _MODULES = {
     "PinInsertion": "pin_insertion",
     "GPUInsertion": "gpu_insertion",
     "TieZipTie": "tie_zip_tie",
+    "CutZipTie": "cut_zip_tie",
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from enpire_envs.env import CellEnv
-from enpire_envs.zip_tie.tie_scene import FINGER
-from enpire_envs.zip_tie.tie_task import STEP, TURN
+from enpire_envs.tie_zip_tie.scene import FINGER
+from enpire_envs.tie_zip_tie.task import STEP, TURN
 
 _FRONT = FINGER + 0.003  # nearest the fingers' centre may come to the head [m]
 _BACK = 0.024  # how far to go back for a new grasp [m]

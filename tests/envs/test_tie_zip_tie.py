@@ -4,7 +4,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 import pytest
-from enpire_envs.zip_tie.tie_scene import LINK, LINKS, SLOT, past_head
+from enpire_envs.tie_zip_tie.scene import LINK, LINKS, SLOT, past_head
 
 ID = "ENPIRE/TieZipTie-v0"
 FORWARD = np.array([0.0075, 0, 0, 0, 0, 0, 1.0])

@@ -11,7 +11,7 @@ from enpire_envs.cell import Cell
 from enpire_envs.contact import WRENCH_SENSING, ForceGuard
 from enpire_envs.randomise import Sensor
 from enpire_envs.task import Progress, Start, Verdict
-from enpire_envs.zip_tie.tie_scene import HALF_Y, HALF_Z, SLOT, StrapReadings
+from enpire_envs.tie_zip_tie.scene import HALF_Y, HALF_Z, SLOT, StrapReadings
 
 STEP = np.array([0.00025, 0.00025, 0.0004])  # displacement per control step at an action of 1 [m]
 TURN = math.radians(0.2)

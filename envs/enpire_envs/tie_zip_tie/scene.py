@@ -13,7 +13,7 @@ import numpy as np
 from enpire_envs import end_effector
 from enpire_envs.end_effector import EndEffectorReadings
 
-_XML = Path(__file__).with_name("tie_scene.xml")
+_XML = Path(__file__).with_name("scene.xml")
 
 LINKS, LINK = 16, 0.010  # number and length of the strap's links [m]
 WIDTH, THICKNESS = 0.0036, 0.0014  # of the strap [m]
@@ -166,26 +166,16 @@ class TieScene:
     def _grasp(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         """Weld the link that lies between the fingers as it lies there, if one does."""
         centre = data.xpos[self._tool]
-        best, nearest = None, GRASP_REACH
+        best: int | None = None
+        nearest = GRASP_REACH
         for k, body in enumerate(self._links):
             axis = data.xmat[body].reshape(3, 3)[:, 0]
             along = float(np.clip(axis @ (centre - data.xpos[body]), 0, LINK))
             distance = float(np.linalg.norm(data.xpos[body] + along * axis - centre))
             if distance < nearest:
                 best, nearest = k, distance
-        if best is None:
-            return
-        # relative pose of the link in the tool's frame: MuJoCo keeps it in eq_data[3:10], the anchor (in body 2) in [0:3]
-        tool = data.xmat[self._tool].reshape(3, 3)
-        body = self._links[best]
-        quat, inverse = np.zeros(4), np.zeros(4)
-        mujoco.mju_negQuat(inverse, data.xquat[self._tool])
-        mujoco.mju_mulQuat(quat, inverse, data.xquat[body])
-        model.eq_data[best, 0:3] = 0
-        model.eq_data[best, 3:6] = tool.T @ (data.xpos[body] - centre)
-        model.eq_data[best, 6:10] = quat
-        model.eq_data[best, 10] = 1.0
-        data.eq_active[best] = 1
+        if best is not None:
+            end_effector.weld_as_it_lies(model, data, best)  # equality k welds link k
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> StrapReadings:
         base = end_effector.read(model, data)

@@ -6,8 +6,8 @@ from typing import Literal, Unpack
 
 from enpire_envs.env import CellEnv, CellOptions, choose
 from enpire_envs.sim import SimCell
-from enpire_envs.zip_tie.tie_scene import TieScene
-from enpire_envs.zip_tie.tie_task import TieZipTie
+from enpire_envs.tie_zip_tie.scene import TieScene
+from enpire_envs.tie_zip_tie.task import TieZipTie
 
 
 class TieZipTieEnv(CellEnv):

@@ -1,0 +1,220 @@
+"""The cutting job: starts, observation, stages, danger and verdict."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from enpire_envs.cell import Cell
+from enpire_envs.contact import WRENCH_SENSING, ForceGuard
+from enpire_envs.cut_zip_tie.scene import BLADE, LYING, STAND_Y, TOOTH, CutReadings
+from enpire_envs.randomise import Sensor
+from enpire_envs.task import Progress, Start, Verdict
+
+STEP = 0.0005  # displacement per control step at an action of 1 [m]
+TURN = math.radians(0.4)
+AIM = 0.007  # the middle of the allowed stub [m]
+LONGEST = 0.012  # stub [m]; the shortest is what the head still holds
+APART = 0.005  # [m]
+OPENED = 0.35  # the jaw's angle after the cut [rad]
+AHEAD = (0.055, 0.065)  # from the tail to the gripper at the start, along y [m]
+BIAS = 0.001  # of the estimates, uniform +- per component [m]
+TOO_DEEP = 0.0005
+FORCE_LIMIT, FORCE_TIME = 40.0, 0.1
+REACH = 0.12  # of the end effector from its start, each way [m]
+#: along the tail and up +- [m]; gripper turned +- [rad]; tail up +-, aside +- [rad]
+ERRORS = {
+    "id": (0.012, 0.008, math.radians(3), math.radians(6), math.radians(10)),
+    "ood": (0.018, 0.012, math.radians(6), math.radians(12), math.radians(20)),
+}
+
+
+class CutZipTie:
+    """Cutting as a `Task`. See `CutZipTieEnv` for what every argument means."""
+
+    name = "CutZipTie"
+    control_hz = 30.0
+    max_steps = 600
+    stages: tuple[str, ...] = ("start", "grasped", "at_tail", "closed", "severed")
+    act_cpu_ms = 250.0
+    camera = "side"
+
+    def __init__(self, sensing: str, lying: bool) -> None:
+        self._sensing, self._lying = sensing, lying
+        one = np.ones(7, np.float32)
+        self.action_space = spaces.Box(-one, one, dtype=np.float32)
+        self._scale = np.append(np.array([STEP] * 3 + [TURN] * 3) * self.control_hz, 1.0)
+        pose = [0.3] * 3 + [1.0] * 3
+        high = np.array([*pose, 1.0], np.float32)
+        self.agent_pos_space = spaces.Box(-high, high, dtype=np.float32)
+        bounds = np.array(
+            [*pose, 1.0, 1.0, 1.0, *[200.0] * 3, *[20.0] * 3, *[0.5] * 3, 4.0, *[0.5] * 3, *[0.5] * 3, 1.0]
+        )
+        bounds = bounds.astype(np.float32)
+        self.state_space = spaces.Box(-bounds, bounds, dtype=np.float32)
+        self._stage = 0
+        self._origin = np.zeros(6)
+        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+
+    # -- starts ------------------------------------------------------------------------------------------------------
+    def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
+        x, z, turned, up, aside = ERRORS[starts]
+        turn = rng.uniform(-turned, turned, 3).tolist()
+        tail = [float(rng.uniform(-up, up)), float(rng.uniform(-aside, aside))]
+        if not self._lying:
+            pose = [AIM + rng.uniform(-x, x), rng.uniform(*AHEAD), -0.002 + rng.uniform(-z, z), *turn]
+            return {"pose": [float(v) for v in pose], "tail": tail}
+        cutter = [rng.uniform(-x, x), STAND_Y + 0.012 + rng.uniform(-0.003, 0.003), 2 * turn[2]]
+        pose = [*(np.array(cutter[:2]) + rng.uniform(-z, z, 2)), LYING + rng.uniform(0.035, 0.045), 0.0, 0.0, 0.0]
+        return {"pose": [float(v) for v in pose], "tail": tail, "cutter": [float(v) for v in cutter]}
+
+    def check_start(self, start: Start) -> Start:
+        shape = '{"pose": [x, y, z, rx, ry, rz], "tail": [up, aside]' + (
+            ', "cutter": [x, y, yaw]' if self._lying else ""
+        )
+        sizes = {"pose": 6, "tail": 2, **({"cutter": 3} if self._lying else {})}
+        try:
+            made = {key: [float(v) for v in start[key]] for key in sizes}
+        except (KeyError, TypeError, ValueError):
+            made = {}
+        if {k: len(v) for k, v in made.items()} != sizes or not all(
+            math.isfinite(v) for row in made.values() for v in row
+        ):
+            raise ValueError(f'bad start {start!r}: expected options={{"start": {shape}}}}} in metres and radians')
+        pose, tail = made["pose"], made["tail"]
+        if max(map(abs, pose[:3])) > 0.1 or max(map(abs, pose[3:])) > 0.25 or max(map(abs, tail)) > 0.5:
+            raise ValueError("bad start: positions go to 0.1 m, turns to 0.25 rad, and the tail's angles to 0.5 rad")
+        if not self._lying and pose[1] < 0.045:
+            raise ValueError(f"bad start: y = {pose[1]} would put the blades into the tie; expected 0.045 m or more")
+        if self._lying:
+            x, y, yaw = made["cutter"]
+            if pose[2] < LYING + 0.015 or abs(x) > 0.025 or abs(y - STAND_Y - 0.012) > 0.006 or abs(yaw) > 0.5:
+                raise ValueError(
+                    f"bad start: the cutter must lie on its stand (x within 0.025 m, y within 0.006 m of {STAND_Y + 0.012:.3f} m) "
+                    f"and the gripper start above it (z at least {LYING + 0.015:.3f} m)"
+                )
+        return made
+
+    def ready(self, readings: CutReadings, start: Start) -> str | None:
+        off = float(np.abs(readings.pose - start["pose"])[:3].max())
+        if off > 0.001:
+            return f"the gripper is {off * 1000:.2f} mm from its start"
+        if readings.severed or readings.loop_cut:
+            return "the tie has been cut already"
+        return None if readings.held or self._lying else "the gripper does not hold the cutter"
+
+    # -- an episode --------------------------------------------------------------------------------------------------
+    def begin(self, start: Start, readings: CutReadings, rng: np.random.Generator) -> None:
+        self._stage = 0
+        self._origin = readings.pose
+        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+        noisy = self._sensing == "noisy"
+        bias = rng.uniform(-BIAS, BIAS, (3, 3)) if noisy else np.zeros((3, 3))
+        self._head = -readings.pose[:3] + bias[0]
+        # a cutter in the hand is where the hand is; one that was picked up is where the camera saw it
+        self._tip_bias, self._blades_bias = bias[1], bias[2] if self._lying else np.zeros(3)
+        self._noise, self._rng = (0.0002 if noisy else 0.0), rng
+        self._wrench = Sensor(WRENCH_SENSING[self._sensing], 1 / self.control_hz, rng)
+        self._seen_tip = np.zeros(3)
+
+    def command(self, action: np.ndarray) -> np.ndarray:
+        """Velocity (6,) of the end effector's target [m/s, rad/s] and how fast the jaw closes (share)."""
+        return action * self._scale
+
+    def observe(self, readings: CutReadings) -> np.ndarray:
+        felt, _, _ = self._wrench.read(readings.wrench)
+        noise = self._noise * self._rng.normal(size=(2, 3))
+        visible = readings.tip[2] > -0.03  # what has fallen to the bench is not looked for
+        if visible:
+            self._seen_tip = readings.tip - self._origin[:3] + self._tip_bias + noise[0]
+        along = -readings.blades[:, 1]
+        middle = readings.pivot + along * (BLADE / 2) - self._origin[:3] + self._blades_bias
+        if self._lying:
+            middle = middle + noise[1]
+        yaw = math.atan2(along[0], -along[1])
+        parts = [readings.pose - self._origin, (readings.jaw, readings.torque, float(readings.held)), felt, middle, (yaw,),
+                 self._head, self._seen_tip, (float(visible),)]  # fmt: skip
+        return np.concatenate(parts).astype(np.float32)
+
+    def agent_pos(self, readings: CutReadings) -> np.ndarray:
+        return np.append(readings.pose - self._origin, readings.jaw).astype(np.float32)
+
+    def update(self, readings: CutReadings) -> Progress:
+        cut = self._cut_well(readings)
+        between = cut or self._between(readings)
+        reached = (readings.held, between, cut or (between and readings.torque < -0.05))
+        while self._stage < 3 and reached[self._stage]:
+            self._stage += 1
+        return Progress(self.stages[self._stage], self._stage / 4)
+
+    @staticmethod
+    def _cut_well(readings: CutReadings) -> bool:
+        return readings.severed and TOOTH <= readings.stub <= LONGEST and not readings.loop_cut
+
+    @staticmethod
+    def _between(readings: CutReadings) -> bool:
+        """Whether the tail runs between the blades, where it may be cut."""
+        root, end = readings.pieces[0]
+        a, b = readings.along_blades(root), readings.along_blades(end)
+        if a[0] * b[0] >= 0:
+            return False
+        share = a[0] / (a[0] - b[0])
+        point = a + share * (b - a)
+        from_head = share * float(np.linalg.norm(end - root))
+        opening = point[1] * math.tan(readings.jaw)
+        return bool(TOOTH <= from_head <= LONGEST and 0.002 < point[1] < BLADE and -0.001 < point[2] < opening + 0.001)
+
+    def dense_reward(self, readings: CutReadings) -> float:
+        """Nearness of the blades to where the tail should be cut, then the cut, then the gap."""
+        if self._cut_well(readings):
+            return 0.7 + 0.3 * min(readings.gap / APART, 1.0)
+        root, end = readings.pieces[0]
+        axis = (end - root) / max(float(np.linalg.norm(end - root)), 1e-6)
+        across, along, above = readings.along_blades(root + AIM * axis)
+        off = math.hypot(across, along - BLADE / 2, above - 0.002)
+        return 0.4 * math.exp(-off / 0.01) + (0.2 if self._stage >= 3 else 0.0)
+
+    def extras(self, readings: CutReadings) -> dict[str, float]:
+        return {"stub": readings.stub, "gap": readings.gap, "force": readings.force}
+
+    # -- danger and verdict ------------------------------------------------------------------------------------------
+    def violation(self, readings: CutReadings) -> str | None:
+        if not (np.abs(readings.pose[:3] - self._origin[:3]) <= REACH).all():
+            return "out_of_workspace"
+        if not np.isfinite(readings.pieces).all():
+            return "strap_lost"
+        if self._guard.exceeded(readings.force):
+            return "force_limit"
+        if not readings.depth <= TOO_DEEP:
+            return "penetration"
+        return None
+
+    def candidate(self, readings: CutReadings) -> bool:
+        """A cut with the blades open again and a gap; or one that nothing can make good."""
+        return self._spoilt(readings) is not None or (
+            self._cut_well(readings) and readings.jaw > OPENED and readings.gap > APART
+        )
+
+    @staticmethod
+    def _spoilt(readings: CutReadings) -> str | None:
+        if readings.loop_cut:
+            return "loop_cut"
+        return "cut_too_close" if readings.severed and readings.stub < TOOTH else None
+
+    def verify(self, cell: Cell) -> Verdict:
+        """Let what is loose fall, pull the stub back into the head with 10 N, and look at both pieces."""
+        spoilt = self._spoilt(cell.read())
+        if spoilt is not None:
+            return Verdict(False, spoilt)
+        after: Any = cell.probe("tug")
+        if not (after.severed and after.stub <= LONGEST):
+            return Verdict(False, "not_severed")
+        if after.stub < TOOTH:
+            return Verdict(False, "unlocked")
+        if after.gap <= APART:
+            return Verdict(False, "not_separated")
+        self._stage = 4
+        return Verdict(True)

@@ -1,0 +1,1 @@
+"""Tying a zip tie: thread a strap through its head until the ratchet holds it."""
