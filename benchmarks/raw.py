@@ -3,60 +3,93 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 ROUNDS = 5
 
 
+@dataclass
+class Recording:
+    """One episode as the physics saw it: where it began, and what was written before each control period."""
+
+    seed: int
+    state: np.ndarray
+    model: dict[str, np.ndarray]
+    actions: list[np.ndarray] = field(default_factory=list)
+    controls: list[np.ndarray] = field(default_factory=list)
+    equalities: list[np.ndarray] = field(default_factory=list)
+    changes: list[list[tuple[str, np.ndarray]]] = field(default_factory=list)  # arrays of the model that were rewritten
+    end: np.ndarray | None = None
+
+
+def record(env: Any, expert: Any, seed: int) -> Recording:
+    """An episode of the expert, up to the step before the one that also verifies."""
+    import mujoco
+
+    cell, integration = env.unwrapped.cell, mujoco.mjtState.mjSTATE_INTEGRATION
+    observation, _ = env.reset(seed=seed)
+    expert.reset(observation)
+    state = np.empty(mujoco.mj_stateSize(cell.model, integration))
+    mujoco.mj_getState(cell.model, cell.data, state, integration)
+    known = {name: getattr(cell.model, name).copy() for name in cell.scene.mutable}
+    made = Recording(seed, state, dict(known))
+    while True:
+        action = expert.act(observation)
+        end = cell.data.qpos.copy()
+        observation, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            made.end = end
+            return made
+        made.actions.append(action)
+        made.controls.append(cell.data.ctrl.copy())
+        made.equalities.append(cell.data.eq_active.copy())
+        changed = [name for name in known if not np.array_equal(known[name], getattr(cell.model, name))]
+        known.update({name: getattr(cell.model, name).copy() for name in changed})
+        made.changes.append([(name, known[name]) for name in changed])
+
+
 def against_raw(env_id: str) -> dict[str, float]:
-    """The same start states and controls, as recorded from episodes in contact, through bare mj_step(nstep)."""
+    """The same start states, controls and rewritten model arrays, as recorded from episodes in contact, through bare
+    mj_step(nstep): the physics without a task. The replay must end where the episode did."""
     import gymnasium
     import mujoco
-    import numpy as np
     from enpire_envs.reference import make_reference
 
     import autoenvbench  # noqa: F401
 
     env = gymnasium.make(env_id, disable_env_checker=True)
-    expert, cell = make_reference(env), env.unwrapped.cell  # type: ignore[attr-defined]
-    episodes = []
-    for seed in range(10):
-        observation, _ = env.reset(seed=seed)
-        expert.reset(observation)
-        actions, controls, state = (
-            [],
-            [],
-            np.empty(mujoco.mj_stateSize(cell.model, mujoco.mjtState.mjSTATE_INTEGRATION)),
-        )
-        mujoco.mj_getState(cell.model, cell.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-        over = False
-        while not over:
-            actions.append(expert.act(observation))
-            observation, _, terminated, truncated, _ = env.step(actions[-1])
-            controls.append(cell.data.ctrl.copy())
-            over = terminated or truncated
-        episodes.append((seed, state, actions[:-1], controls[:-1]))  # the last step also verifies
-    steps = sum(len(a) for _, _, a, _ in episodes)
+    cell = env.unwrapped.cell  # type: ignore[attr-defined]
+    episodes = [record(env, make_reference(env), seed) for seed in range(10)]
+    steps = sum(len(e.actions) for e in episodes)
 
     def stepping() -> float:
         spent = 0.0
-        for seed, _, actions, _ in episodes:
-            env.reset(seed=seed)
+        for episode in episodes:
+            env.reset(seed=episode.seed)
             began = time.perf_counter()
-            for a in actions:
-                env.step(a)
+            for action in episode.actions:
+                env.step(action)
             spent += time.perf_counter() - began
         return steps / spent
 
     def raw() -> float:
         spent, step, model, data, n = 0.0, mujoco.mj_step, cell.model, cell.data, cell.substeps
-        for seed, state, _, controls in episodes:
-            env.reset(seed=seed)  # this episode's friction
-            mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        for e in episodes:
+            for name, value in e.model.items():
+                getattr(model, name)[:] = value
+            mujoco.mj_setState(model, data, e.state, mujoco.mjtState.mjSTATE_INTEGRATION)
             began = time.perf_counter()
-            for c in controls:
-                data.ctrl[:] = c
+            for control, equalities, changes in zip(e.controls, e.equalities, e.changes, strict=True):
+                data.ctrl[:] = control
+                data.eq_active[:] = equalities
+                for name, value in changes:
+                    getattr(model, name)[:] = value
                 step(model, data, n)
             spent += time.perf_counter() - began
+            assert np.allclose(data.qpos, e.end, atol=1e-6), "the replay ended elsewhere"
         return steps / spent
 
     pairs = [(stepping(), raw()) for _ in range(ROUNDS)]

@@ -27,7 +27,13 @@ def _register() -> tuple[str, ...]:
     }
     for env_id, (entry_point, steps, kwargs) in entries.items():
         if env_id not in gym.registry:
-            gym.register(env_id, entry_point=entry_point, kwargs=kwargs, max_episode_steps=steps)
+            gym.register(
+                env_id,
+                entry_point=entry_point,
+                vector_entry_point=f"enpire_envs.vector:{entry_point.rpartition(':')[2]}",
+                kwargs=kwargs,
+                max_episode_steps=steps,
+            )
     return tuple(entries)
 
 

@@ -113,6 +113,11 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         return observation, info
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.advance(action)
+        return self.conclude()
+
+    def advance(self, action: np.ndarray) -> None:
+        """The first half of `step`, the cell's motion alone: what a vector environment runs side by side."""
         if self._over:
             raise gym.error.ResetNeeded("the episode is over: call reset() before step()")
         action = np.asarray(action, dtype=np.float64)
@@ -123,6 +128,9 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         limits = self.task.action_space
         action = np.minimum(np.maximum(action, limits.low), limits.high)
         self.cell.apply(self.task.command(action))
+
+    def conclude(self) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """The second half: read, judge, observe."""
         self._steps += 1
         readings = self.cell.read()
 
