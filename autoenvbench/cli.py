@@ -55,7 +55,7 @@ def _score(args: argparse.Namespace) -> int:
         result = score(
             args.env, args.policy, args.n, env_kwargs=parse_env_args(args.env_arg), attempts=args.attempts,
             seed=args.seed, held_out_secret=args.held_out_secret, sandbox=sandbox, track=args.track,
-            on_episode=advance,
+            trajectories=args.trajectories, on_episode=advance,
         )  # fmt: skip
     print_score(result, as_json=args.json)
     # A policy that cannot even be loaded is not a low score but a mistake to mend.
@@ -119,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--seed", type=int, default=0)
     score.add_argument("--held-out-secret", metavar="HEX", help="replay the held-out starts of a finished run")
     score.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
+    score.add_argument("--trajectories", type=Path, metavar="DIR", help="keep every episode as .npz (demonstrations)")
     _add_cage(score)
     score.add_argument("--json", action="store_true", help="print one JSON object")
     score.set_defaults(run=_score)

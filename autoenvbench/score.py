@@ -50,15 +50,24 @@ def score(
     held_out_secret: str | None = None,
     sandbox: Sandbox = "bwrap",
     track: Track = "open",
+    trajectories: Path | None = None,
     on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Score `policy` ("reference", "naive", "random" or a folder with policy.py) over `n` starts.
 
     `held_out_secret` replays the held-out starts of the run that revealed it, in their order; otherwise starts follow
-    from `seed`. Returns the JSON object that the command prints.
+    from `seed`. `trajectories`: a folder for one .npz per episode (observations, actions, rewards, verdict): with the reference
+    policy, scripted demonstrations. Returns the JSON object that the command prints.
     """
     if n < 1 or attempts < 1:
         raise UserError(f"nothing to score: -n {n} --attempts {attempts}; both must be at least 1")
+    if trajectories is not None:
+        try:
+            trajectories.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write trajectories to {trajectories}: {error.strerror}") from None
+        if any(trajectories.glob("*.npz")):
+            raise UserError(f"{trajectories} holds trajectories already; name a new folder")
     env = make_env(env_id, env_kwargs)
     try:
         bundle, driver = _resolve(env, policy, seed)
@@ -71,7 +80,7 @@ def score(
         ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
         evaluator = Evaluator(env, ledger, StartStreams(secret), sandbox=sandbox, track=track)
         batch = Batch(purpose, n, first=0, attempts=attempts)
-        tally = evaluator.run(bundle, batch, policy=driver, on_episode=on_episode)
+        tally = evaluator.run(bundle, batch, policy=driver, practice_dir=trajectories, on_episode=on_episode)
         return _report(
             env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed
         )

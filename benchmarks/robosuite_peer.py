@@ -85,7 +85,9 @@ def main() -> None:
                 peer.stdin.flush()
                 theirs.append(json.loads(peer.stdout.readline()))
             peer.stdin.close()
-        print(f"PinInsertion {max(mine):,.0f}   robosuite {name} {max(theirs):,.0f}   ratio {max(mine) / max(theirs):.1f}")
+        print(
+            f"PinInsertion {max(mine):,.0f}   robosuite {name} {max(theirs):,.0f}   ratio {max(mine) / max(theirs):.1f}"
+        )
 
 
 main()

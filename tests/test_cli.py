@@ -189,3 +189,36 @@ def test_a_fingerprint_covers_what_decides_an_episode_and_nothing_else():
     assert fingerprint(make_env("ENPIRE/PushT-v0")) in marks
     pusht.close()
     pin.close()
+
+
+def test_trajectories_are_demonstrations_that_replay(capsys, tmp_path):
+    import gymnasium as gym
+    import numpy as np
+
+    arguments = (
+        "score",
+        "--env",
+        "ENPIRE/GPUInsertion-v0",
+        "--policy",
+        "reference",
+        "-n",
+        "2",
+        "--trajectories",
+        tmp_path / "d",
+    )
+    assert call(capsys, *arguments)[0] == 0
+    files = sorted((tmp_path / "d").glob("*.npz"))
+    assert len(files) == 2
+    env = gym.make("ENPIRE/GPUInsertion-v0")
+    for file in files:
+        demo = np.load(file)
+        observation, _ = env.reset(seed=int(demo["seed"]))
+        assert np.array_equal(observation, demo["observation"][0])
+        for action, after in zip(demo["action"], demo["observation"][1:], strict=True):
+            observation, reward, *_ = env.step(action)
+            assert np.array_equal(observation, after)
+        assert reward == demo["reward"][-1] == 1
+    env.close()
+    code, _, err = call(capsys, *arguments)
+    assert code == 2
+    assert "name a new folder" in err

@@ -135,7 +135,8 @@ class Evaluator:
                 if outcome.frames:
                     tally.shown.setdefault("success" if event.success else "failure", outcome.frames)
                 if record is not None and practice_dir is not None:
-                    _save(record, practice_dir / f"{tally.id}-{index}.npz", event)
+                    again = f".{attempt}" if batch.attempts > 1 else ""
+                    _save(record, practice_dir / f"{tally.id}-{index}{again}.npz", event)
                 on_episode(event)
         finally:
             os.sched_setaffinity(0, affinity)

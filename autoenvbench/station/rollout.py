@@ -99,7 +99,7 @@ def run_episode(
             steps += 1
             if record is not None:
                 record.observations.append(observation)
-                record.actions.append(np.asarray(action, np.float32))
+                record.actions.append(np.asarray(action, np.float64))  # as it was executed: it replays
                 record.rewards.append(float(reward))
             if pace:
                 due += control_period / pace

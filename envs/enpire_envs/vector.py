@@ -32,11 +32,15 @@ class CellVectorEnv(SyncVectorEnv):
         self._kwargs = kwargs
         super().__init__([partial(_Concluding, cls, kwargs)] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
         threads = min(num_envs, os.cpu_count() or 1)
-        self._shares = [range(k, num_envs, threads) for k in range(threads)]  # one task per thread and step, not per cell
+        self._shares = [
+            range(k, num_envs, threads) for k in range(threads)
+        ]  # one task per thread and step, not per cell
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cell")
 
     def step(self, actions: Any) -> Any:
         actions = np.asarray(actions)
+        if actions.shape != self.action_space.shape or not np.isfinite(actions).all():  # refused before any cell moves
+            raise ValueError(f"actions of shape {actions.shape} that are not finite or not {self.action_space.shape}")
         list(self._pool.map(lambda share: self._advance(share, actions), self._shares))
         return super().step(actions)
 

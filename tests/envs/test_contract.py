@@ -168,10 +168,42 @@ def test_workspace_template_matches_the_environment(env_id):
 
 
 def test_vectorised(env_id):
-    envs = gym.make_vec(env_id, num_envs=2, vectorization_mode="sync")
-    one, _ = envs.reset(seed=[4, 5])
+    """The default path (threads) computes what the plain one does, bit for bit, through ends and automatic resets."""
+    several = [
+        gym.make_vec(env_id, num_envs=3, vectorization_mode=mode, max_episode_steps=25) for mode in (None, "sync")
+    ]
+    rng = np.random.default_rng(0)
+    actions = [rng.uniform(-1, 1, several[0].action_space.shape).astype(np.float32) for _ in range(60)]
+    traces = []
+    for envs in several:
+        first, info = envs.reset(seed=[4, 5, 6])
+        assert info["reset_verified"].all()
+        trace = [first]
+        for action in actions:
+            observations, rewards, terminated, truncated, info = envs.step(action)
+            trace.append(np.column_stack([observations, rewards, terminated, truncated]))
+        traces.append(trace)
+        assert info["score"].shape == (3,)
+        envs.close()
+    assert all(np.array_equal(a, b) for a, b in zip(*traces, strict=True))
+    assert sum(step[:, -2:].any() for step in traces[0][1:]) >= 2  # episodes ended on the way
     single = gym.make(env_id)
-    assert np.array_equal(one[1], single.reset(seed=5)[0])
-    assert envs.step(envs.action_space.sample())[1].shape == (2,)
-    envs.close()
+    assert np.array_equal(traces[0][0][1], single.reset(seed=5)[0])
     single.close()
+
+
+def test_a_bad_action_spoils_nothing(env_id):
+    """Refused before anything moves, alone and among others."""
+    env, envs = gym.make(env_id, disable_env_checker=True), gym.make_vec(env_id, num_envs=2)
+    env.reset(seed=0)
+    before = env.unwrapped.cell.snapshot()["state"]
+    bad = np.full(env.action_space.shape, np.nan)
+    for wrong, complaint in ((bad, "not finite"), (np.zeros(9), "shape")):
+        with pytest.raises(ValueError, match=complaint):
+            env.unwrapped.step(wrong)
+    assert np.array_equal(before, env.unwrapped.cell.snapshot()["state"])
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match="not finite"):
+        envs.step(np.stack([np.zeros_like(bad), bad]))
+    env.close()
+    envs.close()
