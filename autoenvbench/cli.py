@@ -71,10 +71,24 @@ def _eval(args: argparse.Namespace) -> None:
         print(json.dumps(result, indent=1))
 
 
+def _pause(args: argparse.Namespace) -> None:
+    from autoenvbench.run import pause
+
+    pause(Path(args.run_dir))
+    print(f"{args.run_dir} is paused; go on with: autoenvbench resume {args.run_dir}")
+
+
 def _resume(args: argparse.Namespace) -> None:
     from autoenvbench.run import resume
 
-    resume(Path(args.run_dir))
+    if resume(Path(args.run_dir)) is None:
+        print(f"{args.run_dir} goes on")
+
+
+def _agents(args: argparse.Namespace) -> None:
+    from autoenvbench.printing import print_agents
+
+    print_agents(as_json=args.json)
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -111,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     envs.add_argument("--json", action="store_true")
     envs.set_defaults(run=_envs)
 
+    agents = commands.add_parser("agents", help="list the agents: version, whether they can run here, what is missing")
+    agents.add_argument("--json", action="store_true")
+    agents.set_defaults(run=_agents)
+
     score = commands.add_parser("score", help="score a policy folder, the reference policy or a random one")
     score.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
     score.add_argument("--policy", required=True, metavar="PATH|reference|naive|random")
@@ -125,12 +143,21 @@ def _parser() -> argparse.ArgumentParser:
     score.set_defaults(run=_score)
 
     run = commands.add_parser("eval", help="let an agent improve a policy over a wall-clock budget, then score it")
-    run.add_argument("--agent", default="codex", help="codex or cem (default codex)")
+    run.add_argument("--agent", default="codex", metavar="NAME",
+                     help="see `autoenvbench agents`; also command:PROGRAM and replay:SCRIPT (default codex)")  # fmt: skip
     run.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
     run.add_argument("--budget", default="2h", metavar="TIME", help="research wall-clock, like 8h, 90m, 120s")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--out", default="runs/", metavar="DIR", help="where the run's folder is made (default runs/)")
     run.add_argument("--model", metavar="NAME", help="the agent's model")
+    run.add_argument("--effort", metavar="LEVEL", help="the model's reasoning effort, in the agent's own words")
+    run.add_argument("--agent-args", default="", metavar="FLAGS", help="further flags of the agent's command line")
+    run.add_argument("--base-url", metavar="URL", help="the model's provider, such as a local OpenAI-compatible server")
+    run.add_argument("--token-budget", metavar="N", help="stop at so many tokens (fresh input + output), like 5M")
+    run.add_argument("--cost-budget", type=float, metavar="USD", help="stop at so many dollars by the price table")
+    run.add_argument("--prices", type=Path, metavar="FILE", help="your prices; see autoenvbench/data/prices.json")
+    run.add_argument("--goal", metavar="GOAL", help='stop when reached: "streak>=50", "success>=0.95", "score>=0.9"')
+    run.add_argument("--agent-memory", type=float, metavar="GB", help="memory of the agent's cage (default 3/4 of all)")
     run.add_argument("--replay", metavar="FILE", help="serve the model from a script instead of a provider")
     run.add_argument("--pace", type=float, metavar="X", help="1: the station runs in real time; 0: as fast as it can")
     run.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
@@ -141,7 +168,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print the result as JSON at the end")
     run.set_defaults(run=_eval)
 
-    resume = commands.add_parser("resume", help="go on with a run that was interrupted")
+    pause = commands.add_parser("pause", help="let a run that is under way stand still; the time does not count")
+    pause.add_argument("run_dir", metavar="RUN")
+    pause.set_defaults(run=_pause)
+
+    resume = commands.add_parser("resume", help="go on with a run that was paused or interrupted")
     resume.add_argument("run_dir", metavar="RUN")
     resume.set_defaults(run=_resume)
 

@@ -35,7 +35,7 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60}h {minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m {rest:02d}s"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunClock:
     """Research time, shared by every process of a run on this machine (CLOCK_MONOTONIC is system-wide).
 
@@ -53,6 +53,10 @@ class RunClock:
 
     def elapsed(self) -> float:
         return time.monotonic() - self.epoch
+
+    def skip(self, seconds: float) -> None:
+        """Leave a pause out of the research time."""
+        self.epoch += seconds
 
     def remaining(self) -> float:
         return max(0.0, self.budget - self.elapsed())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +29,14 @@ class RunConfig(BaseModel):
     pace: float = Field(default=0.0, ge=0.0, le=1.0)
     sandbox: Sandbox | None = None  # None: bubblewrap, or what the agent falls back to
     model: str | None = None
+    effort: str | None = None  # the model's reasoning effort, in the agent's own words
+    agent_args: list[str] = Field(default_factory=list)  # further flags of the agent's command line
+    base_url: str | None = None  # of the model's provider
+    token_budget: int | None = Field(default=None, gt=0)  # headline tokens: fresh input + output
+    cost_budget: float | None = Field(default=None, gt=0)  # US dollars
+    prices: str | None = None  # path of the user's own price table
+    goal: str | None = None
+    agent_memory_gb: float | None = Field(default=None, gt=0)
     gateway: Literal["live", "replay"] = "live"
     replay: str | None = None  # the script's path
     held_out_secret: str | None = None
@@ -38,12 +48,20 @@ class RunConfig(BaseModel):
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> RunConfig:
         """From the command line. Raises UserError."""
+        from autoenvbench.gateway.prices import load as load_prices
+        from autoenvbench.goal import Goal
         from autoenvbench.make_env import parse_env_args
 
         if args.replay is not None and not Path(args.replay).is_file():
             raise UserError(f"there is no replay script at {args.replay}")
         if args.held_out < 1 or args.attempts < 1 or args.seed < 0:
             raise UserError("--held-out and --attempts must be at least 1, --seed at least 0")
+        if args.goal is not None:
+            Goal.parse(args.goal)
+        if args.prices is not None or args.cost_budget is not None:
+            load_prices(args.prices)
+        if min(v for v in (args.cost_budget, args.agent_memory, 1) if v is not None) <= 0:
+            raise UserError("--cost-budget and --agent-memory must be above zero")
         pace = 0.0 if args.pace is None else args.pace
         if not 0 <= pace <= 1:
             raise UserError(f"--pace {pace}: 1 is real time, 0 as fast as possible")
@@ -57,12 +75,29 @@ class RunConfig(BaseModel):
             pace=pace,
             sandbox=args.sandbox,
             model=args.model,
+            effort=args.effort,
+            agent_args=shlex.split(args.agent_args),
+            base_url=args.base_url,
+            token_budget=parse_count(args.token_budget) if args.token_budget else None,
+            cost_budget=args.cost_budget,
+            prices=str(args.prices.resolve()) if args.prices else None,
+            goal=args.goal,
+            agent_memory_gb=args.agent_memory,
             gateway="replay" if args.replay else "live",
             replay=str(Path(args.replay).resolve()) if args.replay else None,
             held_out_secret=args.held_out_secret,
             held_out=args.held_out,
             attempts=args.attempts,
         )
+
+
+def parse_count(text: str) -> int:
+    """A number of tokens such as "5M", "200k" or "1500000". Raises UserError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", text.strip())
+    count = round(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2].lower()]) if match else 0
+    if count < 1:
+        raise UserError(f"cannot read the number {text!r}; write it like 5M, 200k or 1500000")
+    return count
 
 
 class StationConfig(BaseModel):

@@ -19,7 +19,7 @@ class Payload(BaseModel):
 class RunEvent(Payload):
     """A milestone of the run itself."""
 
-    phase: Literal["started", "resumed", "deadline", "agents_stopped", "scored", "finished"]
+    phase: Literal["started", "resumed", "paused", "unpaused", "deadline", "agents_stopped", "scored", "finished"]
     config: dict[str, Any] | None = None
     secret_sha256: str | None = None
     fingerprint: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,29 @@ def print_envs(*, as_json: bool) -> None:
         table.add_column(column)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+
+
+def print_agents(*, as_json: bool) -> None:
+    from autoenvbench.agents.registry import AGENTS
+
+    rows = []
+    for make in AGENTS.values():
+        agent = make()
+        problem, key = agent.problem(), agent.api_key
+        if problem is None and key and not os.environ.get(key):
+            problem = f"for live runs: export {key}=..."
+        rows.append({"name": agent.name, "version": agent.version(), "ready": problem is None, "missing": problem})
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table(box=None, header_style="bold")
+    for column in ("agent", "version", "ready", "what is missing"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(str(row["name"]), str(row["version"]), "yes" if row["ready"] else "no", str(row["missing"] or ""))
+    table.add_row("command:PROGRAM", "", "yes", "any program that works in the workspace")
+    table.add_row("replay:SCRIPT", "", "yes", "shell steps from a JSON file")
     Console().print(table)
 
 

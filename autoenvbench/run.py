@@ -15,25 +15,26 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoenvbench import results
 from autoenvbench.agents.base import Agent
-from autoenvbench.agents.process import AgentProcess
 from autoenvbench.agents.registry import make_agent
 from autoenvbench.clock import RunClock
-from autoenvbench.compute import ComputeSampler
 from autoenvbench.config import RunConfig, StationConfig
 from autoenvbench.errors import UserError
-from autoenvbench.events import AgentEvent, NoteEvent, RunEvent
-from autoenvbench.gateway.gateway import Gateway, Live, Replay, Upstream
+from autoenvbench.events import NoteEvent, RunEvent
+from autoenvbench.gateway.prices import load as load_prices
+from autoenvbench.gateway.prices import price_of
+from autoenvbench.gateway.upstream import Replay
 from autoenvbench.ledger import Ledger
 from autoenvbench.make_env import fingerprint, make_env
 from autoenvbench.progress import RunProgress
 from autoenvbench.report import write_report
+from autoenvbench.research import PAUSE_FILE, Research, allowance, cross_check, open_gateway
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.process import StationProcess
 from autoenvbench.station.starts import StartStreams
@@ -41,23 +42,13 @@ from autoenvbench.workspace.bundling import send_head
 from autoenvbench.workspace.cage import Sandbox, choose_sandbox
 from autoenvbench.workspace.make_workspace import make_workspace
 
-HEARTBEAT_S = 2.0  # what a killed run may lose of its clock
-PROMPT = """\
-You are an autonomous robot-learning researcher. Read AGENTS.md and TASK.md in this directory, then improve policy.py with \
-the `aeb` command until the budget is over. Nobody will answer questions. Keep working: form a hypothesis, change, commit, \
-practise, evaluate, keep or revert, and submit your best commit. Do not stop while `aeb status` shows budget left, unless \
-the confirmed success rate is 100 %."""
-RESUME_PROMPT = (
-    "The run was interrupted and goes on now. Check `aeb status` and `aeb episodes`, then continue your work."
-)
-
 
 def research(config: RunConfig, out: Path) -> dict[str, Any]:
     """Conduct a new run in a fresh folder under `out`; returns the result. Raises UserError before anything is made."""
     agent, sandbox, notice = _preflight(config)
     env = make_env(config.env, config.env_kwargs)
     secret = StartStreams.parse_secret(config.held_out_secret) if config.held_out_secret else StartStreams.new_secret()
-    run_dir = _make_run_dir(config, out)
+    run_dir = _make_run_dir(config, agent.name, out)
     with _exclusive(run_dir):
         secret_file = run_dir / "secret"
         secret_file.touch(mode=0o600)
@@ -78,8 +69,40 @@ def research(config: RunConfig, out: Path) -> dict[str, Any]:
         return asyncio.run(_conduct(_Run(run_dir, config, agent, sandbox, clock, ledger, session=None, notice=notice)))
 
 
-def resume(run_dir: Path) -> dict[str, Any]:
-    """Go on with a run that was interrupted: its clock continues where its ledger ends."""
+def pause(run_dir: Path) -> None:
+    """Ask a run that is under way to stand still; returns when it does. Raises UserError."""
+    if not (run_dir / "lock").exists():
+        raise UserError(f"{run_dir} is no run's folder; runs are in runs/ unless --out said otherwise")
+    if not _is_live(run_dir):
+        raise UserError(f"{run_dir} is not under way; autoenvbench resume {run_dir} goes on with an interrupted run")
+    reading = Ledger(run_dir / "ledger.sqlite")
+    seq = max((e.seq for e in reading.events("run")), default=0)
+    (run_dir / PAUSE_FILE).touch()
+    for _ in range(150):
+        if any(e.payload.phase == "paused" for e in reading.events("run", after=seq)):
+            return
+        time.sleep(0.1)
+    (run_dir / PAUSE_FILE).unlink(missing_ok=True)
+    raise UserError(
+        f"{run_dir} did not pause: its research is over, or it is just starting; see autoenvbench ledger {run_dir}"
+    )
+
+
+def _is_live(run_dir: Path) -> bool:
+    with (run_dir / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def resume(run_dir: Path) -> dict[str, Any] | None:
+    """Go on with a run that was paused (returns None) or interrupted: its clock continues where its ledger ends."""
+    paused = (run_dir / PAUSE_FILE).exists()
+    (run_dir / PAUSE_FILE).unlink(missing_ok=True)
+    if paused and _is_live(run_dir):
+        return None
     reading = Ledger(run_dir / "ledger.sqlite")
     events = list(reading.events("run", "agent"))
     already = reading.last_t_run()
@@ -141,9 +164,16 @@ async def _conduct(run: _Run) -> dict[str, Any]:
         starter = _remember_starter(run.dir, admin, workspace)
         with progress:
             if not run.research_over:
-                async with _gateway(run, Path(sockets) / "model.sock") as model_socket:
-                    await _research(run, station, admin, tokens[run.agent.name], model_socket, progress)
-                run.ledger.append(RunEvent(phase="agents_stopped"))
+                allowed, socket = allowance(run.config, run.ledger), Path(sockets) / "model.sock"
+                async with open_gateway(run.config, run.agent, run.ledger, allowed, run.dir, socket) as gateway:
+                    reason = await Research(
+                        run.dir, run.config, run.agent, run.sandbox, run.clock, run.ledger, run.session, station, admin,
+                        tokens[run.agent.name], gateway, socket if gateway else None, allowed, progress,
+                    ).conduct()  # fmt: skip
+                run.ledger.append(RunEvent(phase="agents_stopped", detail=reason))
+                if difference := cross_check(run.agent, run.dir / "agents" / run.agent.name / "home", run.ledger):
+                    run.ledger.append(NoteEvent(text=difference))
+                    progress.say(difference)
             answer = results.choose_answer(list(run.ledger.events()), starter, run.config.min_episodes)
             progress.scoring(answer)
             scored = await asyncio.to_thread(
@@ -157,99 +187,35 @@ async def _conduct(run: _Run) -> dict[str, Any]:
     return result.model_dump(mode="json")
 
 
-async def _research(
-    run: _Run, station: StationProcess, admin: StationClient, token: str, model_socket: Path | None,
-    progress: RunProgress,
-) -> None:  # fmt: skip
-    """Launch the agent and wait for its end or the deadline; afterwards nothing of it lives."""
-    home = run.dir / "agents" / run.agent.name
-    launch = run.agent.launch(run.config, RESUME_PROMPT if run.session else PROMPT, run.session)
-    name, version = run.agent.name, run.agent.version()
-    process = AgentProcess(
-        launch, home, run.dir / "data", run.sandbox, run.config.track, station.socket, token, model_socket
-    )
-    log = lambda phase, **more: run.ledger.append(  # noqa: E731
-        AgentEvent(phase=phase, name=name, agent_version=version, model=run.config.model, **more), agent=name
-    )
-    log("started", session=run.session)
-    reason = "interrupted"
-    sampler, beat = ComputeSampler(), 0.0
-    try:
-        process.start()
-        while (code := process.poll()) is None:
-            for event in process.new_events():
-                if run.session is None and (found := run.agent.session(event)):
-                    run.session = found
-                    log("started", session=found)
-                progress.heard(event)
-            if run.clock.remaining() <= 0:
-                reason = "deadline"
-                run.ledger.append(RunEvent(phase="deadline"))
-                break
-            if not station.alive():
-                raise UserError(f"the station ended by itself; see {station.log}; then: autoenvbench resume {run.dir}")
-            if time.monotonic() >= beat:
-                beat = time.monotonic() + HEARTBEAT_S
-                run.ledger.append(sampler.sample(await asyncio.to_thread(_busy, admin)))
-            progress.refresh()
-            await asyncio.sleep(0.2)
-        else:
-            reason = "agent ended"
-    finally:
-        if reason == "deadline":
-            with contextlib.suppress(UserError):
-                await asyncio.to_thread(admin.post, "/halt", {})
-        code = await asyncio.to_thread(process.stop)
-        for event in process.new_events():
-            progress.heard(event)
-        log("exited", exit_code=code, reason=reason, session=run.session)
-
-
-@contextlib.asynccontextmanager
-async def _gateway(run: _Run, socket: Path) -> AsyncIterator[Path | None]:
-    """The model's door while agents live, for agents that need one."""
-    if not run.agent.needs_model:
-        yield None
-        return
-    upstream: Upstream
-    if run.config.replay:
-        upstream = Replay(Path(run.config.replay))
-    else:
-        assert run.agent.api_key
-        assert run.agent.provider
-        base = os.environ.get("OPENAI_BASE_URL") or run.agent.provider
-        upstream = Live(base, os.environ[run.agent.api_key])
-    gateway = Gateway(socket, run.ledger, upstream, run.agent.name)
-    await gateway.start()
-    try:
-        yield socket
-    finally:
-        await gateway.close()
-
-
 # -- before anything is made -----------------------------------------------------------------------------------------
 def _preflight(config: RunConfig) -> tuple[Agent, Sandbox, str | None]:
     """Everything that can be wrong and be known now. Raises UserError."""
     agent = make_agent(config.agent)
     make_env(config.env, config.env_kwargs).close()
     problems = [problem] if (problem := agent.problem()) else []
-    if agent.needs_model and config.gateway == "live" and agent.api_key and not os.environ.get(agent.api_key):
+    keyless = config.gateway == "replay" or config.base_url is not None  # a local server may want no key
+    if agent.needs_model and not keyless and agent.api_key and not os.environ.get(agent.api_key):
         problems.append(
             f"{agent.api_key} is not set: type `export {agent.api_key}=...` (or give a script with --replay)"
         )
     if config.replay:
         Replay(Path(config.replay))
+    model = config.model or getattr(agent, "default_model", None)
+    if config.cost_budget and agent.needs_model and model and not price_of(model, load_prices(_path(config.prices))):
+        problems.append(
+            f"--cost-budget needs a price for {model}; give one with --prices FILE, or set --token-budget instead"
+        )
     if problems:
         raise UserError(f"cannot start {agent.name}: " + "; and ".join(problems))
     sandbox, notice = choose_sandbox(config.sandbox, fallback=agent.trusted)
     return agent, sandbox, notice
 
 
-def _make_run_dir(config: RunConfig, out: Path) -> Path:
+def _make_run_dir(config: RunConfig, agent: str, out: Path) -> Path:
     task = config.env.rpartition("/")[2]
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for suffix in ("", *(f"-{k}" for k in range(2, 100))):
-        path = out / f"{stamp}-{config.agent}-{task}-s{config.seed}{suffix}"
+        path = out / f"{stamp}-{agent}-{task}-s{config.seed}{suffix}"
         try:
             path.mkdir(parents=True)
             (path / "data").mkdir()
@@ -261,6 +227,10 @@ def _make_run_dir(config: RunConfig, out: Path) -> Path:
                 f"cannot make a run's folder in {out}: {error.strerror}; choose another with --out"
             ) from None
     raise UserError(f"too many runs in {out} in this second; try again")
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 @contextlib.contextmanager
@@ -281,10 +251,3 @@ def _remember_starter(run_dir: Path, admin: StationClient, workspace: Path) -> r
         head = send_head(admin, workspace, allow_dirty=True)
         file.write_text(json.dumps({"commit": head.commit, "digest": head.digest}))
     return results.Starter(**json.loads(file.read_text()))
-
-
-def _busy(admin: StationClient) -> bool:
-    try:
-        return bool(admin.get("/health")["busy"])
-    except UserError:
-        return False

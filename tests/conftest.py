@@ -15,7 +15,7 @@ import gymnasium as gym
 import pytest
 
 import autoenvbench  # noqa: F401  (registers the environments)
-from autoenvbench.agents.codex import find_codex
+from autoenvbench.agents.codex import Codex
 from autoenvbench.clock import RunClock
 from autoenvbench.ledger import Ledger
 from autoenvbench.workspace.cage import bwrap_problem
@@ -36,7 +36,7 @@ class Policy:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("cage") and (problem := bwrap_problem()):
         pytest.skip(problem)
-    if item.get_closest_marker("codex") and find_codex() is None:
+    if item.get_closest_marker("codex") and Codex().command() is None:
         pytest.skip("the Codex CLI is not installed: npm install --prefix .tools @openai/codex")
 
 

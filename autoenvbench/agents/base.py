@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from autoenvbench.config import RunConfig
 
@@ -15,8 +19,8 @@ class Launch:
     """How to start an agent inside its cage.
 
     Attributes:
-        argv: the command; "{gateway}" in it becomes the model door's base URL.
-        env: variables added to the cage's environment; "{gateway}" likewise.
+        argv: the command; "{gateway}" in it becomes the model door's base URL, "{home}" the agent's home.
+        env: variables added to the cage's environment; "{gateway}" and "{home}" likewise.
         read_only: host folders that must be visible inside, at the same path.
         home_files: files to write into its home, by relative path; "{gateway}" likewise.
     """
@@ -31,7 +35,8 @@ class Agent(Protocol):
     """One kind of coding agent."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Letters, digits and dashes: it names folders."""
 
     @property
     def needs_model(self) -> bool:
@@ -40,6 +45,10 @@ class Agent(Protocol):
     @property
     def trusted(self) -> bool:
         """Our own code, which may fall back to no cage."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether one that ended early is sent back to work."""
 
     @property
     def api_key(self) -> str | None:
@@ -56,7 +65,87 @@ class Agent(Protocol):
         """Recorded in the result."""
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
-        """The first start, or (with a session) the continuation of an interrupted one."""
+        """The first start, or (with a session) the continuation of an earlier one."""
 
-    def session(self, event: Mapping[str, object]) -> str | None:
+    def session(self, event: Mapping[str, Any]) -> str | None:
         """The session's id, if this line of the agent's event stream tells it."""
+
+    def journal(self, home: Path) -> dict[str, int] | None:
+        """Tokens by the agent's own books (keys of `TokensEvent`), to cross-check the gateway's; None if it keeps none."""
+
+
+class CliAgent:
+    """What most coding CLIs have in common. Subclasses say `name`, `find`, `needs`, `launch` and the rest that differs."""
+
+    name = ""
+    needs_model = True
+    trusted = False
+    resumes = True
+    api_key: str | None = None
+    provider: str | None = None
+    install = ""  # what to type to get it
+    needs: tuple[str, ...] = ()  # words that its --help must show: a CLI can answer --version and do nothing
+    help_command: tuple[str, ...] = ("--help",)
+
+    def command(self) -> list[str] | None:
+        """The command that starts it, or None if it is not installed."""
+        raise NotImplementedError
+
+    def problem(self) -> str | None:
+        command = self.command()
+        if command is None:
+            return f"{self.name} is not installed; type: {self.install}"
+        said = ask([*command, *self.help_command])
+        if missing := [word for word in self.needs if word not in said]:
+            return (
+                f"{command[-1]} does not know {', '.join(missing)}: too old, too new, or a shell; type: {self.install}"
+            )
+        return None
+
+    def version(self) -> str:
+        command = self.command()
+        return ask([*command, "--version"]).strip().splitlines()[0] if command else "not installed"
+
+    def session(self, event: Mapping[str, Any]) -> str | None:
+        return None
+
+    def journal(self, home: Path) -> dict[str, int] | None:
+        return None
+
+
+def find_tool(variable: str, patterns: Iterable[str], on_path: str | None = None) -> Path | None:
+    """A file that belongs to a tool: named by an environment variable, or matching a pattern in .tools (of the working folder
+    or the checkout), or below the folder that holds the command's script on the PATH."""
+    if given := os.environ.get(variable):
+        return Path(given) if Path(given).is_file() else None
+    roots = [Path.cwd() / ".tools", Path(__file__).parents[2] / ".tools"]
+    if on_path and (found := shutil.which(on_path)):
+        script = Path(found).resolve()
+        # .../node_modules/@scope/package/bin/x.js: npm nests platform packages inside or puts them beside
+        roots += [parent.parent for parent in script.parents if parent.name == "node_modules"]
+        roots.append(script.parent)
+    for root in roots:
+        for pattern in patterns:
+            for file in sorted(root.glob(pattern)):
+                return file.resolve()
+    return None
+
+
+def json_lines(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """JSON objects of journal files; what is no object, or half written, is passed over."""
+    for file in files:
+        for line in file.read_bytes().splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                yield row
+
+
+def ask(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"? ({error})"
+    return done.stdout + done.stderr

@@ -10,7 +10,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from autoenvbench.agents.base import Launch
+from autoenvbench.agents.base import CliAgent, Launch
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import BudgetOver, PolicyFailed, RobotBusy, UserError
 from autoenvbench.workspace.cage import python_path
@@ -31,14 +31,13 @@ WORTH_TESTING = 0.05  # gain in elite fitness that is worth an evaluation
 MIN_STD = 0.03  # of a parameter's range: keeps the search from freezing
 
 
-class Cem:
+class Cem(CliAgent):
     """The agent's side that the run sees."""
 
     name = "cem"
     needs_model = False
     trusted = True
-    api_key = None
-    provider = None
+    resumes = False
 
     def problem(self) -> str | None:
         return None
@@ -51,9 +50,6 @@ class Cem:
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
         settings = {"env": config.env, "env_kwargs": config.env_kwargs, "seed": config.seed, "track": config.track}
         return Launch([python_path(), "-s", "-m", "autoenvbench.agents.cem", json.dumps(settings)])
-
-    def session(self, event: Mapping[str, object]) -> str | None:
-        return None
 
 
 # -- the researcher itself, inside its cage --------------------------------------------------------------------------

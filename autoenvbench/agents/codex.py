@@ -6,74 +6,58 @@ gateway and holds a dummy key.
 
 from __future__ import annotations
 
-import functools
-import os
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from autoenvbench.agents.base import Launch
+from autoenvbench.agents.base import CliAgent, Launch, find_tool, json_lines
 from autoenvbench.config import RunConfig
 
-DEFAULT_MODEL = "gpt-5.5"
-_NATIVE = "node_modules/@openai/codex-linux-*/vendor/*/bin/codex"
 
-
-@functools.cache
-def find_codex() -> Path | None:
-    """The native binary behind `codex`: from AUTOENVBENCH_CODEX, ./.tools, or beside the npm package on the PATH."""
-    if given := os.environ.get("AUTOENVBENCH_CODEX"):
-        return Path(given) if Path(given).is_file() else None
-    roots = [Path.cwd() / ".tools", Path(__file__).parents[2] / ".tools"]
-    if on_path := shutil.which("codex"):
-        script = Path(on_path).resolve()
-        if script.suffix != ".js":
-            return script
-        # .../node_modules/@openai/codex/bin/codex.js; npm nests the platform package inside or puts it beside
-        roots += [script.parents[1], script.parents[4]]
-    for root in roots:
-        for binary in sorted(root.glob(_NATIVE)):
-            return binary.resolve()
-    return None
-
-
-class Codex:
+class Codex(CliAgent):
     name = "codex"
-    needs_model = True
-    trusted = False
     api_key = "OPENAI_API_KEY"
     provider = "https://api.openai.com/v1"
+    install = "npm install --prefix .tools @openai/codex"
+    needs = ("--json",)
+    help_command = ("exec", "--help")
+    default_model = "gpt-5.5"
 
-    def problem(self) -> str | None:
-        binary = find_codex()
-        if binary is None:
-            return "the Codex CLI is not installed; type: npm install --prefix .tools @openai/codex"
-        # A CLI can answer --version and do nothing, so ask for the command and flag that a run needs.
-        done = subprocess.run([binary, "exec", "--help"], capture_output=True, text=True, timeout=30)
-        if "--json" not in done.stdout:
-            return f"{binary} has no `exec --json`; type: npm install --prefix .tools @openai/codex@latest"
-        return None
-
-    def version(self) -> str:
-        binary = find_codex()
-        assert binary is not None
-        return subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=30).stdout.strip()
+    def command(self) -> list[str] | None:
+        # the native binary behind the script: it needs no node
+        packages = (
+            "node_modules/@openai/codex-linux-*",
+            "node_modules/@openai/codex/node_modules/@openai/codex-linux-*",
+        )
+        binary = find_tool("AUTOENVBENCH_CODEX", [f"{p}/vendor/*/bin/codex" for p in packages], "codex")
+        return [str(binary)] if binary else None
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
-        binary = find_codex()
-        assert binary is not None
-        flags = ["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+        command = self.command()
+        assert command
+        flags = ["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", *config.agent_args]
         resume = ["resume", session] if session else []
+        settings = _CONFIG.replace("{model}", config.model or self.default_model)
+        effort = f'model_reasoning_effort = "{config.effort}"\n' if config.effort else ""
         return Launch(
-            argv=[str(binary), "exec", *resume, *flags, prompt],
+            argv=[*command, "exec", *resume, *flags, prompt],
             env={"AUTOENVBENCH_MODEL_KEY": "dummy"},
-            read_only=[binary.parents[1]],  # the platform package: its bundled rg is beside it
-            home_files={".codex/config.toml": _CONFIG.format(model=config.model or DEFAULT_MODEL, gateway="{gateway}")},
+            read_only=[Path(command[0]).parents[1]],  # the platform package: its bundled rg is beside it
+            home_files={".codex/config.toml": effort + settings},
         )
 
-    def session(self, event: Mapping[str, object]) -> str | None:
+    def session(self, event: Mapping[str, Any]) -> str | None:
         return str(event["thread_id"]) if event.get("type") == "thread.started" else None
+
+    def journal(self, home: Path) -> dict[str, int] | None:
+        """Per response, once each: turn totals leave out what was killed, and repeat on resumption."""
+        calls = {}
+        for row in json_lines(sorted(home.glob(".codex/sessions/**/*.jsonl"))):
+            record = row.get("payload", row)
+            if "token_usage_record" in (row.get("type"), record.get("type")):
+                calls[record["response_id"]] = record["usage"]
+        names = {"input": "input_tokens", "cached_input": "cached_input_tokens", "output": "output_tokens"}
+        return {ours: sum(int(u.get(theirs) or 0) for u in calls.values()) for ours, theirs in names.items()}
 
 
 _CONFIG = """\

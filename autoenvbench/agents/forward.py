@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -49,6 +50,11 @@ def main() -> int:
     def fill(text: str) -> str:
         return text.replace("{gateway}", gateway)
 
+    largest, processes = map(int, os.environ.pop("AEB_LIMITS", "0,0").split(","))
+    for kind, most in ((resource.RLIMIT_FSIZE, largest), (resource.RLIMIT_NPROC, processes), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(ValueError, OSError):  # never above what we were given ourselves
+            if most or kind == resource.RLIMIT_CORE:
+                resource.setrlimit(kind, (most, most))
     for file in filter(None, os.environ.pop("AEB_GATEWAY_FILES", "").split(os.pathsep)):
         Path(file).write_text(fill(Path(file).read_text()))
     child = subprocess.Popen([fill(c) for c in command], env={k: fill(v) for k, v in os.environ.items()})

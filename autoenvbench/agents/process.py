@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import IO, Any
 
 from autoenvbench.agents import forward
 from autoenvbench.agents.base import Launch
+from autoenvbench.agents.limits import Limits
 from autoenvbench.station.client import CREDENTIALS
 from autoenvbench.workspace.cage import Bind, Cage, Sandbox, Track, members, namespace_of, python_path
 
@@ -26,13 +28,14 @@ class AgentProcess:
         folder: the agent's folder of the run; holds workspace/, home/, events.jsonl and stderr.log.
         data: episodes from the station, seen as workspace/data.
         model_socket: the gateway's socket, or None for an agent without a model.
+        limits: what it may use; see `broken_limit`.
     """
 
     def __init__(
         self, launch: Launch, folder: Path, data: Path, sandbox: Sandbox, track: Track, station_socket: Path,
-        token: str, model_socket: Path | None,
+        token: str, model_socket: Path | None, limits: Limits,
     ) -> None:  # fmt: skip
-        self._sandbox = sandbox
+        self._sandbox, self._limits = sandbox, limits
         folder, data = folder.resolve(), data.resolve()
         caged = sandbox == "bwrap"
         workspace, home = folder / "workspace", folder / "home"
@@ -60,12 +63,14 @@ class AgentProcess:
             "TERM": "dumb",
             "MUJOCO_GL": "egl",
             "PYTHONDONTWRITEBYTECODE": "1",
+            "AEB_LIMITS": f"{limits.disk},{limits.processes}",
             "AEB_GATEWAY_FILES": os.pathsep.join(str(at_home / name) for name in launch.home_files),
-            **launch.env,
+            **{key: value.replace("{home}", str(at_home)) for key, value in launch.env.items()},
         }
         self._cage = Cage(sandbox, track, cwd=at_workspace, binds=binds, env=env)
-        self._argv = [python_path(), "-I", str(Path(forward.__file__)), str(at_model or "-"), "--", *launch.argv]
-        self._cwd = workspace
+        self._argv = [python_path(), "-I", str(Path(forward.__file__)), str(at_model or "-"), "--"]
+        self._argv += [part.replace("{home}", str(at_home)) for part in launch.argv]
+        self._cwd, self._folders = workspace, (workspace, home)
         self._events_path, self._stderr_path = folder / "events.jsonl", folder / "stderr.log"
         self._read_at = self._events_path.stat().st_size if self._events_path.exists() else 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,23 +109,38 @@ class AgentProcess:
                 if isinstance(event, dict):
                     yield event
 
-    def stop(self) -> int | None:
+    def broken_limit(self) -> str | None:
+        """The limit on memory or processes that it is over. Without a cage only its first process is known."""
+        return self._limits.broken(self._members())
+
+    def overfull(self) -> str | None:
+        """The same for the disk; slow."""
+        return self._limits.overfull(self._folders)
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop every process of the cage where it stands, or let them go on."""
+        for pid in self._members():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def _members(self) -> list[int]:
+        if self._namespace is not None:
+            return members(self._namespace)
+        return [self._process.pid] if self._process is not None and self._process.poll() is None else []
+
+    def stop(self, grace: float = GRACE_S) -> int | None:
         """Interrupt, wait, kill, and make sure that nothing lives. Returns the exit code."""
         if self._process is None:
             return None
-        if self._process.poll() is None:
+        if self._process.poll() is None and grace > 0:
             self._interrupt()
-            try:
-                self._process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                pass
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace)
         if self._process.poll() is None:
             self._process.kill()
         if self._sandbox == "none":
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         code = self._process.wait()
         deadline = time.monotonic() + GRACE_S
         while self._namespace is not None and (left := members(self._namespace)):
@@ -133,10 +153,8 @@ class AgentProcess:
         """SIGINT to the supervisor, which passes it on; to bubblewrap itself it would be a kill."""
         targets = _children(self._init) if self._init else [self._process.pid] if self._process else []
         for pid in targets:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)
-            except ProcessLookupError:
-                pass
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:

@@ -56,6 +56,7 @@ class Server:
             web.post("/evaluate", self._evaluate),
             web.post("/halt", self._halt),
             web.post("/held-out", self._held_out),
+            web.post("/pause", self._pause),
         ])  # fmt: skip
         return app
 
@@ -67,7 +68,7 @@ class Server:
             if not names:
                 return _failure(UserError("this station does not know you: no valid bearer token"), 401)
             request["client"] = names[0]
-            if request.path in ("/halt", "/held-out") and names[0] != ADMIN:
+            if request.path in ("/halt", "/held-out", "/pause") and names[0] != ADMIN:
                 return _failure(UserError(f"{request.path} is not for agents"), 403)
         try:
             return await handler(request)
@@ -140,6 +141,12 @@ class Server:
 
     async def _halt(self, request: web.Request) -> web.Response:
         self._station.halt()
+        return web.json_response({"ok": True})
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        """{"paused": true}, and later {"paused": false, "epoch": the run's clock without the pause}."""
+        body = await _body(request)
+        self._station.pause(bool(body.get("paused")), body.get("epoch"))
         return web.json_response({"ok": True})
 
     # -- long ones ---------------------------------------------------------------------------------------------------

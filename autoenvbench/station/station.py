@@ -44,6 +44,8 @@ class Station:
         self._lease = threading.Lock()
         self.doing: str | None = None
         self._halt = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
 
     # -- what anyone may know ----------------------------------------------------------------------------------------
     def status(self) -> dict[str, Any]:
@@ -167,6 +169,7 @@ class Station:
     def halt(self) -> None:
         """The deadline: end the job under way after the step it is in."""
         self._halt.set()
+        self._going.set()
 
     def held_out(self, digest: str, on_episode: OnEpisode) -> dict[str, Any]:
         """Score the answer on held-out starts, going on where an interrupted scoring ended."""
@@ -201,9 +204,26 @@ class Station:
 
     def _stopper(self, client_gone: Callable[[], bool]) -> Callable[[], bool]:
         self._require_budget()
-        return lambda: client_gone() or self._halt.is_set() or self.clock.remaining() <= 0
+
+        def stop() -> bool:
+            while not self._going.wait(0.1):  # paused: the robot stands where it is
+                if client_gone() or self._halt.is_set():
+                    return True
+            return client_gone() or self._halt.is_set() or self.clock.remaining() <= 0
+
+        return stop
+
+    def pause(self, paused: bool, epoch: float | None) -> None:
+        """Hold jobs between two control steps, or let them go on by a clock that left the pause out."""
+        if epoch is not None:
+            self.clock.epoch = epoch
+        if paused:
+            self._going.clear()
+        else:
+            self._going.set()
 
     def _require_budget(self) -> None:
+        self._going.wait()
         if self._halt.is_set() or self.clock.remaining() <= 0:
             raise BudgetOver(f"the budget of {format_duration(self._run.budget_s)} is over; nothing more is counted")
 

@@ -27,6 +27,8 @@ Track = Literal["open", "station"]
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl", "ca-certificates", "passwd", "group",
         "nsswitch.conf", "localtime", "gitconfig")  # fmt: skip
+_GPU = Path("/dev")
+_TMP = 2 << 30  # bytes
 _PACKAGES = ("autoenvbench", "enpire_envs", "enpire_real")
 
 
@@ -102,7 +104,11 @@ class Cage:
                 line += ["--ro-bind", name, name]
         for name in _ETC:
             line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-        line += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/var/tmp"]
+        line += ["--dev", "/dev", "--proc", "/proc"]
+        for device in (*_GPU.glob("nvidia*"), *_GPU.glob("dri")):
+            line += ["--dev-bind", str(device), str(device), "--ro-bind-try", "/sys", "/sys"]
+        for name, size in (("/tmp", _TMP), ("/dev/shm", _TMP), ("/var/tmp", _TMP >> 6), ("/run", _TMP >> 6)):
+            line += ["--size", str(size), "--tmpfs", name]  # of memory: a file there must not fill it
         for path in runtime_paths():
             line += ["--ro-bind", str(path), str(path)]
         for path in hidden_paths(self.track):

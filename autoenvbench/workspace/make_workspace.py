@@ -37,8 +37,9 @@ def make_workspace(path: Path, config: RunConfig, env: gym.Env[Any, Any]) -> Non
     (path / "TASK.md").write_text(brief(config, env))
     (path / "data").mkdir()
     _git(path, "init", "--quiet", "--initial-branch=main")
-    _git(path, "config", "user.name", config.agent)
-    _git(path, "config", "user.email", f"{config.agent}@autoenvbench.invalid")
+    name = config.agent.partition(":")[0]  # of command:PROGRAM
+    _git(path, "config", "user.name", name)
+    _git(path, "config", "user.email", f"{name}@autoenvbench.invalid")
     _git(path, "add", "--all")
     _git(path, "commit", "--quiet", "-m", "Starter")
 

@@ -8,7 +8,8 @@ import pytest
 from aiohttp import web
 
 from autoenvbench.errors import UserError
-from autoenvbench.gateway.gateway import Gateway, Live, Replay
+from autoenvbench.gateway.gateway import Gateway
+from autoenvbench.gateway.upstream import Live, Replay
 
 REQUEST = {"model": "m-1", "stream": True, "input": [], "tools": [{"name": "exec_command"}]}
 USAGE = {"input_tokens": 900, "input_tokens_details": {"cached_tokens": 400}, "output_tokens": 70,

@@ -1,0 +1,57 @@
+"""`claude-code`: Anthropic's Claude Code CLI, headless, permissions off because it runs inside our cage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoenvbench.agents.base import CliAgent, Launch, find_tool, json_lines
+from autoenvbench.config import RunConfig
+
+
+class ClaudeCode(CliAgent):
+    name = "claude-code"
+    api_key = "ANTHROPIC_API_KEY"
+    provider = "https://api.anthropic.com"
+    install = "npm install --prefix .tools @anthropic-ai/claude-code"
+    needs = ("--output-format", "--dangerously-skip-permissions")
+    default_model = "claude-opus-4-7"
+
+    def command(self) -> list[str] | None:
+        patterns = ("node_modules/@anthropic-ai/claude-code/bin/claude.exe", "claude.exe", "claude")
+        binary = find_tool("AUTOENVBENCH_CLAUDE", patterns, "claude")
+        return [str(binary)] if binary else None
+
+    def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
+        command = self.command()
+        assert command
+        flags = ["--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
+        flags += [
+            "--model",
+            config.model or self.default_model,
+            *(["--effort", config.effort] if config.effort else []),
+        ]
+        resume = ["--resume", session] if session else []
+        switches = ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_AUTOUPDATER", "DISABLE_TELEMETRY",
+                    "DISABLE_ERROR_REPORTING", "IS_SANDBOX")  # fmt: skip
+        return Launch(
+            argv=[*command, "-p", prompt, *flags, *resume, *config.agent_args],
+            env={"ANTHROPIC_BASE_URL": "{gateway}", "ANTHROPIC_API_KEY": "dummy", "CLAUDE_CONFIG_DIR": "{home}/.claude",
+                 **dict.fromkeys(switches, "1")},
+            read_only=[Path(command[0]).parent],
+        )  # fmt: skip
+
+    def session(self, event: Mapping[str, Any]) -> str | None:
+        return str(event["session_id"]) if event.get("type") == "system" and "session_id" in event else None
+
+    def journal(self, home: Path) -> dict[str, int] | None:
+        """The last usage of each message: earlier pieces of one carry the first token only."""
+        last = {}
+        for row in json_lines(sorted(home.glob(".claude/projects/**/*.jsonl"))):
+            message = row.get("message")
+            if row.get("type") == "assistant" and isinstance(message, dict) and message.get("model") != "<synthetic>":
+                last[message.get("id")] = message.get("usage") or {}
+        read, write = "cache_read_input_tokens", "cache_creation_input_tokens"
+        names = {"input": ("input_tokens", read, write), "cached_input": (read,), "output": ("output_tokens",)}
+        return {ours: sum(int(u.get(t) or 0) for u in last.values() for t in theirs) for ours, theirs in names.items()}

@@ -1,0 +1,81 @@
+"""OpenAI's Chat Completions protocol (Kimi Code, LiteLLM, vLLM, llama.cpp and most local servers)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from autoenvbench.gateway.dialect import Reading, Step, error_text, sse
+
+
+class Chat:
+    """`prompt_tokens` includes cached ones, `completion_tokens` includes reasoning."""
+
+    name = "chat"
+    path = "/v1/chat/completions"
+
+    def auth(self, key: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {key}"}
+
+    def prepare(self, request: dict[str, Any]) -> bool:
+        """A stream tells its usage only when asked to."""
+        options = request.get("stream_options") or {}
+        if not request.get("stream") or options.get("include_usage"):
+            return False
+        request["stream_options"] = {**options, "include_usage": True}
+        return True
+
+    def read(self, event: Mapping[str, Any]) -> Reading:
+        usage, error = event.get("usage"), event.get("error")
+        return Reading(
+            _usage(usage) if usage else None,
+            str(event["model"]) if event.get("model") else None,
+            error_text(error) if error else None,
+            done=bool(usage),
+        )
+
+    def tool_results(self, request: Mapping[str, Any]) -> int:
+        return sum(1 for m in request.get("messages") or [] if isinstance(m, dict) and m.get("role") == "tool")
+
+    def tools(self, request: Mapping[str, Any]) -> set[str]:
+        functions = (tool.get("function") or {} for tool in request.get("tools") or [] if isinstance(tool, dict))
+        return {str(function.get("name")) for function in functions}
+
+    def reply(self, request: Mapping[str, Any], step: Step, call: str) -> Iterator[bytes]:
+        u = step.usage
+        usage = {
+            "prompt_tokens": u.input,
+            "completion_tokens": u.output,
+            "total_tokens": u.input + u.output,
+            "cached_tokens": u.cached_input,  # where Kimi's own service has it
+            "prompt_tokens_details": {"cached_tokens": u.cached_input, "cache_write_tokens": u.cache_write},
+            "completion_tokens_details": {"reasoning_tokens": u.reasoning},
+        }
+        head = {"id": f"chatcmpl-{call}", "created": 0, "model": request.get("model", "replay")}
+        finish = "tool_calls" if step.tool else "stop"
+        message: dict[str, Any] = {"role": "assistant", "content": step.text}
+        if step.tool:
+            function = {"name": step.tool, "arguments": json.dumps(step.arguments)}
+            message["tool_calls"] = [{"index": 0, "id": f"call_{call}", "type": "function", "function": function}]
+        if not request.get("stream"):
+            choice = {"index": 0, "message": message, "finish_reason": finish}
+            yield json.dumps({**head, "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+            return
+        head["object"] = "chat.completion.chunk"
+        for delta, reason in ((message, None), ({}, finish)):
+            yield sse({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+        yield sse({**head, "choices": [], "usage": usage})
+        yield b"data: [DONE]\n\n"
+
+
+def _usage(usage: Mapping[str, Any]) -> dict[str, int]:
+    inputs = usage.get("prompt_tokens_details") or {}
+    outputs = usage.get("completion_tokens_details") or {}
+    return {
+        "input": int(usage.get("prompt_tokens") or 0),
+        "cached_input": int(inputs.get("cached_tokens") or usage.get("cached_tokens") or 0),
+        "cache_write": int(inputs.get("cache_write_tokens") or 0),
+        "output": int(usage.get("completion_tokens") or 0),
+        "reasoning": int(outputs.get("reasoning_tokens") or 0),
+    }

@@ -1,0 +1,148 @@
+"""What a model protocol is to the gateway: where usage stands in an answer, and how a script answers in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from autoenvbench.events import TokensEvent
+
+#: Tool names under which agents offer a shell, and how each wants a command.
+_SHELLS = ("exec_command", "shell", "Bash", "bash", "Shell")
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one event of an answer tells. `usage` counts replace earlier ones; `done` marks the last event."""
+
+    usage: dict[str, int] | None = None
+    model: str | None = None
+    error: str | None = None
+    done: bool = False
+
+
+class Dialect(Protocol):
+    """One model protocol."""
+
+    name: str
+    path: str  # below the provider's base URL
+
+    def auth(self, key: str) -> dict[str, str]:
+        """Headers that carry the key."""
+
+    def prepare(self, request: dict[str, Any]) -> bool:
+        """Change a live request so that its usage can be read; whether anything was changed."""
+
+    def read(self, event: Mapping[str, Any]) -> Reading:
+        """Read one streamed event, or a whole answer that was not streamed."""
+
+    def tool_results(self, request: Mapping[str, Any]) -> int:
+        """How many tool calls the conversation already holds answers to: where a replayed script stands. It depends on
+        the request alone, so retries, resumptions and restarts find the same step."""
+
+    def tools(self, request: Mapping[str, Any]) -> set[str]:
+        """Names of the tools on offer."""
+
+    def reply(self, request: Mapping[str, Any], step: Step, call: str) -> Iterator[bytes]:
+        """One scripted step, under an id of its own (agents take equal ids for one answer), streamed or not as
+        the request wants it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a script, resolved against the tools on offer: a call of a shell, or a final text."""
+
+    usage: Usage
+    text: str
+    tool: str | None = None
+    arguments: dict[str, Any] | None = None
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, Any], tools: set[str]) -> Step:
+        usage = Usage.of(given.get("usage", {}))
+        tool = next((name for name in _SHELLS if name in tools), None)
+        if "shell" not in given or tool is None:
+            return cls(usage, str(given.get("text", "done")))
+        command = given["shell"]
+        arguments: dict[str, Any] = {"command": command}
+        if tool == "exec_command":
+            arguments = {"cmd": command, "yield_time_ms": 30_000}
+        elif tool == "shell":
+            arguments = {"command": ["bash", "-lc", command]}
+        return cls(usage, "", tool, arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a scripted step, as a `TokensEvent` counts them: `input` includes cached reads and cache writes."""
+
+    input: int
+    cached_input: int
+    cache_write: int
+    output: int
+    reasoning: int
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Usage:
+        values = {"input": 1000, "cached_input": 0, "cache_write": 0, "output": 50, "reasoning": 0, **given}
+        return cls(**{name: int(values[name]) for name in cls.__slots__})
+
+
+class Meter:
+    """Reads an answer as it streams past and knows its usage at the end."""
+
+    def __init__(self, dialect: Dialect, request: Mapping[str, Any], size: int) -> None:
+        self._dialect = dialect
+        self._model = str(request.get("model", "unknown"))
+        self._size = size
+        self._buffer = b""
+        self._usage: dict[str, Any] = {}
+        self._error: str | None = None
+        self._done = False
+
+    def feed(self, chunk: bytes) -> None:
+        self._buffer += chunk
+        if self._buffer.lstrip()[:1] == b"{":  # an answer or an error that is not streamed: read whole, in result()
+            return
+        *lines, self._buffer = self._buffer.split(b"\n")
+        for line in lines:
+            # most lines are pieces of text: parse only those that can tell something
+            if line.startswith(b"data:") and (b"usage" in line or b"error" in line or b"_stop" in line):
+                self._read(line[5:])
+
+    def _read(self, data: bytes) -> None:
+        try:
+            event = json.loads(data)
+        except ValueError:
+            return
+        if not isinstance(event, dict):
+            return
+        found = self._dialect.read(event)
+        self._usage.update(found.usage or {})
+        self._model = found.model or self._model
+        self._error = found.error or self._error
+        self._done |= found.done
+
+    def result(self, status: int, wait_s: float) -> TokensEvent:
+        """What to write into the ledger. A call that was cut off has what was known by then; without any count its
+        input is estimated at 4 bytes a token."""
+        if self._buffer.lstrip()[:1] == b"{":
+            self._read(self._buffer)
+            self._done |= bool(self._usage)
+        if self._done or status != 200:
+            error = self._error or (f"HTTP {status}" if status != 200 else None)
+            return TokensEvent(model=self._model, status=status, wait_s=wait_s, error=error, **self._usage)
+        known = {"input": self._size // 4, **self._usage}
+        return TokensEvent(model=self._model, status=status, wait_s=wait_s, error=self._error, in_flight=True, **known)
+
+
+def sse(event: Mapping[str, Any], name: str | None = None) -> bytes:
+    """One server-sent event."""
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {json.dumps(event)}\n\n".encode()
+
+
+def error_text(error: Any) -> str:
+    return str(error.get("message", error) if isinstance(error, dict) else error)[:300]

@@ -1,0 +1,97 @@
+"""Anthropic's Messages protocol (Claude Code)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from autoenvbench.gateway.dialect import Reading, Step, error_text, sse
+
+
+class Messages:
+    """`input_tokens` excludes cache reads and writes; both are added here, so that `input` means the same everywhere."""
+
+    name = "messages"
+    path = "/v1/messages"
+
+    def auth(self, key: str) -> dict[str, str]:
+        return {"x-api-key": key}
+
+    def prepare(self, request: dict[str, Any]) -> bool:
+        return False
+
+    def read(self, event: Mapping[str, Any]) -> Reading:
+        kind = event.get("type")
+        if kind == "message_start":
+            message = event.get("message") or {}
+            return Reading(_usage(message.get("usage") or {}), str(message.get("model") or "") or None)
+        if kind == "message_delta":
+            return Reading(_usage(event.get("usage") or {}))
+        if kind == "message_stop":
+            return Reading(done=True)
+        if kind == "message":  # not streamed
+            return Reading(_usage(event.get("usage") or {}), str(event.get("model") or "") or None, done=True)
+        if kind == "error":
+            return Reading(error=error_text(event.get("error")))
+        return Reading()
+
+    def tool_results(self, request: Mapping[str, Any]) -> int:
+        blocks = (
+            block
+            for message in request.get("messages") or []
+            if isinstance(message, dict) and isinstance(message.get("content"), list)
+            for block in message["content"]
+        )
+        return sum(1 for block in blocks if isinstance(block, dict) and block.get("type") == "tool_result")
+
+    def tools(self, request: Mapping[str, Any]) -> set[str]:
+        return {str(tool.get("name")) for tool in request.get("tools") or [] if isinstance(tool, dict)}
+
+    def reply(self, request: Mapping[str, Any], step: Step, call: str) -> Iterator[bytes]:
+        u = step.usage
+        usage = {
+            "input_tokens": u.input - u.cached_input - u.cache_write,
+            "cache_creation_input_tokens": u.cache_write,
+            "cache_read_input_tokens": u.cached_input,
+            "output_tokens": u.output,
+        }
+        stop = "tool_use" if step.tool else "end_turn"
+        head: dict[str, Any] = {
+            "id": f"msg_{call}", "type": "message", "role": "assistant", "model": request.get("model", "replay"),
+        }  # fmt: skip
+        block: dict[str, Any] = {"type": "text", "text": step.text}
+        if step.tool:
+            block = {"type": "tool_use", "id": f"toolu_{call}", "name": step.tool, "input": step.arguments}
+        if not request.get("stream"):
+            yield json.dumps({**head, "content": [block], "stop_reason": stop, "usage": usage}).encode()
+            return
+        opened = {**block, "input": {}} if step.tool else {**block, "text": ""}
+        delta = (
+            {"type": "input_json_delta", "partial_json": json.dumps(step.arguments)}
+            if step.tool
+            else {"type": "text_delta", "text": step.text}
+        )
+        start = {**head, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
+        events: list[dict[str, Any]] = [
+            {"type": "message_start", "message": start},
+            {"type": "content_block_start", "index": 0, "content_block": opened},
+            {"type": "content_block_delta", "index": 0, "delta": delta},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None},
+             "usage": {"output_tokens": u.output}},
+            {"type": "message_stop"},
+        ]  # fmt: skip
+        for event in events:
+            yield sse(event, event["type"])
+
+
+def _usage(usage: Mapping[str, Any]) -> dict[str, int]:
+    """What is told; a later event that repeats only the output changes only that."""
+    counts: dict[str, int] = {}
+    if usage.get("output_tokens") is not None:
+        counts["output"] = int(usage["output_tokens"])
+    if usage.get("input_tokens") is not None:
+        read, write = (int(usage.get(f"cache_{k}_input_tokens") or 0) for k in ("read", "creation"))
+        counts |= {"input": int(usage["input_tokens"]) + read + write, "cached_input": read, "cache_write": write}
+    return counts

@@ -1,0 +1,266 @@
+"""The research phase of a run: launch the agent, watch it, pause it, send it back to work, stop it.
+
+It ends at the deadline, when the goal or a budget is reached, when the agent has nothing more to do, or when it gave up;
+afterwards nothing of the agent lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autoenvbench.agents.base import Agent
+from autoenvbench.agents.limits import Limits
+from autoenvbench.agents.process import GRACE_S, AgentProcess
+from autoenvbench.clock import RunClock, format_duration
+from autoenvbench.compute import ComputeSampler
+from autoenvbench.config import RunConfig
+from autoenvbench.errors import UserError
+from autoenvbench.events import AgentEvent, NoteEvent, RunEvent
+from autoenvbench.gateway import prices
+from autoenvbench.gateway.gateway import Allowance, Gateway
+from autoenvbench.gateway.upstream import Live, Replay, Upstream
+from autoenvbench.goal import Goal
+from autoenvbench.ledger import Ledger
+from autoenvbench.progress import RunProgress
+from autoenvbench.station.client import StationClient
+from autoenvbench.station.process import StationProcess
+from autoenvbench.workspace.cage import Sandbox
+
+HEARTBEAT_S = 2.0  # what a killed run may lose of its clock
+DISK_EVERY_S = 10.0
+FRUITLESS_NUDGES = 3
+_FINAL = ("deadline", "goal", "token_budget", "cost_budget")
+PAUSE_FILE = "paused"
+PROMPT = """\
+You are an autonomous robot-learning researcher. Read AGENTS.md and TASK.md in this directory, then improve policy.py with \
+the `aeb` command until the budget is over. Nobody will answer questions. Keep working: form a hypothesis, change, commit, \
+practise, evaluate, keep or revert, and submit your best commit. Do not stop while `aeb status` shows budget left, unless \
+the confirmed success rate is 100 %."""
+RESUME_PROMPT = (
+    "The run was interrupted and goes on now. Check `aeb status` and `aeb episodes`, then continue your work."
+)
+NUDGE = """\
+You stopped{why}, but the run goes on: {left} of the budget is left, and the best confirmed success rate is {best}. What still \
+fails is in `aeb episodes`. Continue: the next hypothesis, change, commit, evaluate, submit."""
+
+
+@dataclass
+class Research:
+    """One agent at work. `gateway_socket` is None for an agent without a model."""
+
+    run_dir: Path
+    config: RunConfig
+    agent: Agent
+    sandbox: Sandbox
+    clock: RunClock
+    ledger: Ledger
+    session: str | None
+    station: StationProcess
+    admin: StationClient
+    token: str
+    gateway: Gateway | None
+    gateway_socket: Path | None
+    allowance: Allowance
+    progress: RunProgress
+
+    async def conduct(self) -> str:
+        """Returns why it ended: deadline, goal, token_budget, cost_budget, agent_ended or gave_up."""
+        prompt = RESUME_PROMPT if self.session else PROMPT
+        fruitless = 0
+        while True:
+            before = self._achievements()
+            reason = await self._one_shift(prompt)
+            kind = reason.partition(":")[0]
+            if kind not in ("agent_ended", "memory_limit", "process_limit", "disk_limit"):
+                return kind
+            if not self.agent.resumes:
+                return kind
+            fruitless = 0 if self._achievements() > before else fruitless + 1
+            if fruitless >= FRUITLESS_NUDGES:
+                return "gave_up"
+            prompt = self._nudge(reason)
+            await asyncio.sleep(min(2.0**fruitless, self.clock.remaining()))
+
+    # -- one launch --------------------------------------------------------------------------------------------------
+    async def _one_shift(self, prompt: str) -> str:
+        launch = self.agent.launch(self.config, prompt, self.session)
+        limits = Limits.default()
+        if self.config.agent_memory_gb:
+            limits = replace(limits, memory=int(self.config.agent_memory_gb * 2**30))
+        process = AgentProcess(
+            launch, self._folder, self.run_dir / "data", self.sandbox, self.config.track, self.station.socket, self.token,
+            self.gateway_socket, limits,
+        )  # fmt: skip
+        self._log("started", session=self.session)
+        reason = "interrupted"
+        try:
+            process.start()
+            reason = await self._watch(process)
+        finally:
+            if reason == "deadline":
+                self.ledger.append(RunEvent(phase="deadline"))
+            if reason in _FINAL:  # the robot stops in the middle of whatever it does
+                with contextlib.suppress(UserError):
+                    await asyncio.to_thread(self.admin.post, "/halt", {})
+            code = await asyncio.to_thread(process.stop, 0.0 if "_limit" in reason else GRACE_S)
+            for event in process.new_events():
+                self._heard(event)
+            if self.session is None and (stored := self._stored_session()):
+                self.session = stored
+            self._log("exited", exit_code=code, reason=reason, session=self.session)
+        return reason
+
+    async def _watch(self, process: AgentProcess) -> str:
+        """Until something ends this shift; returns what."""
+        sampler, beat, walk = ComputeSampler(), 0.0, time.monotonic() + DISK_EVERY_S
+        goal = Goal.parse(self.config.goal) if self.config.goal else None
+        while process.poll() is None:
+            for event in process.new_events():
+                self._heard(event)
+            if (self.run_dir / PAUSE_FILE).exists():
+                await self._pause(process)
+            if self.clock.remaining() <= 0:
+                return "deadline"
+            if over := self.allowance.over():
+                return over
+            if broken := process.broken_limit():
+                return broken
+            if not self.station.alive():
+                raise UserError(
+                    f"the station ended by itself; see {self.station.log}; then: autoenvbench resume {self.run_dir}"
+                )
+            now = time.monotonic()
+            if now >= walk:
+                walk = now + DISK_EVERY_S
+                if full := await asyncio.to_thread(process.overfull):
+                    return full
+            if now >= beat:
+                beat = now + HEARTBEAT_S
+                self.ledger.append(sampler.sample(await asyncio.to_thread(self._busy)))
+                if goal and goal.reached(self.ledger.events("evaluation", "episode")):
+                    return "goal"
+            self.progress.refresh()
+            await asyncio.sleep(0.2)
+        return "agent_ended"
+
+    async def _pause(self, process: AgentProcess) -> None:
+        """Everything stands still, and the time does not count."""
+        began = time.monotonic()
+        if self.gateway:
+            self.gateway.hold(True)
+        process.freeze(True)
+        await asyncio.to_thread(self.admin.post, "/pause", {"paused": True})
+        self.ledger.append(RunEvent(phase="paused"))
+        self.progress.say(f"paused; go on with: autoenvbench resume {self.run_dir}")
+        while (self.run_dir / PAUSE_FILE).exists() and self.station.alive():
+            process.freeze(True)  # whoever was just being born
+            await asyncio.sleep(0.2)
+        self.clock.skip(time.monotonic() - began)
+        await asyncio.to_thread(self.admin.post, "/pause", {"paused": False, "epoch": self.clock.epoch})
+        self.ledger.append(RunEvent(phase="unpaused"))
+        process.freeze(False)
+        if self.gateway:
+            self.gateway.hold(False)
+        self.progress.say("going on")
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    @property
+    def _folder(self) -> Path:
+        return self.run_dir / "agents" / self.agent.name
+
+    def _heard(self, event: dict[str, Any]) -> None:
+        if self.session is None and (found := self.agent.session(event)):
+            self.session = found
+            self._log("started", session=found)
+        self.progress.heard(event)
+
+    def _stored_session(self) -> str | None:
+        """Some CLIs tell their session only at a clean end, but file it earlier."""
+        find = getattr(self.agent, "stored_session", None)
+        return find(self._folder / "home") if find else None
+
+    def _achievements(self) -> int:
+        return sum(1 for e in self.ledger.events("idea", "commit", "evaluation") if e.agent == self.agent.name)
+
+    def _nudge(self, reason: str) -> str:
+        confirmed = [e.payload for e in self.ledger.events("evaluation") if e.payload.purpose == "confirm"]
+        best = max((p.successes / p.episodes for p in confirmed if p.episodes), default=None)
+        kind, _, detail = reason.partition(": ")
+        why = f" (your processes were ended: {kind.replace('_', ' ')}, {detail})" if detail else ""
+        self.ledger.append(NoteEvent(text=f"nudged{why}"), agent=self.agent.name)
+        return NUDGE.format(
+            why=why, left=format_duration(self.clock.remaining()), best="none yet" if best is None else f"{best:.0%}"
+        )
+
+    def _log(self, phase: Any, **more: Any) -> None:
+        self.ledger.append(
+            AgentEvent(phase=phase, name=self.agent.name, agent_version=self.agent.version(), model=self.config.model, **more),
+            agent=self.agent.name,
+        )  # fmt: skip
+
+    def _busy(self) -> bool:
+        try:
+            return bool(self.admin.get("/health")["busy"])
+        except UserError:
+            return False
+
+
+def allowance(config: RunConfig, ledger: Ledger) -> Allowance:
+    """The run's budgets, with what its ledger says is spent already."""
+    made = Allowance(
+        prices.load(Path(config.prices) if config.prices else None), config.token_budget, config.cost_budget
+    )
+    for event in ledger.events("tokens"):
+        made.count(event.payload)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(
+    config: RunConfig, agent: Agent, ledger: Ledger, allowed: Allowance, run_dir: Path, socket: Path
+) -> AsyncIterator[Gateway | None]:
+    """The model's door while the agent lives, for agents that need one."""
+    if not agent.needs_model and not config.replay:
+        yield None
+        return
+    upstream: Upstream
+    if config.replay:
+        upstream = Replay(Path(config.replay))
+    else:
+        base = config.base_url or os.environ.get("OPENAI_BASE_URL" if agent.api_key == "OPENAI_API_KEY" else "", "")
+        upstream = Live(base or agent.provider or "", os.environ.get(agent.api_key or "", "none"))
+    gateway = Gateway(
+        socket,
+        ledger,
+        upstream,
+        agent.name,
+        run_dir / "agents" / agent.name / "transcript.jsonl.gz",
+        allowed.over,
+        allowed.count,
+    )
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
+
+
+def cross_check(agent: Agent, home: Path, ledger: Ledger) -> str | None:
+    """What the agent's own books say against the gateway, where they disagree. Calls cut off or refused are in no
+    agent's books."""
+    theirs = agent.journal(home)
+    if theirs is None:
+        return None
+    calls = [e.payload for e in ledger.events("tokens") if not e.payload.in_flight and e.payload.error is None]
+    ours = {name: sum(getattr(c, name) for c in calls) for name in theirs}
+    if ours == theirs:
+        return None
+    said = ", ".join(f"{name} {theirs[name]} (gateway {ours[name]})" for name in theirs)
+    return f"{agent.name}'s own count of tokens differs: {said}; the gateway's counts"
