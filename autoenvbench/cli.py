@@ -157,6 +157,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--cost-budget", type=float, metavar="USD", help="stop at so many dollars by the price table")
     run.add_argument("--prices", type=Path, metavar="FILE", help="your prices; see autoenvbench/data/prices.json")
     run.add_argument("--goal", metavar="GOAL", help='stop when reached: "streak>=50", "success>=0.95", "score>=0.9"')
+    run.add_argument("--nudges", type=int, default=3, metavar="N",
+                     help="send an agent that stopped early back to work, until N times in a row nothing came of it (default 3)")  # fmt: skip
     run.add_argument("--agent-memory", type=float, metavar="GB", help="memory of the agent's cage (default 3/4 of all)")
     run.add_argument("--replay", metavar="FILE", help="serve the model from a script instead of a provider")
     run.add_argument("--pace", type=float, metavar="X", help="1: the station runs in real time; 0: as fast as it can")

@@ -36,6 +36,7 @@ class RunConfig(BaseModel):
     cost_budget: float | None = Field(default=None, gt=0)  # US dollars
     prices: str | None = None  # path of the user's own price table
     goal: str | None = None
+    nudges: int = Field(default=3, ge=0)  # fruitless ones in a row before the run takes no for an answer
     agent_memory_gb: float | None = Field(default=None, gt=0)
     gateway: Literal["live", "replay"] = "live"
     replay: str | None = None  # the script's path
@@ -54,8 +55,8 @@ class RunConfig(BaseModel):
 
         if args.replay is not None and not Path(args.replay).is_file():
             raise UserError(f"there is no replay script at {args.replay}")
-        if args.held_out < 1 or args.attempts < 1 or args.seed < 0:
-            raise UserError("--held-out and --attempts must be at least 1, --seed at least 0")
+        if args.held_out < 1 or args.attempts < 1 or args.seed < 0 or args.nudges < 0:
+            raise UserError("--held-out and --attempts must be at least 1, --seed and --nudges at least 0")
         if args.goal is not None:
             Goal.parse(args.goal)
         if args.prices is not None or args.cost_budget is not None:
@@ -82,6 +83,7 @@ class RunConfig(BaseModel):
             cost_budget=args.cost_budget,
             prices=str(args.prices.resolve()) if args.prices else None,
             goal=args.goal,
+            nudges=args.nudges,
             agent_memory_gb=args.agent_memory,
             gateway="replay" if args.replay else "live",
             replay=str(Path(args.replay).resolve()) if args.replay else None,

@@ -35,7 +35,6 @@ from autoenvbench.workspace.cage import Sandbox
 
 HEARTBEAT_S = 2.0  # what a killed run may lose of its clock
 DISK_EVERY_S = 10.0
-FRUITLESS_NUDGES = 3
 _FINAL = ("deadline", "goal", "token_budget", "cost_budget")
 PAUSE_FILE = "paused"
 PROMPT = """\
@@ -83,8 +82,8 @@ class Research:
             if not self.agent.resumes:
                 return kind
             fruitless = 0 if self._achievements() > before else fruitless + 1
-            if fruitless >= FRUITLESS_NUDGES:
-                return "gave_up"
+            if fruitless >= self.config.nudges:
+                return "gave_up" if self.config.nudges else kind
             prompt = self._nudge(reason)
             await asyncio.sleep(min(2.0**fruitless, self.clock.remaining()))
 

@@ -114,7 +114,7 @@ def tie_truth(env: CellEnv) -> Truth:
 
 
 def cut_truth(env: CellEnv) -> Truth:
-    """Pull the tail's tip outwards with 0.05 N. Severed if it goes; good if the stub that stays under 12 N is 2 to 12 mm."""
+    """Pull the tail's tip outwards with 0.02 N. Severed if it goes; good if the stub that stays under 12 N is 2 to 12 mm."""
     cell: Any = env.cell
     loops = [g for g in range(cell.model.ngeom) if cell.model.geom(g).name.startswith("loop")]
     if any(cell.model.geom_conaffinity[g] == 0 for g in loops):
@@ -122,7 +122,7 @@ def cut_truth(env: CellEnv) -> Truth:
     opened = cell.data.joint("jaw").qpos[0]
     settle(cell, 0.5)
     tail, stub = cell.model.body("piece2").id, cell.model.body("piece0").id
-    for body, force, steps in ((tail, 0.05, 200), (stub, -12.0, 300)):
+    for body, force, steps in ((tail, 0.02, 200), (stub, -12.0, 300)):
         cell.data.xfrc_applied[body, 0] = force
         mujoco.mj_step(cell.model, cell.data, steps)
         cell.data.xfrc_applied[body] = 0
@@ -172,6 +172,7 @@ SUBJECTS = {
     "TieZipTie": Subject(tie_truth, _beside),
     "CutZipTie": Subject(cut_truth, _elsewhere),
 }
+VIOLATIONS = ("force_limit", "out_of_workspace", "penetration", "strap_dropped", "strap_lost")
 KINDS = ("reference", "stopped", "drifting", "wrong start", "straight", "random")
 
 
@@ -212,7 +213,8 @@ def audit(name: str, n: int, sensing: str) -> dict[str, Any]:
         kind = KINDS[k % len(KINDS)]
         verdict, reason = episode(env, kind, k, subject)
         inner: Any = env.unwrapped
-        truth = subject.truth(inner)
+        # an episode that broke a safety rule is a failure whatever it left behind
+        truth = False if reason in VIOLATIONS else subject.truth(inner)
         counts[truth, verdict] += 1
         if truth is not None and truth != verdict:
             wrong.append(f"{kind} {k}: {reason}")

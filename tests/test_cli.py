@@ -63,13 +63,9 @@ def test_an_out_directory_that_cannot_be_written(capsys, tmp_path):
 
 
 def test_codex_without_key_or_cli_says_what_to_do(capsys, tmp_path, monkeypatch):
-    from autoenvbench.agents import codex
-
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    codex.find_codex.cache_clear()
     monkeypatch.setenv("AUTOENVBENCH_CODEX", "/no/such/codex")
     code, _, err = call(capsys, "eval", "--agent", "codex", "--out", tmp_path)
-    codex.find_codex.cache_clear()
     assert code == 2
     assert "npm install" in err
     assert "OPENAI_API_KEY" in err

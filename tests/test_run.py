@@ -142,7 +142,7 @@ def test_kill_9_then_resume_loses_nothing(tmp_path):
 @pytest.mark.cage
 def test_the_real_codex_in_its_cage_against_a_replayed_model(tmp_path):
     code, _out, err = run("eval", "--agent", "codex", "--replay", REPLAY, "--budget", "4m", "--held-out", "10",
-                         "--out", tmp_path / "runs", "--json")  # fmt: skip
+                         "--nudges", "0", "--out", tmp_path / "runs", "--json")  # fmt: skip
     assert code == 0, err
     path = only(tmp_path / "runs")
     result = Result.model_validate_json((path / "result.json").read_text())
@@ -206,7 +206,7 @@ def test_what_codex_can_reach_from_its_cage(tmp_path):
     )
     script.write_text(json.dumps({"steps": [{"shell": probe}, {"text": "done"}]}))
     code, _, err = run("eval", "--agent", "codex", "--replay", script, "--budget", "60s", "--held-out", "2",
-                       "--out", tmp_path / "runs")  # fmt: skip
+                       "--nudges", "0", "--out", tmp_path / "runs")  # fmt: skip
     assert code == 0, err
     text = (only(tmp_path / "runs") / "agents/codex/workspace/seen").read_text()
     seen = dict(line.partition(" ")[::2] for line in text.splitlines())

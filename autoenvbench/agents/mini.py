@@ -13,7 +13,7 @@ class Mini(CliAgent):
     name = "mini"
     api_key = "OPENAI_API_KEY"
     provider = "https://api.openai.com/v1"
-    install = "python3 -m venv .tools/mini && .tools/mini/bin/pip install mini-swe-agent"
+    install = "python3 -m venv .tools/mini && .tools/mini/bin/pip install mini-swe-agent mcp"
     needs = ("--exit-immediately", "--task")
     resumes = False  # it keeps no sessions
     default_model = "openai/gpt-5.5"

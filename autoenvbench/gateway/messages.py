@@ -32,7 +32,7 @@ class Messages:
             return Reading(done=True)
         if kind == "message":  # not streamed
             return Reading(_usage(event.get("usage") or {}), str(event.get("model") or "") or None, done=True)
-        if kind == "error":
+        if kind == "error" or (kind is None and event.get("error")):
             return Reading(error=error_text(event.get("error")))
         return Reading()
 

@@ -1,0 +1,267 @@
+"""The real CLIs in their cage against a scripted model: what they do, what is counted, and that nothing of them is left."""
+
+import asyncio
+import gzip
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from autoenvbench import metrics
+from autoenvbench.agents.mini import Mini
+from autoenvbench.agents.registry import AGENTS, make_agent
+from autoenvbench.gateway.chat import Chat
+from autoenvbench.gateway.dialect import Step
+from autoenvbench.ledger import Ledger
+
+pytestmark = [pytest.mark.cage]
+CLIS = ("codex", "claude-code", "kimi-code")
+STEPS = [
+    {"shell": "aeb status && ls", "usage": {"input": 4000, "output": 60, "reasoning": 5}},
+    {
+        "shell": "aeb idea 'Adopt the parametric pusher' --regime heuristic && printf 'from parametric import ParametricPolicy as Policy\\n' > policy.py "
+        "&& git commit -qam 'Use the parametric pusher' && aeb evaluate -n 3",
+        "usage": {"input": 9000, "cached_input": 3900, "output": 150},
+    },
+    {"shell": "aeb submit", "usage": {"input": 13000, "cached_input": 12000, "output": 40}},
+    {"text": "Submitted.", "usage": {"input": 13500, "cached_input": 13000, "output": 30}},
+]
+
+
+def installed(name):
+    if make_agent(name).command() is None:
+        pytest.skip(f"{name} is not installed: {make_agent(name).install}")
+
+
+def evaluate(tmp_path, agent, steps, *more, budget="100s", held_out=2):
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"steps": steps}))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", agent, "--replay", str(script), "--budget", budget,
+         "--held-out", str(held_out), "--out", str(tmp_path / "runs"), *more],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    (run,) = (tmp_path / "runs").iterdir()
+    return run, out + err
+
+
+def tokens_of(run):
+    calls = [e.payload for e in Ledger(run / "ledger.sqlite").events("tokens")]
+    return calls, {key: sum(getattr(c, key) for c in calls) for key in ("input", "cached_input", "output")}
+
+
+def alive_in(run):
+    """Processes anywhere on this machine that have the run's folder open as their working folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if str(run) in os.readlink(entry / "cwd"):
+                    found.append(entry.name)
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.parametrize("agent", CLIS)
+def test_a_research_session_counted_to_the_token(tmp_path, agent):
+    """Through idea, commit, evaluation and submission, three fruitless nudges, and into a result."""
+    installed(agent)
+    run, said = evaluate(tmp_path, agent, STEPS)
+    result = json.loads((run / "result.json").read_text())
+    assert result["answer"]["how"] == "submitted"
+    assert result["ideas"] == 1
+    assert result["agent"]["version"]
+    calls, totals = tokens_of(run)
+    last = STEPS[-1]["usage"]
+    nudges = len(calls) - len(STEPS)
+    assert nudges == 3
+    for key in totals:
+        expected = sum(step["usage"].get(key, 0) for step in STEPS) + nudges * last.get(key, 0)
+        assert totals[key] == expected
+    assert "own count of tokens differs" not in said  # the CLI's own books agree
+    ledger = Ledger(run / "ledger.sqlite")
+    assert [e.payload.detail for e in ledger.events("run") if e.payload.phase == "agents_stopped"] == ["gave_up"]
+    started = [e.payload for e in ledger.events("agent") if e.payload.phase == "exited"]
+    assert len({e.session for e in started}) == 1  # each nudge went on with the same session
+    assert started[0].session
+    with gzip.open(run / "agents" / agent / "transcript.jsonl.gz", "rt") as file:
+        kept = [json.loads(line) for line in file]
+    assert len(kept) == len(calls)
+    assert not any(
+        "authorization" in key.lower() or "api-key" in key.lower() for line in kept for key in line["headers"]
+    )
+    assert alive_in(run) == []
+
+
+@pytest.mark.parametrize("agent", CLIS)
+def test_killed_in_the_middle_of_a_call(tmp_path, agent):
+    """The deadline falls into a model call while a tool's children, which left their session, still write."""
+    installed(agent)
+    steps = [
+        {"shell": "(setsid sh -c 'while :; do date > beat; sleep 0.1; done' > /dev/null 2>&1 &); sleep 0.3; ls",
+         "usage": {"input": 4000, "output": 60}},
+        {"text": "never said", "delay": 60, "usage": {"input": 9000, "output": 10}},
+    ]  # fmt: skip
+    run, _ = evaluate(tmp_path, agent, steps, budget="14s")
+    calls, _ = tokens_of(run)
+    assert [c.in_flight for c in calls] == [False, True]
+    assert calls[0].input == 4000
+    assert calls[1].input > 1000  # estimated from the request's size
+    events = list(Ledger(run / "ledger.sqlite").events("run", "agent"))
+    stopped = next(e.t_run for e in events if e.kind == "run" and e.payload.phase == "agents_stopped")
+    assert 14 <= stopped < 14 + 15
+    beat = run / "agents" / agent / "workspace" / "beat"
+    assert beat.exists()
+    written = beat.stat().st_mtime
+    stop_wall = next(e.t_wall for e in events if e.kind == "run" and e.payload.phase == "agents_stopped")
+    assert written <= stop_wall  # no write after the agent was said to be stopped
+    assert alive_in(run) == []
+
+
+def test_provider_errors_are_waited_out_and_recorded(tmp_path):
+    installed("claude-code")
+    steps = [{"shell": "ls", "status": 429, "times": 2, "usage": {"input": 100, "output": 5}}, {"text": "done"}]
+    run, _ = evaluate(tmp_path, "claude-code", steps, "--token-budget", "1000")
+    calls, _ = tokens_of(run)
+    assert [c.status for c in calls[:3]] == [429, 429, 200]
+    assert calls[0].error == "a scripted error"
+
+
+def test_a_token_budget_ends_the_run(tmp_path):
+    installed("codex")
+    steps = [{"shell": "sleep 0.2", "usage": {"input": 600, "cached_input": 100, "output": 100}}] * 30
+    run, _ = evaluate(tmp_path, "codex", steps, "--token-budget", "2k")
+    calls, _ = tokens_of(run)
+    spent = sum(metrics.headline_tokens(c) for c in calls)
+    assert 2000 <= spent <= 2600  # the call that went over, and at most one more
+    stopped = [
+        e.payload.detail for e in Ledger(run / "ledger.sqlite").events("run") if e.payload.phase == "agents_stopped"
+    ]
+    assert stopped == ["token_budget"]
+
+
+class LocalServer:
+    """An OpenAI-compatible server such as vLLM's, on loopback, that follows a script."""
+
+    def __init__(self, steps):
+        self.steps, self.seen, self.dialect = steps, [], Chat()
+        self.ready, self.loop = threading.Event(), asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        assert self.ready.wait(10)
+        return self
+
+    def __exit__(self, *exc):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+
+    def serve(self):
+        async def start():
+            app = web.Application(client_max_size=1 << 26)
+            app.router.add_post("/v1/chat/completions", self.answer)
+            self.runner = web.AppRunner(app)
+            await self.runner.setup()
+            site = web.TCPSite(self.runner, "127.0.0.1", 0)
+            await site.start()
+            self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/v1"
+            self.ready.set()
+
+        self.loop.run_until_complete(start())
+        self.loop.run_forever()
+        self.loop.run_until_complete(self.runner.cleanup())
+
+    async def answer(self, request):
+        body = await request.json()
+        number = self.dialect.tool_results(body)
+        self.seen.append((body["model"], request.headers.get("Authorization")))
+        step = Step.resolve(self.steps[min(number, len(self.steps) - 1)], self.dialect.tools(body))
+        return web.Response(body=b"".join(self.dialect.reply(body, step, str(number))), content_type="application/json")
+
+
+def test_mini_works_with_a_local_server_and_no_key(tmp_path):
+    installed("mini")
+    done = {"shell": "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", "usage": {"input": 1, "output": 1}}
+    with LocalServer([*STEPS[:3], done]) as server:
+        process = subprocess.run(
+            [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", "mini", "--model", "openai/anything",
+             "--base-url", server.url, "--budget", "90s", "--held-out", "2", "--out", str(tmp_path / "runs")],
+            capture_output=True, text=True, timeout=250,
+        )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert json.loads((run / "result.json").read_text())["answer"]["how"] == "submitted"
+    _, totals = tokens_of(run)
+    assert totals == {"input": 26001, "cached_input": 15900, "output": 251}
+    assert {model for model, _ in server.seen} == {"anything"}
+    assert all(key == "Bearer none" for _, key in server.seen)
+
+
+def test_pause_stops_time_and_processes(tmp_path):
+    """A run of a plain program: paused for four seconds, it beats neither heart nor clock."""
+    program = "import time\nwhile True:\n    open('beat', 'w').write(str(time.time()))\n    time.sleep(0.05)\n"
+    agent = shlex.join([sys.executable, "-c", program])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", f"command:{agent}", "--budget", "12s",
+         "--held-out", "2", "--out", str(tmp_path / "runs")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        beat = None
+        for _ in range(300):
+            beat = (
+                next((tmp_path / "runs").glob("*/agents/command/workspace/beat"), None)
+                if (tmp_path / "runs").exists()
+                else None
+            )
+            if beat:
+                break
+            time.sleep(0.1)
+        assert beat
+        run = beat.parents[3]
+        cli = [sys.executable, "-m", "autoenvbench.cli"]
+        assert subprocess.run([*cli, "pause", str(run)], timeout=60).returncode == 0
+        time.sleep(0.3)
+        before = beat.read_text()
+        time.sleep(4)
+        assert beat.read_text() == before
+        assert subprocess.run([*cli, "resume", str(run)], timeout=60).returncode == 0
+        time.sleep(1)
+        assert beat.read_text() != before
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+    events = list(Ledger(run / "ledger.sqlite").events("run"))
+    at = {e.payload.phase: e for e in events}
+    assert at["unpaused"].t_wall - at["paused"].t_wall > 4
+    assert at["unpaused"].t_run - at["paused"].t_run < 1
+    assert at["deadline"].t_run == pytest.approx(12, abs=1.5)
+
+
+def test_every_agent_says_whether_it_can_run(monkeypatch):
+    for name in AGENTS:
+        agent = make_agent(name)
+        problem = agent.problem()
+        assert problem is None or "type:" in problem or "npm" in problem
+
+
+def test_a_tombstone_that_answers_version_is_found_out(tmp_path, monkeypatch):
+    fake = tmp_path / "mini"
+    fake.write_text("#!/bin/sh\necho 'no longer maintained'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("AUTOENVBENCH_MINI", str(fake))
+    assert "does not know --exit-immediately" in (Mini().problem() or "")
