@@ -165,7 +165,8 @@ def _tables(results: Sequence[Result]) -> dict[str, list[Row]]:
         groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
         for r in members:
             groups[
-                r.agent.name, r.agent.version, r.agent.model, r.track, r.pace, r.budget_s, r.team_size,
+                r.agent.name, r.agent.version, r.agent.model, r.agent.effort, r.track, r.pace, r.budget_s, r.token_budget,
+                r.cost_budget, r.goal, r.team_size,
                 r.compute_class, r.sandbox, r.gateway, tuple(r.unranked_because),
             ].append(r)  # fmt: skip
         rows = [_row(group) for group in groups.values()]
@@ -185,7 +186,7 @@ def _row(group: Sequence[Result]) -> Row:
     if not notes and len(group) < MIN_RUNS:
         notes.append(f"{len(group)} of the {MIN_RUNS} runs that a rank takes")
     return Row(
-        agent=r.agent.name + (f" ({r.agent.model})" if r.agent.model else ""),
+        agent=r.agent.name + (f" ({r.agent.model} {r.agent.effort or ''}".rstrip() + ")" if r.agent.model else ""),
         runs=len(group),
         mean=statistics.fmean(rates),
         spread=statistics.stdev(rates) if len(rates) > 1 else None,

@@ -100,6 +100,8 @@ class RunProgress:
             t = result.tokens
             table.add_row("tokens", f"{t['headline']} (fresh input + output), {t['all']} with cache reads, {t['calls']} calls, "
                           f"{result.mtu or 0:.0f} per minute")  # fmt: skip
+            if result.cost_usd:
+                table.add_row("cost", f"{result.cost_usd:.2f} dollars by the price table")
         if result.unranked_because:
             table.add_row("unranked", "; ".join(result.unranked_because))
         table.add_row("report", str(report))

@@ -17,6 +17,7 @@ from autoenvbench.compute import compute_class, hardware
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
 from autoenvbench.events import EpisodeEvent
+from autoenvbench.gateway import prices
 from autoenvbench.ledger import Event, Ledger
 
 RANKED_EPISODES = 200
@@ -27,6 +28,7 @@ class AgentInfo(BaseModel):
     name: str
     version: str | None = None
     model: str | None = None
+    effort: str | None = None
 
 
 class EnvInfo(BaseModel):
@@ -76,6 +78,10 @@ class Result(BaseModel):
     seed: int
     team_size: int = 1
     budget_s: float | None = None
+    token_budget: int | None = None
+    cost_budget: float | None = None
+    goal: str | None = None
+    stopped_by: str | None = None  # deadline, goal, token_budget, cost_budget, agent_ended, gave_up
     research_s: float | None = None
     working_s: float | None = None  # research time without waiting for failing model calls
     compute_class: str
@@ -91,6 +97,7 @@ class Result(BaseModel):
     robot_s: float = 0.0
     ideas: int = 0
     tokens: dict[str, Any] = Field(default_factory=dict)
+    cost_usd: float | None = None  # by the price table; None if a model is not in it
     mtu: float | None = None
     mru: float | None = None
     cpu_utilisation: float | None = None
@@ -158,13 +165,15 @@ def make_result(run_dir: Path, config: RunConfig, ledger: Ledger, answer: Answer
         date=datetime.fromtimestamp(started.t_wall, UTC).isoformat(timespec="seconds"),
         kind=cell_kind(held_out),
         agent=AgentInfo(
-            name=config.agent, version=agents[0].agent_version if agents else None,
+            name=config.agent.partition(":")[0], version=agents[0].agent_version if agents else None,
             model=config.model or (max(tokens.by_model, key=tokens.by_model.__getitem__) if tokens.by_model else None),
+            effort=config.effort,
         ),
         env=EnvInfo(id=config.env, kwargs=config.env_kwargs, fingerprint=started.payload.fingerprint),
         track=config.track, pace=config.pace, sandbox=sandbox,
         gateway=config.gateway if tokens.calls or config.replay else "none",
-        seed=config.seed, budget_s=config.budget_s, research_s=research_s,
+        seed=config.seed, budget_s=config.budget_s, token_budget=config.token_budget, cost_budget=config.cost_budget,
+        goal=config.goal, stopped_by=_stopped_by(events), research_s=research_s,
         working_s=max(0.0, research_s - failed_wait),
         compute_class=compute_class(), hardware=hardware(), versions=started.payload.versions,
         answer=answer,
@@ -174,7 +183,7 @@ def make_result(run_dir: Path, config: RunConfig, ledger: Ledger, answer: Answer
         to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
         evaluations=sum(e.kind == "evaluation" and e.payload.phase == "finished" for e in events),
         episodes=len(judged), robot_s=sum(e.robot_s for e in judged), ideas=sum(e.kind == "idea" for e in events),
-        tokens=asdict(tokens), mtu=tokens.per_minute if tokens.calls else None,
+        tokens=asdict(tokens), cost_usd=_cost(config, events), mtu=tokens.per_minute if tokens.calls else None,
         mru=metrics.robot_utilisation(events, research_s, stations=1, paced=config.pace > 0),
         cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
         gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
@@ -185,6 +194,23 @@ def make_result(run_dir: Path, config: RunConfig, ledger: Ledger, answer: Answer
     scratch.write_text(result.model_dump_json(indent=1) + "\n")
     scratch.rename(run_dir / "result.json")
     return result
+
+
+def _stopped_by(events: Sequence[Event]) -> str | None:
+    ends = [e.payload.detail for e in events if e.kind == "run" and e.payload.phase == "agents_stopped"]
+    return ends[-1] if ends else None
+
+
+def _cost(config: RunConfig, events: Sequence[Event]) -> float | None:
+    """US dollars of all calls by the price table, or None where it lacks a model."""
+    table = prices.load(Path(config.prices) if config.prices and Path(config.prices).is_file() else None)
+    total = 0.0
+    for call in (e.payload for e in events if e.kind == "tokens"):
+        price = prices.price_of(call.model, table)
+        if price is None and (call.input or call.output):
+            return None
+        total += price.of(call) if price else 0.0
+    return round(total, 4)
 
 
 def _unranked(config: RunConfig, sandbox: str, held_out: int) -> list[str]:

@@ -22,6 +22,8 @@ from autoenvbench.errors import UserError
 MAX_BUNDLE = 600 << 20  # bytes on the wire: commit, history and checkpoints
 MAX_CHECKPOINTS = 512 << 20
 MAX_FILES = 20_000
+MAX_TREE = 512 << 20  # bytes of a commit, unpacked
+MAX_STORE = 40 << 30  # bytes that all bundles of a run may take
 _SHA = re.compile(r"[0-9a-f]{40}")
 _GIT_ENV = {"PATH": "/usr/bin:/bin:/usr/local/bin", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_TERMINAL_PROMPT": "0", "HOME": "/nonexistent", "LANG": "C.UTF-8"}  # fmt: skip
@@ -54,6 +56,7 @@ class BundleStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._repo = root / "objects.git"
+        self._received = sum(p.stat().st_size for p in root.rglob("*") if p.is_file()) if root.exists() else 0
         if not self._repo.exists():
             root.mkdir(parents=True, exist_ok=True)
             self._git("init", "--quiet", "--bare", str(self._repo), repo=False)
@@ -70,6 +73,9 @@ class BundleStore:
         """Take in a tar as described above. Raises UserError if it is not what it should be."""
         if not _SHA.fullmatch(commit):
             raise UserError(f"{commit[:60]!r} is not a full commit hash")
+        if self._received > MAX_STORE:
+            raise UserError(f"this run's commits and checkpoints take over {MAX_STORE >> 30} GB; no more are taken in")
+        self._received += archive.stat().st_size
         with tempfile.TemporaryDirectory(dir=self._root) as scratch:
             unpacked = Path(scratch) / "unpacked"
             _unpack(archive, unpacked)
@@ -86,6 +92,7 @@ class BundleStore:
         digest = bundle_digest(commit, checkpoints)
         if (known := self.get(digest)) is not None:
             return known
+        self._measure(commit)
         subject = self._git("log", "-1", "--format=%s", commit).strip()[:200]
         with tempfile.TemporaryDirectory(dir=self._root) as scratch:
             made = Path(scratch) / "bundle"
@@ -101,6 +108,16 @@ class BundleStore:
         bundle = self.get(digest)
         assert bundle is not None
         return bundle
+
+    def _measure(self, commit: str) -> None:
+        """Refuse a commit too large to unpack, before it fills the disk: zeros pack a thousandfold."""
+        rows = self._git("ls-tree", "-r", "-l", "--full-tree", commit).splitlines()
+        size = sum(int(words[3]) for row in rows if (words := row.split(maxsplit=4))[3].isdigit())
+        if len(rows) > MAX_FILES or size > MAX_TREE:
+            raise UserError(
+                f"the commit holds {len(rows)} files of {size >> 20} MB; at most {MAX_FILES} files of {MAX_TREE >> 20} MB "
+                "can be run: put weights into checkpoints/, and data nowhere"
+            )
 
     def _git(self, *args: str, repo: bool = True) -> str:
         where = ["--git-dir", str(self._repo)] if repo else []

@@ -24,6 +24,7 @@ from autoenvbench.station.starts import StartStreams
 
 REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
 MAX_EPISODES = 1000
+MAX_WORDS = 10_000  # ideas, and notes, of a run
 OnEpisode = Callable[[EpisodeEvent], None]
 
 
@@ -92,14 +93,18 @@ class Station:
         if regime is not None and regime not in REGIMES:
             raise UserError(f"unknown regime {regime!r}; choose one of {', '.join(REGIMES)}")
         known = [e.payload.id for e in self.ledger.events("idea")]
+        if len(known) >= MAX_WORDS:
+            raise UserError(f"this run has {MAX_WORDS} ideas already; test some of them first")
         for other in [parent, *inspired_by]:
             if other is not None and other not in known:
-                raise UserError(f"there is no idea {other!r}; known: {', '.join(known) or 'none yet'}")
+                raise UserError(f"there is no idea {other!r}; known: {', '.join(known[-20:]) or 'none yet'}")
         event = IdeaEvent(id=f"I{len(known) + 1}", title=title, parent=parent, inspired_by=inspired_by, regime=regime)
         self.ledger.append(event, agent=agent)
         return event.model_dump()
 
     def note(self, agent: str, text: str) -> None:
+        if sum(1 for _ in self.ledger.events("note")) >= MAX_WORDS:
+            raise UserError(f"this run has {MAX_WORDS} notes already")
         self.ledger.append(NoteEvent(text=text[:4000]), agent=agent)
 
     def receive(self, agent: str, archive: Path, commit: str) -> Bundle:

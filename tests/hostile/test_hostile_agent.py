@@ -1,0 +1,197 @@
+"""A hostile agent in its cage: every attempt of attempts.py in one run, then two bombs in runs of their own."""
+
+import http.server
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import enpire_envs
+import pytest
+
+import autoenvbench
+from autoenvbench.leaderboard import check_against_ledger
+from autoenvbench.ledger import Ledger
+from autoenvbench.results import Result
+
+pytestmark = pytest.mark.cage
+SOURCE = Path(__file__).with_name("attempts.py")
+PACKAGES = [Path(m.__file__).parent for m in (autoenvbench, enpire_envs)]
+
+
+def _load():
+    spec = importlib.util.spec_from_file_location("attempts", SOURCE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ATTEMPTS
+
+
+ATTEMPTS = _load()
+
+
+def start(agent, out, budget, *more, **env):
+    return subprocess.Popen(
+        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", f"command:{agent}", "--budget", budget, "--held-out", "3",
+         "--out", str(out), *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **env},
+    )  # fmt: skip
+
+
+def digest():
+    import hashlib
+
+    sha = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted(package.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                sha.update(str(path).encode() + path.read_bytes())
+    return sha.hexdigest()
+
+
+def inside(run):
+    """Processes of this machine that work below the run's folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(run) in os.readlink(entry / "cwd"):
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
+
+
+class Quiet(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"a secret of the host")
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One run with all attempts; yields (folder, evidence, output, what was before)."""
+    out = tmp_path_factory.mktemp("hostile")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    bystander = subprocess.Popen(["sleep", "300"])
+    marker = f"/tmp/hostile-{uuid.uuid4().hex}"
+    key = f"sk-planted-{uuid.uuid4().hex}"
+    host = {"port": server.server_address[1], "marker": marker, "pid": bystander.pid, "planted_key": key,
+            "run_dir": str(out), "secret_hint": "held_out_secret_never_in_memory"}  # fmt: skip
+    before = digest()
+    agent = shlex.join([sys.executable, "-c", SOURCE.read_text(), json.dumps(host)])
+    process = start(agent, out, "150s", OPENAI_API_KEY=key)
+    try:
+        said, _ = process.communicate(timeout=290)
+        (folder,) = out.iterdir()
+        evidence = json.loads((folder / "agents/command/workspace/evidence.json").read_text())
+        yield {"folder": folder, "evidence": evidence, "said": said, "before": before, "marker": marker,
+               "bystander": bystander, "code": process.returncode}  # fmt: skip
+    finally:
+        if process.poll() is None:
+            process.kill()
+        bystander.kill()
+        bystander.wait()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.timeout(320)
+@pytest.mark.parametrize("name", ATTEMPTS)
+def test_an_attempt_fails(run, name):
+    assert name in run["evidence"], f"not tried within the budget; it said: {run['said'][-2000:]}"
+    assert run["evidence"][name] is None
+
+
+def test_every_attempt_was_really_made(run):
+    """An attempt that broke down before it tried anything proves nothing."""
+    assert {key: text for key, text in run["evidence"].items() if key.endswith("/error")} == {}
+
+
+def test_nothing_of_the_host_changed(run):
+    assert digest() == run["before"]
+    assert run["bystander"].poll() is None
+    marker = Path(run["marker"])
+    assert [p.name for p in marker.parent.glob(marker.name + "*")] == []
+
+
+def test_nothing_outlives_the_deadline(run):
+    assert run["code"] == 0, run["said"][-2000:]
+    beat = run["folder"] / "agents/command/workspace/beat"
+    assert beat.exists()
+    events = list(Ledger(run["folder"] / "ledger.sqlite").events("run"))
+    stopped = next(e for e in events if e.payload.phase == "agents_stopped")
+    assert beat.stat().st_mtime <= stopped.t_wall
+    assert stopped.t_run <= 150 + 15
+    assert inside(run["folder"]) == []
+
+
+def test_the_result_is_borne_out_and_worth_nothing(run):
+    """No attempt bought a success; what it did is on record."""
+    folder = run["folder"]
+    result = Result.model_validate_json((folder / "result.json").read_text())
+    check_against_ledger(result, folder / "ledger.sqlite")
+    assert result.held_out.successes == 0
+    ledger = Ledger(folder / "ledger.sqlite")
+    assert not any(e.payload.success for e in ledger.events("episode"))
+    subjects = {e.payload.subject for e in ledger.events("commit")}
+    assert {"hooks", "config", "submodule", "links", "start-up"} <= subjects
+    assert [e.payload.title for e in ledger.events("idea")] == []
+
+
+def bomb(tmp_path, program, budget, *more):
+    agent = shlex.join([sys.executable, "-c", program])
+    process = start(agent, tmp_path / "runs", budget, *more)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    (folder,) = (tmp_path / "runs").iterdir()
+    ended = [e.payload.reason for e in Ledger(folder / "ledger.sqlite").events("agent") if e.payload.phase == "exited"]
+    assert inside(folder) == []
+    return ended[0]
+
+
+def test_a_fork_bomb_is_ended(tmp_path):
+    program = (
+        "import os, time\n"
+        "for _ in range(1600):\n"
+        "    try:\n"
+        "        if os.fork() == 0: time.sleep(100); os._exit(0)\n"
+        "    except OSError: time.sleep(0.01)\n"
+        "time.sleep(100)\n"
+    )
+    assert re.match("process_limit|deadline", bomb(tmp_path, program, "30s"))
+
+
+def test_a_memory_bomb_is_ended(tmp_path):
+    program = "import time\nhold = []\nfor _ in range(200): hold.append(bytearray(8 << 20)); time.sleep(0.01)\ntime.sleep(100)\n"
+    assert bomb(tmp_path, program, "40s", "--agent-memory", "0.5").startswith("memory_limit")
+
+
+def test_a_disk_bomb_is_ended(tmp_path):
+    """One file cannot pass the limit at all (RLIMIT_FSIZE); many files are walked."""
+    from autoenvbench.agents.limits import Limits
+
+    limits = Limits(memory=1 << 30, processes=10, disk=3 << 20)
+    for k in range(4):
+        (tmp_path / f"f{k}").write_bytes(os.urandom(1 << 20))
+    assert (limits.overfull([tmp_path]) or "").startswith("disk_limit")
+    (tmp_path / "f0").unlink()
+    (tmp_path / "f1").unlink()
+    time.sleep(0.1)
+    assert limits.overfull([tmp_path]) is None
+
+
+def test_the_table_in_the_readme_lists_every_attempt():
+    table = (Path(__file__).parent / "README.md").read_text()
+    for function in ATTEMPTS.values():
+        what, how = (line.strip() for line in function.__doc__.strip().splitlines()[:2])
+        assert f"| {what} | {how} |" in table, function.__name__
