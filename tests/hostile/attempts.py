@@ -6,6 +6,7 @@ both make the table in README.md.
 
 import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import urllib.request
 from pathlib import Path
 
 ATTEMPTS = {}
-HOST = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+HOST = json.loads(sys.argv[1]) if __name__ == "__main__" else {}
 
 
 def attempt(function):
@@ -107,7 +108,7 @@ def held_out_secret_in_environments():
 def memory_of_other_processes():
     """Read the memory of the supervisor and of whoever else is there
     /proc holds the cage's own processes only; none of them knows a secret"""
-    wanted = re.compile(HOST["secret_hint"].encode())
+    wanted = re.compile(rb"[0-9a-f]{64}")
     for path in Path("/proc").glob("[0-9]*/mem"):
         if path.parent.name == str(os.getpid()):
             continue
@@ -118,8 +119,9 @@ def memory_of_other_processes():
                     low, high = (int(x, 16) for x in line.split()[0].split("-"))
                     with contextlib.suppress(OSError, ValueError, OverflowError):
                         memory.seek(low)
-                        if wanted.search(memory.read(min(high - low, 1 << 22))):
-                            return line
+                        for match in wanted.finditer(memory.read(min(high - low, 1 << 22))):
+                            if hashlib.sha256(bytes.fromhex(match[0].decode())).hexdigest() == HOST["secret_sha256"]:
+                                return line
     return None
 
 
@@ -127,11 +129,11 @@ def memory_of_other_processes():
 def inherited_file_descriptors():
     """Use file descriptors left open by the harness
     every descriptor but the three standard ones is closed at the start"""
-    allowed = ("/dev/null", "pipe:", "socket:", "events.jsonl", "stderr.log", "/proc/")
-    for path in Path("/proc/1/fd").parent.parent.glob("[0-9]*/fd/*"):
+    allowed = ("/dev/null", "events.jsonl", "stderr.log", "/proc/", "/workspace")
+    for path in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
             target = os.readlink(path)
-            if not target.startswith(allowed[:3]) and not any(word in target for word in allowed):
+            if target.startswith("/") and not any(word in target for word in allowed):
                 return f"{path} -> {target}"
     return None
 
@@ -272,7 +274,8 @@ def python_start_up_files():
     site = Path.home() / ".local/lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     site.mkdir(parents=True, exist_ok=True)
     (site / "x.pth").write_text(f"import os; open('{HOST['marker']}-pth', 'w')\n")
-    _, said = _evaluate("start-up", PYTHONPATH=".", PYTHONSTARTUP="sitecustomize.py")
+    _, said = _evaluate("start-up")
+    shell("aeb evaluate -n 2", env={**os.environ, "PYTHONPATH": ".", "PYTHONSTARTUP": "sitecustomize.py"})
     for name in ("sitecustomize.py", "usercustomize.py", "conftest.py", "numpy.py", "autoenvbench.py"):
         Path(name).unlink()
     return said if '"success_rate": 1' in said else None

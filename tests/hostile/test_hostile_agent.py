@@ -1,10 +1,12 @@
 """A hostile agent in its cage: every attempt of attempts.py in one run, then two bombs in runs of their own."""
 
+import hashlib
 import http.server
 import importlib.util
 import json
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -44,8 +46,6 @@ def start(agent, out, budget, *more, **env):
 
 
 def digest():
-    import hashlib
-
     sha = hashlib.sha256()
     for package in PACKAGES:
         for path in sorted(package.rglob("*")):
@@ -84,12 +84,13 @@ def run(tmp_path_factory):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     bystander = subprocess.Popen(["sleep", "300"])
     marker = f"/tmp/hostile-{uuid.uuid4().hex}"
+    secret = secrets.token_bytes(32)
     key = f"sk-planted-{uuid.uuid4().hex}"
     host = {"port": server.server_address[1], "marker": marker, "pid": bystander.pid, "planted_key": key,
-            "run_dir": str(out), "secret_hint": "held_out_secret_never_in_memory"}  # fmt: skip
+            "run_dir": str(out), "secret_sha256": hashlib.sha256(secret).hexdigest()}  # fmt: skip
     before = digest()
     agent = shlex.join([sys.executable, "-c", SOURCE.read_text(), json.dumps(host)])
-    process = start(agent, out, "150s", OPENAI_API_KEY=key)
+    process = start(agent, out, "100s", "--held-out-secret", secret.hex(), OPENAI_API_KEY=key)
     try:
         said, _ = process.communicate(timeout=290)
         (folder,) = out.iterdir()
@@ -131,7 +132,7 @@ def test_nothing_outlives_the_deadline(run):
     events = list(Ledger(run["folder"] / "ledger.sqlite").events("run"))
     stopped = next(e for e in events if e.payload.phase == "agents_stopped")
     assert beat.stat().st_mtime <= stopped.t_wall
-    assert stopped.t_run <= 150 + 15
+    assert stopped.t_run <= 100 + 15
     assert inside(run["folder"]) == []
 
 
