@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from autoenvbench.agents.limits import Limits
 from autoenvbench.clock import format_duration
 from autoenvbench.config import RunConfig
 
@@ -44,11 +45,32 @@ def make_workspace(path: Path, config: RunConfig, env: gym.Env[Any, Any]) -> Non
     _git(path, "commit", "--quiet", "-m", "Starter")
 
 
+def _shape(space: gym.Space[Any]) -> str:
+    """A space without its rows of bounds, which the page below explains."""
+    if isinstance(space, gym.spaces.Dict):
+        return "Dict(" + ", ".join(f"{key}: {_shape(part)}" for key, part in space.spaces.items()) + ")"
+    return f"{type(space).__name__}({space.shape}, {space.dtype})"
+
+
+def _ends(config: RunConfig) -> str:
+    """What may end the run before its time, if anything."""
+    ends = []
+    if config.goal:
+        ends.append(f"the goal `{config.goal}` is reached")
+    if config.token_budget:
+        ends.append(f"{config.token_budget:,} tokens (fresh input + output) are spent")
+    if config.cost_budget:
+        ends.append(f"{config.cost_budget:g} dollars are spent on the model")
+    return f"It ends earlier once {' or '.join(ends)}.\n\n" if ends else ""
+
+
 def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
     """TASK.md: the goal, the rules of this run, and the environment's own reference page."""
     task = getattr(env.unwrapped, "task", None)
     cpu = f"{task.act_cpu_ms:.0f} ms of CPU time per `act`" if task is not None else "250 ms of CPU time per `act`"
     kwargs = "".join(f", {key}={value!r}" for key, value in config.env_kwargs.items())
+    limits = Limits.default()
+    memory = config.agent_memory_gb or limits.memory / 2**30
     page = inspect.cleandoc(type(env.unwrapped).__doc__ or "")
     return f"""# Task: {config.env}
 
@@ -57,8 +79,8 @@ def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
 
 **Budget.** {format_duration(config.budget_s)} of wall-clock from the start of the run. `aeb status` says what is left.
 
-**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
-{"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{env.observation_space}`; \
+{_ends(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
+{"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
 actions: `{env.action_space}`.
 
 **Your policy.** `policy.py` at the root of the repository defines
@@ -72,6 +94,9 @@ class Policy:
 
 It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
 memory, one thread and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
+
+**Your own limits.** {memory:.0f} GB of memory and {limits.processes} processes at a time in all, {limits.disk >> 30} GB in this directory \
+and your home, 2 GB in `/tmp`. What goes over them is killed. Run long jobs in the background, with their output in a file.
 
 How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
