@@ -201,7 +201,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_cage(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sandbox", choices=("bwrap", "none"), help="default bwrap; refused where it is missing")
+    parser.add_argument(
+        "--sandbox", choices=("bwrap", "docker", "none"), help="default bwrap; refused where it is missing"
+    )
     parser.add_argument("--track", choices=("open", "station"), default="open",
                         help="station: the simulator is hidden from agent and policy")  # fmt: skip
 

@@ -16,7 +16,8 @@ from autoenvbench.agents import forward
 from autoenvbench.agents.base import Launch
 from autoenvbench.agents.limits import Limits
 from autoenvbench.station.client import CREDENTIALS
-from autoenvbench.workspace.cage import Bind, Cage, Sandbox, Track, members, namespace_of, python_path
+from autoenvbench.workspace import docker
+from autoenvbench.workspace.cage import Bind, Cage, Caged, Sandbox, Track, members, python_path
 
 GRACE_S = 10.0
 
@@ -37,7 +38,7 @@ class AgentProcess:
     ) -> None:  # fmt: skip
         self._sandbox, self._limits = sandbox, limits
         folder, data = folder.resolve(), data.resolve()
-        caged = sandbox == "bwrap"
+        caged = sandbox != "none"
         workspace, home = folder / "workspace", folder / "home"
         at_workspace = Path("/workspace") if caged else workspace
         at_home = Path("/home/agent") if caged else home
@@ -70,31 +71,23 @@ class AgentProcess:
         self._cage = Cage(sandbox, track, cwd=at_workspace, binds=binds, env=env)
         self._argv = [python_path(), "-I", str(Path(forward.__file__)), str(at_model or "-"), "--"]
         self._argv += [part.replace("{home}", str(at_home)) for part in launch.argv]
-        self._cwd, self._folders = workspace, (workspace, home)
+        self._folders = (workspace, home)
         self._events_path, self._stderr_path = folder / "events.jsonl", folder / "stderr.log"
         self._read_at = self._events_path.stat().st_size if self._events_path.exists() else 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._init = 0  # PID 1 of the cage, as this machine numbers it
-        self._namespace: str | None = None
+        self._label = str(folder)
+        self._caged: Caged | None = None
+        if sandbox == "docker":
+            docker.sweep(self._label)
 
     def start(self) -> None:
-        info_read, info_write = os.pipe()
         with self._events_path.open("ab") as out, self._stderr_path.open("ab") as err:
-            self._process = subprocess.Popen(
-                self._cage.command(self._argv, info_fd=info_write), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                pass_fds=(info_write,), start_new_session=True, env=self._cage.env,
-                cwd="/" if self._sandbox == "bwrap" else self._cwd,
-            )  # fmt: skip
-        os.close(info_write)
-        with os.fdopen(info_read) as info:
-            told = info.read() if self._sandbox == "bwrap" else ""
-        if told:
-            self._init = int(json.loads(told)["child-pid"])
-            self._namespace = namespace_of(self._init)
+            self._caged = self._cage.start(
+                self._argv, outside=self._folders[0], stdout=out, stderr=err, label=self._label
+            )
 
     def poll(self) -> int | None:
-        assert self._process is not None
-        return self._process.poll()
+        assert self._caged is not None
+        return self._caged.process.poll()
 
     def new_events(self) -> Iterator[dict[str, Any]]:
         """JSON objects the agent has printed since the last call; other lines are left in the file."""
@@ -124,35 +117,33 @@ class AgentProcess:
                 os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def _members(self) -> list[int]:
-        if self._namespace is not None:
-            return members(self._namespace)
-        return [self._process.pid] if self._process is not None and self._process.poll() is None else []
+        if self._caged is None:
+            return []
+        if self._caged.namespace is not None:
+            return members(self._caged.namespace)
+        return [self._caged.init] if self._caged.process.poll() is None else []
 
     def stop(self, grace: float = GRACE_S) -> int | None:
         """Interrupt, wait, kill, and make sure that nothing lives. Returns the exit code."""
-        if self._process is None:
+        caged = self._caged
+        if caged is None:
             return None
-        if self._process.poll() is None and grace > 0:
-            self._interrupt()
+        if caged.process.poll() is None and grace > 0:
+            self._interrupt(caged)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(grace)
-        if self._process.poll() is None:
-            self._process.kill()
-        if self._sandbox == "none":
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        code = self._process.wait()
+                caged.process.wait(grace)
+        ended = caged.process.poll()
+        caged.kill()
         deadline = time.monotonic() + GRACE_S
-        while self._namespace is not None and (left := members(self._namespace)):
+        while caged.namespace is not None and (left := members(caged.namespace)):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"processes of the agent survived the end of its cage: {left}")
             time.sleep(0.02)
-        return code
+        return caged.process.returncode if ended is None else ended
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, caged: Caged) -> None:
         """SIGINT to the supervisor, which passes it on; to bubblewrap itself it would be a kill."""
-        targets = _children(self._init) if self._init else [self._process.pid] if self._process else []
-        for pid in targets:
+        for pid in _children(caged.init) if self._sandbox == "bwrap" else [caged.init]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)
 

@@ -6,7 +6,6 @@ verdict. Wall-clock bounds are only a backstop for a policy that sleeps.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import subprocess
@@ -21,7 +20,7 @@ import numpy as np
 from gymnasium import spaces
 
 from autoenvbench.station import codec
-from autoenvbench.workspace.cage import Bind, Cage, Sandbox, Track, python_path
+from autoenvbench.workspace.cage import PIPES, Bind, Cage, Caged, Sandbox, Track, python_path
 
 _LOG_LIMIT = 64 << 10  # bytes of a policy's output that are kept
 
@@ -73,8 +72,7 @@ class PolicyProcess:
         self._hello = msgpack.packb(
             {"observation_space": codec.describe(observation_space), "action_space": codec.describe(action_space)}
         )
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pid = 0
+        self._caged: Caged | None = None
         self._in = self._out = -1
         self._log: Any = None
         self._buffer = b""
@@ -83,7 +81,7 @@ class PolicyProcess:
 
     # -- what a rollout does -----------------------------------------------------------------------------------------
     def reset(self, observation: Any) -> None:
-        if self._process is None:
+        if self._caged is None:
             self._start()
         self.acts, self.act_cpu_s = 0, 0.0
         self._ask(codec.RESET, self._observations.encode(observation), codec.READY, self._limits.reset_cpu_s,
@@ -112,10 +110,9 @@ class PolicyProcess:
         return data.decode("utf-8", "replace")
 
     def close(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()  # bubblewrap's --die-with-parent takes the whole namespace along
-            process.wait()
+        caged, self._caged = self._caged, None
+        if caged is not None:
+            caged.kill()
             os.close(self._in)
             os.close(self._out)
         self._buffer = b""
@@ -137,7 +134,6 @@ class PolicyProcess:
             self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by __exit__)
         to_read, self._out = os.pipe()
         self._in, to_write = os.pipe()
-        info_read, info_write = os.pipe()
         inside = Path("/policy")
         cage = Cage(
             self._sandbox, self._track, cwd=inside, binds=[Bind(self._checkout, inside)],
@@ -148,27 +144,19 @@ class PolicyProcess:
                 "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
             },
         )  # fmt: skip
-        argv = [python_path(), "-s", "-m", "autoenvbench.station.policy_host", str(to_read), str(to_write),
-                str(self._limits.memory_mb)]  # fmt: skip
-        caged = self._sandbox == "bwrap"
-        self._process = subprocess.Popen(
-            cage.command(argv, as_pid_1=True, info_fd=info_write),
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
-            pass_fds=(to_read, to_write, info_write), cwd="/" if caged else self._checkout, env=cage.env,
-            start_new_session=True,
-        )  # fmt: skip
-        for fd in (to_read, to_write, info_write):
-            os.close(fd)
-        with os.fdopen(info_read) as info:
-            told = info.read() if caged else ""
-        self._pid = int(json.loads(told)["child-pid"]) if told else self._process.pid
+        argv = [python_path(), "-s", "-m", "autoenvbench.station.policy_host", *PIPES, str(self._limits.memory_mb)]
+        self._caged = cage.start(argv, outside=self._checkout, stdout=self._log, stderr=self._log,
+                                 pipes=(to_read, to_write), as_pid_1=True)  # fmt: skip
+        os.close(to_read)
+        os.close(to_write)
         self._buffer = b""
         self._ask(codec.INIT, self._hello, codec.READY, self._limits.load_cpu_s, self._limits.load_wall_s, "load")
 
     def _cpu(self) -> float:
         """CPU seconds used by all threads of the policy process (Linux: the clock id of another process)."""
+        assert self._caged is not None
         try:
-            return time.clock_gettime((~self._pid << 3) | 2)
+            return time.clock_gettime((~self._caged.init << 3) | 2)
         except OSError:
             return 0.0
 
@@ -245,9 +233,9 @@ class PolicyProcess:
         return self._fault(f"{doing}_cpu_limit", f"{doing} used more than {cpu_s * 1000:.0f} ms of CPU time")
 
     def _exited(self, doing: str) -> PolicyFault:
-        assert self._process is not None
+        assert self._caged is not None
         try:
-            code: int | None = self._process.wait(5)
+            code: int | None = self._caged.process.wait(5)
         except subprocess.TimeoutExpired:
             code = None
         return self._fault("policy_exited", f"the policy's process ended during {doing} (exit code {code})")

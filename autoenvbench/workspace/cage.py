@@ -6,24 +6,31 @@ what is bound so. Agents get a workspace, a home and two sockets; policies get a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import enpire_envs
 
 from autoenvbench.errors import UserError
+from autoenvbench.workspace import docker
 
-Sandbox = Literal["bwrap", "none"]
+Sandbox = Literal["bwrap", "docker", "none"]
 Track = Literal["open", "station"]
 
+#: Stand in a command line for the numbers of its two pipes.
+PIPES = ("{read}", "{write}")
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl", "ca-certificates", "passwd", "group",
         "nsswitch.conf", "localtime", "gitconfig")  # fmt: skip
@@ -51,12 +58,16 @@ def choose_sandbox(wanted: Sandbox | None, *, fallback: bool) -> tuple[Sandbox, 
     """
     if wanted == "none":
         return "none", "running without a cage (--sandbox none): agent and policy can read and change this machine"
+    if wanted == "docker":
+        if (problem := docker.problem()) is not None:
+            raise UserError(f"{problem}; use --sandbox bwrap, or none to run without a cage (the result will say so)")
+        return "docker", None
     problem = bwrap_problem()
     if problem is None:
         return "bwrap", None
     if wanted is None and fallback:
         return "none", f"{problem}; going on without a cage, and the result says so"
-    raise UserError(f"{problem}; or say --sandbox none to run without a cage (the result will say so)")
+    raise UserError(f"{problem}; or say --sandbox docker, or none to run without a cage (the result will say so)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +79,42 @@ class Bind:
     writable: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Caged:
+    """A program under way in its cage.
+
+    Attributes:
+        process: what was started: the program itself, bubblewrap, or Docker's client.
+        init: the first process of the namespace as this machine numbers it (without a cage the program).
+        namespace: the PID namespace, or None without a cage.
+        container: its name in Docker.
+    """
+
+    process: subprocess.Popen[bytes]
+    init: int
+    namespace: str | None
+    container: str | None = None
+
+    def kill(self) -> None:
+        """End everything in the cage; without one, what is left of the program's process group."""
+        if self.namespace is None and self.container is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()  # bubblewrap's --die-with-parent takes the whole namespace along
+        self.process.wait()
+        if self.container is not None:
+            if self.namespace is not None and namespace_of(self.init) == self.namespace:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(self.init, signal.SIGKILL)  # at once, and the namespace with it
+            docker.kill(self.container)
+
+
 @dataclass
 class Cage:
     """How to run one program apart from everything else.
 
     Attributes:
-        sandbox: "bwrap", or "none" for no isolation at all.
+        sandbox: "bwrap", "docker", or "none" for no isolation at all.
         track: "station" also hides the task's simulator.
         cwd: working directory (inside).
         binds: what is visible beside the system and Python; later ones may lie inside earlier ones.
@@ -86,16 +127,60 @@ class Cage:
     binds: list[Bind] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
 
-    def command(self, argv: Sequence[str], *, as_pid_1: bool = False, info_fd: int | None = None) -> list[str]:
-        """The command line that runs `argv` in this cage. The caller passes `env` and, without a cage, `cwd`."""
+    def start(
+        self, argv: Sequence[str], *, outside: Path, stdout: IO[bytes], stderr: IO[bytes], pipes: tuple[int, int] | None = None,
+        as_pid_1: bool = False, label: str = "",
+    ) -> Caged:  # fmt: skip
+        """Run `argv` in this cage.
+
+        Args:
+            outside: working directory where there is no cage.
+            pipes: descriptors to read from and to write to; `PIPES` in `argv` become their numbers inside.
+            as_pid_1: it is the first process of its namespace, with no supervisor above it.
+            label: names the run, so that what an earlier life of it left in Docker can be found.
+        """
+        if self.sandbox == "docker":
+            return self._start_docker(argv, stdout, stderr, pipes, label)
+        info_read, info_write = os.pipe()
+        inherited = (*(pipes or ()), info_write)
+        if pipes:
+            argv = [part.format(read=pipes[0], write=pipes[1]) if part in PIPES else part for part in argv]
+        process = subprocess.Popen(
+            self._command(argv, as_pid_1=as_pid_1, info_fd=info_write), stdin=subprocess.DEVNULL, stdout=stdout,
+            stderr=stderr, pass_fds=inherited, start_new_session=True, env=self.env,
+            cwd="/" if self.sandbox == "bwrap" else outside,
+        )  # fmt: skip
+        os.close(info_write)
+        with os.fdopen(info_read) as info:
+            told = info.read() if self.sandbox == "bwrap" else ""
+        init = int(json.loads(told)["child-pid"]) if told else process.pid
+        return Caged(process, init, namespace_of(init) if told else None)
+
+    def _start_docker(
+        self, argv: Sequence[str], stdout: IO[bytes], stderr: IO[bytes], pipes: tuple[int, int] | None, label: str
+    ) -> Caged:
+        name = f"autoenvbench-{uuid.uuid4().hex}"
+        mounts = [(Path(f"/etc/{n}"), Path(f"/etc/{n}"), False) for n in _ETC if Path(f"/etc/{n}").exists()]
+        mounts += [(path, path, False) for path in runtime_paths()]
+        mounts += [(bind.outside, bind.inside, bind.writable) for bind in self.binds]
+        argv = [part.format(read=3, write=4) if part in PIPES else part for part in argv]
+        line = docker.command(name, mounts, hidden_paths(self.track), self.cwd, self.env, argv, pipes=pipes is not None,
+                              tmp=_TMP, label=label)  # fmt: skip
+        process = subprocess.Popen(
+            line, stdin=pipes[0] if pipes else subprocess.DEVNULL, stdout=pipes[1] if pipes else stdout,
+            stderr=stderr, start_new_session=True,
+        )  # fmt: skip
+        init = docker.init_pid(name, process)
+        return Caged(process, init, namespace_of(init), name)
+
+    def _command(self, argv: Sequence[str], *, as_pid_1: bool, info_fd: int) -> list[str]:
         if self.sandbox == "none":
             return list(argv)
         line = ["bwrap", "--die-with-parent", "--new-session", "--unshare-all", "--unshare-user",
                 "--uid", "1000", "--gid", "1000", "--hostname", "cage", "--clearenv"]  # fmt: skip
         if as_pid_1:
             line.append("--as-pid-1")
-        if info_fd is not None:
-            line += ["--info-fd", str(info_fd)]
+        line += ["--info-fd", str(info_fd)]
         for name in _SYSTEM:
             path = Path(name)
             if path.is_symlink():

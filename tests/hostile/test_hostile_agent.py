@@ -24,6 +24,7 @@ from autoenvbench.ledger import Ledger
 from autoenvbench.results import Result
 
 pytestmark = pytest.mark.cage
+SANDBOX = os.environ.get("AUTOENVBENCH_TEST_SANDBOX", "bwrap")  # or docker
 SOURCE = Path(__file__).with_name("attempts.py")
 PACKAGES = [Path(m.__file__).parent for m in (autoenvbench, enpire_envs)]
 
@@ -41,7 +42,7 @@ ATTEMPTS = _load()
 def start(agent, out, budget, *more, **env):
     return subprocess.Popen(
         [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", f"command:{agent}", "--budget", budget, "--held-out", "3",
-         "--out", str(out), *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **env},
+         "--out", str(out), "--sandbox", SANDBOX, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **env},
     )  # fmt: skip
 
 

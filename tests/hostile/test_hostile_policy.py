@@ -11,6 +11,7 @@ import pytest
 from autoenvbench.score import score
 
 pytestmark = pytest.mark.cage
+SANDBOX = os.environ.get("AUTOENVBENCH_TEST_SANDBOX", "bwrap")  # or docker
 
 HEAD = """
 import contextlib, gc, json, os, re, socket, subprocess, sys, threading, time
@@ -133,7 +134,7 @@ def test_a_policy_fails(name, tmp_path):
     folder = tmp_path / "policy"
     folder.mkdir()
     (folder / "policy.py").write_text(source)
-    result = score("ENPIRE/PushT-v0", str(folder), 1, env_kwargs={"max_episode_steps": 6}, sandbox="bwrap")
+    result = score("ENPIRE/PushT-v0", str(folder), 1, env_kwargs={"max_episode_steps": 6}, sandbox=SANDBOX)
     assert result["successes"] == 0
     assert "GOT" not in str(result["failure_details"]), result["failure_details"]
     if reasons is not None:
@@ -175,7 +176,7 @@ def test_a_policy_cannot_tell_evaluation_from_practice(tmp_path):
     secret = hashlib.sha256(b"x").digest()
     env = make_env("ENPIRE/PushT-v0", {"max_episode_steps": 6})
     evaluator = Evaluator(
-        env, Ledger(tmp_path / "l.sqlite", RunClock.start(600)), StartStreams(secret), sandbox="bwrap", track="open"
+        env, Ledger(tmp_path / "l.sqlite", RunClock.start(600)), StartStreams(secret), sandbox=SANDBOX, track="open"
     )
     bundle = Bundle("c" * 40, "d" * 64, "", folder)
     details = set()
