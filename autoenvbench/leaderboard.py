@@ -171,7 +171,8 @@ def _tables(results: Sequence[Result]) -> dict[str, list[Row]]:
             ].append(r)  # fmt: skip
         rows = [_row(group) for group in groups.values()]
         rows.sort(key=lambda row: (not row.ranked, -row.mean))
-        tables[f"{env_id} ({kind}, fingerprint {fingerprint})"] = rows
+        given = "".join(f", {key}={value}" for key, value in members[0].env.kwargs.items())
+        tables[f"{env_id} ({kind}{given}, fingerprint {fingerprint})"] = rows
     return tables
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import time
 from collections.abc import AsyncIterator
@@ -70,7 +71,8 @@ class Research:
     progress: RunProgress
 
     async def conduct(self) -> str:
-        """Returns why it ended: deadline, goal, token_budget, cost_budget, agent_ended or gave_up."""
+        """Returns why it ended: deadline, goal, token_budget, cost_budget, agent_ended, gave_up, or a limit that an agent
+        which cannot be sent back to work went over (memory_limit, process_limit, disk_limit)."""
         prompt = RESUME_PROMPT if self.session else PROMPT
         fruitless = 0
         while True:
@@ -79,6 +81,8 @@ class Research:
             kind = reason.partition(":")[0]
             if kind not in ("agent_ended", "memory_limit", "process_limit", "disk_limit"):
                 return kind
+            if over := self._over():  # it ended because its model no longer answered, perhaps
+                return over
             if not self.agent.resumes:
                 return kind
             fruitless = 0 if self._achievements() > before else fruitless + 1
@@ -125,9 +129,7 @@ class Research:
                 self._heard(event)
             if (self.run_dir / PAUSE_FILE).exists():
                 await self._pause(process)
-            if self.clock.remaining() <= 0:
-                return "deadline"
-            if over := self.allowance.over():
+            if over := self._over():
                 return over
             if broken := process.broken_limit():
                 return broken
@@ -169,7 +171,14 @@ class Research:
             self.gateway.hold(False)
         self.progress.say("going on")
 
+    def _over(self) -> str | None:
+        return "deadline" if self.clock.remaining() <= 0 else self.allowance.over()
+
     # -- parts -------------------------------------------------------------------------------------------------------
+    @functools.cached_property
+    def _version(self) -> str:
+        return self.agent.version()
+
     @property
     def _folder(self) -> Path:
         return self.run_dir / "agents" / self.agent.name
@@ -200,7 +209,7 @@ class Research:
 
     def _log(self, phase: Any, **more: Any) -> None:
         self.ledger.append(
-            AgentEvent(phase=phase, name=self.agent.name, agent_version=self.agent.version(), model=self.config.model, **more),
+            AgentEvent(phase=phase, name=self.agent.name, agent_version=self._version, model=self.config.model, **more),
             agent=self.agent.name,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "egl")
-for key in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY"):  # tests never use a real key
+for key in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "MOONSHOT_API_KEY"):  # tests never use a real key
     os.environ.pop(key, None)
 
 import gymnasium as gym

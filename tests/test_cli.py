@@ -30,7 +30,7 @@ def call(capsys, *args):
         (["score", "--policy", "random", "--env-arg", "criterion=luck"], "choose one of"),
         (["score", "--policy", "random", "--env-arg", "lidar=1"], "lidar"),
         (["score", "--policy", "random", "--held-out-secret", "abc"], "64 hexadecimal"),
-        (["eval", "--agent", "nobody"], "choose one of: codex, cem"),
+        (["eval", "--agent", "nobody"], "choose one of: codex, claude-code"),
         (["eval", "--agent", "cem", "--budget", "2 parsecs"], "write it like 2h"),
         (["eval", "--agent", "cem", "--env", "ENPIRE/Nope-v0"], "unknown environment"),
         (["eval", "--agent", "cem", "--pace", "7"], "real time"),

@@ -252,6 +252,29 @@ def test_pause_stops_time_and_processes(tmp_path):
     assert at["deadline"].t_run == pytest.approx(12, abs=1.5)
 
 
+def test_the_replay_agent_needs_no_model_and_no_cli(tmp_path):
+    script = tmp_path / "steps.json"
+    steps = [
+        {"shell": "false"},
+        {"text": "passed over"},
+        {"shell": "aeb idea 'The starter, as it is' && aeb evaluate -n 2 && aeb submit"},
+    ]
+    script.write_text(json.dumps({"steps": steps}))
+    done = subprocess.run(
+        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", f"replay:{script}", "--env", "ENPIRE/CutZipTie-v0",
+         "--budget", "60s", "--held-out", "2", "--out", str(tmp_path / "runs")], capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    result = json.loads((run / "result.json").read_text())
+    assert (result["answer"]["how"], result["agent"]["name"], result["stopped_by"]) == (
+        "submitted",
+        "replay",
+        "agent_ended",
+    )
+    assert result["tokens"]["calls"] == 0
+
+
 def test_every_agent_says_whether_it_can_run(monkeypatch):
     for name in AGENTS:
         agent = make_agent(name)
