@@ -117,6 +117,8 @@ class Research:
                 self._heard(event)
             if self.session is None and (stored := self._stored_session()):
                 self.session = stored
+            if reason == "agent_ended" and code:
+                self.progress.say(f"{self.agent.name} ended with exit code {code}: {process.last_words()}")
             self._log("exited", exit_code=code, reason=reason, session=self.session)
         return reason
 

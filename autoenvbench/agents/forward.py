@@ -57,7 +57,11 @@ def main() -> int:
                 resource.setrlimit(kind, (most, most))
     for file in filter(None, os.environ.pop("AEB_GATEWAY_FILES", "").split(os.pathsep)):
         Path(file).write_text(fill(Path(file).read_text()))
-    child = subprocess.Popen([fill(c) for c in command], env={k: fill(v) for k, v in os.environ.items()})
+    try:
+        child = subprocess.Popen([fill(c) for c in command], env={k: fill(v) for k, v in os.environ.items()})
+    except OSError as error:
+        print(f"cannot start {command[0]!r} in the cage: {error.strerror}", file=sys.stderr)
+        return 127
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: child.send_signal(number))
     return child.wait()

@@ -102,6 +102,13 @@ class AgentProcess:
                 if isinstance(event, dict):
                     yield event
 
+    def last_words(self) -> str:
+        """The last line that it wrote to standard error, and where the rest is."""
+        lines = self._stderr_path.read_text(errors="replace").strip().splitlines()
+        return (
+            f"{lines[-1][:200]} (more in {self._stderr_path})" if lines else f"nothing was said ({self._events_path})"
+        )
+
     def broken_limit(self) -> str | None:
         """The limit on memory or processes that it is over. Without a cage only its first process is known."""
         return self._limits.broken(self._members())

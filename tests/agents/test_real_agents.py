@@ -275,6 +275,15 @@ def test_the_replay_agent_needs_no_model_and_no_cli(tmp_path):
     assert result["tokens"]["calls"] == 0
 
 
+def test_an_agent_that_cannot_start_says_why(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", "command:no-such-program --flag", "--budget", "60s",
+         "--held-out", "1", "--out", str(tmp_path / "runs")], capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "cannot start 'no-such-program' in the cage: No such file or directory" in done.stdout + done.stderr
+
+
 def test_every_agent_says_whether_it_can_run(monkeypatch):
     for name in AGENTS:
         agent = make_agent(name)
