@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autoenvbench.config import RunConfig
+
+_JOURNAL = 512 << 20  # bytes; a longer one is no journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +135,12 @@ def find_tool(variable: str, patterns: Iterable[str], on_path: str | None = None
 
 
 def json_lines(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    """JSON objects of journal files; what is no object, or half written, is passed over."""
+    """JSON objects of journal files; what is no object, or half written, is passed over, and so is whatever an agent may have
+    put in a journal's place (links, pipes, gigabytes)."""
     for file in files:
+        kind = file.lstat()
+        if not stat.S_ISREG(kind.st_mode) or kind.st_size > _JOURNAL:
+            continue
         for line in file.read_bytes().splitlines():
             try:
                 row = json.loads(line)

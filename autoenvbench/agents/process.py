@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -47,8 +48,7 @@ class AgentProcess:
 
         files = {**launch.home_files, CREDENTIALS: json.dumps({"socket": str(at_station), "token": token})}
         for name, text in files.items():
-            (home / name).parent.mkdir(parents=True, exist_ok=True)
-            (home / name).write_text(text)
+            _write_inside(home, name, text)
         if not caged and not (workspace / "data").is_symlink():
             (workspace / "data").rmdir()
             (workspace / "data").symlink_to(data)
@@ -153,6 +153,22 @@ class AgentProcess:
         for pid in _children(caged.init) if self._sandbox == "bwrap" else [caged.init]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)
+
+
+def _write_inside(home: Path, name: str, text: str) -> None:
+    """Write a file below a folder that an agent could write to before: nothing that it left there is followed."""
+    path = home
+    for part in Path(name).parts[:-1]:
+        path /= part
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            path.unlink()
+    path.mkdir(parents=True, exist_ok=True)
+    file = home / name
+    if file.is_dir() and not file.is_symlink():
+        shutil.rmtree(file)
+    file.unlink(missing_ok=True)  # a link, a pipe, or last time's file
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as new:
+        new.write(text)
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
