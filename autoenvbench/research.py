@@ -52,28 +52,40 @@ fails is in `aeb episodes`. Continue: the next hypothesis, change, commit, evalu
 
 
 @dataclass
-class Research:
-    """One agent at work. `gateway_socket` is None for an agent without a model."""
+class Run:
+    """A run as its parts know it. `session` is the agent's, once it is known."""
 
-    run_dir: Path
+    dir: Path
     config: RunConfig
     agent: Agent
     sandbox: Sandbox
     clock: RunClock
     ledger: Ledger
-    session: str | None
+    session: str | None = None
+    notice: str | None = None
+    research_over: bool = False
+
+    @property
+    def agent_dir(self) -> Path:
+        return self.dir / "agents" / self.agent.name
+
+
+@dataclass
+class Research:
+    """One agent at work. `gateway` is None for an agent without a model."""
+
+    run: Run
     station: StationProcess
     admin: StationClient
     token: str
     gateway: Gateway | None
-    gateway_socket: Path | None
     allowance: Allowance
     progress: RunProgress
 
     async def conduct(self) -> str:
         """Returns why it ended: deadline, goal, token_budget, cost_budget, agent_ended, gave_up, or a limit that an agent
         which cannot be sent back to work went over (memory_limit, process_limit, disk_limit)."""
-        prompt = RESUME_PROMPT if self.session else PROMPT
+        prompt = RESUME_PROMPT if self.run.session else PROMPT
         fruitless = 0
         while True:
             before = self._achievements()
@@ -83,53 +95,53 @@ class Research:
                 return kind
             if over := self._over():  # it ended because its model no longer answered, perhaps
                 return over
-            if not self.agent.resumes:
+            if not self.run.agent.resumes:
                 return kind
             fruitless = 0 if self._achievements() > before else fruitless + 1
-            if fruitless >= self.config.nudges:
-                return "gave_up" if self.config.nudges else kind
+            if fruitless >= self.run.config.nudges:
+                return "gave_up" if self.run.config.nudges else kind
             prompt = self._nudge(reason)
-            await asyncio.sleep(min(2.0**fruitless, self.clock.remaining()))
+            await asyncio.sleep(min(2.0**fruitless, self.run.clock.remaining()))
 
     # -- one launch --------------------------------------------------------------------------------------------------
     async def _one_shift(self, prompt: str) -> str:
-        launch = self.agent.launch(self.config, prompt, self.session)
+        launch = self.run.agent.launch(self.run.config, prompt, self.run.session)
         limits = Limits.default()
-        if self.config.agent_memory_gb:
-            limits = replace(limits, memory=int(self.config.agent_memory_gb * 2**30))
+        if self.run.config.agent_memory_gb:
+            limits = replace(limits, memory=int(self.run.config.agent_memory_gb * 2**30))
         process = AgentProcess(
-            launch, self._folder, self.run_dir / "data", self.sandbox, self.config.track, self.station.socket, self.token,
-            self.gateway_socket, limits,
+            launch, self.run.agent_dir, self.run.dir / "data", self.run.sandbox, self.run.config.track, self.station.socket, self.token,
+            self.gateway.socket if self.gateway else None, limits,
         )  # fmt: skip
-        self._log("started", session=self.session)
+        self._log("started", session=self.run.session)
         reason = "interrupted"
         try:
             process.start()
             reason = await self._watch(process)
         finally:
             if reason == "deadline":
-                self.ledger.append(RunEvent(phase="deadline"))
+                self.run.ledger.append(RunEvent(phase="deadline"))
             if reason in _FINAL:  # the robot stops in the middle of whatever it does
                 with contextlib.suppress(UserError):
                     await asyncio.to_thread(self.admin.post, "/halt", {})
             code = await asyncio.to_thread(process.stop, 0.0 if "_limit" in reason else GRACE_S)
             for event in process.new_events():
                 self._heard(event)
-            if self.session is None and (stored := self._stored_session()):
-                self.session = stored
+            if self.run.session is None and (stored := self._stored_session()):
+                self.run.session = stored
             if reason == "agent_ended" and code:
-                self.progress.say(f"{self.agent.name} ended with exit code {code}: {process.last_words()}")
-            self._log("exited", exit_code=code, reason=reason, session=self.session)
+                self.progress.say(f"{self.run.agent.name} ended with exit code {code}: {process.last_words()}")
+            self._log("exited", exit_code=code, reason=reason, session=self.run.session)
         return reason
 
     async def _watch(self, process: AgentProcess) -> str:
         """Until something ends this shift; returns what."""
         sampler, beat, walk = ComputeSampler(), 0.0, time.monotonic() + DISK_EVERY_S
-        goal = Goal.parse(self.config.goal) if self.config.goal else None
+        goal = Goal.parse(self.run.config.goal) if self.run.config.goal else None
         while process.poll() is None:
             for event in process.new_events():
                 self._heard(event)
-            if (self.run_dir / PAUSE_FILE).exists():
+            if (self.run.dir / PAUSE_FILE).exists():
                 await self._pause(process)
             if over := self._over():
                 return over
@@ -137,7 +149,7 @@ class Research:
                 return broken
             if not self.station.alive():
                 raise UserError(
-                    f"the station ended by itself; see {self.station.log}; then: autoenvbench resume {self.run_dir}"
+                    f"the station ended by itself; see {self.station.log}; then: autoenvbench resume {self.run.dir}"
                 )
             now = time.monotonic()
             if now >= walk:
@@ -146,8 +158,8 @@ class Research:
                     return full
             if now >= beat:
                 beat = now + HEARTBEAT_S
-                self.ledger.append(sampler.sample(await asyncio.to_thread(self._busy)))
-                if goal and goal.reached(self.ledger.events("evaluation", "episode")):
+                self.run.ledger.append(sampler.sample(await asyncio.to_thread(self._busy)))
+                if goal and goal.reached(self.run.ledger.events("evaluation", "episode")):
                     return "goal"
             self.progress.refresh()
             await asyncio.sleep(0.2)
@@ -160,59 +172,57 @@ class Research:
             self.gateway.hold(True)
         process.freeze(True)
         await asyncio.to_thread(self.admin.post, "/pause", {"paused": True})
-        self.ledger.append(RunEvent(phase="paused"))
-        self.progress.say(f"paused; go on with: autoenvbench resume {self.run_dir}")
-        while (self.run_dir / PAUSE_FILE).exists() and self.station.alive():
+        self.run.ledger.append(RunEvent(phase="paused"))
+        self.progress.say(f"paused; go on with: autoenvbench resume {self.run.dir}")
+        while (self.run.dir / PAUSE_FILE).exists() and self.station.alive():
             process.freeze(True)  # whoever was just being born
             await asyncio.sleep(0.2)
-        self.clock.skip(time.monotonic() - began)
-        await asyncio.to_thread(self.admin.post, "/pause", {"paused": False, "epoch": self.clock.epoch})
-        self.ledger.append(RunEvent(phase="unpaused"))
+        self.run.clock.skip(time.monotonic() - began)
+        await asyncio.to_thread(self.admin.post, "/pause", {"paused": False, "epoch": self.run.clock.epoch})
+        self.run.ledger.append(RunEvent(phase="unpaused"))
         process.freeze(False)
         if self.gateway:
             self.gateway.hold(False)
         self.progress.say("going on")
 
     def _over(self) -> str | None:
-        return "deadline" if self.clock.remaining() <= 0 else self.allowance.over()
+        return "deadline" if self.run.clock.remaining() <= 0 else self.allowance.over()
 
     # -- parts -------------------------------------------------------------------------------------------------------
     @functools.cached_property
     def _version(self) -> str:
-        return self.agent.version()
-
-    @property
-    def _folder(self) -> Path:
-        return self.run_dir / "agents" / self.agent.name
+        return self.run.agent.version()
 
     def _heard(self, event: dict[str, Any]) -> None:
-        if self.session is None and (found := self.agent.session(event)):
-            self.session = found
+        if self.run.session is None and (found := self.run.agent.session(event)):
+            self.run.session = found
             self._log("started", session=found)
         self.progress.heard(event)
 
     def _stored_session(self) -> str | None:
         """Some CLIs tell their session only at a clean end, but file it earlier."""
-        find = getattr(self.agent, "stored_session", None)
-        return find(self._folder / "home") if find else None
+        find = getattr(self.run.agent, "stored_session", None)
+        return find(self.run.agent_dir / "home") if find else None
 
     def _achievements(self) -> int:
-        return sum(1 for e in self.ledger.events("idea", "commit", "evaluation") if e.agent == self.agent.name)
+        return sum(1 for e in self.run.ledger.events("idea", "commit", "evaluation") if e.agent == self.run.agent.name)
 
     def _nudge(self, reason: str) -> str:
-        confirmed = [e.payload for e in self.ledger.events("evaluation") if e.payload.purpose == "confirm"]
+        confirmed = [e.payload for e in self.run.ledger.events("evaluation") if e.payload.purpose == "confirm"]
         best = max((p.successes / p.episodes for p in confirmed if p.episodes), default=None)
         kind, _, detail = reason.partition(": ")
         why = f" (your processes were ended: {kind.replace('_', ' ')}, {detail})" if detail else ""
-        self.ledger.append(NoteEvent(text=f"nudged{why}"), agent=self.agent.name)
+        self.run.ledger.append(NoteEvent(text=f"nudged{why}"), agent=self.run.agent.name)
         return NUDGE.format(
-            why=why, left=format_duration(self.clock.remaining()), best="none yet" if best is None else f"{best:.0%}"
+            why=why,
+            left=format_duration(self.run.clock.remaining()),
+            best="none yet" if best is None else f"{best:.0%}",
         )
 
     def _log(self, phase: Any, **more: Any) -> None:
-        self.ledger.append(
-            AgentEvent(phase=phase, name=self.agent.name, agent_version=self._version, model=self.config.model, **more),
-            agent=self.agent.name,
+        self.run.ledger.append(
+            AgentEvent(phase=phase, name=self.run.agent.name, agent_version=self._version, model=self.run.config.model, **more),
+            agent=self.run.agent.name,
         )  # fmt: skip
 
     def _busy(self) -> bool:
@@ -222,21 +232,20 @@ class Research:
             return False
 
 
-def allowance(config: RunConfig, ledger: Ledger) -> Allowance:
+def allowance(run: Run) -> Allowance:
     """The run's budgets, with what its ledger says is spent already."""
-    made = Allowance(
-        prices.load(Path(config.prices) if config.prices else None), config.token_budget, config.cost_budget
-    )
-    for event in ledger.events("tokens"):
+    config = run.config
+    table = prices.load(Path(config.prices) if config.prices else None)
+    made = Allowance(table, config.token_budget, config.cost_budget)
+    for event in run.ledger.events("tokens"):
         made.count(event.payload)
     return made
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(
-    config: RunConfig, agent: Agent, ledger: Ledger, allowed: Allowance, run_dir: Path, socket: Path
-) -> AsyncIterator[Gateway | None]:
+async def open_gateway(run: Run, allowed: Allowance, socket: Path) -> AsyncIterator[Gateway | None]:
     """The model's door while the agent lives, for agents that need one."""
+    config, agent = run.config, run.agent
     if not agent.needs_model and not config.replay:
         yield None
         return
@@ -246,15 +255,8 @@ async def open_gateway(
     else:
         base = config.base_url or os.environ.get("OPENAI_BASE_URL" if agent.api_key == "OPENAI_API_KEY" else "", "")
         upstream = Live(base or agent.provider or "", os.environ.get(agent.api_key or "", "none"))
-    gateway = Gateway(
-        socket,
-        ledger,
-        upstream,
-        agent.name,
-        run_dir / "agents" / agent.name / "transcript.jsonl.gz",
-        allowed.over,
-        allowed.count,
-    )
+    transcript = run.agent_dir / "transcript.jsonl.gz"
+    gateway = Gateway(socket, run.ledger, upstream, agent.name, transcript, allowed.over, allowed.count)
     await gateway.start()
     try:
         yield gateway
@@ -262,15 +264,15 @@ async def open_gateway(
         await gateway.close()
 
 
-def cross_check(agent: Agent, home: Path, ledger: Ledger) -> str | None:
+def cross_check(run: Run) -> str | None:
     """What the agent's own books say against the gateway, where they disagree. Calls cut off or refused are in no
     agent's books."""
-    theirs = agent.journal(home)
+    theirs = run.agent.journal(run.agent_dir / "home")
     if theirs is None:
         return None
-    calls = [e.payload for e in ledger.events("tokens") if not e.payload.in_flight and e.payload.error is None]
+    calls = [e.payload for e in run.ledger.events("tokens") if not e.payload.in_flight and e.payload.error is None]
     ours = {name: sum(getattr(c, name) for c in calls) for name in theirs}
     if ours == theirs:
         return None
     said = ", ".join(f"{name} {theirs[name]} (gateway {ours[name]})" for name in theirs)
-    return f"{agent.name}'s own count of tokens differs: {said}; the gateway's counts"
+    return f"{run.agent.name}'s own count of tokens differs: {said}; the gateway's counts"

@@ -16,7 +16,6 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from autoenvbench.ledger import Ledger
 from autoenvbench.make_env import fingerprint, make_env
 from autoenvbench.progress import RunProgress
 from autoenvbench.report import write_report
-from autoenvbench.research import PAUSE_FILE, Research, allowance, cross_check, open_gateway
+from autoenvbench.research import PAUSE_FILE, Research, Run, allowance, cross_check, open_gateway
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.process import StationProcess
 from autoenvbench.station.starts import StartStreams
@@ -66,7 +65,7 @@ def research(config: RunConfig, out: Path) -> dict[str, Any]:
             ledger.append(NoteEvent(text=notice))
         make_workspace(run_dir / "agents" / agent.name / "workspace", config, env)
         env.close()
-        return asyncio.run(_conduct(_Run(run_dir, config, agent, sandbox, clock, ledger, session=None, notice=notice)))
+        return asyncio.run(_conduct(Run(run_dir, config, agent, sandbox, clock, ledger, session=None, notice=notice)))
 
 
 def pause(run_dir: Path) -> None:
@@ -126,25 +125,12 @@ def resume(run_dir: Path) -> dict[str, Any] | None:
         clock = RunClock.start(config.budget_s, already)
         ledger = Ledger(run_dir / "ledger.sqlite", clock)
         ledger.append(RunEvent(phase="resumed"))
-        run = _Run(run_dir, config, agent, sandbox, clock, ledger, sessions[-1] if sessions else None, notice)
+        run = Run(run_dir, config, agent, sandbox, clock, ledger, sessions[-1] if sessions else None, notice)
         run.research_over = "agents_stopped" in phases
         return asyncio.run(_conduct(run))
 
 
-@dataclass
-class _Run:
-    dir: Path
-    config: RunConfig
-    agent: Agent
-    sandbox: Sandbox
-    clock: RunClock
-    ledger: Ledger
-    session: str | None
-    notice: str | None
-    research_over: bool = False
-
-
-async def _conduct(run: _Run) -> dict[str, Any]:
+async def _conduct(run: Run) -> dict[str, Any]:
     progress = RunProgress(run.dir, run.clock, run.config)
     if run.notice:
         progress.say(run.notice)
@@ -160,18 +146,16 @@ async def _conduct(run: _Run) -> dict[str, Any]:
             )
         )  # fmt: skip
         admin = StationClient(str(station.socket), tokens["admin"])
-        workspace = run.dir / "agents" / run.agent.name / "workspace"
+        workspace = run.agent_dir / "workspace"
         starter = _remember_starter(run.dir, admin, workspace)
         with progress:
             if not run.research_over:
-                allowed, socket = allowance(run.config, run.ledger), Path(sockets) / "model.sock"
-                async with open_gateway(run.config, run.agent, run.ledger, allowed, run.dir, socket) as gateway:
-                    reason = await Research(
-                        run.dir, run.config, run.agent, run.sandbox, run.clock, run.ledger, run.session, station, admin,
-                        tokens[run.agent.name], gateway, socket if gateway else None, allowed, progress,
-                    ).conduct()  # fmt: skip
+                allowed = allowance(run)
+                async with open_gateway(run, allowed, Path(sockets) / "model.sock") as gateway:
+                    token = tokens[run.agent.name]
+                    reason = await Research(run, station, admin, token, gateway, allowed, progress).conduct()
                 run.ledger.append(RunEvent(phase="agents_stopped", detail=reason))
-                if difference := cross_check(run.agent, run.dir / "agents" / run.agent.name / "home", run.ledger):
+                if difference := cross_check(run):
                     run.ledger.append(NoteEvent(text=difference))
                     progress.say(difference)
             answer = results.choose_answer(list(run.ledger.events()), starter, run.config.min_episodes)

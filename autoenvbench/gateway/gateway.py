@@ -74,7 +74,7 @@ class Gateway:
         over: Callable[[], str | None] = lambda: None,
         counted: Callable[[TokensEvent], None] = lambda event: None,
     ) -> None:  # fmt: skip
-        self._socket, self._ledger, self._upstream, self._agent = socket, ledger, upstream, agent
+        self.socket, self._ledger, self._upstream, self._agent = socket, ledger, upstream, agent
         self._transcript, self._over, self._counted = transcript, over, counted
         self._runner: web.AppRunner | None = None
         self._open = asyncio.Event()
@@ -88,8 +88,8 @@ class Gateway:
         app.router.add_route("*", "/{path:.*}", self._unknown)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
         await self._runner.setup()
-        self._socket.unlink(missing_ok=True)
-        await web.UnixSite(self._runner, str(self._socket)).start()
+        self.socket.unlink(missing_ok=True)
+        await web.UnixSite(self._runner, str(self.socket)).start()
 
     async def close(self) -> None:
         self._open.set()
