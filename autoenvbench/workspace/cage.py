@@ -60,14 +60,18 @@ def choose_sandbox(wanted: Sandbox | None, *, fallback: bool) -> tuple[Sandbox, 
         return "none", "running without a cage (--sandbox none): agent and policy can read and change this machine"
     if wanted == "docker":
         if (problem := docker.problem()) is not None:
-            raise UserError(f"{problem}; use --sandbox bwrap, or none to run without a cage (the result will say so)")
+            raise UserError(
+                f"{problem}; use --sandbox bwrap, or --sandbox none to run without a cage (the result will say so)"
+            )
         return "docker", None
     problem = bwrap_problem()
     if problem is None:
         return "bwrap", None
     if wanted is None and fallback:
         return "none", f"{problem}; going on without a cage, and the result says so"
-    raise UserError(f"{problem}; or say --sandbox docker, or none to run without a cage (the result will say so)")
+    raise UserError(
+        f"{problem}; or say --sandbox docker, or --sandbox none to run without a cage (the result will say so)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
