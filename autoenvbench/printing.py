@@ -13,11 +13,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from autoenvbench.events import EpisodeEvent
 from autoenvbench.ledger import Ledger
 
 stderr = Console(stderr=True)
+
+
+def add_plain(table: Table, *cells: str) -> None:
+    """A row of plain text: what agents, policies and paths say may look like rich's markup, and must not end a run."""
+    table.add_row(*map(Text, cells))
 
 
 def print_envs(*, as_json: bool) -> None:
@@ -44,7 +50,7 @@ def print_envs(*, as_json: bool) -> None:
     for column in ("id", "observation", "action", "Hz", "steps", "task"):
         table.add_column(column)
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        add_plain(table, *(str(value) for value in row.values()))
     Console().print(table)
 
 
@@ -65,9 +71,11 @@ def print_agents(*, as_json: bool) -> None:
     for column in ("agent", "version", "ready", "what is missing"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(str(row["name"]), str(row["version"]), "yes" if row["ready"] else "no", str(row["missing"] or ""))
-    table.add_row("command:PROGRAM", "", "yes", "any program that works in the workspace")
-    table.add_row("replay:SCRIPT", "", "yes", "shell steps from a JSON file")
+        add_plain(
+            table, str(row["name"]), str(row["version"]), "yes" if row["ready"] else "no", str(row["missing"] or "")
+        )
+    add_plain(table, "command:PROGRAM", "", "yes", "any program that works in the workspace")
+    add_plain(table, "replay:SCRIPT", "", "yes", "shell steps from a JSON file")
     Console().print(table)
 
 
@@ -101,21 +109,21 @@ def print_score(result: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(result, indent=1))
         return
     table = Table(box=None, show_header=False)
-    table.add_row("environment", result["env"])
-    table.add_row("policy", result["policy"])
-    table.add_row("success rate", percent(result["success_rate"], result["wilson95"]) + "  (95 % Wilson)")
-    table.add_row("score", f"{result['score']:.3f}")
-    table.add_row("streak", str(result["streak"]))
+    add_plain(table, "environment", result["env"])
+    add_plain(table, "policy", result["policy"])
+    add_plain(table, "success rate", percent(result["success_rate"], result["wilson95"]) + "  (95 % Wilson)")
+    add_plain(table, "score", f"{result['score']:.3f}")
+    add_plain(table, "streak", str(result["streak"]))
     if result["pass_at_8"] is not None:
-        table.add_row("pass@8", percent(result["pass_at_8"]))
-    table.add_row("episodes", str(result["episodes"]))
-    table.add_row("s / episode", f"{result['seconds_per_episode']:.2f}")
+        add_plain(table, "pass@8", percent(result["pass_at_8"]))
+    add_plain(table, "episodes", str(result["episodes"]))
+    add_plain(table, "s / episode", f"{result['seconds_per_episode']:.2f}")
     for reason, count in result["failures"].items():
-        table.add_row("failed", f"{count} x {reason}")
+        add_plain(table, "failed", f"{count} x {reason}")
         if detail := result["failure_details"].get(reason):
-            table.add_row("", detail.strip().split("\n")[0])
+            add_plain(table, "", detail.strip().split("\n")[0])
     if result["sandbox"] == "none":
-        table.add_row("sandbox", "none")
+        add_plain(table, "sandbox", "none")
     Console().print(table)
 
 

@@ -14,7 +14,7 @@ from autoenvbench import metrics
 from autoenvbench.clock import RunClock, format_duration
 from autoenvbench.config import RunConfig
 from autoenvbench.ledger import Event, Ledger
-from autoenvbench.printing import percent
+from autoenvbench.printing import add_plain, percent
 from autoenvbench.results import Answer, Result
 
 _LINE_EVERY_S = 15.0
@@ -49,7 +49,7 @@ class RunProgress:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def heard(self, event: dict[str, Any]) -> None:
         """An agent's own event; its messages and commands are shown."""
@@ -82,29 +82,32 @@ class RunProgress:
         self._ledger.close()
         held = result.held_out
         table = Table(box=None, show_header=False)
-        table.add_row("held-out success", percent(held.success_rate, held.wilson95) + f"  ({held.episodes} episodes)")
-        table.add_row("score", f"{held.score:.3f}   streak {held.streak}"
+        add_plain(
+            table, "held-out success", percent(held.success_rate, held.wilson95) + f"  ({held.episodes} episodes)"
+        )
+        add_plain(table, "score", f"{held.score:.3f}   streak {held.streak}"
                       + (f"   pass@8 {percent(held.pass_at_8)}" if held.pass_at_8 is not None else ""))  # fmt: skip
-        table.add_row("answer", f"{result.answer.commit[:12]} ({result.answer.how})")
+        add_plain(table, "answer", f"{result.answer.commit[:12]} ({result.answer.how})")
         best = "none" if result.best_confirmed is None else percent(result.best_confirmed)
-        table.add_row("confirmed best", best)
+        add_plain(table, "confirmed best", best)
         for threshold, spent in result.to_threshold.items():
             if spent is not None:
-                table.add_row(
+                add_plain(
+                    table,
                     f"to {threshold}",
                     f"{format_duration(spent['time_s'])}, {spent['tokens']:.0f} tokens, {spent['episodes']:.0f} episodes",
                 )
-        table.add_row("research", f"{format_duration(result.research_s or 0)}, {result.evaluations} evaluations, "
+        add_plain(table, "research", f"{format_duration(result.research_s or 0)}, {result.evaluations} evaluations, "
                       f"{result.episodes} episodes, {result.ideas} ideas")  # fmt: skip
         if result.tokens.get("calls"):
             t = result.tokens
-            table.add_row("tokens", f"{t['headline']} (fresh input + output), {t['all']} with cache reads, {t['calls']} calls, "
+            add_plain(table, "tokens", f"{t['headline']} (fresh input + output), {t['all']} with cache reads, {t['calls']} calls, "
                           f"{result.mtu or 0:.0f} per minute")  # fmt: skip
             if result.cost_usd:
-                table.add_row("cost", f"{result.cost_usd:.2f} dollars by the price table")
+                add_plain(table, "cost", f"{result.cost_usd:.2f} dollars by the price table")
         if result.unranked_because:
-            table.add_row("unranked", "; ".join(result.unranked_because))
-        table.add_row("report", str(report))
+            add_plain(table, "unranked", "; ".join(result.unranked_because))
+        add_plain(table, "report", str(report))
         Console().print(table)
 
     def _state(self) -> list[tuple[str, str]]:
@@ -132,5 +135,5 @@ class RunProgress:
     def _panel(self) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 2))
         for key, value in self._state():
-            table.add_row(key, value)
+            add_plain(table, key, value)
         return table
