@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from autoenvbench.agents.base import Agent
-from autoenvbench.agents.limits import Limits
 from autoenvbench.agents.process import GRACE_S, AgentProcess
 from autoenvbench.clock import RunClock, format_duration
 from autoenvbench.compute import ComputeSampler
@@ -33,6 +32,7 @@ from autoenvbench.progress import RunProgress
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.process import StationProcess
 from autoenvbench.workspace.cage import Sandbox
+from autoenvbench.workspace.limits import Limits
 
 HEARTBEAT_S = 2.0  # what a killed run may lose of its clock
 DISK_EVERY_S = 10.0
@@ -127,8 +127,8 @@ class Research:
             code = await asyncio.to_thread(process.stop, 0.0 if "_limit" in reason else GRACE_S)
             for event in process.new_events():
                 self._heard(event)
-            if self.run.session is None and (stored := self._stored_session()):
-                self.run.session = stored
+            if self.run.session is None:
+                self.run.session = self.run.agent.stored_session(self.run.agent_dir / "home")
             if reason == "agent_ended" and code:
                 self.progress.say(f"{self.run.agent.name} ended with exit code {code}: {process.last_words()}")
             self._log("exited", exit_code=code, reason=reason, session=self.run.session)
@@ -199,11 +199,6 @@ class Research:
             self._log("started", session=found)
         self.progress.heard(event)
 
-    def _stored_session(self) -> str | None:
-        """Some CLIs tell their session only at a clean end, but file it earlier."""
-        find = getattr(self.run.agent, "stored_session", None)
-        return find(self.run.agent_dir / "home") if find else None
-
     def _achievements(self) -> int:
         return sum(1 for e in self.run.ledger.events("idea", "commit", "evaluation") if e.agent == self.run.agent.name)
 
@@ -235,7 +230,7 @@ class Research:
 def allowance(run: Run) -> Allowance:
     """The run's budgets, with what its ledger says is spent already."""
     config = run.config
-    table = prices.load(Path(config.prices) if config.prices else None)
+    table = prices.load(config.prices)
     made = Allowance(table, config.token_budget, config.cost_budget)
     for event in run.ledger.events("tokens"):
         made.count(event.payload)
@@ -267,7 +262,10 @@ async def open_gateway(run: Run, allowed: Allowance, socket: Path) -> AsyncItera
 def cross_check(run: Run) -> str | None:
     """What the agent's own books say against the gateway, where they disagree. Calls cut off or refused are in no
     agent's books."""
-    theirs = run.agent.journal(run.agent_dir / "home")
+    try:
+        theirs = run.agent.journal(run.agent_dir / "home")
+    except (LookupError, TypeError, ValueError, AttributeError, OSError, RecursionError) as error:
+        return f"{run.agent.name}'s own count of tokens cannot be read ({error!r}); the gateway's counts"
     if theirs is None:
         return None
     calls = [e.payload for e in run.ledger.events("tokens") if not e.payload.in_flight and e.payload.error is None]

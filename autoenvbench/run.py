@@ -184,8 +184,8 @@ def _preflight(config: RunConfig) -> tuple[Agent, Sandbox, str | None]:
         )
     if config.replay:
         Replay(Path(config.replay))
-    model = config.model or getattr(agent, "default_model", None)
-    if config.cost_budget and agent.needs_model and model and not price_of(model, load_prices(_path(config.prices))):
+    model = config.model or agent.default_model
+    if config.cost_budget and agent.needs_model and model and not price_of(model, load_prices(config.prices)):
         problems.append(
             f"--cost-budget needs a price for {model}; give one with --prices FILE, or set --token-budget instead"
         )
@@ -211,10 +211,6 @@ def _make_run_dir(config: RunConfig, agent: str, out: Path) -> Path:
                 f"cannot make a run's folder in {out}: {error.strerror}; choose another with --out"
             ) from None
     raise UserError(f"too many runs in {out} in this second; try again")
-
-
-def _path(text: str | None) -> Path | None:
-    return Path(text) if text else None
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,10 @@ class Agent(Protocol):
         """The variable that holds the user's key for live runs."""
 
     @property
+    def default_model(self) -> str | None:
+        """What it is asked to use without --model."""
+
+    @property
     def provider(self) -> str | None:
         """Base URL of the live provider."""
 
@@ -73,12 +78,15 @@ class Agent(Protocol):
     def session(self, event: Mapping[str, Any]) -> str | None:
         """The session's id, if this line of the agent's event stream tells it."""
 
+    def stored_session(self, home: Path) -> str | None:
+        """The session as the agent has filed it, for those that tell it only at a clean end."""
+
     def journal(self, home: Path) -> dict[str, int] | None:
         """Tokens by the agent's own books (keys of `TokensEvent`), to cross-check the gateway's; None if it keeps none."""
 
 
-class CliAgent:
-    """What most coding CLIs have in common. Subclasses say `name`, `find`, `needs`, `launch` and the rest that differs."""
+class BaseAgent:
+    """What most agents have in common: a model, no session, no books of their own."""
 
     name = ""
     needs_model = True
@@ -86,13 +94,29 @@ class CliAgent:
     resumes = True
     api_key: str | None = None
     provider: str | None = None
+    default_model: str | None = None
+
+    def session(self, event: Mapping[str, Any]) -> str | None:
+        return None
+
+    def stored_session(self, home: Path) -> str | None:
+        return None
+
+    def journal(self, home: Path) -> dict[str, int] | None:
+        return None
+
+
+class CliAgent(BaseAgent, ABC):
+    """A coding CLI: is it installed, does it know what we need, which version is it. Subclasses add `command`, `launch`, and
+    whatever differs."""
+
     install = ""  # what to type to get it
     needs: tuple[str, ...] = ()  # words that its --help must show: a CLI can answer --version and do nothing
     help_command: tuple[str, ...] = ("--help",)
 
+    @abstractmethod
     def command(self) -> list[str] | None:
         """The command that starts it, or None if it is not installed."""
-        raise NotImplementedError
 
     def problem(self) -> str | None:
         command = self.command()
@@ -108,12 +132,6 @@ class CliAgent:
     def version(self) -> str:
         command = self.command()
         return ask([*command, "--version"]).strip().splitlines()[0] if command else "not installed"
-
-    def session(self, event: Mapping[str, Any]) -> str | None:
-        return None
-
-    def journal(self, home: Path) -> dict[str, int] | None:
-        return None
 
 
 def find_tool(variable: str, patterns: Iterable[str], on_path: str | None = None) -> Path | None:
@@ -151,6 +169,7 @@ def json_lines(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 
 def ask(command: list[str]) -> str:
+    """What a command prints, or why it could not be run."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired) as error:

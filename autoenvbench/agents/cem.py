@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from autoenvbench.agents.base import CliAgent, Launch
+from autoenvbench.agents.base import BaseAgent, Launch
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import BudgetOver, PolicyFailed, RobotBusy, UserError
 from autoenvbench.workspace.cage import python_path
@@ -31,7 +31,7 @@ WORTH_TESTING = 0.05  # gain in elite fitness that is worth an evaluation
 MIN_STD = 0.03  # of a parameter's range: keeps the search from freezing
 
 
-class Cem(CliAgent):
+class Cem(BaseAgent):
     """The agent's side that the run sees."""
 
     name = "cem"

@@ -47,7 +47,7 @@ class Codex(CliAgent):
         )
 
     def session(self, event: Mapping[str, Any]) -> str | None:
-        return str(event["thread_id"]) if event.get("type") == "thread.started" else None
+        return str(event["thread_id"]) if event.get("type") == "thread.started" and "thread_id" in event else None
 
     def journal(self, home: Path) -> dict[str, int] | None:
         """Per response, once each: turn totals leave out what was killed, and repeat on resumption."""

@@ -6,15 +6,15 @@ import json
 import shlex
 from pathlib import Path
 
-from autoenvbench.agents.base import CliAgent, Launch
+from autoenvbench.agents.base import BaseAgent, Launch
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
 from autoenvbench.workspace.cage import python_path
 
 
-class Command(CliAgent):
-    """Runs in the cage like any agent: `aeb` on the PATH, the brief in TASK.md, the prompt in AEB_PROMPT. With a model's key
-    in the environment (or --replay), a gateway at AEB_GATEWAY."""
+class Command(BaseAgent):
+    """Runs in the cage like any agent: `aeb` on the PATH, the brief in TASK.md, the prompt in AEB_PROMPT. With
+    --replay there is a model's gateway at AEB_GATEWAY."""
 
     name = "command"
     needs_model = False
@@ -35,10 +35,10 @@ class Command(CliAgent):
         return shlex.join(self._argv)[:200]
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
-        return Launch(argv=[*self._argv, *config.agent_args], env={"AEB_PROMPT": prompt})
+        return Launch(argv=[*self._argv, *config.agent_args], env={"AEB_PROMPT": prompt, "AEB_GATEWAY": "{gateway}"})
 
 
-class Replay(CliAgent):
+class Replay(BaseAgent):
     """Runs the `shell` steps of a script one after the other, with no model and no CLI: the shortest repeatable agent."""
 
     name = "replay"

@@ -39,11 +39,13 @@ class KimiCode(CliAgent):
         )
 
     def session(self, event: Mapping[str, Any]) -> str | None:
-        return str(event["session_id"]) if event.get("type") == "session.resume_hint" else None
+        return (
+            str(event["session_id"]) if event.get("type") == "session.resume_hint" and "session_id" in event else None
+        )
 
     def stored_session(self, home: Path) -> str | None:
         """Its stream tells the session only at a clean end; the folder is there from the start."""
-        found = sorted(home.glob(".kimi-code/sessions/*/session_*"), key=lambda p: p.stat().st_mtime)
+        found = sorted(home.glob(".kimi-code/sessions/*/session_*"), key=lambda p: p.lstat().st_mtime)
         return found[-1].name if found else None
 
     def journal(self, home: Path) -> dict[str, int] | None:

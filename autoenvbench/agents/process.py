@@ -15,10 +15,10 @@ from typing import IO, Any
 
 from autoenvbench.agents import forward
 from autoenvbench.agents.base import Launch
-from autoenvbench.agents.limits import Limits
 from autoenvbench.station.client import CREDENTIALS
 from autoenvbench.workspace import docker
 from autoenvbench.workspace.cage import Bind, Cage, Caged, Sandbox, Track, members, python_path
+from autoenvbench.workspace.limits import Limits
 
 GRACE_S = 10.0
 

@@ -32,12 +32,12 @@ class Price:
         ) / 1e6
 
 
-def load(path: Path | None = None) -> dict[str, Price]:
+def load(path: str | Path | None = None) -> dict[str, Price]:
     """Prices by model: the shipped table, and over it the user's own file of the same form. Raises UserError."""
     table = dict(_shipped())
     if path is not None:
         try:
-            table |= _parse(path.read_text())
+            table |= _parse(Path(path).read_text())
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"cannot read the prices in {path}: {error!r}; expected "

@@ -11,9 +11,9 @@ from typing import Any
 
 import gymnasium as gym
 
-from autoenvbench.agents.limits import Limits
 from autoenvbench.clock import format_duration
 from autoenvbench.config import RunConfig
+from autoenvbench.workspace.limits import Limits
 
 _TEMPLATES = Path(__file__).with_name("templates")
 

@@ -5,8 +5,14 @@ import os
 import pytest
 
 from autoenvbench.agents.base import Launch, json_lines
-from autoenvbench.agents.limits import Limits
 from autoenvbench.agents.process import AgentProcess
+from autoenvbench.agents.registry import AGENTS, make_agent
+from autoenvbench.clock import RunClock
+from autoenvbench.config import RunConfig
+from autoenvbench.ledger import Ledger
+from autoenvbench.progress import RunProgress
+from autoenvbench.research import Run, cross_check
+from autoenvbench.workspace.limits import Limits
 
 
 @pytest.fixture
@@ -63,3 +69,46 @@ def test_journals_that_are_none_are_passed_over(tmp_path):
     with (tmp_path / "d.jsonl").open("wb") as file:
         file.truncate(1 << 40)
     assert list(json_lines(sorted(tmp_path.glob("*.jsonl")))) == [{"n": 1}]
+
+
+HOSTILE_ROWS = [
+    '{"type": "token_usage_record"}', '{"type": "token_usage_record", "payload": 7}', '{"payload": {"type": "token_usage_record", "response_id": {}}}',
+    '{"type": "assistant", "message": {"id": [], "usage": {}}}', '{"type": "assistant", "message": {"id": 1, "usage": {"input_tokens": "many"}}}',
+    '{"type": "usage.record", "usage": 5}', '{"type": "usage.record", "usage": {"inputOther": []}}', "[" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("agent", ["codex", "claude-code", "kimi-code"])
+@pytest.mark.parametrize("row", HOSTILE_ROWS)
+def test_books_that_cannot_be_read_end_no_run(tmp_path, ledger, agent, row):
+    """What an agent writes into its own journal may spoil the cross-check, not the scoring."""
+    run = Run(tmp_path, None, make_agent(agent), "bwrap", None, ledger)
+    for name in (
+        ".codex/sessions/2026/x.jsonl",
+        ".claude/projects/w/x.jsonl",
+        ".kimi-code/sessions/w/session_1/agents/main/wire.jsonl",
+    ):
+        file = run.agent_dir / "home" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(row + "\n")
+    (run.agent_dir / "home/.kimi-code/sessions/w/session_2").symlink_to("/nowhere")
+    difference = cross_check(run)
+    assert difference is None or "count of tokens" in difference
+    run.agent.stored_session(run.agent_dir / "home")
+
+
+@pytest.mark.parametrize("event", [{"type": "thread.started"}, {"type": "system"}, {"type": "session.resume_hint"}, {}])
+def test_events_that_lack_what_they_promise_are_passed_over(event):
+    assert [make_agent(name).session(event) for name in AGENTS] == [None] * len(AGENTS)
+
+
+def test_what_an_agent_says_is_text_and_not_markup(tmp_path, capsys):
+    config = RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=60)
+    Ledger(tmp_path / "ledger.sqlite", RunClock.start(60)).close()
+    progress = RunProgress(tmp_path, RunClock.start(60), config)
+    progress.heard({"text": "[/tmp] and [red] and [link=x]"})
+    progress.say("ended: [/no such tag]")
+    progress.refresh()
+    said = capsys.readouterr()
+    assert "[/no such tag]" in said.out + said.err
+    assert "[/tmp] and [red] and [link=x]" in said.out + said.err
