@@ -219,7 +219,7 @@ def edit_the_episodes_data():
 
 # -- code that others run ------------------------------------------------------------------------------------------------
 def _evaluate(message, **env):
-    shell(f"git add -A -f; git commit -qm '{message}'")
+    shell(f"git add -A -f; git commit -q --allow-empty -m '{message}'")
     return shell("aeb evaluate -n 2 --json", timeout=120, env={**os.environ, **env})
 
 
@@ -337,9 +337,9 @@ def huge_commit():
     a commit's tree is measured before it is unpacked: 512 MB at most"""
     with open("zeros", "wb") as file:
         file.truncate(2 << 30)
-    code, said = shell("git add zeros && git commit -qm zeros && aeb evaluate -n 1", timeout=200)
+    code, said = shell("git add -A && git commit -qm zeros && aeb evaluate -n 1", timeout=200)
     shell("git reset -q --hard HEAD~1")
-    return said if code == 0 else None
+    return None if code == 2 and "can be run" in said else said
 
 
 @attempt
@@ -354,11 +354,14 @@ def huge_upload():
 def commit_swapped_after_sending():
     """Change the repository between check-out and run
     what runs is an export made from the commit's hash; a claimed commit that is not the one sent is refused"""
-    code, said = shell(
-        "(sleep 0.3; echo 'raise SystemExit' > policy.py; git commit -qam swap) & aeb evaluate -n 3 --json; wait"
+    shell("git add -A -f; git commit -qm before")
+    _, sent = shell("git rev-parse HEAD")
+    _, said = shell(
+        "(sleep 1.2; echo 'raise SystemExit' > policy.py; git commit -qam swap) & aeb evaluate -n 40 --json; wait"
     )
-    shell("git checkout -q -f HEAD~1")
-    return None if code == 0 else said
+    shell(f"git reset -q --hard {sent.strip()}")
+    swapped = sent.strip() in said and ("policy_error" in said or "policy_exited" in said)
+    return said if swapped or '"commit"' not in said else None
 
 
 # -- forging -------------------------------------------------------------------------------------------------------------
@@ -526,7 +529,7 @@ def main():
             json.dumps({"type": "message", "text": f"{name}: {evidence[name]} ({time.time() - began:.1f} s)"}),
             flush=True,
         )
-        Path("evidence.json").write_text(json.dumps(evidence, indent=1))
+        (Path.home() / "evidence.json").write_text(json.dumps(evidence, indent=1))
     time.sleep(600)  # into the deadline
 
 

@@ -5,11 +5,11 @@ import http.server
 import importlib.util
 import json
 import os
-import re
 import secrets
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -19,9 +19,12 @@ import enpire_envs
 import pytest
 
 import autoenvbench
+from autoenvbench.agents.base import Launch
+from autoenvbench.agents.process import AgentProcess
 from autoenvbench.leaderboard import check_against_ledger
 from autoenvbench.ledger import Ledger
 from autoenvbench.results import Result
+from autoenvbench.workspace.limits import Limits
 
 pytestmark = pytest.mark.cage
 SANDBOX = os.environ.get("AUTOENVBENCH_TEST_SANDBOX", "bwrap")  # or docker
@@ -84,7 +87,7 @@ def run(tmp_path_factory):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     bystander = subprocess.Popen(["sleep", "300"])
-    marker = f"/tmp/hostile-{uuid.uuid4().hex}"
+    marker = f"{tempfile.gettempdir()}/hostile-{uuid.uuid4().hex}"
     secret = secrets.token_bytes(32)
     key = f"sk-planted-{uuid.uuid4().hex}"
     host = {"port": server.server_address[1], "marker": marker, "pid": bystander.pid, "planted_key": key,
@@ -95,7 +98,7 @@ def run(tmp_path_factory):
     try:
         said, _ = process.communicate(timeout=290)
         (folder,) = out.iterdir()
-        evidence = json.loads((folder / "agents/command/workspace/evidence.json").read_text())
+        evidence = json.loads((folder / "agents/command/home/evidence.json").read_text())
         yield {"folder": folder, "evidence": evidence, "said": said, "before": before, "marker": marker,
                "bystander": bystander, "code": process.returncode}  # fmt: skip
     finally:
@@ -151,6 +154,7 @@ def test_the_result_is_borne_out_and_worth_nothing(run):
 
 
 def bomb(tmp_path, program, budget, *more):
+    """Why the agent ended, and its workspace."""
     agent = shlex.join([sys.executable, "-c", program])
     process = start(agent, tmp_path / "runs", budget, *more)
     said, _ = process.communicate(timeout=200)
@@ -158,38 +162,70 @@ def bomb(tmp_path, program, budget, *more):
     (folder,) = (tmp_path / "runs").iterdir()
     ended = [e.payload.reason for e in Ledger(folder / "ledger.sqlite").events("agent") if e.payload.phase == "exited"]
     assert inside(folder) == []
-    return ended[0]
+    return ended[0], folder / "agents/command/workspace"
 
 
 def test_a_fork_bomb_is_ended(tmp_path):
+    """By the watch from outside, or (for users that RLIMIT_NPROC binds) by the kernel at the same number."""
     program = (
         "import os, time\n"
+        "born = 0\n"
         "for _ in range(1600):\n"
         "    try:\n"
         "        if os.fork() == 0: time.sleep(100); os._exit(0)\n"
+        "        born += 1\n"
         "    except OSError: time.sleep(0.01)\n"
+        "open('born', 'w').write(str(born))\n"
         "time.sleep(100)\n"
     )
-    assert re.match("process_limit|deadline", bomb(tmp_path, program, "30s"))
+    reason, workspace = bomb(tmp_path, program, "30s")
+    if not reason.startswith("process_limit"):
+        assert reason == "deadline"
+        assert int((workspace / "born").read_text()) <= 1024
 
 
 def test_a_memory_bomb_is_ended(tmp_path):
     program = "import time\nhold = []\nfor _ in range(200): hold.append(bytearray(8 << 20)); time.sleep(0.01)\ntime.sleep(100)\n"
-    assert bomb(tmp_path, program, "40s", "--agent-memory", "0.5").startswith("memory_limit")
+    reason, _ = bomb(tmp_path, program, "40s", "--agent-memory", "0.5")
+    assert reason.startswith("memory_limit")
 
 
 def test_a_disk_bomb_is_ended(tmp_path):
-    """One file cannot pass the limit at all (RLIMIT_FSIZE); many files are walked."""
-    from autoenvbench.agents.limits import Limits
-
-    limits = Limits(memory=1 << 30, processes=10, disk=3 << 20)
-    for k in range(4):
-        (tmp_path / f"f{k}").write_bytes(os.urandom(1 << 20))
-    assert (limits.overfull([tmp_path]) or "").startswith("disk_limit")
-    (tmp_path / "f0").unlink()
-    (tmp_path / "f1").unlink()
-    time.sleep(0.1)
-    assert limits.overfull([tmp_path]) is None
+    """In a real cage: one file cannot pass the limit at all, and many files together are noticed."""
+    for name in ("agent/workspace/data", "agent/home", "data"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "station.sock").touch()
+    program = (
+        "import time\n"
+        "try:\n"
+        "    with open('big', 'wb') as file:\n"
+        "        for _ in range(10): file.write(bytes(1 << 20)); file.flush()\n"
+        "except OSError as error: open('refused', 'w').write(str(error))\n"
+        "for k in range(2): open(f'more{k}', 'wb').write(bytes(2 << 20))\n"
+        "open('written', 'w').close()\n"
+        "time.sleep(60)\n"
+    )
+    limits = Limits(memory=1 << 30, processes=100, disk=4 << 20)
+    launch = Launch([sys.executable, "-I", "-c", program])
+    process = AgentProcess(
+        launch, tmp_path / "agent", tmp_path / "data", SANDBOX, "open", tmp_path / "station.sock", "token", None, limits
+    )
+    process.start()
+    try:
+        workspace = tmp_path / "agent/workspace"
+        for _ in range(200):
+            if (workspace / "written").exists():
+                break
+            time.sleep(0.1)
+        assert "too large" in (workspace / "refused").read_text()
+        assert (workspace / "big").stat().st_size <= limits.disk
+        assert (process.overfull() or "").startswith("disk_limit")
+        assert process.broken_limit() is None
+    finally:
+        process.stop(grace=0.0)
+    (workspace / "big").unlink()
+    (workspace / "more0").unlink()
+    assert limits.overfull([workspace, tmp_path / "agent/home"]) is None
 
 
 def test_the_table_in_the_readme_lists_every_attempt():

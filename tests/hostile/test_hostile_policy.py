@@ -3,6 +3,7 @@ keeps; what it must not have is asserted there."""
 
 import os
 import re
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -55,7 +56,7 @@ POLICIES = {
             return "killed"
         return others[20:] or None""", {"time_limit"}),
     "files": ("Read the run's folder, the user's home or another policy", "an allow-listed root", """
-        return next((p for p in (RUN_DIR, "/root/.ssh", "/home") if os.path.exists(p) and os.listdir(p)), None)""", {"time_limit"}),
+        return next((p for p in (RUN_DIR, SSH, "/home") if os.path.exists(p) and os.listdir(p)), None)""", {"time_limit"}),
     "parent": ("Read the station's memory through /proc", "the station is in another PID namespace", """
         with contextlib.suppress(OSError):
             memory = open(f"/proc/{os.getppid()}/maps").read()
@@ -123,11 +124,17 @@ POLICIES = {
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_fails(name, tmp_path):
     _, _, body, reasons = POLICIES[name]
-    marker = Path("/tmp") / f"hostile-{uuid.uuid4().hex}"
+    marker = Path(tempfile.gettempdir()) / f"hostile-{uuid.uuid4().hex}"
     secret = tmp_path / "run"
     secret.mkdir()
     (secret / "ledger.sqlite").write_text("x")
-    words = {"PORT": "80", "HOST_PID": str(os.getpid()), "RUN_DIR": repr(str(secret)), "MARKER": str(marker)}
+    words = {
+        "PORT": "80",
+        "HOST_PID": str(os.getpid()),
+        "RUN_DIR": repr(str(secret)),
+        "SSH": repr(str(Path.home() / ".ssh")),
+        "MARKER": str(marker),
+    }
     source = HEAD + "    def attempt(self):" + body + "\n"
     for word, value in words.items():
         source = re.sub(rf"\b{word}\b", value.replace("\\", r"\\"), source)
