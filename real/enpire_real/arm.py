@@ -1,0 +1,128 @@
+"""One arm as the control loop sees it: joint commands in, joint readings out, gravity carried, gripper torque-limited."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from enpire_real.damiao import Feedback, Mit
+from enpire_real.kinematics import ArmModel
+from enpire_real.motors import MotorBus
+from enpire_real.yam import DOF, GRIPPER, GRIPPER_TRAVEL
+
+
+@dataclass(frozen=True, slots=True)
+class ArmReading:
+    """Joints (6,), gripper 0 (closed) to 1 (open), hottest motor."""
+
+    q: np.ndarray
+    dq: np.ndarray
+    tau: np.ndarray
+    gripper: float
+    gripper_torque: float
+    temperature_c: float
+
+
+class GripperLimit:
+    """Keeps a closing gripper's force at a limit: commands a torque, never a position beyond what it holds.
+
+    MIT position control would squeeze with kp times the error; the target is therefore never farther from where the
+    fingers are than the allowed torque's worth.
+    """
+
+    def __init__(self, torque: float) -> None:
+        self._torque = torque
+
+    def command(self, opening: float, now: float) -> Mit:
+        """`opening` wanted and `now`, 0 to 1."""
+        goal = min(max(opening, 0.0), 1.0) * GRIPPER_TRAVEL
+        reach = self._torque / GRIPPER.kp
+        here = now * GRIPPER_TRAVEL
+        return Mit(min(max(goal, here - reach), here + reach), 0.0, GRIPPER.kp, GRIPPER.kd, 0.0)
+
+
+class Arm:
+    """A YAM arm on a motor bus.
+
+    Args:
+        bus: its seven motors, joints first.
+        model: kinematics and dynamics.
+        kp, kd: (6,) gains of the motors' own loops [Nm/rad], [Nm s/rad].
+        friction: (6,) Coulomb friction fed forward in the direction of motion [Nm].
+        gravity_factor: (6,) corrects the model's gravity torques for an arm that is heavier than its drawings.
+        gripper_torque: limit of the gripper's motor [Nm]; 68 N at the fingers per Nm.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bus: MotorBus,
+        model: ArmModel,
+        *,
+        kp: Sequence[float],
+        kd: Sequence[float],
+        friction: Sequence[float],
+        gravity_factor: Sequence[float],
+        gripper_torque: float,
+    ) -> None:
+        self.name, self.bus, self.model, self.dof = name, bus, model, DOF
+        self.kp, self.kd = np.array(kp, dtype=np.float64), np.array(kd, dtype=np.float64)
+        self._friction, self._factor = np.array(friction), np.array(gravity_factor)
+        self._grip = GripperLimit(gripper_torque)
+        self._turns = np.zeros(DOF)  # whole turns between an encoder's zero and the joint's
+        self.opening = 0.0
+        self.reading: ArmReading | None = None
+
+    def connect(self) -> ArmReading:
+        """Check the motors and read the joints. Nothing moves. Raises as `MotorBus.connect`."""
+        told = self.bus.connect()
+        # An encoder that woke up a turn away reads beyond +-pi, where no joint of this arm can be.
+        raw = np.array([f.q for f in told[:DOF]])
+        self._turns = np.round(raw / (2 * math.pi)) * 2 * math.pi * (np.abs(raw) > 1.2 * math.pi)
+        return self._read(told)
+
+    def enable(self) -> None:
+        """Switch on, holding the present pose at once."""
+        self.bus.enable()
+        assert self.reading is not None, "connect() comes first"
+        self.command(self.reading.q, np.zeros(DOF), self.hold_torque(self.reading.q))
+
+    def feed_forward(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
+        """Torques (6,) for a planned motion: gravity and inertia at `q`, and friction."""
+        gravity = self.model.torque(q)
+        inertia = self.model.torque(q, dq, ddq) - gravity
+        return self._factor * gravity + inertia + self._friction * np.tanh(dq / 0.02)
+
+    def hold_torque(self, q: np.ndarray) -> np.ndarray:
+        return self._factor * self.model.torque(q)
+
+    def command(self, q: np.ndarray, dq: np.ndarray, tau: np.ndarray) -> ArmReading:
+        """One cycle: command all joints and the gripper, read all. Raises MotorFault, BusDown."""
+        wire = (q + self._turns).tolist()
+        cycle = [
+            Mit(*values) for values in zip(wire, dq.tolist(), self.kp.tolist(), self.kd.tolist(), tau.tolist(), strict=True)
+        ]
+        at = self.reading.gripper if self.reading is not None else self.opening
+        return self._read(self.bus.exchange([*cycle, self._grip.command(self.opening, at)]))
+
+    def damp(self) -> None:
+        """Give way slowly: no position held, gravity carried, motion damped."""
+        assert self.reading is not None, "connect() comes first"
+        carried = self.hold_torque(self.reading.q)
+        cycle = [Mit(0.0, 0.0, 0.0, kd, t) for kd, t in zip(self.kd.tolist(), carried.tolist(), strict=True)]
+        self._read(self.bus.exchange([*cycle, Mit(0.0, 0.0, 0.0, GRIPPER.kd, 0.0)]))
+
+    def close(self) -> None:
+        self.bus.close()
+
+    def _read(self, told: list[Feedback]) -> ArmReading:
+        joints = np.array([(f.q, f.dq, f.tau) for f in told[:DOF]]).T
+        grip = told[DOF]
+        self.reading = ArmReading(
+            joints[0] - self._turns, joints[1], joints[2], grip.q / GRIPPER_TRAVEL, grip.tau,
+            float(max(max(f.mos_c, f.rotor_c) for f in told)),
+        )  # fmt: skip
+        return self.reading

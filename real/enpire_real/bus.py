@@ -1,0 +1,92 @@
+"""CAN buses by configuration: a real adapter, or the twin, behind the same python-can object.
+
+`virtual` reaches a twin in this process, `slcan` a serial adapter or a twin in another process over a pseudo-terminal,
+`socketcan` a kernel interface. All traffic of simulated stations stays in this machine; multicast is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import can
+
+BITRATE = 1_000_000  # the YAM's, classic CAN
+INTERFACES = ("socketcan", "slcan", "virtual")
+
+
+class BusDown(RuntimeError):
+    """The bus cannot be opened or has stopped working (bus-off, adapter unplugged)."""
+
+
+class BusTaken(RuntimeError):
+    """Another program holds this bus."""
+
+
+def open_bus(interface: str, channel: str) -> can.BusABC:
+    """Open a CAN bus. Raises BusDown with what to check."""
+    if interface not in INTERFACES:
+        raise ValueError(f"unknown CAN interface {interface!r}; choose one of: {', '.join(INTERFACES)}")
+    try:
+        if interface == "slcan":
+            # A pseudo-terminal is ready at once; a USB adapter that was just opened buffers what comes too early.
+            return can.Bus(interface="slcan", channel=channel, bitrate=BITRATE, sleep_after_open=0.05, timeout=0.001)
+        if interface == "socketcan":
+            return can.Bus(interface="socketcan", channel=channel)
+        return can.Bus(interface="virtual", channel=channel, preserve_timestamps=True)
+    except (can.CanError, OSError, ValueError) as error:
+        hint = {
+            "socketcan": f"is it up? sudo ip link set {channel} up type can bitrate {BITRATE}",
+            "slcan": "is the adapter plugged in, and may you read and write it (group dialout)?",
+        }.get(interface, "")
+        raise BusDown(f"cannot open the CAN bus {interface}:{channel}: {error}; {hint}") from None
+
+
+class Frame(can.Message):
+    """A classic CAN data frame. Nobody changes one after it was made, so that the in-process bus, which copies what it
+    carries, may carry the frame itself."""
+
+    __slots__ = ()
+
+    def __init__(self, arbitration_id: int, data: bytes) -> None:
+        super().__init__(arbitration_id=arbitration_id, data=data, is_extended_id=False)
+
+    def __deepcopy__(self, memo: object) -> Frame:
+        return self
+
+
+class BusLock:
+    """One program per bus, by a lock that dies with its holder."""
+
+    def __init__(self, interface: str, channel: str) -> None:
+        self._what = f"{interface}:{channel}"
+        name = hashlib.sha256(f"{self._what} {os.getpid() if interface == 'virtual' else ''}".encode()).hexdigest()[:16]
+        self._path = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"autoenvbench-can-{name}.lock"
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Raises BusTaken naming the holder."""
+        file = self._path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "another program"
+            file.close()
+            raise BusTaken(
+                f"the CAN bus {self._what} is in use by process {holder}; two programs on one arm would fight: stop that "
+                "one first"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

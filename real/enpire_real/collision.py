@@ -1,0 +1,82 @@
+"""How close the arms are to themselves, to each other and to the table, for any joint angles."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from enpire_real.yam import Tool, add_arm
+
+_NOTICE = 0.05  # pairs farther apart than this [m] are not looked at
+
+
+class CollisionModel:
+    """All arms of a station over a table whose top is at z = 0.
+
+    Args:
+        bases: foot of each arm in the station's frame [m].
+        tools: what each arm holds.
+        arm_margin: least distance between links, of one arm or two [m].
+        table_margin: least height of links above the table [m].
+        tool_table_margin: the same for pusher and fingers, which work there [m].
+    """
+
+    def __init__(
+        self,
+        bases: dict[str, tuple[float, float, float]],
+        tools: dict[str, Tool],
+        *,
+        arm_margin: float,
+        table_margin: float,
+        tool_table_margin: float,
+    ) -> None:
+        spec = mujoco.MjSpec()
+        spec.compiler.degree = False
+        table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(2, 2, 0.1))
+        table.margin = _NOTICE
+        for name, pos in bases.items():
+            add_arm(spec, f"{name}_", pos, tool=tools.get(name, "none"), wrist_camera=True, fingers=False)
+        for geom in spec.geoms:
+            geom.margin = _NOTICE
+        for name in bases:
+            spec.add_exclude(bodyname1="world", bodyname2=f"{name}_base")
+            spec.add_exclude(bodyname1="world", bodyname2=f"{name}_link1")
+        self.model = spec.compile()
+        self._data = mujoco.MjData(self.model)
+        names = [self.model.geom(k).name for k in range(self.model.ngeom)]
+        self._names = names
+        tool = np.array([any(part in n for part in ("pusher", "pad_", "strut_")) for n in names])
+        is_table = np.array([n == "table" for n in names])
+        # Needed distance by pair of geoms.
+        self._needed = np.full((len(names), len(names)), arm_margin)
+        self._needed[is_table, :] = self._needed[:, is_table] = table_margin
+        both = np.outer(is_table, tool)
+        self._needed[both | both.T] = tool_table_margin
+        self._tip = {name: self.model.site(f"{name}_tool").id for name in bases}
+
+    def too_close(self, q: np.ndarray) -> dict[tuple[int, int], float]:
+        """Pairs of geoms that are nearer than they may be, with their distance [m], negative when they overlap.
+
+        `q` (6 x arms,) in the order of `bases`.
+        """
+        model, data = self.model, self._data
+        data.qpos[: len(q)] = q
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_collision(model, data)
+        if not data.ncon:
+            return {}
+        contact = data.contact
+        first, second = contact.geom[: data.ncon].T
+        distance = contact.dist[: data.ncon]
+        found: dict[tuple[int, int], float] = {}
+        for k in np.flatnonzero(distance < self._needed[first, second]):
+            pair = (int(first[k]), int(second[k]))
+            found[pair] = min(float(distance[k]), found.get(pair, np.inf))
+        return found
+
+    def describe(self, pair: tuple[int, int], distance: float) -> str:
+        return f"{self._names[pair[0]]} and {self._names[pair[1]]} at {distance * 1000:.0f} mm"
+
+    def tip(self, name: str) -> np.ndarray:
+        """(3,) tool position of the pose last looked at, station frame [m]."""
+        return np.asarray(self._data.site_xpos[self._tip[name]])

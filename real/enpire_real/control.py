@@ -1,0 +1,233 @@
+"""The control loop: at a fixed rate, ask the motions, ask the monitor, talk to the motors. Nothing else may."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from enpire_real.arm import Arm, ArmReading
+from enpire_real.bus import BusDown
+from enpire_real.clock import Clock, Ticker
+from enpire_real.motion import Hold, Motion
+from enpire_real.motors import MotorFault
+from enpire_real.safety import Command, Monitor, Reading, Stop
+
+
+_DEAD_S = 0.5
+
+
+class Stopped(RuntimeError):
+    """The arms were stopped; `stop` says why."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(str(stop))
+        self.stop = stop
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The station's state after a tick; (n,) arrays over the joints of all arms, in order."""
+
+    time: float
+    q: np.ndarray
+    dq: np.ndarray
+    tau: np.ndarray
+    commanded: np.ndarray
+    stop: Stop | None
+
+
+class Control:
+    """Owns the arms from `start` to `close`.
+
+    Args:
+        arms: by name; the order is that of all joint vectors.
+        observers: called after each tick with the snapshot; must not block.
+    """
+
+    def __init__(self, arms: dict[str, Arm], monitor: Monitor, clock: Clock, rate_hz: float) -> None:
+        self.arms, self.monitor, self.clock = arms, monitor, clock
+        self.period = 1.0 / rate_hz
+        self.observers: list[Callable[[Snapshot], None]] = []
+        ends = np.cumsum([arm.dof for arm in arms.values()]).tolist()
+        self._rows = {name: slice(end - arm.dof, end) for (name, arm), end in zip(arms.items(), ends, strict=True)}
+        self._motions: dict[str, Motion] = {name: Hold() for name in arms}
+        self._lock = threading.Lock()  # between a tick and whoever changes what it does
+        self._commanded = np.zeros(ends[-1])
+        self._velocity = np.zeros_like(self._commanded)
+        self._reading: Reading | None = None
+        self._limp = False
+        self.snapshot: Snapshot | None = None
+        self.ticker: Ticker | None = None
+
+    # -- for those who move ------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Connect, switch on, hold, and begin to tick. Raises what the drivers raise, with all motors off again."""
+        for arm in self.arms.values():
+            arm.connect()
+        try:
+            for arm in self.arms.values():
+                arm.enable()
+            self._adopt()
+        except BaseException:
+            self._off()
+            raise
+        self.ticker = self.clock.every(self.period, self.tick, "control")
+
+    def move(self, name: str, motion: Motion) -> None:
+        """Give an arm a motion. Raises Stopped if the arms are stopped."""
+        with self._lock:
+            if self.monitor.stop is not None:
+                raise Stopped(self.monitor.stop)
+            self._motions[name] = motion
+
+    def wait(self, name: str, timeout_s: float) -> None:
+        """Until the arm's motion is done. Raises Stopped, or trips and raises if it takes too long."""
+        deadline = self.clock.now() + timeout_s
+        while not self._motions[name].done:
+            self.check()
+            if self.clock.now() > deadline:
+                self.stop("motion_timeout", f"the {name} arm was not there after {timeout_s:.0f} s")
+            self.clock.sleep(self.period)
+        self.check()
+
+    def check(self) -> None:
+        """Raises Stopped if the arms are stopped, or if the loop itself has died (the motors' watchdogs then hold)."""
+        if self.monitor.stop is not None:
+            raise Stopped(self.monitor.stop)
+        now = self.clock.now()
+        if self.snapshot is not None and now - self.snapshot.time > _DEAD_S:
+            raise Stopped(self.monitor.trip(now, "loop_dead", "the control loop does not tick any more"))
+
+    def stop(self, reason: str, detail: str) -> None:
+        """Stop the arms from outside the loop."""
+        with self._lock:
+            self.monitor.trip(self.clock.now(), reason, detail)
+
+    def acknowledge(self) -> None:
+        """Go on after a stop: reopen a bus that failed, switch motors on again, hold where the arms are.
+
+        Raises MotorFault or BusDown if the fault is still there; Stopped if a check still objects.
+        """
+        with self._lock:
+            if self._limp:
+                for arm in self.arms.values():
+                    arm.bus.recover()
+                    arm.connect()
+                    arm.enable()
+                self._limp = False
+            self._motions = {name: Hold() for name in self.arms}
+            self._adopt()
+        self.clock.sleep(2 * self.period)
+        self.check()
+
+    def commanded(self, name: str) -> np.ndarray:
+        """Joint angles last commanded."""
+        return self._commanded[self._rows[name]].copy()
+
+    def reading(self, name: str) -> ArmReading:
+        reading = self.arms[name].reading
+        assert reading is not None, "start() comes first"
+        return reading
+
+    def close(self) -> None:
+        """Stop ticking and switch the motors off. Safe to call twice."""
+        if self.ticker is not None:
+            self.ticker.cancel()
+            self.ticker = None
+            self._off()
+
+    # -- the tick ----------------------------------------------------------------------------------------------------
+    def tick(self) -> None:
+        with self._lock:
+            now = self.clock.now()
+            if not self._limp:
+                self._drive(now)
+            if self._limp:
+                self._give_way()
+            assert self._reading is not None
+            reading = self._reading
+            self.snapshot = Snapshot(now, reading.q, reading.dq, reading.tau, self._commanded, self.monitor.stop)
+        for observer in self.observers:
+            observer(self.snapshot)
+
+    def _drive(self, now: float) -> None:
+        assert self._reading is not None, "start() comes first"
+        command, velocity = None, self._velocity
+        if self.monitor.stop is None:
+            try:
+                wanted = np.concatenate([
+                    self._motions[name].step(self._commanded[rows], self.period) for name, rows in self._rows.items()
+                ])
+                velocity = (wanted - self._commanded) / self.period
+                command = Command(wanted, velocity, self._feed_forward(wanted, velocity))
+            except Exception as error:
+                self.monitor.trip(now, "motion_failed", str(error) or repr(error))
+        if command is None or self.monitor.review(now, command, self._reading) is not None:
+            command = self._braking()
+        self._velocity = command.dq
+        self._commanded = command.q
+        try:
+            self._send(now, command)
+        except (MotorFault, BusDown) as fault:
+            self._limp = True
+            self.monitor.trip(now, "motor_fault", str(fault))
+
+    def _braking(self) -> Command:
+        """One tick along the path that was under way, slower by what the limits allow."""
+        limits = self.monitor.limits
+        slower = np.maximum(np.abs(self._velocity) - limits.acceleration * self.period, 0.0)
+        velocity = np.sign(self._velocity) * slower
+        q = np.clip(self._commanded + velocity * self.period, limits.lower, limits.upper)
+        velocity = (q - self._commanded) / self.period
+        return Command(q, velocity, self._feed_forward(q, velocity))
+
+    def _feed_forward(self, q: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        acceleration = (velocity - self._velocity) / self.period
+        return np.concatenate([
+            arm.feed_forward(q[rows], velocity[rows], acceleration[rows])
+            for arm, rows in zip(self.arms.values(), self._rows.values(), strict=True)
+        ])  # fmt: skip
+
+    def _send(self, now: float, command: Command) -> None:
+        for name, rows in self._rows.items():
+            self.arms[name].command(command.q[rows], command.dq[rows], command.tau[rows])
+        self._collect(self.clock.now())
+
+    def _give_way(self) -> None:
+        """After a motor or bus fault: the arms that can still be reached sink slowly instead of falling."""
+        for arm in self.arms.values():
+            try:
+                arm.damp()
+            except (MotorFault, BusDown):
+                continue
+
+    def _collect(self, now: float) -> None:
+        readings = [self.reading(name) for name in self.arms]
+        self._reading = Reading(
+            now,
+            np.concatenate([r.q for r in readings]),
+            np.concatenate([r.dq for r in readings]),
+            np.concatenate([r.tau for r in readings]),
+            max(r.temperature_c for r in readings),
+        )
+
+    def _adopt(self) -> None:
+        """Take the measured pose for the commanded one."""
+        self._collect(self.clock.now())
+        assert self._reading is not None
+        limits = self.monitor.limits
+        self._commanded = np.clip(self._reading.q, limits.lower, limits.upper)
+        self._velocity = np.zeros_like(self._commanded)
+        self.monitor.acknowledge(self._commanded)
+
+    def _off(self) -> None:
+        for arm in self.arms.values():
+            try:
+                arm.bus.disable()
+            except (MotorFault, BusDown):
+                continue
+            finally:
+                arm.close()

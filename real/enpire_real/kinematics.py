@@ -1,0 +1,160 @@
+"""One arm's kinematics and dynamics: forward, inverse (damped least squares with limits), gravity and inertia torques."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from enpire_real.yam import DOF, LOWER, UPPER, Tool, add_arm
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """A rigid pose: `rotation` (3, 3) takes vectors of the named frame to its parent, `position` (3,) [m]."""
+
+    position: np.ndarray
+    rotation: np.ndarray
+
+    @classmethod
+    def identity(cls) -> Pose:
+        return cls(np.zeros(3), np.eye(3))
+
+    @classmethod
+    def from_quat(cls, position: object, quat: object) -> Pose:
+        """`quat` is (w, x, y, z)."""
+        rotation = np.zeros(9)
+        mujoco.mju_quat2Mat(rotation, np.asarray(quat, dtype=np.float64))
+        return cls(np.asarray(position, dtype=np.float64), rotation.reshape(3, 3))
+
+    def quat(self) -> np.ndarray:
+        """(w, x, y, z)."""
+        quat = np.zeros(4)
+        mujoco.mju_mat2Quat(quat, np.ascontiguousarray(self.rotation).ravel())
+        return quat
+
+    def __matmul__(self, other: Pose) -> Pose:
+        return Pose(self.position + self.rotation @ other.position, self.rotation @ other.rotation)
+
+    def inverse(self) -> Pose:
+        return Pose(-self.rotation.T @ self.position, self.rotation.T)
+
+    def apply(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) points of the frame, in its parent."""
+        return points @ self.rotation.T + self.position
+
+
+class ArmModel:
+    """A YAM arm on its own, base frame at its foot, fingers closed.
+
+    Args:
+        tool: "pusher" puts the tool site at the printed pusher's tip and adds its mass.
+        wrist_camera: adds the mass of camera and bracket.
+    """
+
+    def __init__(self, tool: Tool = "none", wrist_camera: bool = False) -> None:
+        spec = mujoco.MjSpec()
+        spec.compiler.degree = False
+        add_arm(spec, tool=tool, wrist_camera=wrist_camera, fingers=False)
+        self.model = spec.compile()
+        self._data = mujoco.MjData(self.model)
+        self._site = self.model.site("tool").id
+        self._grasp = self.model.site("grasp").id
+        self._jacobian = np.zeros((6, DOF))
+        self._torque = np.zeros(DOF)
+
+    def forward(self, q: np.ndarray, site: str = "tool") -> Pose:
+        """Pose of the tool (or "grasp") site in the base frame."""
+        self._kinematics(q)
+        k = self._site if site == "tool" else self._grasp
+        return Pose(self._data.site_xpos[k].copy(), self._data.site_xmat[k].reshape(3, 3).copy())
+
+    def camera(self, q: np.ndarray) -> Pose:
+        """Nominal pose of the wrist camera (OpenCV axes: x right, y down, z forward) in the base frame."""
+        self._kinematics(q)
+        mujoco.mj_camlight(self.model, self._data)
+        rotation = self._data.cam_xmat[0].reshape(3, 3) @ np.diag((1.0, -1.0, -1.0))
+        return Pose(self._data.cam_xpos[0].copy(), rotation)
+
+    def flange(self, q: np.ndarray) -> Pose:
+        """Pose of the flange in the base frame."""
+        self._kinematics(q)
+        k = self.model.body("flange").id
+        return Pose(self._data.xpos[k].copy(), self._data.xmat[k].reshape(3, 3).copy())
+
+    def jacobian(self, q: np.ndarray) -> np.ndarray:
+        """(6, 6): rows linear then angular velocity of the tool site in the base frame, per joint velocity."""
+        self._kinematics(q)
+        mujoco.mj_comPos(self.model, self._data)
+        mujoco.mj_jacSite(self.model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
+        return self._jacobian.copy()
+
+    def torque(self, q: np.ndarray, dq: np.ndarray | None = None, ddq: np.ndarray | None = None) -> np.ndarray:
+        """Inverse dynamics (6,) [Nm]: what the joints must give, without friction; gravity alone by default."""
+        data = self._data
+        self._kinematics(q)
+        mujoco.mj_comPos(self.model, data)
+        data.qvel[:] = 0.0 if dq is None else dq
+        data.qacc[:] = 0.0 if ddq is None else ddq
+        mujoco.mj_comVel(self.model, data)
+        mujoco.mj_rne(self.model, data, 0 if ddq is None else 1, self._torque)
+        if ddq is not None:
+            self._torque += self.model.dof_armature * ddq  # mj_rne leaves the rotors out
+        return self._torque.copy()
+
+    def external_force(self, q: np.ndarray, torque: np.ndarray) -> np.ndarray:
+        """(3,) force on the tool [N] that explains joint torques beyond gravity's (damped least squares of J^T f)."""
+        extra = torque - self.torque(q)
+        j = self.jacobian(q)[:3]
+        return -np.linalg.solve(j @ j.T + 1e-4 * np.eye(3), j @ extra)
+
+    def inverse(
+        self, target: Pose, q: np.ndarray, *, iterations: int = 200, tolerance: float = 1e-5, damping: float = 0.02,
+        max_step: float = 0.3, lower: np.ndarray = LOWER, upper: np.ndarray = UPPER,
+    ) -> tuple[np.ndarray, float]:  # fmt: skip
+        """Joint angles (6,) that bring the tool to `target`, started from `q`, and the remaining error.
+
+        Damped least squares with joint limits: a joint that would leave its range is held there and the rest solve
+        again (Nakamura and Hanafusa 1986; Baerlocher and Boulic 2004). The error is the larger of position [m] and 0.1 x rotation
+        [rad]; above `tolerance` the target is out of reach or not reached yet.
+        """
+        q = np.clip(q, lower, upper)
+        error = np.inf
+        for _ in range(iterations):
+            self._kinematics(q)
+            twist = self._twist(target)
+            error = float(max(np.linalg.norm(twist[:3]), 0.1 * np.linalg.norm(twist[3:])))
+            if error < tolerance:
+                break
+            mujoco.mj_comPos(self.model, self._data)
+            mujoco.mj_jacSite(self.model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
+            # Near the target the damping may vanish: it is there against the wild steps of singular poses far away.
+            lam = damping * min(1.0, error / 0.01) + 1e-4
+            free = np.ones(DOF, dtype=bool)
+            step = np.zeros(DOF)
+            for _ in range(DOF):
+                j = self._jacobian[:, free]
+                step[:] = 0.0
+                step[free] = j.T @ np.linalg.solve(j @ j.T + lam * lam * np.eye(6), twist)
+                beyond = free & (((q + step < lower) & (q <= lower)) | ((q + step > upper) & (q >= upper)))
+                if not beyond.any():
+                    break
+                free &= ~beyond
+            largest = float(np.abs(step).max())
+            if largest > max_step:
+                step *= max_step / largest
+            q = np.clip(q + step, lower, upper)
+        return q, error
+
+    def _kinematics(self, q: np.ndarray) -> None:
+        self._data.qpos[:] = q
+        mujoco.mj_kinematics(self.model, self._data)
+
+    def _twist(self, target: Pose) -> np.ndarray:
+        """(6,) from the tool to the target: translation [m], rotation vector [rad], base frame."""
+        here = self._data.site_xmat[self._site].reshape(3, 3)
+        quat, turn = np.zeros(4), np.zeros(3)
+        mujoco.mju_mat2Quat(quat, np.ascontiguousarray(target.rotation @ here.T).ravel())
+        mujoco.mju_quat2Vel(turn, quat, 1.0)
+        return np.concatenate([target.position - self._data.site_xpos[self._site], turn])

@@ -1,0 +1,102 @@
+"""Where the joints should be next: motions that the control loop asks once per tick.
+
+A motion is given the arm's commanded angles, never the measured ones: following one's own lag would creep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from enpire_real.kinematics import ArmModel, Pose
+from enpire_real.yam import DOF
+
+
+class Unreachable(RuntimeError):
+    """No joint angles bring the tool there."""
+
+
+class Motion(Protocol):
+    """A motion of one arm."""
+
+    done: bool
+
+    def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        """Joint angles (6,) commanded after the next `dt` seconds, from the ones commanded now."""
+
+
+class Hold:
+    """Stay."""
+
+    done = True
+
+    def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        return q
+
+
+class JointMove:
+    """Through joint poses with a stop at each: quintic time law, all joints in step, speed and acceleration limited."""
+
+    def __init__(self, poses: Sequence[np.ndarray], speed: float, acceleration: float) -> None:
+        self._poses = [np.asarray(p, dtype=np.float64) for p in poses]
+        self._speed, self._acceleration = speed, acceleration
+        self._from: np.ndarray | None = None
+        self._duration = self._time = 0.0
+        self.done = not self._poses
+
+    def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        if not self._poses:
+            return q
+        goal = self._poses[0]
+        if self._from is None:
+            self._from, self._time = q.copy(), 0.0
+            far = float(np.abs(goal - q).max())
+            # Peaks of the quintic: speed 15/8, acceleration 10/sqrt(3), per distance and duration.
+            self._duration = max(1.875 * far / self._speed, (5.774 * far / self._acceleration) ** 0.5, dt)
+        self._time += dt
+        s = min(self._time / self._duration, 1.0)
+        if s >= 1.0:
+            self._poses.pop(0)
+            self._from = None
+            self.done = not self._poses
+            return goal
+        return self._from + (goal - self._from) * (s * s * s * (10 + s * (6 * s - 15)))
+
+
+class ToolServo:
+    """Follow a tool pose that may change at any time, at limited speed, by damped least squares.
+
+    Args:
+        pose_at: the pose (base frame) for a point (3,); lets the tool's tilt depend on where it is.
+        start: where the tool is commanded to be now (3,) [m].
+        speed, acceleration: of the tool, per axis [m/s], [m/s^2].
+    """
+
+    done = False
+
+    def __init__(
+        self, model: ArmModel, pose_at: Callable[[np.ndarray], Pose], start: np.ndarray, speed: float, acceleration: float
+    ) -> None:
+        self._model, self._pose_at = model, pose_at
+        self.target = np.array(start, dtype=np.float64)  # may be set from another thread: replaced whole
+        self.at = self.target.copy()
+        self._velocity = np.zeros(3)
+        self._speed, self._acceleration = speed, acceleration
+
+    def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        gap = self.target - self.at
+        # The fastest approach that can still stop in time, per axis; linear close by, so that it settles.
+        brake = np.sqrt(2 * 0.7 * self._acceleration * np.abs(gap))
+        wanted = np.sign(gap) * np.minimum(np.minimum(brake, np.abs(gap) / (3 * dt)), self._speed)
+        most = self._acceleration * dt
+        self._velocity += np.clip(wanted - self._velocity, -most, most)
+        self.at = self.at + self._velocity * dt
+        angles, error = self._model.inverse(self._pose_at(self.at), q, iterations=6, tolerance=2e-5)
+        if error > 2e-3:
+            raise Unreachable(f"the tool cannot follow to {np.round(self.at, 3)} m: {error * 1000:.1f} mm off")
+        return angles
+
+
+__all__ = ["DOF", "Hold", "JointMove", "Motion", "ToolServo", "Unreachable"]

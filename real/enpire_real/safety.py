@@ -1,0 +1,187 @@
+"""The safety monitor: every command passes it on the way to the bus, and it fails closed.
+
+A command is approved or it is not; nothing is bent into shape here (what moves the arms keeps the limits by itself, so a
+command beyond them is a fault). The first objection latches: the arms brake along their own path and hold, and stay so until
+`acknowledge`, which a person or the next reset says. An exception in a check is an objection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from enpire_real.collision import CollisionModel
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What no command and no reading may exceed. Arrays are (n,) over the joints of all arms, in order."""
+
+    lower: np.ndarray  # [rad]
+    upper: np.ndarray  # [rad]
+    velocity: np.ndarray  # [rad/s]
+    acceleration: np.ndarray  # [rad/s^2]
+    torque: np.ndarray  # [Nm], of feed-forward and PD together, as it would act now
+    tracking: np.ndarray  # [rad] between what was commanded and what is measured
+    overshoot: float = 0.1  # [rad] that a reading may be beyond lower or upper
+    overspeed: float = 1.5  # times velocity that a reading may show
+    temperature_c: float = 80.0
+    feedback_age_s: float = 0.050
+    camera_age_s: float = 0.090
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is about to be sent to all arms, (n,) each: position [rad], velocity [rad/s], feed-forward torque [Nm]."""
+
+    q: np.ndarray
+    dq: np.ndarray
+    tau: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the arms said last, (n,) each."""
+
+    time: float
+    q: np.ndarray
+    dq: np.ndarray
+    tau: np.ndarray
+    temperature_c: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why and when the arms were stopped."""
+
+    reason: str  # a fixed word, for statistics
+    detail: str  # with numbers, for people
+    time: float
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+_APART = 1e-4  # [m] by which a distance may shrink and still count as kept
+
+
+class Objection(Exception):
+    """Raised inside the monitor by a check."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+Watch = Callable[[float], str | None]
+
+
+@dataclass(slots=True)
+class Monitor:
+    """Reviews commands.
+
+    Attributes:
+        limits: the station's.
+        kp, kd: the gains that commands are executed with, (n,).
+        period: of the control loop [s].
+        workspace: (low, high) corners [m] for each arm's tool, in the order of `collision`'s arms, station frame.
+        watches: further reasons to stop, by name: called with the time, they return what is wrong or None
+            (emergency stop, lease, cameras).
+    """
+
+    limits: Limits
+    kp: np.ndarray
+    kd: np.ndarray
+    period: float
+    collision: CollisionModel
+    workspace: dict[str, tuple[np.ndarray, np.ndarray]]
+    watches: dict[str, Watch] = field(default_factory=dict)
+    stop: Stop | None = None
+    _last_q: np.ndarray | None = None
+    _last_v: np.ndarray | None = None
+    _close: dict[tuple[int, int], float] = field(default_factory=dict)  # pairs that were too close at the last command
+
+    def review(self, now: float, command: Command, reading: Reading) -> Stop | None:
+        """None if the command may be sent; else why not. The first objection stays until it is acknowledged."""
+        if self.stop is not None:
+            return self.stop
+        try:
+            velocity = self._check(now, command, reading)
+        except Objection as objection:
+            self.stop = Stop(objection.reason, objection.detail, now)
+        except Exception as error:
+            self.stop = Stop("safety_check_error", repr(error), now)
+        else:
+            self._last_q, self._last_v = command.q, velocity
+        return self.stop
+
+    def trip(self, now: float, reason: str, detail: str) -> Stop:
+        """Stop for a reason from outside; an earlier one stands."""
+        if self.stop is None:
+            self.stop = Stop(reason, detail, now)
+        return self.stop
+
+    def acknowledge(self, q: np.ndarray) -> None:
+        """Go on from commanded angles `q` at rest. What still holds will object again at once."""
+        self.stop = None
+        self._last_q, self._last_v = np.array(q, dtype=np.float64), np.zeros_like(q)
+        self._close = self.collision.too_close(self._last_q)
+
+    def _check(self, now: float, command: Command, reading: Reading) -> np.ndarray:
+        limits = self.limits
+        n = len(limits.lower)
+        for name, values in (("q", command.q), ("dq", command.dq), ("tau", command.tau)):
+            if values.shape != (n,):
+                raise Objection("malformed_command", f"{name} has shape {values.shape}, expected {(n,)}")
+        if not np.isfinite(command.q + command.dq + command.tau).all():
+            raise Objection("not_finite", "a command holds a NaN or an infinity")
+        if not now - reading.time <= limits.feedback_age_s:
+            raise Objection("stale_feedback", f"joints were last read {(now - reading.time) * 1000:.0f} ms ago")
+        for name, watch in self.watches.items():
+            if (complaint := watch(now)) is not None:
+                raise Objection(name, complaint)
+        if self._last_q is None or self._last_v is None:
+            raise Objection("not_started", "acknowledge() has not said where the arms start")
+
+        _within("joint_limit", command.q, limits.lower, limits.upper, "rad")
+        velocity = (command.q - self._last_q) / self.period
+        _below("velocity_limit", velocity, limits.velocity, "rad/s")
+        _below("velocity_limit", command.dq, limits.velocity, "rad/s")
+        _below("acceleration_limit", (velocity - self._last_v) / self.period, limits.acceleration, "rad/s^2")
+        off = command.q - reading.q
+        _below("tracking_error", off, limits.tracking, "rad")
+        _below("torque_limit", self.kp * off + self.kd * (command.dq - reading.dq) + command.tau, limits.torque, "Nm")
+
+        _within("measured_position", reading.q, limits.lower - limits.overshoot, limits.upper + limits.overshoot, "rad")
+        _below("measured_velocity", reading.dq, limits.velocity * limits.overspeed, "rad/s")
+        if not reading.temperature_c <= limits.temperature_c:
+            raise Objection("temperature", f"a motor is at {reading.temperature_c:.0f} C")
+
+        close = self.collision.too_close(command.q)
+        for pair, distance in close.items():
+            # What starts too close (an arm that lay on its rest) may move apart, and only apart.
+            if distance < self._close.get(pair, np.inf) - _APART:
+                raise Objection("collision_margin", self.collision.describe(pair, distance))
+        # Measured from the farthest so far, or a hair at a time would add up.
+        self._close = {pair: max(distance, self._close.get(pair, -np.inf)) for pair, distance in close.items()}
+        for name, (low, high) in self.workspace.items():
+            tip = self.collision.tip(name)
+            if not ((tip >= low) & (tip <= high)).all():
+                raise Objection("workspace_limit", f"the {name} tool would be at {np.round(tip, 3)} m")
+        return velocity
+
+
+def _below(reason: str, values: np.ndarray, most: np.ndarray, unit: str) -> None:
+    good = np.abs(values) <= most
+    if not good.all():  # also for a NaN
+        k = int(np.argmin(good))
+        raise Objection(reason, f"joint {k + 1}: {values[k]:.3g} {unit}, allowed {most[k]:.3g}")
+
+
+def _within(reason: str, values: np.ndarray, low: np.ndarray, high: np.ndarray, unit: str) -> None:
+    good = (values >= low) & (values <= high)
+    if not good.all():
+        k = int(np.argmin(good))
+        raise Objection(reason, f"joint {k + 1}: {values[k]:.3f} {unit}, allowed {low[k]:.3f} to {high[k]:.3f}")

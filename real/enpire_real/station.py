@@ -1,0 +1,215 @@
+"""A station, assembled from its file: arms, cameras, monitor and control loop on one clock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from enpire_real.arm import Arm
+from enpire_real.bus import BusLock, open_bus
+from enpire_real.cameras import Camera, LeRobotCamera, Lens, OpenCVCamera, mount_pose
+from enpire_real.clock import Clock, WallClock
+from enpire_real.collision import CollisionModel
+from enpire_real.control import Control
+from enpire_real.damiao import SCALES, Scale
+from enpire_real.kinematics import ArmModel, Pose
+from enpire_real.motors import Motor, MotorBus
+from enpire_real.safety import Limits, Monitor, Watch
+from enpire_real.station_file import EmergencyStop, StationFile, YamArm
+from enpire_real.yam import GRIPPER, JOINTS, LOWER, UPPER
+
+if TYPE_CHECKING:
+    from enpire_real.twin.station import Twin
+
+
+@dataclass(slots=True)
+class Station:
+    """Everything that a station file describes, running after `start`.
+
+    `twin` is there for tests and drills on a simulated station; nothing in this package's upper floors reads it.
+    """
+
+    file: StationFile
+    clock: Clock
+    control: Control
+    cameras: dict[str, Camera]
+    twin: Twin | None = None
+    _locks: list[BusLock] = field(default_factory=list)
+    _closers: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """"twin" or "real"."""
+        return "twin" if self.file.kind == "twin" else "real"
+
+    def start(self) -> None:
+        """Take the buses, start cameras and arms; the arms hold where they are.
+
+        Raises BusTaken, BusDown, MotorFault, ScaleMismatch, CameraLost; everything is released again then.
+        """
+        try:
+            for lock in self._locks:
+                lock.acquire()
+            for camera in self.cameras.values():
+                camera.start()
+            # A required camera must have delivered before the monitor asks for it.
+            self.clock.sleep(0.2 if self.cameras else 0.0)
+            self.control.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def lens(self, camera: str) -> Lens:
+        return Lens.of(self.file.cameras[camera])
+
+    def camera_pose(self, camera: str) -> Pose:
+        """Pose of a camera's optical frame in the station's, now."""
+        config = self.file.cameras[camera]
+        pose = mount_pose(config)
+        if config.mount == "station":
+            return pose
+        arm = self.control.arms[config.mount]
+        base = Pose(np.array(self.file.arms[config.mount].base_m), np.eye(3))
+        return base @ arm.model.flange(self.control.reading(config.mount).q) @ pose
+
+    def close(self) -> None:
+        """Stop and release everything. Safe to call twice."""
+        self.control.close()
+        for camera in self.cameras.values():
+            camera.close()
+        for close in self._closers:
+            close()
+        self._closers.clear()
+        for lock in self._locks:
+            lock.release()
+
+    def __enter__(self) -> Station:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def build_station(file: StationFile, *, twin_args: dict[str, Any] | None = None) -> Station:
+    """Assemble a station; nothing is opened and nothing moves yet."""
+    twin, clock = None, WallClock()
+    closers: list[Callable[[], None]] = []
+    channels = {name: arm.bus.channel for name, arm in file.arms.items() if isinstance(arm, YamArm)}
+    if file.twin is not None:
+        from enpire_real.twin.station import make_twin
+
+        # Stations of one process must not meet on the same in-process bus.
+        channels = {n: f"{c}-{os.getpid()}-{next(_serial)}" for n, c in channels.items()}
+        twin, clock, closers = make_twin(file, channels, **(twin_args or {}))
+
+    arms: dict[str, Arm] = {}
+    locks: list[BusLock] = []
+    for name, config in file.arms.items():
+        if isinstance(config, YamArm):
+            arms[name] = _yam(name, config, channels[name], clock)
+            if twin is None or config.bus.interface != "virtual":
+                locks.append(BusLock(config.bus.interface, channels[name]))
+        else:
+            from enpire_real.lerobot_arm import LeRobotArm
+
+            arms[name] = LeRobotArm(name, config)  # type: ignore[assignment]
+    cameras = _cameras(file, clock, twin)
+    monitor = _monitor(file, arms, cameras, twin)
+    control = Control(arms, monitor, clock, file.rate_hz)
+    return Station(file, clock, control, cameras, twin, locks, closers)
+
+
+def _yam(name: str, config: YamArm, channel: str, clock: Clock) -> Arm:
+    motors = []
+    for joint in (*JOINTS, GRIPPER):
+        own = config.scales.get(joint.name)  # type: ignore[call-overload]
+        scale = Scale(own.p_max_rad, own.v_max_rad_s, own.t_max_nm) if own else SCALES[joint.motor]
+        motors.append(Motor(joint.name, joint.motor_id, joint.reply_id, scale, config.watchdog_ms / 1000))
+    bus = MotorBus(partial(open_bus, config.bus.interface, channel), motors, clock)
+    return Arm(
+        name, bus, ArmModel(config.tool, wrist_camera=True),
+        kp=config.kp_nm_per_rad, kd=config.kd_nm_s_per_rad, friction=config.friction_nm,
+        gravity_factor=config.gravity_factor, gripper_torque=config.gripper_torque_nm,
+    )  # fmt: skip
+
+
+def _cameras(file: StationFile, clock: Clock, twin: Twin | None) -> dict[str, Camera]:
+    cameras: dict[str, Camera] = {}
+    for k, (name, config) in enumerate(file.cameras.items()):
+        if config.type == "opencv":
+            cameras[name] = OpenCVCamera(name, config, clock)
+        elif config.type == "lerobot":
+            cameras[name] = LeRobotCamera(name, config, clock)
+        else:
+            from enpire_real.twin.cameras import TwinCamera
+
+            assert twin is not None and file.twin is not None
+            cameras[name] = TwinCamera(
+                name, config, clock, twin, noise=file.twin.noise, latency=file.twin.latency_ms / 1000, seed=file.twin.seed + k
+            )
+    return cameras
+
+
+def _monitor(file: StationFile, arms: dict[str, Arm], cameras: dict[str, Camera], twin: Twin | None) -> Monitor:
+    safety, n = file.safety, len(arms)
+    limits = Limits(
+        lower=np.tile(LOWER, n), upper=np.tile(UPPER, n),
+        velocity=np.tile(safety.velocity_rad_s, n), acceleration=np.tile(safety.acceleration_rad_s2, n),
+        torque=np.tile(safety.torque_nm, n), tracking=np.tile(safety.tracking_rad, n),
+        temperature_c=safety.temperature_c, feedback_age_s=safety.feedback_age_ms / 1000,
+        camera_age_s=safety.camera_age_ms / 1000,
+    )  # fmt: skip
+    bases = {name: tuple(arm.base_m) for name, arm in file.arms.items()}
+    collision = CollisionModel(
+        bases, {name: arm.tool for name, arm in file.arms.items() if isinstance(arm, YamArm)},  # type: ignore[arg-type]
+        arm_margin=safety.arm_margin_m, table_margin=safety.table_margin_m, tool_table_margin=safety.tool_table_margin_m,
+    )  # fmt: skip
+    watches: dict[str, Watch] = {"emergency_stop": _emergency(safety.emergency_stop, twin)}
+    for name, config in file.cameras.items():
+        if config.required:
+            watches[f"camera_{name}"] = partial(_stale, cameras[name], limits.camera_age_s)
+    return Monitor(
+        limits,
+        np.concatenate([arm.kp for arm in arms.values()]),
+        np.concatenate([arm.kd for arm in arms.values()]),
+        1.0 / file.rate_hz,
+        collision,
+        {name: (np.array(safety.workspace[name].low_m), np.array(safety.workspace[name].high_m)) for name in arms},
+        watches,
+    )
+
+
+def _stale(camera: Camera, most: float, now: float) -> str | None:
+    age = now - camera.stamp()
+    return None if age <= most else f"camera {camera.name} has sent nothing for {age * 1000:.0f} ms"
+
+
+def _emergency(config: EmergencyStop, twin: Twin | None) -> Watch:
+    pressed = "the emergency stop is pressed"
+    if config.type == "twin":
+        assert twin is not None
+        faults = twin.faults
+        return lambda now: pressed if faults.emergency_stop else None
+    if config.type == "file":
+        path = Path(str(config.path))
+
+        def look(now: float) -> str | None:
+            try:
+                os.stat(path)
+            except FileNotFoundError:
+                # Its folder must be there: a button that was never connected must not look released.
+                return None if path.parent.is_dir() else f"cannot look for the emergency stop at {path}"
+            return pressed
+
+        return look
+    return lambda now: None
+
+
+_serial = iter(range(1_000_000_000))

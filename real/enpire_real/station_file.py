@@ -1,0 +1,237 @@
+"""The station file: what a station is made of, where its parts stand and what they may do. Units are in the names.
+
+`real/stations/*.yaml` hold examples; `twin.yaml` ships with the package and needs no hardware.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from enpire_real.damiao import SCALES
+from enpire_real.yam import GRIPPER, JOINTS
+
+TWIN_FILE = Path(__file__).with_name("twin.yaml")
+Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
+Six = Annotated[list[float], Field(min_length=6, max_length=6)]
+Quat = Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+class StationError(ValueError):
+    """A station file that cannot be used; says where and what to write instead."""
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Bus(Part):
+    interface: Literal["socketcan", "slcan", "virtual"]
+    channel: str  # can0; /dev/ttyACM0; any word
+
+
+class MotorScale(Part):
+    """A motor's own full scale, where it differs from its type's."""
+
+    p_max_rad: float
+    v_max_rad_s: float
+    t_max_nm: float
+
+
+class YamArm(Part):
+    """A YAM arm on a CAN bus of its own."""
+
+    type: Literal["yam"] = "yam"
+    bus: Bus
+    base_m: Vector
+    tool: Literal["none", "pusher"] = "none"
+    kp_nm_per_rad: Six = [j.kp for j in JOINTS]
+    kd_nm_s_per_rad: Six = [j.kd for j in JOINTS]
+    friction_nm: Six = [0.8 * j.friction for j in JOINTS]  # fed forward; less than it is, or it would push by itself
+    gravity_factor: Six = [1.0, 1.1, 1.1, 1.2, 1.0, 1.0]
+    gripper_torque_nm: float = Field(default=0.5, gt=0, le=3.0)
+    watchdog_ms: float = Field(default=100.0, ge=20, le=400)
+    scales: dict[Literal["joint1", "joint2", "joint3", "joint4", "joint5", "joint6", "gripper"], MotorScale] = {}
+
+
+class LeRobotArm(Part):
+    """Any LeRobot robot as an arm: its own driver moves it, our loop and monitor command it by position."""
+
+    type: Literal["lerobot"]
+    robot: dict[str, Any]  # LeRobot's own configuration, with its `type`
+    base_m: Vector
+    joints: list[str] = Field(min_length=1)  # action keys without ".pos", base to tip
+    units: Literal["degrees", "radians"] = "degrees"
+    sign: list[float] = []
+    offset_rad: list[float] = []
+    gripper: str | None = None
+    mjcf: Path  # kinematics: joints in the order of `joints`, and a site `tool`
+
+
+class Intrinsics(Part):
+    """A pinhole camera with the distortion model of OpenCV."""
+
+    fx_px: float = Field(gt=0)
+    fy_px: float = Field(gt=0)
+    cx_px: float
+    cy_px: float
+    distortion: list[float] = [0.0, 0.0, 0.0, 0.0, 0.0]
+
+
+class Camera(Part):
+    """An eye. Its pose is that of the optical frame (x right, y down, z forward) in `mount`'s frame."""
+
+    type: Literal["twin", "opencv", "lerobot"]
+    width_px: int = Field(ge=16, le=4096)
+    height_px: int = Field(ge=16, le=4096)
+    fps_hz: float = Field(gt=0, le=240)
+    mount: str = "station"  # or an arm, whose flange carries it
+    position_m: Vector
+    quat_wxyz: Quat
+    intrinsics: Intrinsics
+    calibrated: str | None = None  # when and how well; None: nominal numbers
+    required: bool = False  # the arms stop when it does
+    source: int | str | None = None  # opencv: index, device or video file
+    lerobot: dict[str, Any] | None = None  # lerobot: its own configuration, with its `type`
+
+    @model_validator(mode="after")
+    def _has_source(self) -> Camera:
+        if self.type == "opencv" and self.source is None:
+            raise ValueError("an opencv camera needs `source`: an index such as 0, or /dev/video0")
+        if self.type == "lerobot" and not self.lerobot:
+            raise ValueError("a lerobot camera needs `lerobot`: its configuration, with its `type`")
+        return self
+
+
+class Box(Part):
+    low_m: Vector
+    high_m: Vector
+
+
+class EmergencyStop(Part):
+    """How the software sees the button (the button itself must cut the motors' power)."""
+
+    type: Literal["none", "file", "twin"]
+    path: Path | None = None  # file: pressed while it exists, or cannot be looked at
+
+    @model_validator(mode="after")
+    def _has_path(self) -> EmergencyStop:
+        if self.type == "file" and self.path is None:
+            raise ValueError("emergency_stop of type file needs `path`")
+        return self
+
+
+class Safety(Part):
+    """Limits of the monitor; per joint, base to tip. Nothing above the station can change them."""
+
+    velocity_rad_s: Six = [4.0, 4.0, 4.0, 6.0, 6.0, 6.0]
+    acceleration_rad_s2: Six = [80.0, 80.0, 80.0, 150.0, 150.0, 150.0]
+    torque_nm: Six = [20.0, 24.0, 20.0, 8.0, 6.0, 6.0]
+    tracking_rad: Six = [0.25, 0.25, 0.25, 0.35, 0.4, 0.4]
+    workspace: dict[str, Box]
+    arm_margin_m: float = Field(default=0.008, ge=0)
+    table_margin_m: float = Field(default=0.020, ge=0)
+    tool_table_margin_m: float = Field(default=0.002, ge=0)
+    temperature_c: float = Field(default=80.0, le=100)
+    feedback_age_ms: float = Field(default=50.0, gt=0, le=100)
+    camera_age_ms: float = Field(default=90.0, gt=0, le=500)
+    emergency_stop: EmergencyStop
+
+
+class PushT(Part):
+    """Where Push-T's mat lies and which arm pushes."""
+
+    arm: str
+    camera: str
+    origin_m: Annotated[list[float], Field(min_length=2, max_length=2)]
+    yaw_deg: float
+    tip_height_m: float = Field(default=0.020, gt=0)  # of the centre of the pusher's round end
+    lift_height_m: float = Field(default=0.12, gt=0)
+    avoid_rad: Six  # out of the camera's view
+
+
+class TwinConfig(Part):
+    seed: int = 0
+    time: Literal["virtual", "real"] = "virtual"
+    noise: float = Field(default=2.0, ge=0)  # of the cameras, standard deviation in grey levels
+    latency_ms: float = Field(default=20.0, ge=0)
+    scene: Literal["pusht", "empty"] = "pusht"
+    board: str | None = None
+    ideal: bool = False  # exactly as drawn: no deviations of friction, gains, cameras
+
+
+class StationFile(Part):
+    """A whole station."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    kind: Literal["twin", "physical"]
+    rate_hz: float = Field(default=100.0, ge=50, le=500)
+    twin: TwinConfig | None = None
+    arms: dict[str, Annotated[YamArm | LeRobotArm, Field(discriminator="type")]] = Field(min_length=1)
+    cameras: dict[str, Camera] = {}
+    safety: Safety
+    pusht: PushT | None = None
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> StationFile:
+        if (self.kind == "twin") != (self.twin is not None):
+            raise ValueError("a station of kind twin has a `twin` section, and a physical one has none")
+        if self.kind == "twin" and set(self.arms) != {"left", "right"}:
+            raise ValueError("the twin has two arms, left and right")
+        lacking = sorted(set(self.arms) - set(self.safety.workspace))
+        if lacking:
+            raise ValueError(f"safety.workspace has no box for: {', '.join(lacking)}")
+        channels = [(a.bus.interface, a.bus.channel) for a in self.arms.values() if isinstance(a, YamArm)]
+        if len(set(channels)) != len(channels):
+            raise ValueError("two arms are on one bus; each YAM needs a bus of its own (its motors' ids are the same)")
+        for name, camera in self.cameras.items():
+            if camera.mount != "station" and camera.mount not in self.arms:
+                raise ValueError(f"camera {name} is mounted on {camera.mount!r}; write station or an arm's name")
+            if camera.type == "twin" and self.kind != "twin":
+                raise ValueError(f"camera {name} is the twin's, but this station is physical")
+        if self.kind == "physical" and self.safety.emergency_stop.type == "twin":
+            raise ValueError("a physical station's emergency_stop is `file` (or `none`, if no software sees it)")
+        if self.pusht is not None:
+            if self.pusht.arm not in self.arms or self.pusht.camera not in self.cameras:
+                raise ValueError("pusht.arm and pusht.camera must name an arm and a camera of this station")
+        return self
+
+
+def load_station(path: Path | str | None = None) -> StationFile:
+    """Read a station file; None for the twin that ships with the package. Raises StationError."""
+    path = Path(path) if path is not None else TWIN_FILE
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise StationError(
+            f"cannot read the station file {path}: {error.strerror}; `autoenvbench station init {path}` writes one"
+        ) from None
+    return parse_station(text, str(path))
+
+
+def parse_station(text: str, where: str = "the station file") -> StationFile:
+    """Raises StationError with each wrong line's place."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise StationError(f"{where} is not YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise StationError(f"{where} is empty; `autoenvbench station init` writes an example")
+    try:
+        return StationFile.model_validate(data)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or 'station'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        raise StationError(f"{where} cannot be used:\n" + "\n".join(lines)) from None
+
+
+def default_station() -> Path | None:
+    """The station file that AUTOENVBENCH_STATION names, if it is set."""
+    named = os.environ.get("AUTOENVBENCH_STATION")
+    return Path(named) if named else None
+
+
+__all__ = ["GRIPPER", "SCALES", "StationError", "StationFile", "default_station", "load_station", "parse_station"]

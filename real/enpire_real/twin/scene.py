@@ -1,0 +1,152 @@
+"""Builds the twin's MuJoCo model: arms, table, T, cameras, calibration board, with a station's own deviations."""
+
+from __future__ import annotations
+
+import math
+
+import mujoco
+import numpy as np
+from enpire_envs.pusht.geometry import BAR, STEM
+
+from enpire_real.charuco import BOARD, board_image
+from enpire_real.twin.station import (
+    ARENA_POS,
+    ARENA_YAW,
+    BASES,
+    D405_FOVY,
+    SIDES,
+    TIMESTEP,
+    TOP_CAMERA_POS,
+    TOP_CAMERA_QUAT,
+    Variation,
+)
+from enpire_real.yam import FINGER_RANGE, GRIPPER, GRIPPER_TRAVEL, JOINTS, Tool, add_arm
+
+
+def build(
+    tools: dict[str, Tool], scene: str, board: str | None, variation: Variation, rng: np.random.Generator
+) -> mujoco.MjModel:
+    """The compiled model. Units: metres, kilograms, seconds; station frame, table top at z = 0."""
+    spec = mujoco.MjSpec()
+    spec.modelname = "yam station twin"
+    spec.compiler.degree = False
+    spec.option.timestep = TIMESTEP
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    spec.option.iterations = 30
+    light = 1 + variation.light * rng.uniform(-1, 1)
+    spec.visual.headlight.ambient = [0.34 * light] * 3
+    spec.visual.headlight.diffuse = [0.22 * light] * 3
+    spec.visual.headlight.specular = [0, 0, 0]
+    spec.visual.map.znear, spec.visual.map.zfar = 0.01, 20
+    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
+    world = spec.worldbody
+    world.add_light(pos=(0.3, -0.4, 1.6), dir=(0.05, 0.2, -0.97), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+                    castshadow=False, diffuse=[0.5 * light] * 3, specular=[0.1] * 3)  # fmt: skip
+    rub = 1 + variation.friction * rng.uniform(-1, 1)
+    table = world.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_BOX, pos=(0.4, 0, -0.02), size=(0.6, 0.7, 0.02),
+                           rgba=(0.86, 0.85, 0.82, 1))  # fmt: skip
+    table.friction = (0.4 * rub, 0.005, 0.0001)
+    world.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0, 0, -0.75), size=(3, 3, 0.1), rgba=(0.4, 0.4, 0.42, 1))
+    top = world.add_camera(name="top", pos=TOP_CAMERA_POS, quat=TOP_CAMERA_QUAT, fovy=D405_FOVY)
+    _misalign(top, variation, rng)
+    for side in SIDES:
+        add_arm(spec, f"{side}_", BASES[side], tool=tools.get(side, "none"), wrist_camera=True)
+        wrist = spec.camera(f"{side}_wrist")
+        wrist.fovy = D405_FOVY
+        _misalign(wrist, variation, rng)
+        for joint in (*JOINTS, GRIPPER):
+            name = "joint7" if joint is GRIPPER else joint.name
+            drive = spec.add_actuator(name=f"{side}_{joint.name}", trntype=mujoco.mjtTrn.mjTRN_JOINT, target=f"{side}_{name}")
+            drive.biastype = mujoco.mjtBias.mjBIAS_AFFINE  # force = ctrl - kp q - kd dq: see Twin._step
+            most = joint.torque * (GRIPPER_TRAVEL / FINGER_RANGE if joint is GRIPPER else 1.0)
+            drive.forcelimited, drive.forcerange = mujoco.mjtLimited.mjLIMITED_TRUE, (-most, most)
+            j = spec.joint(f"{side}_{name}")
+            j.frictionloss = float(np.ravel(j.frictionloss)[0]) * (1 + variation.friction * rng.uniform(-1, 1))
+    if scene == "pusht":
+        _add_arena(spec)
+        _add_block(spec, rub)
+    elif scene != "empty":
+        raise ValueError(f"the twin has no scene {scene!r}; choose one of: pusht, empty")
+    _add_hand(spec)
+    if board is not None:
+        _add_board(spec, board)
+    return spec.compile()
+
+
+def _misalign(camera: mujoco.MjsCamera, variation: Variation, rng: np.random.Generator) -> None:
+    camera.pos = np.asarray(camera.pos) + variation.camera_pos * rng.normal(size=3)
+    turned = np.zeros(4)
+    small = np.concatenate([[1.0], 0.5 * variation.camera_turn * rng.normal(size=3)])
+    mujoco.mju_mulQuat(turned, np.asarray(camera.quat, dtype=np.float64), small / np.linalg.norm(small))
+    camera.quat = turned
+
+
+def _add_arena(spec: mujoco.MjSpec) -> None:
+    """The printed mat: target and border, in the arena's frame."""
+    frame = spec.worldbody.add_body(name="arena", pos=(*ARENA_POS, 0), quat=_yaw(ARENA_YAW))
+    paint = {"type": mujoco.mjtGeom.mjGEOM_BOX, "contype": 0, "conaffinity": 0}
+    for name, (x0, x1, y0, y1) in {"bar": BAR, "stem": STEM}.items():
+        frame.add_geom(name=f"target_{name}", pos=((x0 + x1) / 2, (y0 + y1) / 2, 0.0004),
+                       size=((x1 - x0) / 2, (y1 - y0) / 2, 0.0004), rgba=(0.45, 0.72, 0.50, 1), **paint)  # fmt: skip
+    for k, half in enumerate((0.30, 0.235)):
+        for sign in (-1, 1):
+            pos, size = [0.0, 0.0, 0.0002], [0.302, 0.237, 0.0002]
+            pos[k], size[k] = sign * (half + 0.002), 0.002
+            frame.add_geom(name=f"border_{'xy'[k]}{'-+'[sign > 0]}", pos=pos, size=size, rgba=(0.62, 0.61, 0.58, 1), **paint)
+
+
+def _add_block(spec: mujoco.MjSpec, rub: float) -> None:
+    """The printed T: a black body with a red top, 160 x 160 x 30 mm, 0.2 kg. It slides on four small feet: a box on
+    a plane has its corners for feet anyway, and these are where the weight is."""
+    block = spec.worldbody.add_body(name="block")
+    block.add_freejoint(name="block")
+    block.mass, block.ipos, block.fullinertia = 0.20, (0, 0, 0), (4.5e-4, 2.7e-4, 6.9e-4, 0, 0, 0)
+    block.explicitinertial = True
+    for name, (x0, x1, y0, y1) in {"bar": BAR, "stem": STEM}.items():
+        pos, size = ((x0 + x1) / 2, (y0 + y1) / 2), ((x1 - x0) / 2, (y1 - y0) / 2)
+        block.add_geom(name=f"block_{name}", type=mujoco.mjtGeom.mjGEOM_BOX, pos=(*pos, 0.001), size=(*size, 0.012), mass=0,
+                       rgba=(0.12, 0.12, 0.13, 1), friction=(0.5, 0.005, 0.0001), condim=3)  # fmt: skip
+        block.add_geom(name=f"block_{name}_top", type=mujoco.mjtGeom.mjGEOM_BOX, pos=(*pos, 0.014), size=(*size, 0.001),
+                       mass=0, rgba=(0.85, 0.10, 0.08, 1), contype=0, conaffinity=0)  # fmt: skip
+    for k, (x, y) in enumerate(((-0.06, -0.035), (0.06, -0.035), (0.0, 0.08), (0.0, 0.0))):
+        block.add_geom(name=f"foot{k}", type=mujoco.mjtGeom.mjGEOM_SPHERE, pos=(x, y, -0.011), size=[0.004, 0, 0], mass=0,
+                       rgba=(0, 0, 0, 0), friction=(0.4 * rub, 0.005, 0.0001), condim=4)  # fmt: skip
+
+
+def _add_hand(spec: mujoco.MjSpec) -> None:
+    """An operator's hand, parked under the floor until a fault brings it into view."""
+    hand = spec.worldbody.add_body(name="hand", pos=(0, 0, -1.5), mocap=True)
+    look = {"contype": 0, "conaffinity": 0, "rgba": (0.80, 0.55, 0.45, 1)}
+    hand.add_geom(name="hand_palm", type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, size=(0.05, 0.045, 0.02), **look)
+    hand.add_geom(name="hand_arm", type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[0.03, 0, 0], fromto=(0.03, 0, 0, 0.4, 0, 0.1), **look)
+
+
+def _add_board(spec: mujoco.MjSpec, where: str) -> None:
+    """The printed ChArUco board: on the table between the arms, or in a hand, facing up and back."""
+    size = BOARD.side_m
+    image = board_image(800)
+    texture = spec.add_texture(name="board", type=mujoco.mjtTexture.mjTEXTURE_2D, width=800, height=800, nchannel=3)
+    # MuJoCo's textures start at the lower left corner.
+    texture.data = np.repeat(image[::-1, :, None], 3, axis=2).tobytes()
+    material = spec.add_material(name="board")
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "board"
+    if where == "table":
+        body = spec.worldbody.add_body(name="board", pos=(0.36, 0.0, 0.004))
+    elif where in SIDES:
+        body = spec.body(f"{where}_flange").add_body(name="board", pos=(0.16, 0, 0.03), quat=_pitch(-math.pi / 2))
+    else:
+        raise ValueError(f"the board can be on the table, left or right; not {where!r}")
+    body.add_geom(name="board_back", type=mujoco.mjtGeom.mjGEOM_BOX, size=(size / 2 + 0.01, size / 2 + 0.01, 0.002), pos=(0, 0, -0.0022),
+                  rgba=(1, 1, 1, 1), mass=0.05, contype=0, conaffinity=0)  # fmt: skip
+    # A box maps a 2-D texture onto each face; this one is a sheet.
+    body.add_geom(name="board_face", type=mujoco.mjtGeom.mjGEOM_BOX, size=(size / 2, size / 2, 0.0002), material="board",
+                  mass=0, contype=0, conaffinity=0)  # fmt: skip
+
+
+def _yaw(angle: float) -> tuple[float, float, float, float]:
+    return math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2)
+
+
+def _pitch(angle: float) -> tuple[float, float, float, float]:
+    return math.cos(angle / 2), 0.0, math.sin(angle / 2), 0.0

@@ -1,0 +1,223 @@
+"""The simulated station: two YAM arms, a table, cameras, what lies there; frames in, frames out, in step with a clock."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import can
+import mujoco
+import numpy as np
+
+from enpire_real.bus import Frame, open_bus
+from enpire_real.clock import Clock, VirtualClock, WallClock
+from enpire_real.damiao import SCALES
+from enpire_real.station_file import StationFile, YamArm
+from enpire_real.twin.motors import SimMotors
+from enpire_real.yam import DOF, FINGER_RANGE, GRIPPER, GRIPPER_TRAVEL, JOINTS, Tool
+
+TIMESTEP = 0.002
+SIDES = ("left", "right")
+BASES = {"left": (0.0, 0.305, 0.0), "right": (0.0, -0.305, 0.0)}
+#: Where Push-T's arena lies: origin and turn about z of its frame in the station's (x forward, y left, z up, table top
+#: at 0). The top camera's image shows the arena's x to the right and y up.
+ARENA_POS, ARENA_YAW = (0.36, 0.305), -math.pi / 2
+TOP_CAMERA_POS, TOP_CAMERA_QUAT = (-0.166, 0.0, 0.954), (0.68302, 0.18300, -0.18300, -0.68302)
+D405_FOVY = math.degrees(2 * math.atan(240 / 393.5))  # 640 x 480, fx = fy = 393.5 px
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """How far a twin deviates from its drawings, drawn once from its seed (standard deviations unless said)."""
+
+    friction: float = 0.15  # of joints and table, relative, uniform +-
+    torque_gain: float = 0.02  # relative
+    backlash: float = 0.0004  # rad, uniform from zero
+    camera_pos: float = 0.004  # m
+    camera_turn: float = math.radians(0.8)  # rad
+    light: float = 0.15  # relative, uniform +-
+
+    @classmethod
+    def none(cls) -> Variation:
+        return cls(0, 0, 0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class TwinFaults:
+    """Faults that are not a motor's. `twin.motors[side].faults` has those."""
+
+    frozen_cameras: set[str] = field(default_factory=set)
+    emergency_stop: bool = False
+    hand_in_view: bool = False
+
+
+class Twin:
+    """A station simulated down to its wires.
+
+    Args:
+        seed: draws this station's deviations and where the T lies at first.
+        variation: how large they are.
+        tools: what each arm holds.
+        block: pose (x, y, yaw) of the T in the arena's frame; None draws one; `scene="empty"` has none.
+        board: a ChArUco board for calibration: "left" or "right" in that hand, "table" on the table, or None.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        variation: Variation | None = None,
+        tools: dict[str, Tool] | None = None,
+        scene: str = "pusht",
+        block: tuple[float, float, float] | None = None,
+        board: str | None = None,
+    ) -> None:
+        from enpire_real.twin.scene import build
+
+        self._rng = np.random.default_rng(seed)
+        self.variation = Variation() if variation is None else variation
+        self.tools: dict[str, Tool] = tools or {"left": "pusher", "right": "none"}
+        self.model = build(self.tools, scene, board, self.variation, self._rng)
+        self.data = mujoco.MjData(self.model)
+        self.faults = TwinFaults()
+        self.lock = threading.RLock()  # physics and frames may be on different threads in real time
+        self.motors = {side: self._make_motors() for side in SIDES}
+        self._buses: dict[str, can.BusABC] = {}
+        joint = self.model.joint
+        self._qpos = {s: np.array([joint(f"{s}_joint{k + 1}").qposadr[0] for k in range(7)]) for s in SIDES}
+        self._qvel = {s: np.array([joint(f"{s}_joint{k + 1}").dofadr[0] for k in range(7)]) for s in SIDES}
+        # Motor side of the gripper: rad of the motor per metre of one finger.
+        self._ratio = np.array([1.0] * DOF + [GRIPPER_TRAVEL / FINGER_RANGE])
+        self._time = 0.0  # of the clock, while data.time counts physics steps
+        self._start(block, scene)
+
+    def _make_motors(self) -> SimMotors:
+        v, rng, joints = self.variation, self._rng, (*JOINTS, GRIPPER)
+        return SimMotors(
+            [j.motor_id for j in joints], [j.reply_id for j in joints], [SCALES[j.motor] for j in joints],
+            np.random.default_rng(rng.integers(2**62)),
+            torque_gain=1 + v.torque_gain * rng.normal(size=7), backlash=v.backlash * rng.random(7),
+        )  # fmt: skip
+
+    def _start(self, block: tuple[float, float, float] | None, scene: str) -> None:
+        if scene == "pusht":
+            if block is None:
+                block = (self._rng.uniform(-0.15, 0.15), self._rng.uniform(-0.1, 0.1), self._rng.uniform(-3.1, 3.1))
+            self._lay(block)
+        # Without power an arm lies where it sinks to from its zero pose.
+        mujoco.mj_step(self.model, self.data, round(1.5 / TIMESTEP))
+        self.data.time = 0.0
+        for side in SIDES:
+            self.motors[side].place(self.data.qpos[self._qpos[side]] * self._ratio)
+
+    def _lay(self, block: tuple[float, float, float]) -> None:
+        adr = self.model.joint("block").qposadr[0]
+        x, y, yaw = to_station(block)
+        self.data.qpos[adr : adr + 7] = (x, y, 0.0151, math.cos(yaw / 2), 0, 0, math.sin(yaw / 2))
+
+    # -- wires -------------------------------------------------------------------------------------------------------
+    def attach(self, side: str, bus: can.BusABC) -> None:
+        """Put an arm's motors on a bus (the far end of the driver's)."""
+        self._buses[side] = bus
+
+    def answer(self) -> None:
+        """Answer every frame that has arrived."""
+        for side, bus in self._buses.items():
+            while (message := bus.recv(0)) is not None:
+                self.reply(side, bus, message)
+
+    def reply(self, side: str, bus: can.BusABC, message: can.Message) -> None:
+        with self.lock:
+            told = self.motors[side].answer(self._time, message.arbitration_id, bytes(message.data))
+        if told is not None:
+            bus.send(Frame(*told))
+
+    # -- time --------------------------------------------------------------------------------------------------------
+    def advance(self, to: float) -> None:
+        """Let physics catch up with the clock."""
+        with self.lock:
+            self._time = to
+            while (steps := int((to - self.data.time) / TIMESTEP + 1e-6)) > 0:
+                # A watchdog that bites on the way changes the drives there and then.
+                until = min(m.expires() for m in self.motors.values()) - self.data.time
+                self._step(min(steps, max(1, math.ceil(until / TIMESTEP - 1e-6))) if until < np.inf else steps)
+
+    def _step(self, steps: int) -> None:
+        model, data = self.model, self.data
+        for k, side in enumerate(SIDES):
+            motors = self.motors[side]
+            if motors.faults.power_off != self.faults.emergency_stop:
+                motors.faults.power_off, motors.changed = self.faults.emergency_stop, True
+            if motors.changed:
+                rows, scale = slice(7 * k, 7 * k + 7), motors.torque_gain * self._ratio
+                feed, kp, kd = motors.drives()
+                data.ctrl[rows] = scale * feed
+                model.actuator_biasprm[rows, 1] = -scale * kp * self._ratio
+                model.actuator_biasprm[rows, 2] = -scale * kd * self._ratio
+        mujoco.mj_step(model, data, steps)
+        for k, side in enumerate(SIDES):
+            motors = self.motors[side]
+            motors.tick(
+                data.time, steps * TIMESTEP, data.qpos[self._qpos[side]] * self._ratio, data.qvel[self._qvel[side]] * self._ratio,
+                data.actuator_force[7 * k : 7 * k + 7] / (motors.torque_gain * self._ratio),
+            )  # fmt: skip
+
+    # -- for audits only ---------------------------------------------------------------------------------------------
+    def truth(self) -> dict[str, Any]:
+        """What nobody at a real station is told: the T's pose in the arena's frame, joints, contacts."""
+        with self.lock:
+            told: dict[str, Any] = {
+                "joints": {s: self.data.qpos[self._qpos[s]].copy() for s in SIDES},
+                "speeds": {s: self.data.qvel[self._qvel[s]].copy() for s in SIDES},
+            }
+            if "block" in [self.model.body(k).name for k in range(self.model.nbody)]:
+                adr = self.model.joint("block").qposadr[0]
+                x, y, z, w, _, _, qz = self.data.qpos[adr : adr + 7]
+                told["block"] = to_arena((float(x), float(y), 2 * math.atan2(qz, w)))
+                told["block_height"] = float(z)
+            return told
+
+
+def make_twin(
+    file: StationFile, channels: dict[str, str], **args: Any
+) -> tuple[Twin, Clock, list[Callable[[], None]]]:
+    """The twin that a station file asks for, on in-process buses: with its clock, and what to call in the end.
+
+    `args` are handed to `Twin` on top of the file's.
+    """
+    config = file.twin
+    assert config is not None
+    tools: dict[str, Tool] = {n: a.tool for n, a in file.arms.items() if isinstance(a, YamArm)}
+    given: dict[str, Any] = {"tools": tools, "scene": config.scene, "board": config.board}
+    if config.ideal:
+        given["variation"] = Variation.none()
+    twin = Twin(config.seed, **{**given, **args})
+    buses = {side: open_bus("virtual", channel) for side, channel in channels.items()}
+    for side, bus in buses.items():
+        twin.attach(side, bus)
+    if config.time == "virtual":
+        clock = VirtualClock()
+        clock.attach(twin)
+        return twin, clock, [bus.shutdown for bus in buses.values()]
+    from enpire_real.twin.real_time import RealTime
+
+    real = RealTime(twin, buses)
+    return twin, WallClock(), [real.close, *(bus.shutdown for bus in buses.values())]
+
+
+def to_station(pose: tuple[float, float, float]) -> tuple[float, float, float]:
+    """An arena pose (x, y, yaw) in the station's frame."""
+    x, y, yaw = pose
+    c, s = math.cos(ARENA_YAW), math.sin(ARENA_YAW)
+    return ARENA_POS[0] + c * x - s * y, ARENA_POS[1] + s * x + c * y, yaw + ARENA_YAW
+
+
+def to_arena(pose: tuple[float, float, float]) -> tuple[float, float, float]:
+    """A station pose (x, y, yaw) in the arena's frame."""
+    dx, dy = pose[0] - ARENA_POS[0], pose[1] - ARENA_POS[1]
+    c, s = math.cos(ARENA_YAW), math.sin(ARENA_YAW)
+    yaw = pose[2] - ARENA_YAW
+    return c * dx + s * dy, c * dy - s * dx, math.pi - (math.pi - yaw) % (2 * math.pi)
