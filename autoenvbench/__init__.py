@@ -4,7 +4,8 @@ Importing this package registers the ``ENPIRE/`` environments with Gymnasium.
 """
 
 import enpire_envs
+import enpire_real
 
 __version__ = "0.1.0"
-ENV_IDS = enpire_envs.ENV_IDS
+ENV_IDS = (*enpire_envs.ENV_IDS, *enpire_real.ENV_IDS)
 __all__ = ["ENV_IDS", "__version__"]

@@ -1,1 +1,23 @@
-"""The physical backend: stations made of arms, cameras and a safety monitor. Arrives with the first station driver."""
+"""The physical backend: stations made of arms, cameras and a safety monitor, and the twin that stands in for them.
+
+Importing this package registers the ``ENPIRE/...-real-v0`` ids. Nothing heavy is imported until an environment is made.
+"""
+
+import gymnasium as gym
+
+__all__ = ["ENV_IDS"]
+
+
+def _register() -> tuple[str, ...]:
+    pusht = "enpire_real.pusht.env:PushTRealEnv"
+    entries: dict[str, tuple[str, int, dict[str, str]]] = {
+        "ENPIRE/PushT-real-v0": (pusht, 300, {"variant": "full"}),
+        "ENPIRE/PushTSimple-real-v0": (pusht, 300, {"variant": "simple"}),
+    }
+    for env_id, (entry_point, steps, kwargs) in entries.items():
+        if env_id not in gym.registry:
+            gym.register(env_id, entry_point=entry_point, kwargs=kwargs, max_episode_steps=steps)
+    return tuple(entries)
+
+
+ENV_IDS = _register()

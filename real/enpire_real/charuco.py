@@ -1,4 +1,4 @@
-"""The calibration board: a printed ChArUco board, what it looks like, and finding it in an image."""
+"""What is printed: the ChArUco board for calibration and the markers of Push-T's mat; and finding them in an image."""
 
 from __future__ import annotations
 
@@ -47,3 +47,35 @@ def find_board(image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     points = np.asarray(board.getChessboardCorners(), dtype=np.float64)
     index = np.asarray(ids).ravel()
     return points[index], np.asarray(corners, dtype=np.float64).reshape(-1, 2)
+
+
+#: Markers at the mat's corners: id -> centre in the arena's frame [m]; their sides are parallel to its axes.
+MAT_MARKERS = {20: (-0.345, 0.280), 21: (0.345, 0.280), 22: (0.345, -0.280), 23: (-0.345, -0.280)}
+MAT_MARKER_M = 0.080
+
+
+def marker_image(marker: int, pixels: int) -> np.ndarray:
+    """A marker of the mat for printing, (pixels, pixels) uint8, without its white surround."""
+    dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50)
+    return np.asarray(cv2.aruco.generateImageMarker(dictionary, marker, pixels))
+
+
+def find_mat(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of the mat's markers in an RGB image: (4 k, 3) in the arena's frame [m] and (4 k, 2) pixels."""
+    parameters = cv2.aruco.DetectorParameters()
+    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
+    parameters.cornerRefinementWinSize = 3
+    dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    corners, ids, _ = cv2.aruco.ArucoDetector(dictionary, parameters).detectMarkers(gray)
+    half = MAT_MARKER_M / 2
+    square = np.array([(-half, half), (half, half), (half, -half), (-half, -half)])
+    points, pixels = [], []
+    for marker, seen in zip([] if ids is None else np.asarray(ids).ravel().tolist(), corners, strict=True):
+        if marker in MAT_MARKERS:
+            flat = square + MAT_MARKERS[marker]
+            points.append(np.column_stack([flat, np.zeros(4)]))
+            pixels.append(np.asarray(seen, dtype=np.float64).reshape(4, 2))
+    if not points:
+        return np.zeros((0, 3)), np.zeros((0, 2))
+    return np.concatenate(points), np.concatenate(pixels)

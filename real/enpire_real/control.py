@@ -123,6 +123,10 @@ class Control:
         self.clock.sleep(2 * self.period)
         self.check()
 
+    def rows(self, name: str) -> slice:
+        """Where an arm's joints are in joint vectors."""
+        return self._rows[name]
+
     def commanded(self, name: str) -> np.ndarray:
         """Joint angles last commanded."""
         return self._commanded[self._rows[name]].copy()

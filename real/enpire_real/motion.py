@@ -72,18 +72,29 @@ class ToolServo:
         pose_at: the pose (base frame) for a point (3,); lets the tool's tilt depend on where it is.
         start: where the tool is commanded to be now (3,) [m].
         speed, acceleration: of the tool, per axis [m/s], [m/s^2].
+        joint_speed, joint_acceleration: (6,) that the joints keep within [rad/s], [rad/s^2]; the tool then lags for a moment.
     """
 
     done = False
 
     def __init__(
-        self, model: ArmModel, pose_at: Callable[[np.ndarray], Pose], start: np.ndarray, speed: float, acceleration: float
+        self,
+        model: ArmModel,
+        pose_at: Callable[[np.ndarray], Pose],
+        start: np.ndarray,
+        *,
+        speed: float,
+        acceleration: float,
+        joint_speed: np.ndarray,
+        joint_acceleration: np.ndarray,
     ) -> None:
         self._model, self._pose_at = model, pose_at
         self.target = np.array(start, dtype=np.float64)  # may be set from another thread: replaced whole
         self.at = self.target.copy()
         self._velocity = np.zeros(3)
         self._speed, self._acceleration = speed, acceleration
+        self._joint_speed, self._joint_acceleration = joint_speed, joint_acceleration
+        self._joint_velocity = np.zeros(DOF)
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
         gap = self.target - self.at
@@ -96,7 +107,10 @@ class ToolServo:
         angles, error = self._model.inverse(self._pose_at(self.at), q, iterations=6, tolerance=2e-5)
         if error > 2e-3:
             raise Unreachable(f"the tool cannot follow to {np.round(self.at, 3)} m: {error * 1000:.1f} mm off")
-        return angles
+        change = self._joint_acceleration * dt
+        wanted = np.clip((angles - q) / dt, -self._joint_speed, self._joint_speed)
+        self._joint_velocity = np.clip(wanted, self._joint_velocity - change, self._joint_velocity + change)
+        return q + self._joint_velocity * dt
 
 
 __all__ = ["DOF", "Hold", "JointMove", "Motion", "ToolServo", "Unreachable"]

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 from enpire_envs.pusht.geometry import BAR, STEM
 
-from enpire_real.charuco import BOARD, board_image
+from enpire_real.charuco import BOARD, MAT_MARKER_M, MAT_MARKERS, board_image, marker_image
 from enpire_real.twin.station import (
     ARENA_POS,
     ARENA_YAW,
@@ -94,6 +94,24 @@ def _add_arena(spec: mujoco.MjSpec) -> None:
             pos, size = [0.0, 0.0, 0.0002], [0.302, 0.237, 0.0002]
             pos[k], size[k] = sign * (half + 0.002), 0.002
             frame.add_geom(name=f"border_{'xy'[k]}{'-+'[sign > 0]}", pos=pos, size=size, rgba=(0.62, 0.61, 0.58, 1), **paint)
+    _add_markers(spec, frame)
+
+
+def _add_markers(spec: mujoco.MjSpec, frame: mujoco.MjsBody) -> None:
+    half = MAT_MARKER_M / 2
+    paint = {"type": mujoco.mjtGeom.mjGEOM_BOX, "contype": 0, "conaffinity": 0}
+    for marker, (x, y) in MAT_MARKERS.items():
+        _print(spec, f"marker{marker}", marker_image(marker, 240))
+        frame.add_geom(name=f"marker{marker}_paper", pos=(x, y, 0.0003), size=(half + 0.012, half + 0.012, 0.0002), rgba=(1, 1, 1, 1), **paint)
+        frame.add_geom(name=f"marker{marker}", pos=(x, y, 0.0006), size=(half, half, 0.0002), material=f"marker{marker}", **paint)
+
+
+def _print(spec: mujoco.MjSpec, name: str, image: np.ndarray) -> None:
+    """A material that shows a picture upright on a box's upper face (x right, y up)."""
+    height, width = image.shape
+    texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=width, height=height, nchannel=3)
+    texture.data = np.repeat(image[:, :, None], 3, axis=2).tobytes()
+    spec.add_material(name=name).textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
 
 
 def _add_block(spec: mujoco.MjSpec, rub: float) -> None:
@@ -125,12 +143,7 @@ def _add_hand(spec: mujoco.MjSpec) -> None:
 def _add_board(spec: mujoco.MjSpec, where: str) -> None:
     """The printed ChArUco board: on the table between the arms, or in a hand, facing up and back."""
     size = BOARD.side_m
-    image = board_image(800)
-    texture = spec.add_texture(name="board", type=mujoco.mjtTexture.mjTEXTURE_2D, width=800, height=800, nchannel=3)
-    # MuJoCo's textures start at the lower left corner.
-    texture.data = np.repeat(image[::-1, :, None], 3, axis=2).tobytes()
-    material = spec.add_material(name="board")
-    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "board"
+    _print(spec, "board", board_image(800))
     if where == "table":
         body = spec.worldbody.add_body(name="board", pos=(0.36, 0.0, 0.004))
     elif where in SIDES:

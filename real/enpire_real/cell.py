@@ -1,0 +1,126 @@
+"""`RealCell`: a station joined to the `Cell` contract. It resets by moving things and judges by looking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from enpire_envs.cell import CellFault
+
+from enpire_real.bus import BusDown
+from enpire_real.cameras import CameraLost
+from enpire_real.control import Stopped
+from enpire_real.motors import MotorFault
+from enpire_real.station import Station
+
+_FAULTS = (Stopped, MotorFault, BusDown, CameraLost)
+
+
+class RealScene(Protocol):
+    """One task's skills on a station: how to set it up, drive it, read it."""
+
+    def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
+        """Bring things and arm to `start`, as well as moving can. What it did not reach, `read` shows."""
+
+    def drive(self, command: np.ndarray) -> None:
+        """Track the command for one control period."""
+
+    def read(self) -> Any:
+        """The task's readings, now."""
+
+    def view(self, camera: str) -> np.ndarray | None:
+        """The image that a policy sees under this name, or None for the camera's own."""
+
+    @property
+    def probes(self) -> Mapping[str, Callable[[], None]]:
+        """What the verifier may do, by name."""
+
+    def home(self) -> None: ...
+
+    def avoid(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class RealCell:
+    """A physical station, or the twin. Nothing starts before the first `reset`.
+
+    Every fault of the station (a stop of the safety monitor, a motor, a bus, a camera) is a `CellFault`: the episode then
+    says nothing about the policy, and the next reset acknowledges it.
+    """
+
+    def __init__(self, station: Station, scene: RealScene) -> None:
+        self.station, self.scene = station, scene
+        self.kind = station.kind
+        self._started = False
+
+    def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
+        self._guard(self._reset, start, rng)
+
+    def _reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
+        self.start()
+        if self.station.control.monitor.stop is not None:
+            self.station.control.acknowledge()
+        self.scene.reset(start, rng)
+
+    def start(self) -> None:
+        """Switch the station on, if it is not."""
+        if not self._started:
+            self.station.start()
+            self._started = True
+
+    def apply(self, command: np.ndarray) -> None:
+        self._guard(self.scene.drive, command)
+
+    def read(self) -> Any:
+        return self._guard(self.scene.read)
+
+    def probe(self, name: str) -> Any:
+        try:
+            act = self.scene.probes[name]
+        except KeyError:
+            raise ValueError(f"this cell has no probe {name!r}; it has: {', '.join(sorted(self.scene.probes))}") from None
+        self._guard(act)
+        return self.read()
+
+    def frame(self, camera: str, width: int, height: int) -> np.ndarray:
+        image = self._guard(self.scene.view, camera)
+        if image is None:
+            image = self.camera_frame(camera)
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+    def camera_frame(self, camera: str) -> np.ndarray:
+        """A camera's own newest image (height, width, 3) uint8. Raises ValueError for an unknown one."""
+        try:
+            eye = self.station.cameras[camera]
+        except KeyError:
+            known = ", ".join(self.station.cameras) or "none"
+            raise ValueError(f"this station has no camera {camera!r}; it has: {known}") from None
+        self.start()
+        return self._guard(eye.latest).image  # type: ignore[no-any-return]
+
+    def show(self) -> None:
+        """The station's 3-D view runs by itself (`autoenvbench station watch`)."""
+
+    def move(self, where: str) -> None:
+        """"home", "avoid" or "resume". Raises CellFault."""
+        self.start()
+        if self.station.control.monitor.stop is not None:
+            self._guard(self.station.control.acknowledge)
+        self._guard({"home": self.scene.home, "avoid": self.scene.avoid, "resume": self.scene.resume}[where])
+
+    def stop(self, reason: str) -> None:
+        """Stop the arms, from any thread, at once."""
+        self.station.control.stop("stopped_by_hand", reason)
+
+    def close(self) -> None:
+        self.station.close()
+        self._started = False
+
+    def _guard(self, act: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return act(*args)
+        except _FAULTS as fault:
+            raise CellFault(str(fault)) from fault

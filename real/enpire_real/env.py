@@ -1,0 +1,76 @@
+"""What environments on real cells share: opening a station with the right notices, and recording every episode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+from enpire_envs.env import CellEnv, CellOptions
+from enpire_envs.task import Task
+from gymnasium import logger
+
+from enpire_real.cell import RealCell, RealScene
+from enpire_real.recorder import Recorder
+from enpire_real.station import Station, build_station
+from enpire_real.station_file import default_station, load_station
+
+
+class MotionNotConfirmed(ValueError):
+    """An environment on physical arms was asked for without saying that they may move."""
+
+
+def open_station(path: str | Path | None, *, confirm_motion: bool, env_id: str) -> Station:
+    """The station that an environment runs on, not started yet. Raises StationError, MotionNotConfirmed."""
+    path = path if path is not None else default_station()
+    file = load_station(path)
+    if file.kind == "physical" and confirm_motion is not True:
+        raise MotionNotConfirmed(
+            f"{env_id} would move the arms of station {file.name!r}. Clear its workspace, keep a hand on the emergency stop, and "
+            "pass confirm_motion=True (on the command line: --env-arg confirm_motion=true)"
+        )
+    if file.kind == "twin":
+        logger.warn(
+            f"{env_id} runs on a twin, a station of simulated parts"
+            + ("" if path else "; for real arms pass station=... or set AUTOENVBENCH_STATION")
+        )
+    return build_station(file)
+
+
+class RealEnv(CellEnv):
+    """A `CellEnv` on a station.
+
+    Args:
+        record: a folder for every episode's proprioception, actions, rewards and images; None for no recording.
+    """
+
+    def __init__(
+        self, task: Task, station: Station, scene: RealScene, *, record: str | Path | None, **options: Unpack[CellOptions]
+    ) -> None:
+        self.real_cell = RealCell(station, scene)
+        super().__init__(task, self.real_cell, **options)
+        self._recorder = Recorder(Path(record), station, task.control_hz, task.name) if record is not None else None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if self._recorder is not None:
+            self._recorder.discard()
+        observation, info = super().reset(seed=seed, options=options)
+        if self._recorder is not None:
+            self._recorder.begin(info)
+        return observation, info
+
+    def advance(self, action: np.ndarray) -> None:
+        if self._recorder is not None and not self._over:
+            self._recorder.before(action)
+        super().advance(action)
+
+    def conclude(self) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().conclude()
+        if self._recorder is not None:
+            self._recorder.after(reward, terminated or truncated, info)
+        return observation, reward, terminated, truncated, info
+
+    def close(self) -> None:
+        super().close()
+        if self._recorder is not None:
+            self._recorder.close()

@@ -1,0 +1,1 @@
+"""Push-T on arms, physical or simulated down to their wires."""
