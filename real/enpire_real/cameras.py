@@ -34,7 +34,7 @@ class Camera(Protocol):
     def start(self) -> None: ...
 
     def stamp(self) -> float:
-        """When the newest frame was taken; -inf before the first. Cheap: the safety monitor asks at every tick."""
+        """When the newest frame arrived; -inf before the first. Cheap: the safety monitor asks at every tick."""
 
     def latest(self) -> Frame:
         """The newest frame. Raises CameraLost before the first."""

@@ -116,6 +116,11 @@ class RealCell:
         self.station.control.stop("stopped_by_hand", reason)
 
     def close(self) -> None:
+        if self._started and self.station.control.monitor.stop is None:
+            try:
+                self.scene.home()  # clear of whatever it was doing, before it folds
+            except _FAULTS:
+                pass  # the station's own close says what could not be done
         self.station.close()
         self._started = False
 

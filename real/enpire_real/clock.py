@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -33,8 +35,8 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None:
         """Let time pass; whatever is due meanwhile happens."""
 
-    def every(self, period: float, callback: Callable[[], None], name: str) -> Ticker:
-        """Call back once a period, until cancelled or the callback raises."""
+    def every(self, period: float, callback: Callable[[], None], name: str, *, urgent: bool = False) -> Ticker:
+        """Call back once a period, until cancelled or the callback raises; `urgent` ones before all others."""
 
     def poll(self) -> None:
         """Let simulated devices answer what was sent to them (nothing on a wall clock: they have their own thread)."""
@@ -52,21 +54,24 @@ class WallClock:
         if seconds > 0:
             time.sleep(seconds)
 
-    def every(self, period: float, callback: Callable[[], None], name: str) -> Ticker:
-        return _Thread(period, callback, name)
+    def every(self, period: float, callback: Callable[[], None], name: str, *, urgent: bool = False) -> Ticker:
+        return _Thread(period, callback, name, urgent)
 
     def poll(self) -> None:
         pass
 
 
 class _Thread:
-    def __init__(self, period: float, callback: Callable[[], None], name: str) -> None:
+    def __init__(self, period: float, callback: Callable[[], None], name: str, urgent: bool) -> None:
         self.lateness: deque[float] = deque(maxlen=20_000)
+        self._urgent = urgent
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(period, callback), name=name, daemon=True)
         self._thread.start()
 
     def _run(self, period: float, callback: Callable[[], None]) -> None:
+        if self._urgent:
+            ask_for_real_time()
         due = time.monotonic()
         while not self._stop.is_set():
             callback()
@@ -83,6 +88,15 @@ class _Thread:
         self._stop.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(2.0)
+
+
+def ask_for_real_time() -> None:
+    """First-in-first-out scheduling for this thread, where the machine allows it (limits.conf: rtprio)."""
+    sys.setswitchinterval(0.0005)  # another thread of this process may keep the interpreter no longer than this
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(20))
+    except (OSError, AttributeError):
+        pass  # it keeps time without it, but not on a busy machine: `autoenvbench station doctor` measures
 
 
 class Simulated(Protocol):
@@ -121,7 +135,7 @@ class VirtualClock:
                 heapq.heappush(self._due, (max(due + event.period, self._now), next(self._order), event))
         self._pass(end)
 
-    def every(self, period: float, callback: Callable[[], None], name: str) -> Ticker:
+    def every(self, period: float, callback: Callable[[], None], name: str, *, urgent: bool = False) -> Ticker:
         event = _Event(period, callback)
         heapq.heappush(self._due, (self._now, next(self._order), event))
         return event

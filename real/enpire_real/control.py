@@ -74,7 +74,7 @@ class Control:
         except BaseException:
             self._off()
             raise
-        self.ticker = self.clock.every(self.period, self.tick, "control")
+        self.ticker = self.clock.every(self.period, self.tick, "control", urgent=True)
 
     def move(self, name: str, motion: Motion) -> None:
         """Give an arm a motion. Raises Stopped if the arms are stopped."""
@@ -135,6 +135,10 @@ class Control:
         reading = self.arms[name].reading
         assert reading is not None, "start() comes first"
         return reading
+
+    @property
+    def running(self) -> bool:
+        return self.ticker is not None
 
     def close(self) -> None:
         """Stop ticking and switch the motors off. Safe to call twice."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from enpire_envs.pusht.geometry import AREA, OUTLINE
+from enpire_envs.pusht.geometry import AREA, BAR, OUTLINE, STEM
 
 from enpire_real.cameras import Lens
 from enpire_real.charuco import find_mat
@@ -23,6 +23,7 @@ TOP_HEIGHT = 0.030  # of the T [m]
 _CELL = 0.002  # of the map of the mat [m]
 _HALF = (0.40, 0.33)  # its half extents [m]
 _REACH = 0.014  # how far from the model's outline an edge is looked for [m]
+_GUESSES = 6  # poses of the coarse search that are refined
 _SUPPORT = 0.55  # share of the outline whose edge must be seen for an estimate to be valid
 _RESIDUAL = 0.0025  # ... and its scatter [m]
 
@@ -139,15 +140,14 @@ class TFinder:
             return []
         ys, xs = np.nonzero(np.isin(labels, big))
         points = np.column_stack([xs * _CELL - _HALF[0], _HALF[1] - ys * _CELL])
-        points = points[:: max(1, len(points) // 600)]
+        points = points[:: max(1, len(points) // 300)]
         middle = points.mean(axis=0)
-        scored = []
-        for yaw in np.radians(np.arange(-180, 180, 10)):
-            c, s = math.cos(yaw), math.sin(yaw)
-            local = (points - middle) @ np.array([[c, -s], [s, c]])
-            scored.append((float(_inside(local).mean()), (float(middle[0]), float(middle[1]), float(yaw))))
-        scored.sort(reverse=True)
-        return [pose for _, pose in scored[:8]]
+        yaws = np.radians(np.arange(-180, 180, 10))
+        c, s = np.cos(yaws), np.sin(yaws)
+        turns = np.stack([np.stack([c, -s], axis=-1), np.stack([s, c], axis=-1)], axis=-2)
+        overlap = _inside((points - middle) @ turns).mean(axis=1)
+        best = np.argsort(-overlap)[:_GUESSES]
+        return [(float(middle[0]), float(middle[1]), float(yaws[k])) for k in best]
 
 
 def _sample_outline(spacing: float = 0.004) -> tuple[np.ndarray, np.ndarray]:
@@ -163,8 +163,8 @@ def _sample_outline(spacing: float = 0.004) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _inside(points: np.ndarray) -> np.ndarray:
-    polygon = OUTLINE.astype(np.float32)
-    return np.array([cv2.pointPolygonTest(polygon, (float(x), float(y)), False) >= 0 for x, y in points])
+    x, y = points[..., 0], points[..., 1]
+    return np.logical_or.reduce([(x >= x0) & (x <= x1) & (y >= y0) & (y <= y1) for x0, x1, y0, y1 in (BAR, STEM)])
 
 
 def _lookup(red: np.ndarray, samples: np.ndarray) -> np.ndarray:

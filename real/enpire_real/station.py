@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,13 +20,16 @@ from enpire_real.collision import CollisionModel
 from enpire_real.control import Control
 from enpire_real.damiao import SCALES, Scale
 from enpire_real.kinematics import ArmModel, Pose
+from enpire_real.motion import JointMove
 from enpire_real.motors import Motor, MotorBus
 from enpire_real.safety import Limits, Monitor, Watch
 from enpire_real.station_file import EmergencyStop, StationFile, YamArm
-from enpire_real.yam import GRIPPER, JOINTS, LOWER, UPPER
+from enpire_real.yam import GRIPPER, HOME, JOINTS, LOWER, REST, UPPER
 
 if TYPE_CHECKING:
     from enpire_real.twin.station import Twin
+
+PARK_SPEED, PARK_ACCELERATION = 1.2, 6.0  # [rad/s], [rad/s^2]
 
 
 @dataclass(slots=True)
@@ -78,8 +82,21 @@ class Station:
         base = Pose(np.array(self.file.arms[config.mount].base_m), np.eye(3))
         return base @ arm.model.flange(self.control.reading(config.mount).q) @ pose
 
+    def park(self) -> None:
+        """Fold all arms down, so that they may be switched off. Raises Stopped."""
+        for pose in (HOME, REST):
+            for name in self.control.arms:
+                self.control.move(name, JointMove([pose], PARK_SPEED, PARK_ACCELERATION))
+            for name in self.control.arms:
+                self.control.wait(name, 20.0)
+
     def close(self) -> None:
-        """Stop and release everything. Safe to call twice."""
+        """Park if the arms can move, stop and release everything. Safe to call twice."""
+        if self.control.running:
+            try:
+                self.park()
+            except Exception as error:  # an arm that cannot be parked sinks when it is switched off
+                print(f"the arms could not be parked before they were switched off: {error}", file=sys.stderr)
         self.control.close()
         for camera in self.cameras.values():
             camera.close()
@@ -102,7 +119,7 @@ def build_station(file: StationFile, *, twin_args: dict[str, Any] | None = None)
     twin, clock = None, WallClock()
     closers: list[Callable[[], None]] = []
     channels = {name: arm.bus.channel for name, arm in file.arms.items() if isinstance(arm, YamArm)}
-    if file.twin is not None:
+    if file.twin is not None and file.twin.link is None:
         from enpire_real.twin.station import make_twin
 
         # Stations of one process must not meet on the same in-process bus.
@@ -147,10 +164,15 @@ def _cameras(file: StationFile, clock: Clock, twin: Twin | None) -> dict[str, Ca
             cameras[name] = OpenCVCamera(name, config, clock)
         elif config.type == "lerobot":
             cameras[name] = LeRobotCamera(name, config, clock)
+        elif twin is None:
+            from enpire_real.twin.cameras import LinkedCamera
+
+            assert file.twin is not None and file.twin.link is not None
+            cameras[name] = LinkedCamera(name, file.twin.link)
         else:
             from enpire_real.twin.cameras import TwinCamera
 
-            assert twin is not None and file.twin is not None
+            assert file.twin is not None
             cameras[name] = TwinCamera(
                 name, config, clock, twin, noise=file.twin.noise, latency=file.twin.latency_ms / 1000, seed=file.twin.seed + k
             )

@@ -162,6 +162,7 @@ class TwinConfig(Part):
     scene: Literal["pusht", "empty"] = "pusht"
     board: str | None = None
     ideal: bool = False  # exactly as drawn: no deviations of friction, gains, cameras
+    link: Path | None = None  # the folder of a twin that runs in a process of its own (`autoenvbench station twin`)
 
 
 class StationFile(Part):
@@ -193,8 +194,11 @@ class StationFile(Part):
                 raise ValueError(f"camera {name} is mounted on {camera.mount!r}; write station or an arm's name")
             if camera.type == "twin" and self.kind != "twin":
                 raise ValueError(f"camera {name} is the twin's, but this station is physical")
-        if self.kind == "physical" and self.safety.emergency_stop.type == "twin":
+        inside = self.twin is not None and self.twin.link is None
+        if not inside and self.safety.emergency_stop.type == "twin":
             raise ValueError("a physical station's emergency_stop is `file` (or `none`, if no software sees it)")
+        if inside and any(a.bus.interface != "virtual" for a in self.arms.values() if isinstance(a, YamArm)):
+            raise ValueError("a twin in this process is on `virtual` buses; with `slcan` say where it runs: twin.link")
         if self.pusht is not None:
             if self.pusht.arm not in self.arms or self.pusht.camera not in self.cameras:
                 raise ValueError("pusht.arm and pusht.camera must name an arm and a camera of this station")

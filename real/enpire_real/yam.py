@@ -95,6 +95,8 @@ UPPER = np.array([link.range[1] for link in LINKS])
 
 #: A pose that can be taken from anywhere in reach, above the table, hand level.
 HOME = np.array([0.0, 1.047, 1.047, 0.0, 0.0, 0.0])
+#: Folded onto itself: where the arm may be switched off.
+REST = np.zeros(6)
 
 _FINGERS = (
     ("tip_left", (0.05456, -0.04506, 0.02390), (0, 1, 0), 1),

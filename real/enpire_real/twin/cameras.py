@@ -7,6 +7,7 @@ the moment of the capture all the same.
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from enpire_real.cameras import CameraLost, Frame
 from enpire_real.clock import Clock, Ticker
 from enpire_real.station_file import Camera as CameraConfig
+from enpire_real.twin.frames import FrameReader
 from enpire_real.twin.station import Twin
 
 _HAND_POS = (0.36, 0.20, 0.06)
@@ -99,3 +101,32 @@ class TwinCamera:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+
+class LinkedCamera:
+    """An eye of a twin that runs in another process on this machine."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self._path = name, folder / f"{name}.frame"
+        self._reader: FrameReader | None = None
+
+    def start(self) -> None:
+        """Raises CameraLost if no twin serves this camera."""
+        try:
+            self._reader = FrameReader(self._path)
+        except (OSError, ValueError):
+            raise CameraLost(
+                f"no twin serves {self._path}; start one: autoenvbench station twin {self._path.parent}"
+            ) from None
+
+    def stamp(self) -> float:
+        return self._reader.stamp() if self._reader is not None else -np.inf
+
+    def latest(self) -> Frame:
+        told = self._reader.read() if self._reader is not None else None
+        if told is None:
+            raise CameraLost(f"camera {self.name} has delivered no frame yet")
+        return Frame(*told)
+
+    def close(self) -> None:
+        self._reader = None

@@ -7,7 +7,7 @@ import time
 
 import can
 
-from enpire_real.clock import WallClock
+from enpire_real.clock import WallClock, ask_for_real_time
 from enpire_real.twin.station import Twin
 
 _PHYSICS_S = 0.004
@@ -19,7 +19,7 @@ class RealTime:
     def __init__(self, twin: Twin, buses: dict[str, can.BusABC]) -> None:
         self._twin, self._origin = twin, time.monotonic() - twin.data.time
         self._stop = threading.Event()
-        self._physics = WallClock().every(_PHYSICS_S, self._advance, "twin physics")
+        self._physics = WallClock().every(_PHYSICS_S, self._advance, "twin physics", urgent=True)
         self._threads = [
             threading.Thread(target=self._serve, args=(side, bus), name=f"twin {side}", daemon=True)
             for side, bus in buses.items()
@@ -31,6 +31,7 @@ class RealTime:
         self._twin.advance(time.monotonic() - self._origin)
 
     def _serve(self, side: str, bus: can.BusABC) -> None:
+        ask_for_real_time()
         while not self._stop.is_set():
             try:
                 message = bus.recv(0.05)

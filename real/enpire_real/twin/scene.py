@@ -38,6 +38,7 @@ def build(
     spec.visual.headlight.ambient = [0.34 * light] * 3
     spec.visual.headlight.diffuse = [0.22 * light] * 3
     spec.visual.headlight.specular = [0, 0, 0]
+    spec.visual.quality.offsamples = 0  # a third of the time on a CPU; noise hides the steps
     spec.visual.map.znear, spec.visual.map.zfar = 0.01, 20
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
     world = spec.worldbody

@@ -130,10 +130,13 @@ class Twin:
                 self.reply(side, bus, message)
 
     def reply(self, side: str, bus: can.BusABC, message: can.Message) -> None:
-        with self.lock:
-            told = self.motors[side].answer(self._time, message.arbitration_id, bytes(message.data))
-        if told is not None:
+        if (told := self.reply_to(side, message.arbitration_id, bytes(message.data))) is not None:
             bus.send(Frame(*told))
+
+    def reply_to(self, side: str, arbitration_id: int, data: bytes) -> tuple[int, bytes] | None:
+        """What comes back for a frame, if anything."""
+        with self.lock:
+            return self.motors[side].answer(self._time, arbitration_id, data)
 
     # -- time --------------------------------------------------------------------------------------------------------
     def advance(self, to: float) -> None:
@@ -181,31 +184,34 @@ class Twin:
             return told
 
 
-def make_twin(
-    file: StationFile, channels: dict[str, str], **args: Any
-) -> tuple[Twin, Clock, list[Callable[[], None]]]:
-    """The twin that a station file asks for, on in-process buses: with its clock, and what to call in the end.
-
-    `args` are handed to `Twin` on top of the file's.
-    """
+def twin_of(file: StationFile, **args: Any) -> Twin:
+    """The twin that a station file asks for; `args` are handed to `Twin` on top of the file's."""
     config = file.twin
     assert config is not None
     tools: dict[str, Tool] = {n: a.tool for n, a in file.arms.items() if isinstance(a, YamArm)}
     given: dict[str, Any] = {"tools": tools, "scene": config.scene, "board": config.board}
     if config.ideal:
         given["variation"] = Variation.none()
-    twin = Twin(config.seed, **{**given, **args})
+    return Twin(config.seed, **{**given, **args})
+
+
+def make_twin(
+    file: StationFile, channels: dict[str, str], **args: Any
+) -> tuple[Twin, Clock, list[Callable[[], None]]]:
+    """A twin on in-process buses: with its clock, and what to call in the end."""
+    twin = twin_of(file, **args)
     buses = {side: open_bus("virtual", channel) for side, channel in channels.items()}
     for side, bus in buses.items():
         twin.attach(side, bus)
-    if config.time == "virtual":
-        clock = VirtualClock()
-        clock.attach(twin)
-        return twin, clock, [bus.shutdown for bus in buses.values()]
-    from enpire_real.twin.real_time import RealTime
+    shut = [bus.shutdown for bus in buses.values()]
+    if file.twin is not None and file.twin.time == "real":
+        from enpire_real.twin.real_time import RealTime
 
-    real = RealTime(twin, buses)
-    return twin, WallClock(), [real.close, *(bus.shutdown for bus in buses.values())]
+        real = RealTime(twin, buses)
+        return twin, WallClock(), [real.close, *shut]
+    clock = VirtualClock()
+    clock.attach(twin)
+    return twin, clock, list(shut)
 
 
 def to_station(pose: tuple[float, float, float]) -> tuple[float, float, float]:
