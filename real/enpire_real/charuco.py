@@ -22,6 +22,10 @@ class Board:
 
 
 BOARD = Board()
+#: Where it goes, roughly, for calibrating: on the table between the arms, face up (station frame), ...
+BOARD_ON_TABLE = (0.36, 0.0, 0.004)
+#: ... or clamped in a hand (flange frame), face up when the hand is level.
+BOARD_ON_FLANGE, BOARD_ON_FLANGE_QUAT = (0.16, 0.0, 0.05), (1.0, 0.0, 0.0, 0.0)
 
 
 def _board() -> cv2.aruco.CharucoBoard:

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 from enpire_envs.pusht.geometry import BAR, STEM
 
-from enpire_real.charuco import BOARD, MAT_MARKER_M, MAT_MARKERS, board_image, marker_image
+from enpire_real.charuco import BOARD, BOARD_ON_FLANGE, BOARD_ON_FLANGE_QUAT, BOARD_ON_TABLE, MAT_MARKER_M, MAT_MARKERS, board_image, marker_image
 from enpire_real.twin.station import (
     ARENA_POS,
     ARENA_YAW,
@@ -146,9 +146,9 @@ def _add_board(spec: mujoco.MjSpec, where: str) -> None:
     size = BOARD.side_m
     _print(spec, "board", board_image(800))
     if where == "table":
-        body = spec.worldbody.add_body(name="board", pos=(0.36, 0.0, 0.004))
+        body = spec.worldbody.add_body(name="board", pos=BOARD_ON_TABLE)
     elif where in SIDES:
-        body = spec.body(f"{where}_flange").add_body(name="board", pos=(0.16, 0, 0.03), quat=_pitch(-math.pi / 2))
+        body = spec.body(f"{where}_flange").add_body(name="board", pos=BOARD_ON_FLANGE, quat=BOARD_ON_FLANGE_QUAT)
     else:
         raise ValueError(f"the board can be on the table, left or right; not {where!r}")
     body.add_geom(name="board_back", type=mujoco.mjtGeom.mjGEOM_BOX, size=(size / 2 + 0.01, size / 2 + 0.01, 0.002), pos=(0, 0, -0.0022),
@@ -160,7 +160,3 @@ def _add_board(spec: mujoco.MjSpec, where: str) -> None:
 
 def _yaw(angle: float) -> tuple[float, float, float, float]:
     return math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2)
-
-
-def _pitch(angle: float) -> tuple[float, float, float, float]:
-    return math.cos(angle / 2), 0.0, math.sin(angle / 2), 0.0

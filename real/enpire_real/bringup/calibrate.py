@@ -1,0 +1,158 @@
+"""Camera calibration: intrinsics from views of the board, and hand-eye from views of the board at known arm poses.
+
+Hand-eye: closed form first (Park and Martin 1994, on motions between samples), then all views together by Levenberg-Marquardt on
+the reprojection error, with the board's own pose among the unknowns. What comes out is the optical frame's pose in its
+mount: the station for a fixed camera that looks at a board in a hand, the flange for a wrist camera that looks at
+a board on the table.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from enpire_real.cameras import Lens
+from enpire_real.kinematics import Pose
+
+MIN_SAMPLES = 12
+MAX_RESIDUAL_PX = 1.0
+
+
+class PoorCalibration(RuntimeError):
+    """Too few samples, or samples that do not agree; says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One view of the board: its corners (n, 3) [m], where they were seen (n, 2) [px], and the arm's pose then.
+
+    `arm` is the flange's pose in the frame of the arm's base (given in the station's frame).
+    """
+
+    points: np.ndarray
+    pixels: np.ndarray
+    arm: Pose
+
+
+@dataclass(frozen=True, slots=True)
+class HandEye:
+    """`camera`: optical frame in the mount's frame. `board`: the board's in the other one (flange, or station)."""
+
+    camera: Pose
+    board: Pose
+    residual_px: float
+    samples: int
+
+
+def calibrate_lens(views: list[tuple[np.ndarray, np.ndarray]], width: int, height: int) -> tuple[Lens, float]:
+    """Intrinsics and the reprojection error [px] from views (points (n, 3), pixels (n, 2)) of the board.
+
+    Raises PoorCalibration below 8 views, or if they do not fit.
+    """
+    if len(views) < 8:
+        raise PoorCalibration(f"{len(views)} views show the board; 8 or more are needed: tilt it, near and far, into every corner")
+    # A 5 x 5 board fills little of an image: higher orders of distortion would fit its noise.
+    flags = cv2.CALIB_FIX_K3 | cv2.CALIB_ZERO_TANGENT_DIST
+    error, matrix, distortion, _, _ = cv2.calibrateCamera(
+        [p.astype(np.float32) for p, _ in views], [x.astype(np.float32) for _, x in views], (width, height), None, None,  # type: ignore[call-overload]
+        flags=flags,
+    )  # fmt: skip
+    if not error < MAX_RESIDUAL_PX:
+        raise PoorCalibration(f"the views disagree by {error:.2f} px (allowed {MAX_RESIDUAL_PX}): is the printed board flat and to scale?")
+    return Lens(np.asarray(matrix), np.asarray(distortion).ravel()), float(error)
+
+
+def calibrate_hand_eye(samples: list[Sample], lens: Lens, *, on_arm: bool) -> HandEye:
+    """Where a camera is. `on_arm`: it is on the flange and the board on the table; else the other way round.
+
+    Raises PoorCalibration for fewer than 12 samples, for poses that turn too little, and for a poor fit.
+    """
+    if len(samples) < MIN_SAMPLES:
+        raise PoorCalibration(f"{len(samples)} samples show the board; {MIN_SAMPLES} or more are needed")
+    # moving @ eye @ seen = rest, for all samples: `moving` is what the mount's frame does as seen from where the board is fixed.
+    moving = [s.arm if on_arm else s.arm.inverse() for s in samples]
+    seen = [_board_pose(s, lens) for s in samples]
+    turns = [np.linalg.norm(_log(m.rotation @ moving[0].rotation.T)) for m in moving]
+    if max(turns) < math.radians(15):
+        raise PoorCalibration("the arm turned less than 15 degrees between samples: the pose of the camera does not follow from that")
+    eye = _park_martin(moving, seen)
+    rest = moving[0] @ eye @ seen[0]
+    eye, rest, residual = _refine(samples, moving, lens, eye, rest)
+    if not residual < MAX_RESIDUAL_PX:
+        raise PoorCalibration(
+            f"views and arm poses disagree by {residual:.2f} px (allowed {MAX_RESIDUAL_PX}): did the board slip, is its "
+            "printed size right, are the joints' zeros right?"
+        )
+    return HandEye(eye, rest, residual, len(samples))
+
+
+def _board_pose(sample: Sample, lens: Lens) -> Pose:
+    _, rvec, tvec = cv2.solvePnP(sample.points, sample.pixels, lens.matrix, lens.distortion, flags=cv2.SOLVEPNP_ITERATIVE)
+    return Pose(tvec.ravel(), cv2.Rodrigues(rvec)[0])
+
+
+def _park_martin(moving: list[Pose], seen: list[Pose]) -> Pose:
+    """X of A X = X B over motions between samples."""
+    pairs = [(a, b) for a in range(len(moving)) for b in range(a + 1, len(moving))]
+    m = np.zeros((3, 3))
+    rows, right = [], []
+    for i, j in pairs:
+        a = moving[j].inverse() @ moving[i]
+        b = seen[j] @ seen[i].inverse()
+        if np.linalg.norm(_log(a.rotation)) > math.radians(5):
+            m += np.outer(_log(b.rotation), _log(a.rotation))
+            rows.append(a)
+            right.append(b)
+    u, _, vt = np.linalg.svd(m)
+    rotation = vt.T @ np.diag([1, 1, np.linalg.det(vt.T @ u.T)]) @ u.T
+    lhs = np.concatenate([a.rotation - np.eye(3) for a in rows])
+    rhs = np.concatenate([rotation @ b.position - a.position for a, b in zip(rows, right, strict=True)])
+    position, *_ = np.linalg.lstsq(lhs, rhs, rcond=None)
+    return Pose(position, rotation)
+
+
+def _refine(
+    samples: list[Sample], moving: list[Pose], lens: Lens, eye: Pose, rest: Pose
+) -> tuple[Pose, Pose, float]:
+    """Minimise the reprojection error over the camera's and the board's pose (12 numbers), numerically."""
+    x = np.zeros(12)
+
+    def unpack(x: np.ndarray) -> tuple[Pose, Pose]:
+        return _moved(eye, x[:6]), _moved(rest, x[6:])
+
+    def errors(x: np.ndarray) -> np.ndarray:
+        camera, board = unpack(x)
+        off = []
+        for sample, pose in zip(samples, moving, strict=True):
+            to_camera = (pose @ camera).inverse() @ board
+            off.append(lens.project(to_camera.apply(sample.points)) - sample.pixels)
+        return np.concatenate(off).ravel()
+
+    now, damping = errors(x), 1e-3
+    for _ in range(60):
+        jacobian = np.stack([(errors(x + 1e-6 * e) - now) / 1e-6 for e in np.eye(12)], axis=1)
+        normal = jacobian.T @ jacobian
+        step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-9), -jacobian.T @ now)
+        tried = errors(x + step)
+        if tried @ tried < now @ now:
+            better = (now @ now - tried @ tried) / (now @ now)
+            x, now, damping = x + step, tried, damping / 5
+            if better < 1e-9:
+                break
+        else:
+            damping *= 10
+            if damping > 1e6:
+                break
+    camera, board = unpack(x)
+    return camera, board, float(np.sqrt((now.reshape(-1, 2) ** 2).sum(axis=1).mean()))
+
+
+def _moved(pose: Pose, x: np.ndarray) -> Pose:
+    return Pose(pose.position + x[:3], pose.rotation @ cv2.Rodrigues(x[3:6])[0])
+
+
+def _log(rotation: np.ndarray) -> np.ndarray:
+    return cv2.Rodrigues(rotation)[0].ravel()
