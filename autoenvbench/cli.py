@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from autoenvbench import station_cli
 from autoenvbench.errors import UserError
 
 
@@ -54,7 +55,8 @@ def _score(args: argparse.Namespace) -> int:
     with episode_progress(args.n * args.attempts, f"{args.policy} on {args.env}") as advance:
         result = score(
             args.env, args.policy, args.n, env_kwargs=parse_env_args(args.env_arg), attempts=args.attempts,
-            seed=args.seed, held_out_secret=args.held_out_secret, sandbox=sandbox, track=args.track,
+            seed=args.seed, held_out_secret=args.held_out_secret, sandbox=sandbox,
+            track=args.track or ("station" if "-real-" in args.env else "open"),
             trajectories=args.trajectories, on_episode=advance,
         )  # fmt: skip
     print_score(result, as_json=args.json)
@@ -170,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print the result as JSON at the end")
     run.set_defaults(run=_eval)
 
+    station_cli.add_parser(commands)
+
     pause = commands.add_parser("pause", help="let a run that is under way stand still; the time does not count")
     pause.add_argument("run_dir", metavar="RUN")
     pause.set_defaults(run=_pause)
@@ -204,8 +208,8 @@ def _add_cage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sandbox", choices=("bwrap", "docker", "none"), help="default bwrap; refused where it is missing"
     )
-    parser.add_argument("--track", choices=("open", "station"), default="open",
-                        help="station: the simulator is hidden from agent and policy")  # fmt: skip
+    parser.add_argument("--track", choices=("open", "station"),
+                        help="station: the simulator is hidden from agent and policy (default open; station on -real ids)")  # fmt: skip
 
 
 if __name__ == "__main__":

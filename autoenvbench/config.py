@@ -63,7 +63,10 @@ class RunConfig(BaseModel):
             load_prices(args.prices)
         if min(v for v in (args.cost_budget, args.agent_memory, 1) if v is not None) <= 0:
             raise UserError("--cost-budget and --agent-memory must be above zero")
-        pace = 0.0 if args.pace is None else args.pace
+        real = "-real-" in args.env
+        if real and args.track == "open":
+            raise UserError(f"{args.env} is on the station track: a robot's simulator is not part of its own station")
+        pace = _pace(args) if args.pace is None else args.pace
         if not 0 <= pace <= 1:
             raise UserError(f"--pace {pace}: 1 is real time, 0 as fast as possible")
         return cls(
@@ -72,7 +75,7 @@ class RunConfig(BaseModel):
             env_kwargs=parse_env_args(args.env_arg),
             budget_s=parse_duration(args.budget),
             seed=args.seed,
-            track=args.track,
+            track=args.track or ("station" if real else "open"),
             pace=pace,
             sandbox=args.sandbox,
             model=args.model,
@@ -91,6 +94,21 @@ class RunConfig(BaseModel):
             held_out=args.held_out,
             attempts=args.attempts,
         )
+
+
+def _pace(args: argparse.Namespace) -> float:
+    """As fast as possible where time is simulated; real time on a robot."""
+    if "-real-" not in args.env:
+        return 0.0
+    from enpire_real.station_file import StationError, default_station, load_station
+
+    from autoenvbench.make_env import parse_env_args
+
+    try:
+        file = load_station(parse_env_args(args.env_arg).get("station") or default_station())
+    except StationError as error:
+        raise UserError(str(error)) from None
+    return 0.0 if file.twin is not None and file.twin.time == "virtual" else 1.0
 
 
 def parse_count(text: str) -> int:

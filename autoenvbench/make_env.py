@@ -61,7 +61,10 @@ def fingerprint(env: gym.Env[Any, Any], kwargs: dict[str, Any] | None = None) ->
 
 def _sources(module: Path) -> set[Path]:
     """A module's file, the files of its package that it imports, directly or not, and the scenes beside them."""
-    suite = module.parents[1]
+    import enpire_envs
+    import enpire_real
+
+    suites = {package.__name__: Path(package.__file__).parent for package in (enpire_envs, enpire_real)}
     found: set[Path] = set()
     queue = [module]
     while queue:
@@ -69,12 +72,12 @@ def _sources(module: Path) -> set[Path]:
         if file in found or not file.is_file():
             continue
         found.add(file)
-        found.update(p for p in file.parent.glob("*.xml") if file.parent != suite or p.stem == file.stem)
+        found.update(p for p in file.parent.glob("*.xml") if file.parent not in suites.values() or p.stem == file.stem)
         for node in ast.walk(ast.parse(file.read_text())):
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
             names += [f"{node.module}.{a.name}" for a in node.names] if isinstance(node, ast.ImportFrom) else []
             for name in filter(None, names):
                 package, _, rest = name.partition(".")
-                if package == suite.name and rest:
-                    queue.append(suite / (rest.replace(".", "/") + ".py"))
+                if package in suites and rest:
+                    queue.append(suites[package] / (rest.replace(".", "/") + ".py"))
     return found

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from autoenvbench.errors import UserError
 from autoenvbench.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent
 from autoenvbench.ledger import Ledger
 from autoenvbench.station.bundles import Bundle
@@ -165,7 +166,10 @@ class Evaluator:
                 )  # fmt: skip
             except ResetFailed as error:
                 self._ledger.append(ResetEvent(attempts=3, detail=str(error)), station=self._station)
-                raise
+                raise UserError(
+                    f"the scene could not be made ready, so no episode was begun: {error}. What ran before counts; try again, "
+                    "and if it stays so the station needs a person"
+                ) from None
             if not outcome.infrastructure or outcome.reason == "cut_off" or reruns == 1:
                 return outcome, reruns
         raise AssertionError("unreachable")
@@ -173,6 +177,8 @@ class Evaluator:
     def _can_render(self) -> bool:
         """Pictures are extras: without a renderer, say so once and go on without them."""
         if self._renders is None:
+            if getattr(getattr(self.env.unwrapped, "cell", None), "kind", "sim") != "sim":
+                return True  # a robot is not reset for a picture
             try:
                 self.env.reset(seed=0)
                 self.env.render()

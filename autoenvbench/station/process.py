@@ -48,7 +48,7 @@ class StationProcess:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(40)  # a real station parks its arms first
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

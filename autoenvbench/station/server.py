@@ -29,6 +29,7 @@ from autoenvbench.station.bundles import MAX_BUNDLE
 from autoenvbench.station.station import Station
 
 ADMIN = "admin"
+PARK_S = 30.0  # that the arms of a real station may take to fold
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -46,7 +47,9 @@ class Server:
             web.get("/health", self._health),
             web.get("/status", self._status),
             web.get("/episodes", self._episodes),
-            web.get("/frames/top", self._frame),
+            web.get("/frames/{camera}", self._frame),
+            web.post("/{where:home|avoid|resume}", self._move),
+            web.post("/stop", self._stop),
             web.get("/bundles/{digest}", self._has_bundle),
             web.post("/bundles", self._receive),
             web.post("/ideas", self._idea),
@@ -100,9 +103,18 @@ class Server:
     async def _frame(self, request: web.Request) -> web.Response:
         self._require_free()
         # Rendering contexts belong to a thread: pictures are taken on the one that runs the episodes.
-        frame = await asyncio.get_running_loop().run_in_executor(self._jobs, self._station.frame)
+        frame = await self._on_job_thread(self._station.frame, request.match_info["camera"])
         _, png = cv2.imencode(".png", frame[..., ::-1])
         return web.Response(body=png.tobytes(), content_type="image/png")
+
+    async def _move(self, request: web.Request) -> web.Response:
+        self._require_free()
+        return web.json_response(
+            await self._on_job_thread(self._station.move, request["client"], request.match_info["where"])
+        )
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._call(self._station.stop, request["client"]))
 
     async def _has_bundle(self, request: web.Request) -> web.Response:
         bundle = await self._call(self._station.bundles.get, request.match_info["digest"])
@@ -220,6 +232,16 @@ class Server:
         if self._station.doing:
             raise RobotBusy(f"the robot is busy ({self._station.doing}); wait for it to finish, then try again")
 
+    async def _on_job_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._jobs, function, *args)
+
+    async def close(self) -> None:
+        """Park a real station; the job under way must have been halted."""
+        try:
+            await asyncio.wait_for(self._on_job_thread(self._station.close), PARK_S)
+        except Exception:
+            traceback.print_exc()
+
     async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._quick, function, *args)
 
@@ -265,6 +287,7 @@ async def _serve(config: StationConfig) -> None:
     await closed.wait()
     station.halt()
     await runner.cleanup()
+    await server.close()
     os._exit(0)  # renderers and executors must not delay the end
 
 

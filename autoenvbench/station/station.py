@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
+from enpire_real.cell import CellFault, RealCell
 
 from autoenvbench import metrics
 from autoenvbench.clock import RunClock, format_duration
@@ -77,11 +78,51 @@ class Station:
                 found.append({**shown, "t_run": round(e.t_run, 1)})
         return found[-limit:]
 
-    def frame(self) -> np.ndarray:
+    def frame(self, camera: str = "top") -> np.ndarray:
+        """What people see of the cell now, or one of a real station's cameras by name."""
         with self._leased("frame"):
+            if self.real_cell is not None:
+                try:
+                    return self.real_cell.camera_frame(camera)
+                except (ValueError, CellFault) as error:
+                    raise UserError(str(error)) from None
+            if camera != "top":
+                raise UserError(f"this station is simulated and has one camera, top; not {camera!r}")
             frame = self.env.render()
         assert isinstance(frame, np.ndarray)
         return frame
+
+    # -- what moves a real station between jobs ----------------------------------------------------------------------
+    @property
+    def real_cell(self) -> RealCell | None:
+        """The cell, if it is one of arms and cameras (the twin's are, too)."""
+        cell = getattr(self.env.unwrapped, "cell", None)
+        return cell if isinstance(cell, RealCell) else None
+
+    def move(self, agent: str, where: Literal["home", "avoid", "resume"]) -> dict[str, Any]:
+        """Bring the arms home, out of the camera's view, or back over the work."""
+        self._require_budget()
+        with self._leased(f"{where} by {agent}"):
+            try:
+                self._require_real(where).move(where)
+            except CellFault as fault:
+                raise UserError(f"the arms did not get there: {fault}") from None
+        return {"at": where}
+
+    def stop(self, agent: str) -> dict[str, Any]:
+        """Stop the arms at once, whatever is under way; the next reset goes on."""
+        self._require_real("stop").stop(f"by {agent}")
+        return {"stopped": True}
+
+    def _require_real(self, what: str) -> RealCell:
+        if self.real_cell is None:
+            raise UserError(f"this station is simulated: there is nothing to {what}")
+        return self.real_cell
+
+    def close(self) -> None:
+        """Park the arms of a real station and let go of its devices."""
+        if self.real_cell is not None:
+            self.env.close()
 
     # -- what agents do ----------------------------------------------------------------------------------------------
     def idea(

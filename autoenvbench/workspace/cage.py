@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 import enpire_envs
+import enpire_real
 
 from autoenvbench.errors import UserError
 from autoenvbench.workspace import docker
@@ -228,9 +229,10 @@ def runtime_paths() -> list[Path]:
 
 def hidden_paths(track: Track) -> list[Path]:
     """What no agent or policy may see: the reference policies; on the station track, the simulator too."""
-    envs = Path(enpire_envs.__file__).parent
-    hidden = [envs / enpire_envs.REFERENCE_DIR_NAME]
+    envs, real = Path(enpire_envs.__file__).parent, Path(enpire_real.__file__).parent
+    hidden = [package / enpire_envs.REFERENCE_DIR_NAME for package in (envs, real)]
     if track == "station":
+        hidden.append(real / "twin")
         hidden += [p for p in envs.iterdir() if (p / "scene.xml").exists()]
         for module in ("mujoco", "gym_pusht", "robosuite", "robocasa"):
             spec = importlib.util.find_spec(module)

@@ -14,6 +14,9 @@ from enpire_real.motors import MotorBus
 from enpire_real.yam import DOF, GRIPPER, GRIPPER_TRAVEL
 
 
+_TRIM_S = 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class ArmReading:
     """Joints (6,), gripper 0 (closed) to 1 (open), hottest motor."""
@@ -24,6 +27,24 @@ class ArmReading:
     gripper: float
     gripper_torque: float
     temperature_c: float
+
+
+class Trim:
+    """A slow integral of each joint's error, within narrow bounds: what the model leaves over of gravity and friction."""
+
+    def __init__(self, kp: np.ndarray) -> None:
+        self._rate, self._most = kp / _TRIM_S, 0.018 * kp
+        self._torque = np.zeros_like(kp)
+
+    def step(self, error: np.ndarray, dt: float) -> np.ndarray:
+        """Torques (n,) for commanded minus measured angles (n,) over `dt` seconds."""
+        # Below the motors' own friction there is nothing to gain but a slow hunt.
+        felt = np.sign(error) * np.maximum(np.abs(error) - 0.0003, 0.0)
+        self._torque = np.clip(self._torque + self._rate * felt * dt, -self._most, self._most)
+        return self._torque
+
+    def clear(self) -> None:
+        self._torque = np.zeros_like(self._torque)
 
 
 class GripperLimit:
@@ -72,6 +93,7 @@ class Arm:
         self.kp, self.kd = np.array(kp, dtype=np.float64), np.array(kd, dtype=np.float64)
         self._friction, self._factor = np.array(friction), np.array(gravity_factor)
         self._grip = GripperLimit(gripper_torque)
+        self._trim = Trim(self.kp)
         self._turns = np.zeros(DOF)  # whole turns between an encoder's zero and the joint's
         self.opening = 0.0
         self.reading: ArmReading | None = None
@@ -84,17 +106,24 @@ class Arm:
         self._turns = np.round(raw / (2 * math.pi)) * 2 * math.pi * (np.abs(raw) > 1.2 * math.pi)
         return self._read(told)
 
+    def look(self) -> ArmReading:
+        """Read the joints without commanding them. Raises MotorFault, BusDown."""
+        return self._read(self.bus.refresh())
+
     def enable(self) -> None:
         """Switch on, holding the present pose at once."""
         self.bus.enable()
+        self._trim.clear()
         assert self.reading is not None, "connect() comes first"
         self.command(self.reading.q, np.zeros(DOF), self.hold_torque(self.reading.q))
 
-    def feed_forward(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
-        """Torques (6,) for a planned motion: gravity and inertia at `q`, and friction."""
+    def feed_forward(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray, dt: float) -> np.ndarray:
+        """Torques (6,) for a planned motion: gravity and inertia at `q`, friction, and what experience adds."""
         gravity = self.model.torque(q)
         inertia = self.model.torque(q, dq, ddq) - gravity
-        return self._factor * gravity + inertia + self._friction * np.tanh(dq / 0.02)
+        assert self.reading is not None, "connect() comes first"
+        trim = self._trim.step(q - self.reading.q, dt) if np.abs(dq).max() < 0.2 else self._trim.step(np.zeros_like(q), dt)
+        return self._factor * gravity + inertia + self._friction * np.tanh(dq / 0.02) + trim
 
     def hold_torque(self, q: np.ndarray) -> np.ndarray:
         return self._factor * self.model.torque(q)

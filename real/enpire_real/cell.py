@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from enpire_envs.cell import CellFault
 
-from enpire_real.bus import BusDown
+from enpire_real.bus import BusDown, BusTaken
 from enpire_real.cameras import CameraLost
 from enpire_real.control import Stopped
-from enpire_real.motors import MotorFault
+from enpire_real.motors import MotorFault, ScaleMismatch
 from enpire_real.station import Station
 
-_FAULTS = (Stopped, MotorFault, BusDown, CameraLost)
+_FAULTS = (Stopped, MotorFault, ScaleMismatch, BusDown, BusTaken, CameraLost)
 
 
 class RealScene(Protocol):
@@ -98,7 +98,7 @@ class RealCell:
         except KeyError:
             known = ", ".join(self.station.cameras) or "none"
             raise ValueError(f"this station has no camera {camera!r}; it has: {known}") from None
-        self.start()
+        self._guard(self.start)
         return self._guard(eye.latest).image  # type: ignore[no-any-return]
 
     def show(self) -> None:
@@ -106,7 +106,7 @@ class RealCell:
 
     def move(self, where: str) -> None:
         """"home", "avoid" or "resume". Raises CellFault."""
-        self.start()
+        self._guard(self.start)
         if self.station.control.monitor.stop is not None:
             self._guard(self.station.control.acknowledge)
         self._guard({"home": self.scene.home, "avoid": self.scene.avoid, "resume": self.scene.resume}[where])

@@ -51,7 +51,8 @@ class CollisionModel:
         self._needed = np.full((len(names), len(names)), arm_margin)
         self._needed[is_table, :] = self._needed[:, is_table] = table_margin
         both = np.outer(is_table, tool)
-        self._needed[both | both.T] = tool_table_margin
+        self._tool_on_table = both | both.T
+        self._needed[self._tool_on_table] = tool_table_margin
         self._tip = {name: self.model.site(f"{name}_tool").id for name in bases}
 
     def too_close(self, q: np.ndarray) -> dict[tuple[int, int], float]:
@@ -73,6 +74,10 @@ class CollisionModel:
             pair = (int(first[k]), int(second[k]))
             found[pair] = min(float(distance[k]), found.get(pair, np.inf))
         return found
+
+    def allow_tool_below(self, depth: float) -> None:
+        """Let the tool be commanded so far into the table [m], as feeling for its surface needs."""
+        self._needed[self._tool_on_table] = -depth
 
     def describe(self, pair: tuple[int, int], distance: float) -> str:
         return f"{self._names[pair[0]]} and {self._names[pair[1]]} at {distance * 1000:.0f} mm"

@@ -195,7 +195,7 @@ class Control:
     def _feed_forward(self, q: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         acceleration = (velocity - self._velocity) / self.period
         return np.concatenate([
-            arm.feed_forward(q[rows], velocity[rows], acceleration[rows])
+            arm.feed_forward(q[rows], velocity[rows], acceleration[rows], self.period)
             for arm, rows in zip(self.arms.values(), self._rows.values(), strict=True)
         ])  # fmt: skip
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Unpack
 
+import gymnasium as gym
 import numpy as np
-from enpire_envs.env import CellEnv, CellOptions
+from enpire_envs.env import MAX_RESET_ATTEMPTS, CellEnv, CellFault, CellOptions, ResetFailed
 from enpire_envs.task import Task
 from gymnasium import logger
 
@@ -54,7 +55,18 @@ class RealEnv(CellEnv):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         if self._recorder is not None:
             self._recorder.discard()
-        observation, info = super().reset(seed=seed, options=options)
+        if seed is not None:
+            gym.Env.reset(self, seed=seed)
+        state = self.np_random.bit_generator.state
+        for attempt in range(1, MAX_RESET_ATTEMPTS + 1):
+            try:
+                self.np_random.bit_generator.state = state  # the same start again
+                observation, info = super().reset(options=options)
+                break
+            except CellFault as fault:
+                self._over = True
+                if attempt == MAX_RESET_ATTEMPTS:
+                    raise ResetFailed(f"{self.task.name}: the station failed {attempt} times, the last time: {fault}") from fault
         if self._recorder is not None:
             self._recorder.begin(info)
         return observation, info

@@ -70,13 +70,6 @@ class ArmModel:
         k = self._site if site == "tool" else self._grasp
         return Pose(self._data.site_xpos[k].copy(), self._data.site_xmat[k].reshape(3, 3).copy())
 
-    def camera(self, q: np.ndarray) -> Pose:
-        """Nominal pose of the wrist camera (OpenCV axes: x right, y down, z forward) in the base frame."""
-        self._kinematics(q)
-        mujoco.mj_camlight(self.model, self._data)
-        rotation = self._data.cam_xmat[0].reshape(3, 3) @ np.diag((1.0, -1.0, -1.0))
-        return Pose(self._data.cam_xpos[0].copy(), rotation)
-
     def flange(self, q: np.ndarray) -> Pose:
         """Pose of the flange in the base frame."""
         self._kinematics(q)

@@ -65,6 +65,40 @@ class JointMove:
         return self._from + (goal - self._from) * (s * s * s * (10 + s * (6 * s - 15)))
 
 
+class JointFollow:
+    """Follow joint angles that may change at any time, at limited speed and acceleration per joint."""
+
+    done = False
+
+    def __init__(
+        self, start: np.ndarray, speed: np.ndarray, acceleration: np.ndarray, lower: np.ndarray, upper: np.ndarray
+    ) -> None:
+        self.target = np.array(start, dtype=np.float64)
+        self._speed, self._acceleration, self._lower, self._upper = speed, acceleration, lower, upper
+        self._velocity = np.zeros_like(self.target)
+
+    def aim(self, target: np.ndarray) -> None:
+        """Raises ValueError for a NaN; clips to the limits."""
+        if not np.isfinite(target).all():
+            raise ValueError(f"joint targets must be finite, got {target}")
+        self.target = np.clip(target, self._lower, self._upper)
+
+    def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        self._velocity = approach(self.target - q, self._velocity, self._speed, self._acceleration, dt)
+        return q + self._velocity * dt
+
+
+def approach(
+    gap: np.ndarray, velocity: np.ndarray, speed: np.ndarray | float, acceleration: np.ndarray | float, dt: float
+) -> np.ndarray:
+    """The next velocity on the fastest way to close `gap` that can still stop in time, per component; settles softly."""
+    brake = np.sqrt(2 * 0.7 * acceleration * np.abs(gap))
+    wanted = np.sign(gap) * np.minimum(np.minimum(brake, np.abs(gap) / (3 * dt)), speed)
+    most = acceleration * dt
+    change: np.ndarray = np.clip(wanted - velocity, -most, most)
+    return velocity + change
+
+
 class ToolServo:
     """Follow a tool pose that may change at any time, at limited speed, by damped least squares.
 
@@ -97,12 +131,7 @@ class ToolServo:
         self._joint_velocity = np.zeros(DOF)
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
-        gap = self.target - self.at
-        # The fastest approach that can still stop in time, per axis; linear close by, so that it settles.
-        brake = np.sqrt(2 * 0.7 * self._acceleration * np.abs(gap))
-        wanted = np.sign(gap) * np.minimum(np.minimum(brake, np.abs(gap) / (3 * dt)), self._speed)
-        most = self._acceleration * dt
-        self._velocity += np.clip(wanted - self._velocity, -most, most)
+        self._velocity = approach(self.target - self.at, self._velocity, self._speed, self._acceleration, dt)
         self.at = self.at + self._velocity * dt
         angles, error = self._model.inverse(self._pose_at(self.at), q, iterations=6, tolerance=2e-5)
         if error > 2e-3:
@@ -113,4 +142,3 @@ class ToolServo:
         return q + self._joint_velocity * dt
 
 
-__all__ = ["DOF", "Hold", "JointMove", "Motion", "ToolServo", "Unreachable"]

@@ -21,7 +21,7 @@ from enpire_real.kinematics import Pose
 
 TOP_HEIGHT = 0.030  # of the T [m]
 _CELL = 0.002  # of the map of the mat [m]
-_HALF = (0.40, 0.33)  # its half extents [m]
+_HALF = (0.48, 0.40)  # its half extents [m]
 _REACH = 0.014  # how far from the model's outline an edge is looked for [m]
 _GUESSES = 6  # poses of the coarse search that are refined
 _SUPPORT = 0.55  # share of the outline whose edge must be seen for an estimate to be valid

@@ -44,8 +44,8 @@ class Station:
     control: Control
     cameras: dict[str, Camera]
     twin: Twin | None = None
-    _locks: list[BusLock] = field(default_factory=list)
-    _closers: list[Callable[[], None]] = field(default_factory=list)
+    locks: list[BusLock] = field(default_factory=list)
+    closers: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -58,7 +58,7 @@ class Station:
         Raises BusTaken, BusDown, MotorFault, ScaleMismatch, CameraLost; everything is released again then.
         """
         try:
-            for lock in self._locks:
+            for lock in self.locks:
                 lock.acquire()
             for camera in self.cameras.values():
                 camera.start()
@@ -100,10 +100,10 @@ class Station:
         self.control.close()
         for camera in self.cameras.values():
             camera.close()
-        for close in self._closers:
+        for close in self.closers:
             close()
-        self._closers.clear()
-        for lock in self._locks:
+        self.closers.clear()
+        for lock in self.locks:
             lock.release()
 
     def __enter__(self) -> Station:

@@ -25,8 +25,7 @@ GRASP_SITE = 0.1347
 #: The printed pusher: a peg of this radius, clamped between the fingers, the centre of its round end there [m].
 PUSHER_RADIUS, PUSHER_TIP, PUSHER_MASS = 0.015, 0.200, 0.045
 
-WRIST_CAMERA_POS = (0.07701, 0.0, 0.07044)
-WRIST_CAMERA_QUAT = (0.59637, 0.37993, -0.37993, -0.59637)  # MuJoCo's: looks along -z, 25 deg toward the fingers
+WRIST_CAMERA_POS = (0.07701, 0.0, 0.07044)  # in the flange's frame
 WRIST_CAMERA_MASS = 0.1087  # with its bracket
 
 
@@ -119,7 +118,7 @@ def add_arm(
     """Add an arm to a model; names get the prefix.
 
     Joints `joint1` to `joint6`, finger slides `joint7` and `joint8` (tied to each other), sites `grasp` and `tool` (the
-    pusher's tip, or the grasp site), camera `wrist`.
+    pusher's tip, or the grasp site).
     """
     gray, dark = (0.82, 0.83, 0.85, 1), (0.22, 0.23, 0.25, 1)
     body = spec.worldbody.add_body(name=f"{prefix}base", pos=pos)
@@ -146,7 +145,6 @@ def add_arm(
     if wrist_camera:
         box = _box(body, f"{prefix}wrist_camera", WRIST_CAMERA_POS, (0.0115, 0.021, 0.021), dark)
         box.mass = WRIST_CAMERA_MASS
-        body.add_camera(name=f"{prefix}wrist", pos=WRIST_CAMERA_POS, quat=WRIST_CAMERA_QUAT)
     for name, pos_f, axis, side in _FINGERS:
         finger = body.add_body(name=prefix + name, pos=pos_f)
         mirror = (1, side, side)

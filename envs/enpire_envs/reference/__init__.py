@@ -38,6 +38,7 @@ def make_reference(env: gym.Env[Any, Any], kind: Literal["Expert", "Naive"] = "E
     if not isinstance(inner, CellEnv) or inner.task.name not in _MODULES:
         name = env.spec.id if env.spec else type(inner).__name__
         raise LookupError(f"{name} has no {kind.lower()} policy; those that have: {', '.join(_MODULES)}")
-    module = import_module(f"{__name__}.{_MODULES[inner.task.name]}")
+    # An environment on another kind of cell may bring its own.
+    module = import_module(getattr(inner, "reference_module", f"{__name__}.{_MODULES[inner.task.name]}"))
     policy: Expert = getattr(module, kind)(inner)
     return policy

@@ -20,14 +20,14 @@ SETTLE_S = 0.4
 #: Poses around which samples are taken, by what the camera is on.
 _CENTRES = {
     # The hand lifts the board before the top camera, near and far: distance is what a small board tells least about.
-    "station": (np.array([0.0, 0.9, 1.4, 0.1, 0.0, 0.0]), np.array([0.0, 1.25, 1.15, 0.1, 0.0, 0.0])),
+    "station": (np.array([0.0, 0.9, 1.3, -0.2, 0.0, 0.0]), np.array([0.0, 1.25, 1.15, -0.2, 0.0, 0.0])),
     "arm": (np.array([0.0, 1.65, 1.30, -0.75, 0.0, 0.0]),),  # the wrist camera looks down at the table
 }
 
 
 def poses(on_arm: bool, rng: np.random.Generator, bearing: float = 0.0) -> Iterator[np.ndarray]:
     """Joint poses without end that turn the hand about all axes."""
-    spread = np.array([0.25, 0.20, 0.18, 0.30, 0.45, 0.55])
+    spread = np.array([0.25, 0.20, 0.18, 0.50, 0.45, 0.55])
     for centre in itertools.cycle(_CENTRES["arm" if on_arm else "station"]):
         pose = centre + spread * rng.uniform(-1, 1, 6)
         pose[0] += bearing

@@ -13,12 +13,11 @@ from enpire_envs.cell import CellFault
 from enpire_envs.pusht.geometry import clearance, in_frame
 from enpire_envs.pusht.scene import Arena
 from enpire_envs.pusht.task import SPEED, PushT
-from enpire_envs.reference.pusht import Expert
 
 from enpire_real.kinematics import Pose
 from enpire_real.motion import JointMove, ToolServo
 from enpire_real.perception import Estimate, MatLost, TFinder, camera_in_arena
-from enpire_real.pusht.task import START_ANGLE, START_DISTANCE, RealPushTReadings
+from enpire_real.pusht.task import START_ANGLE, START_DISTANCE, TIP_ROOM, RealPushTReadings
 from enpire_real.station import Station
 from enpire_real.station_file import PushT as Config
 from enpire_real.yam import HOME
@@ -29,6 +28,8 @@ TIP_ACCELERATION = 4.0  # [m/s^2]
 _TILT_FROM, _TILT_TO, _TILT = 0.33, 0.67, math.radians(42)
 _LOOKS = 10  # images before the T counts as not visible
 _PUSH_STEPS = 600  # control steps that a reset may push for
+_OUTSIDE = 0.06  # how far beyond the arena a reset may go after a T that was pushed out [m]
+_MOST_REACH = 0.70  # of the pushing arm, from its foot [m]
 _TOLERANCE = 0.6  # of what `ready` allows: the reset aims closer
 _VIEW = 0.33  # half side of the policy's top view [m], as the simulated camera's
 
@@ -55,7 +56,8 @@ class PushTScene:
         yaw = math.radians(config.yaw_deg)
         self._turn = np.array([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
         self._origin = np.array(config.origin_m) - np.array(station.file.arms[config.arm].base_m[:2])
-        self._servo: ToolServo | None = None  # None while the arm is not over the mat
+        self.servo: ToolServo | None = None  # None while the arm is not over the mat
+        self._room = np.array(arena.half)  # where the tip may go, +- [m]
         self._finder: TFinder | None = None
         self._eye: Pose | None = None
         self._estimate: Estimate | None = None
@@ -63,7 +65,7 @@ class PushTScene:
         self._began = 0.0
         self._due = 0.0
         self._late = 0
-        self._force = np.zeros(3)
+        self.force = np.zeros(3)
         station.control.observers.append(self._feel)
 
     # -- the Cell's verbs --------------------------------------------------------------------------------------------
@@ -78,7 +80,7 @@ class PushTScene:
         if not self._near(start["block"], 1.0):
             return  # `ready` will say so; the environment tries again
         tip = self._beside_block(start["tip"])
-        self._hover(tip)
+        self.hover(tip)
         self._lower()
         self._began = self._clock.now()
         self._due, self._late = self._began, 0
@@ -86,14 +88,14 @@ class PushTScene:
     def drive(self, command: np.ndarray) -> None:
         """`command`: velocity (2,) of the tip's target [m/s]."""
         self._control.check()
-        if self._servo is None:
+        if self.servo is None:
             raise CellFault("the arm is not over the mat: it was moved away in the middle of an episode")
         now = self._clock.now()
         self._late = self._late + 1 if now > self._due + 0.5 * self._dt else 0
         if self._late:
             self._due = now  # it held the last command meanwhile; its own period starts now
-        to = np.clip(np.array(self._target()) + command * self._dt, -np.array(self.arena.half), self.arena.half)
-        self._servo.target = self._to_base(to, self._config.tip_height_m)
+        to = self._within(np.array(self._target()) + command * self._dt)
+        self.servo.target = self._to_base(to, self._config.tip_height_m)
         self._due += self._dt
         self._clock.sleep(self._due - self._clock.now())
         self._control.check()
@@ -110,7 +112,7 @@ class PushTScene:
         now = self._clock.now()
         return RealPushTReadings(
             time=now - self._began, tip=self._tip(), tip_target=self._target(), block=self._estimate.pose,
-            force=float(np.hypot(*self._force[:2])), age=now - self._seen_at, valid=estimate.valid, late=self._late,
+            force=float(np.hypot(*self.force[:2])), age=now - self._seen_at, valid=estimate.valid, late=self._late,
         )  # fmt: skip
 
     def view(self, camera: str) -> np.ndarray | None:
@@ -136,12 +138,12 @@ class PushTScene:
     # -- poses -------------------------------------------------------------------------------------------------------
     def home(self) -> None:
         """All arms to their home pose, the pushing one lifted first."""
-        self._lift()
+        self.lift()
         self._joints({name: HOME for name in self._control.arms})
 
     def avoid(self) -> None:
         """All arms out of the camera's view."""
-        self._lift()
+        self.lift()
         away = np.array(self._config.avoid_rad)
         if all(np.abs(self._control.commanded(name) - away).max() < 1e-3 for name in self._control.arms):
             return
@@ -149,8 +151,8 @@ class PushTScene:
 
     def resume(self) -> None:
         """Back over the mat, lifted, where the tip was last commanded."""
-        if self._servo is None:
-            self._hover((0.0, -self.arena.half[1]))
+        if self.servo is None:
+            self.hover((0.0, -self.arena.half[1]))
 
     def _joints(self, goals: dict[str, np.ndarray]) -> None:
         for name, goal in goals.items():
@@ -158,15 +160,33 @@ class PushTScene:
         for name in goals:
             self._control.wait(name, 15.0)
 
-    def _lift(self) -> None:
-        if self._servo is not None:
-            target = self._servo.target.copy()
+    def lift(self) -> None:
+        """Up from the mat, if it is there."""
+        if self.servo is not None:
+            target = self.servo.target.copy()
             target[2] = self._config.lift_height_m
-            self._servo.target = target
-            self._settle()
-            self._servo = None
+            self.servo.target = target
+            self.settle()
+            self.servo = None
 
-    def _hover(self, tip: tuple[float, float]) -> None:
+    @property
+    def arm(self) -> str:
+        """The pushing arm's name."""
+        return self._config.arm
+
+    def tip_height(self) -> float:
+        """Of the centre of the pusher's round end over the table, by the measured joints [m]."""
+        at = self._model.forward(self._control.reading(self._config.arm).q).position[2]
+        return float(at + self.station.file.arms[self._config.arm].base_m[2])
+
+    def is_free(self, point: tuple[float, float]) -> bool:
+        """Whether the T is not seen at `point`. Looks; the arm must be out of the way."""
+        self._locate_mat()
+        self._look()
+        assert self._estimate is not None
+        return clearance(point, self._estimate.pose) > self.arena.tip_radius + TIP_ROOM
+
+    def hover(self, tip: tuple[float, float]) -> None:
         """From anywhere above the table to lifted over `tip`."""
         point = self._to_base(np.array(tip), self._config.lift_height_m)
         bearing = math.atan2(point[1], point[0])
@@ -175,25 +195,25 @@ class PushTScene:
             raise CellFault(f"the {self._config.arm} arm cannot reach over {np.round(tip, 3)} m on the mat")
         self._joints({self._config.arm: angles})
         limits, rows = self._control.monitor.limits, self._control.rows(self._config.arm)
-        self._servo = ToolServo(
+        self.servo = ToolServo(
             self._model, self._pose, point, speed=SPEED, acceleration=TIP_ACCELERATION,
             joint_speed=0.9 * limits.velocity[rows], joint_acceleration=0.9 * limits.acceleration[rows],
         )  # fmt: skip
-        self._control.move(self._config.arm, self._servo)
+        self._control.move(self._config.arm, self.servo)
 
     def _lower(self) -> None:
-        assert self._servo is not None
-        target = self._servo.target.copy()
+        assert self.servo is not None
+        target = self.servo.target.copy()
         target[2] = self._config.tip_height_m
-        self._servo.target = target
-        self._settle()
+        self.servo.target = target
+        self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Until the servo has arrived and the arm with it."""
-        assert self._servo is not None
+        assert self.servo is not None
         for _ in range(500):
             self._control.check()
-            if np.abs(self._servo.target - self._servo.at).max() < 2e-4:
+            if np.abs(self.servo.target - self.servo.at).max() < 2e-4:
                 break
             self._clock.sleep(self._control.period)
         self._clock.sleep(0.1)
@@ -242,13 +262,22 @@ class PushTScene:
 
         It looks again from the avoid pose whenever the pushing arm hides the T.
         """
-        half = self.arena.half
+        half = (self.arena.half[0] + _OUTSIDE, self.arena.half[1] + _OUTSIDE)
+        self._room = np.array(half)
+        try:
+            self._push(goal, half)
+        finally:
+            self._room = np.array(self.arena.half)
+
+    def _push(self, goal: list[float], half: tuple[float, float]) -> None:
+        from enpire_envs.reference.pusht import Expert  # hidden in every cage; only stations reset
+
         arena = Arena(half=half, goal=tuple(goal), tip_radius=self.arena.tip_radius, walls=False)  # type: ignore[arg-type]
         task = PushT(arena, "coverage", "delta", "ideal", "full")
         planner = Expert(SimpleNamespace(task=task, cell=self))  # type: ignore[arg-type]
         planner.reset(None)
         assert self._estimate is not None
-        self._hover(self._beside_block([0.0, -half[1]]))
+        self.hover(self._beside_block([0.0, -half[1]]))
         self._lower()
         self._due = self._clock.now()
         for step in range(_PUSH_STEPS):
@@ -259,7 +288,7 @@ class PushTScene:
                     self.avoid()
                     self._look()
                     planner.reset(None)
-                    self._hover(self._beside_block(list(tip)))
+                    self.hover(self._beside_block(list(tip)))
                     self._lower()
                     self._due = self._clock.now()
                 if self._near(goal, _TOLERANCE):
@@ -274,17 +303,25 @@ class PushTScene:
     def _beside_block(self, tip: list[float]) -> tuple[float, float]:
         """`tip`, or where the pusher may come down nearby without touching the T."""
         assert self._estimate is not None
-        room = self.arena.tip_radius + 0.008
+        room = self.arena.tip_radius + TIP_ROOM
         wanted = np.array(tip)
         if clearance(wanted, self._estimate.pose) > room:
             return float(wanted[0]), float(wanted[1])
-        half = np.array(self.arena.half)
         for reach in np.arange(0.01, 0.5, 0.01):
             for angle in np.linspace(-math.pi, math.pi, 24, endpoint=False):
                 point = wanted + reach * np.array([math.cos(angle), math.sin(angle)])
-                if (np.abs(point) <= half).all() and clearance(point, self._estimate.pose) > room:
+                if (self._within(point) == point).all() and clearance(point, self._estimate.pose) > room:
                     return float(point[0]), float(point[1])
         raise CellFault("there is no free place for the pusher on the mat")
+
+    def _within(self, point: np.ndarray) -> np.ndarray:
+        """The nearest point (2,) where the tip may go: in the arena (in a reset: around it), in reach."""
+        point = np.clip(point, -self._room, self._room)
+        from_foot = self._origin + self._turn @ point
+        far = math.hypot(*from_foot)
+        if far > _MOST_REACH:
+            point = self._turn.T @ (from_foot * (_MOST_REACH / far) - self._origin)
+        return point
 
     # -- frames ------------------------------------------------------------------------------------------------------
     def _to_base(self, point: np.ndarray, height: float) -> np.ndarray:
@@ -299,9 +336,9 @@ class PushTScene:
         return float(x), float(y)
 
     def _target(self) -> tuple[float, float]:
-        if self._servo is None:
+        if self.servo is None:
             return self._tip()
-        x, y = self._turn.T @ (self._servo.target[:2] - self._origin)
+        x, y = self._turn.T @ (self.servo.target[:2] - self._origin)
         return float(x), float(y)
 
     def _pose(self, point: np.ndarray) -> Pose:
@@ -318,7 +355,7 @@ class PushTScene:
     def _feel(self, snapshot: object) -> None:
         """Low-passed external force on the tool, from the joint torques."""
         reading = self._control.reading(self._config.arm)
-        self._force += 0.15 * (self._model.external_force(reading.q, reading.tau) - self._force)
+        self.force += 0.15 * (self._model.external_force(reading.q, reading.tau) - self.force)
 
 
 def _agree(a: Estimate, b: Estimate) -> bool:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from enpire_envs.pusht.geometry import in_frame
+from enpire_envs.pusht.geometry import clearance, in_frame
 from enpire_envs.pusht.scene import Arena, PushTReadings
 from enpire_envs.pusht.task import Control, Criterion, PushT
 from enpire_envs.task import Start
@@ -14,6 +14,7 @@ from enpire_envs.task import Start
 #: How far from the start that was asked for the T may lie when an episode begins; pushing is no finer than that.
 START_DISTANCE, START_ANGLE = 0.025, math.radians(12)
 TIP_DISTANCE = 0.004
+TIP_ROOM = 0.008  # between pusher and T when it comes down [m]
 MAX_LATE = 10  # actions in a row
 
 
@@ -44,7 +45,8 @@ class RealPushT(PushT):
             return f"the T is {math.hypot(dx, dy) * 1000:.0f} mm and {math.degrees(turn):.0f} deg from its start"
         if self._solved(readings.block):
             return "the T lies on the target already"
-        if math.dist(readings.tip, start["tip"]) > TIP_DISTANCE:
+        taken = clearance(start["tip"], readings.block) < self.arena.tip_radius + TIP_ROOM + 0.001
+        if math.dist(readings.tip, start["tip"]) > TIP_DISTANCE and not taken:  # where the T lies, the tip begins beside it
             return f"the fingertip is {math.dist(readings.tip, start['tip']) * 1000:.0f} mm from its start"
         return None
 

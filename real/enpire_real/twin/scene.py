@@ -9,23 +9,12 @@ import numpy as np
 from enpire_envs.pusht.geometry import BAR, STEM
 
 from enpire_real.charuco import BOARD, BOARD_ON_FLANGE, BOARD_ON_FLANGE_QUAT, BOARD_ON_TABLE, MAT_MARKER_M, MAT_MARKERS, board_image, marker_image
-from enpire_real.twin.station import (
-    ARENA_POS,
-    ARENA_YAW,
-    BASES,
-    D405_FOVY,
-    SIDES,
-    TIMESTEP,
-    TOP_CAMERA_POS,
-    TOP_CAMERA_QUAT,
-    Variation,
-)
-from enpire_real.yam import FINGER_RANGE, GRIPPER, GRIPPER_TRAVEL, JOINTS, Tool, add_arm
+from enpire_real.station_file import Camera, StationFile, YamArm
+from enpire_real.twin.station import SIDES, TIMESTEP, Variation
+from enpire_real.yam import FINGER_RANGE, GRIPPER, GRIPPER_TRAVEL, JOINTS, add_arm
 
 
-def build(
-    tools: dict[str, Tool], scene: str, board: str | None, variation: Variation, rng: np.random.Generator
-) -> mujoco.MjModel:
+def build(file: StationFile, variation: Variation, rng: np.random.Generator) -> mujoco.MjModel:
     """The compiled model. Units: metres, kilograms, seconds; station frame, table top at z = 0."""
     spec = mujoco.MjSpec()
     spec.modelname = "yam station twin"
@@ -49,13 +38,10 @@ def build(
                            rgba=(0.86, 0.85, 0.82, 1))  # fmt: skip
     table.friction = (0.4 * rub, 0.005, 0.0001)
     world.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0, 0, -0.75), size=(3, 3, 0.1), rgba=(0.4, 0.4, 0.42, 1))
-    top = world.add_camera(name="top", pos=TOP_CAMERA_POS, quat=TOP_CAMERA_QUAT, fovy=D405_FOVY)
-    _misalign(top, variation, rng)
     for side in SIDES:
-        add_arm(spec, f"{side}_", BASES[side], tool=tools.get(side, "none"), wrist_camera=True)
-        wrist = spec.camera(f"{side}_wrist")
-        wrist.fovy = D405_FOVY
-        _misalign(wrist, variation, rng)
+        arm = file.arms[side]
+        tool = arm.tool if isinstance(arm, YamArm) else "none"
+        add_arm(spec, f"{side}_", tuple(arm.base_m), tool=tool, wrist_camera=True)  # type: ignore[arg-type]
         for joint in (*JOINTS, GRIPPER):
             name = "joint7" if joint is GRIPPER else joint.name
             drive = spec.add_actuator(name=f"{side}_{joint.name}", trntype=mujoco.mjtTrn.mjTRN_JOINT, target=f"{side}_{name}")
@@ -64,15 +50,27 @@ def build(
             drive.forcelimited, drive.forcerange = mujoco.mjtLimited.mjLIMITED_TRUE, (-most, most)
             j = spec.joint(f"{side}_{name}")
             j.frictionloss = float(np.ravel(j.frictionloss)[0]) * (1 + variation.friction * rng.uniform(-1, 1))
-    if scene == "pusht":
-        _add_arena(spec)
+    for name, camera in file.cameras.items():
+        _add_camera(spec, name, camera, variation, rng)
+    assert file.twin is not None
+    if file.pusht is not None and file.twin.scene == "pusht":
+        _add_arena(spec, file.pusht.origin_m, math.radians(file.pusht.yaw_deg))
         _add_block(spec, rub)
-    elif scene != "empty":
-        raise ValueError(f"the twin has no scene {scene!r}; choose one of: pusht, empty")
     _add_hand(spec)
-    if board is not None:
-        _add_board(spec, board)
+    if file.twin.board is not None:
+        _add_board(spec, file.twin.board)
     return spec.compile()
+
+
+def _add_camera(
+    spec: mujoco.MjSpec, name: str, camera: Camera, variation: Variation, rng: np.random.Generator
+) -> None:
+    """An eye where the file says, knocked a little."""
+    body = spec.worldbody if camera.mount == "station" else spec.body(f"{camera.mount}_flange")
+    quat = np.zeros(4)  # OpenCV's optical frame looks along +z, MuJoCo's camera along -z
+    mujoco.mju_mulQuat(quat, np.array(camera.quat_wxyz, dtype=np.float64), np.array([0.0, 1.0, 0.0, 0.0]))
+    fovy = math.degrees(2 * math.atan(camera.height_px / 2 / camera.intrinsics.fy_px))
+    _misalign(body.add_camera(name=name, pos=camera.position_m, quat=quat, fovy=fovy), variation, rng)
 
 
 def _misalign(camera: mujoco.MjsCamera, variation: Variation, rng: np.random.Generator) -> None:
@@ -83,9 +81,9 @@ def _misalign(camera: mujoco.MjsCamera, variation: Variation, rng: np.random.Gen
     camera.quat = turned
 
 
-def _add_arena(spec: mujoco.MjSpec) -> None:
+def _add_arena(spec: mujoco.MjSpec, origin: list[float], yaw: float) -> None:
     """The printed mat: target and border, in the arena's frame."""
-    frame = spec.worldbody.add_body(name="arena", pos=(*ARENA_POS, 0), quat=_yaw(ARENA_YAW))
+    frame = spec.worldbody.add_body(name="arena", pos=(*origin, 0), quat=_yaw(yaw))
     paint = {"type": mujoco.mjtGeom.mjGEOM_BOX, "contype": 0, "conaffinity": 0}
     for name, (x0, x1, y0, y1) in {"bar": BAR, "stem": STEM}.items():
         frame.add_geom(name=f"target_{name}", pos=((x0 + x1) / 2, (y0 + y1) / 2, 0.0004),

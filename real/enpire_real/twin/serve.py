@@ -23,7 +23,7 @@ from enpire_real.twin.cameras import TwinCamera
 from enpire_real.twin.frames import FrameWriter
 from enpire_real.twin.real_time import RealTime
 from enpire_real.twin.slcan import Adapter
-from enpire_real.twin.station import Twin, twin_of
+from enpire_real.twin.station import Twin
 
 
 def linked_file(file: StationFile, folder: Path) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def linked_file(file: StationFile, folder: Path) -> dict[str, Any]:
 def serve(file: StationFile, folder: Path) -> None:
     """Until standard input closes."""
     folder.mkdir(parents=True, exist_ok=True)
-    twin = twin_of(file)
+    twin = Twin(file)
     real_time = RealTime(twin, {})
     adapters = [
         Adapter(folder / name, lambda i, d, side=name: twin.reply_to(side, i, d))  # type: ignore[misc]

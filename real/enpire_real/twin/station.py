@@ -15,18 +15,12 @@ import numpy as np
 from enpire_real.bus import Frame, open_bus
 from enpire_real.clock import Clock, VirtualClock, WallClock
 from enpire_real.damiao import SCALES
-from enpire_real.station_file import StationFile, YamArm
+from enpire_real.station_file import StationFile
 from enpire_real.twin.motors import SimMotors
-from enpire_real.yam import DOF, FINGER_RANGE, GRIPPER, GRIPPER_TRAVEL, JOINTS, Tool
+from enpire_real.yam import DOF, FINGER_RANGE, GRIPPER, GRIPPER_TRAVEL, JOINTS
 
 TIMESTEP = 0.002
 SIDES = ("left", "right")
-BASES = {"left": (0.0, 0.305, 0.0), "right": (0.0, -0.305, 0.0)}
-#: Where Push-T's arena lies: origin and turn about z of its frame in the station's (x forward, y left, z up, table top
-#: at 0). The top camera's image shows the arena's x to the right and y up.
-ARENA_POS, ARENA_YAW = (0.36, 0.305), -math.pi / 2
-TOP_CAMERA_POS, TOP_CAMERA_QUAT = (-0.166, 0.0, 0.954), (0.68302, 0.18300, -0.18300, -0.68302)
-D405_FOVY = math.degrees(2 * math.atan(240 / 393.5))  # 640 x 480, fx = fy = 393.5 px
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +52,19 @@ class Twin:
     """A station simulated down to its wires.
 
     Args:
-        seed: draws this station's deviations and where the T lies at first.
-        variation: how large they are.
-        tools: what each arm holds.
-        block: pose (x, y, yaw) of the T in the arena's frame; None draws one; `scene="empty"` has none.
-        board: a ChArUco board for calibration: "left" or "right" in that hand, "table" on the table, or None.
+        file: what it is a twin of: where arms, cameras and the mat are, which hand holds what. Its `twin.seed` draws this
+            station's deviations from that, and where the T lies at first.
+        block: pose (x, y, yaw) of the T in the arena's frame; None draws one.
     """
 
-    def __init__(
-        self,
-        seed: int = 0,
-        *,
-        variation: Variation | None = None,
-        tools: dict[str, Tool] | None = None,
-        scene: str = "pusht",
-        block: tuple[float, float, float] | None = None,
-        board: str | None = None,
-    ) -> None:
+    def __init__(self, file: StationFile, *, block: tuple[float, float, float] | None = None) -> None:
         from enpire_real.twin.scene import build
 
-        self._rng = np.random.default_rng(seed)
-        self.variation = Variation() if variation is None else variation
-        self.tools: dict[str, Tool] = tools or {"left": "pusher", "right": "none"}
-        self.model = build(self.tools, scene, board, self.variation, self._rng)
+        config = file.twin
+        assert config is not None, "a twin needs a station file of kind twin"
+        self._rng = np.random.default_rng(config.seed)
+        self.variation = Variation.none() if config.ideal else Variation()
+        self.model = build(file, self.variation, self._rng)
         self.data = mujoco.MjData(self.model)
         self.faults = TwinFaults()
         self.lock = threading.RLock()  # physics and frames may be on different threads in real time
@@ -92,18 +76,10 @@ class Twin:
         # Motor side of the gripper: rad of the motor per metre of one finger.
         self._ratio = np.array([1.0] * DOF + [GRIPPER_TRAVEL / FINGER_RANGE])
         self._time = 0.0  # of the clock, while data.time counts physics steps
-        self._start(block, scene)
-
-    def _make_motors(self) -> SimMotors:
-        v, rng, joints = self.variation, self._rng, (*JOINTS, GRIPPER)
-        return SimMotors(
-            [j.motor_id for j in joints], [j.reply_id for j in joints], [SCALES[j.motor] for j in joints],
-            np.random.default_rng(rng.integers(2**62)),
-            torque_gain=1 + v.torque_gain * rng.normal(size=7), backlash=v.backlash * rng.random(7),
-        )  # fmt: skip
-
-    def _start(self, block: tuple[float, float, float] | None, scene: str) -> None:
-        if scene == "pusht":
+        self._block = None
+        if file.pusht is not None and config.scene == "pusht":
+            self._block = self.model.joint("block").qposadr[0]
+            self._arena = (*file.pusht.origin_m, math.radians(file.pusht.yaw_deg))
             if block is None:
                 block = (self._rng.uniform(-0.15, 0.15), self._rng.uniform(-0.1, 0.1), self._rng.uniform(-3.1, 3.1))
             self._lay(block)
@@ -113,10 +89,21 @@ class Twin:
         for side in SIDES:
             self.motors[side].place(self.data.qpos[self._qpos[side]] * self._ratio)
 
+    def _make_motors(self) -> SimMotors:
+        v, rng, joints = self.variation, self._rng, (*JOINTS, GRIPPER)
+        return SimMotors(
+            [j.motor_id for j in joints], [j.reply_id for j in joints], [SCALES[j.motor] for j in joints],
+            np.random.default_rng(rng.integers(2**62)),
+            torque_gain=1 + v.torque_gain * rng.normal(size=7), backlash=v.backlash * rng.random(7),
+        )  # fmt: skip
+
     def _lay(self, block: tuple[float, float, float]) -> None:
-        adr = self.model.joint("block").qposadr[0]
-        x, y, yaw = to_station(block)
-        self.data.qpos[adr : adr + 7] = (x, y, 0.0151, math.cos(yaw / 2), 0, 0, math.sin(yaw / 2))
+        ox, oy, turn = self._arena
+        x, y, yaw = block[0], block[1], block[2] + turn
+        c, s = math.cos(turn), math.sin(turn)
+        self.data.qpos[self._block : self._block + 7] = (  # type: ignore[operator]
+            ox + c * x - s * y, oy + s * x + c * y, 0.0151, math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)
+        )  # fmt: skip
 
     # -- wires -------------------------------------------------------------------------------------------------------
     def attach(self, side: str, bus: can.BusABC) -> None:
@@ -176,30 +163,21 @@ class Twin:
                 "joints": {s: self.data.qpos[self._qpos[s]].copy() for s in SIDES},
                 "speeds": {s: self.data.qvel[self._qvel[s]].copy() for s in SIDES},
             }
-            if "block" in [self.model.body(k).name for k in range(self.model.nbody)]:
-                adr = self.model.joint("block").qposadr[0]
-                x, y, z, w, _, _, qz = self.data.qpos[adr : adr + 7]
-                told["block"] = to_arena((float(x), float(y), 2 * math.atan2(qz, w)))
+            if self._block is not None:
+                x, y, z, w, _, _, qz = self.data.qpos[self._block : self._block + 7]
+                ox, oy, turn = self._arena
+                c, s, yaw = math.cos(turn), math.sin(turn), 2 * math.atan2(qz, w) - turn
+                dx, dy = x - ox, y - oy
+                told["block"] = (c * dx + s * dy, c * dy - s * dx, math.pi - (math.pi - yaw) % (2 * math.pi))
                 told["block_height"] = float(z)
             return told
-
-
-def twin_of(file: StationFile, **args: Any) -> Twin:
-    """The twin that a station file asks for; `args` are handed to `Twin` on top of the file's."""
-    config = file.twin
-    assert config is not None
-    tools: dict[str, Tool] = {n: a.tool for n, a in file.arms.items() if isinstance(a, YamArm)}
-    given: dict[str, Any] = {"tools": tools, "scene": config.scene, "board": config.board}
-    if config.ideal:
-        given["variation"] = Variation.none()
-    return Twin(config.seed, **{**given, **args})
 
 
 def make_twin(
     file: StationFile, channels: dict[str, str], **args: Any
 ) -> tuple[Twin, Clock, list[Callable[[], None]]]:
     """A twin on in-process buses: with its clock, and what to call in the end."""
-    twin = twin_of(file, **args)
+    twin = Twin(file, **args)
     buses = {side: open_bus("virtual", channel) for side, channel in channels.items()}
     for side, bus in buses.items():
         twin.attach(side, bus)
@@ -212,18 +190,3 @@ def make_twin(
     clock = VirtualClock()
     clock.attach(twin)
     return twin, clock, list(shut)
-
-
-def to_station(pose: tuple[float, float, float]) -> tuple[float, float, float]:
-    """An arena pose (x, y, yaw) in the station's frame."""
-    x, y, yaw = pose
-    c, s = math.cos(ARENA_YAW), math.sin(ARENA_YAW)
-    return ARENA_POS[0] + c * x - s * y, ARENA_POS[1] + s * x + c * y, yaw + ARENA_YAW
-
-
-def to_arena(pose: tuple[float, float, float]) -> tuple[float, float, float]:
-    """A station pose (x, y, yaw) in the arena's frame."""
-    dx, dy = pose[0] - ARENA_POS[0], pose[1] - ARENA_POS[1]
-    c, s = math.cos(ARENA_YAW), math.sin(ARENA_YAW)
-    yaw = pose[2] - ARENA_YAW
-    return c * dx + s * dy, c * dy - s * dx, math.pi - (math.pi - yaw) % (2 * math.pi)

@@ -1,0 +1,101 @@
+"""Writing station files: examples to start from, and calibrations into existing ones."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from pathlib import Path
+
+import cv2
+import yaml
+
+from enpire_real.bringup.calibrate import HandEye
+from enpire_real.charuco import MAT_MARKERS, board_image, marker_image
+from enpire_real.station_file import StationError, load_station
+
+EXAMPLES = {"twin": "twin.yaml", "yam-pair": "yam_pair.yaml"}
+_DPI_PX_PER_MM = 12  # of printed patterns
+
+
+def init(path: Path, example: str) -> None:
+    """Write an example station file. Never over an existing one."""
+    if path.exists():
+        raise StationError(f"{path} exists already; name a new file")
+    source = Path(__file__).parents[1] / EXAMPLES[example]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source.read_text())
+    except OSError as error:
+        raise StationError(f"cannot write {path}: {error.strerror}") from None
+
+
+def write_camera(path: Path, camera: str, found: HandEye) -> Path:
+    """Put a measured camera pose into a station file, comments kept; the file as it was stays beside it.
+
+    Returns the copy's path. Raises StationError, with the file untouched, if it could not be read back.
+    """
+    text = path.read_text()
+    position = ", ".join(f"{v:.5f}" for v in found.camera.position)
+    quat = ", ".join(f"{v:.6f}" for v in found.camera.quat())
+    today = datetime.date.today().isoformat()
+    note = f"{today}, {found.samples} samples, {found.residual_px:.2f} px"
+    replaced = _set(text, camera, {"position_m": f"[{position}]", "quat_wxyz": f"[{quat}]", "calibrated": f'"{note}"'})
+    backup = path.with_suffix(f".before-{datetime.datetime.now():%Y%m%d-%H%M%S}.yaml")
+    part = path.with_suffix(".part")
+    part.write_text(replaced)
+    try:
+        load_station(part)
+    except StationError:
+        part.unlink()
+        raise
+    backup.write_text(text)
+    os.replace(part, path)
+    return backup
+
+
+def _set(text: str, camera: str, values: dict[str, str]) -> str:
+    """Replace keys of one camera's block, or add them to it."""
+    lines = text.splitlines()
+    node = yaml.compose(text)
+    cameras = _child(node, "cameras")
+    block = _child(cameras, camera)
+    if block is None:
+        raise StationError(f"the file has no camera {camera!r}")
+    indent = " " * block.start_mark.column
+    first, last = block.start_mark.line, block.end_mark.line
+    if block.end_mark.column == 0 or last >= len(lines) or lines[last].strip() != "":
+        last = min(last, len(lines))
+    for key, value in values.items():
+        pattern = re.compile(rf"^\s*{key}:.*$")
+        for k in range(first, last):
+            if pattern.match(lines[k]) and len(lines[k]) - len(lines[k].lstrip()) == len(indent):
+                lines[k] = f"{indent}{key}: {value}"
+                break
+        else:
+            lines.insert(first, f"{indent}{key}: {value}")
+            last += 1
+    return "\n".join(lines) + "\n"
+
+
+def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((value for name, value in node.value if name.value == key), None)
+
+
+def print_patterns(folder: Path) -> list[Path]:
+    """Write what a station needs printed, as images at 12 px/mm: the calibration board and the mat's markers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    board = board_image(200 * _DPI_PX_PER_MM)
+    white = cv2.copyMakeBorder(board, 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=255)
+    patterns = {"board_200mm.png": white}
+    for marker in MAT_MARKERS:
+        image = marker_image(marker, 80 * _DPI_PX_PER_MM)
+        patterns[f"mat_marker_{marker}_80mm.png"] = cv2.copyMakeBorder(image, 144, 144, 144, 144, cv2.BORDER_CONSTANT, value=255)
+    for name, image in patterns.items():
+        path = folder / name
+        cv2.imwrite(str(path), image)
+        written.append(path)
+    return written

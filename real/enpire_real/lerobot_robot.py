@@ -1,0 +1,132 @@
+"""Our stations as a LeRobot `Robot`: the driver, the control loop and the safety monitor behind LeRobot's three verbs.
+
+Install `real/lerobot_robot_enpire` beside LeRobot and its commands find it (`--robot.type=enpire_station`), or say
+`--robot.discover_packages_path=enpire_real.lerobot_robot`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lerobot.robots.config import RobotConfig
+from lerobot.robots.robot import Robot
+
+from enpire_real.motion import JointFollow
+from enpire_real.station import Station, build_station
+from enpire_real.station_file import default_station, load_station
+
+_WAIT_S = 0.5
+
+
+@RobotConfig.register_subclass("enpire_station")
+@dataclass(kw_only=True)
+class EnpireStationConfig(RobotConfig):
+    """`station`: the station file's path; empty for AUTOENVBENCH_STATION, else the twin. `confirm_motion`: physical arms may
+    move. `realtime`: the twin keeps to the wall clock, as LeRobot's loops expect."""
+
+    station: str = ""
+    confirm_motion: bool = False
+    realtime: bool = True
+
+
+class EnpireStation(Robot):
+    """Keys: `<arm>_joint<k>.pos` [rad], `<arm>_gripper.pos` (0 closed, 1 open), and one image per camera."""
+
+    config_class = EnpireStationConfig
+    name = "enpire_station"
+
+    def __init__(self, config: EnpireStationConfig) -> None:
+        super().__init__(config)
+        self.config = config
+        file = load_station(Path(config.station) if config.station else default_station())
+        if file.kind == "physical" and not config.confirm_motion:
+            raise ValueError(f"connecting switches on the arms of {file.name!r}: clear the workspace and set confirm_motion=true")
+        if file.twin is not None and config.realtime and file.twin.link is None:
+            file = file.model_copy(update={"twin": file.twin.model_copy(update={"time": "real"})})
+        self._file = file
+        self._station: Station | None = None
+        self._follow: dict[str, JointFollow] = {}
+
+    @property
+    def cameras(self) -> dict[str, Any]:
+        return dict(self._station.cameras) if self._station is not None else {}
+
+    @cached_property
+    def _joints(self) -> dict[str, type]:
+        return {f"{arm}_{part}.pos": float for arm in self._file.arms for part in (*(f"joint{k}" for k in range(1, 7)), "gripper")}
+
+    @cached_property
+    def observation_features(self) -> dict[str, Any]:
+        return {**self._joints, **{n: (c.height_px, c.width_px, 3) for n, c in self._file.cameras.items()}}
+
+    @cached_property
+    def action_features(self) -> dict[str, Any]:
+        return dict(self._joints)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._station is not None
+
+    @property
+    def is_calibrated(self) -> bool:
+        return True  # zeros live in the motors, camera poses in the station file
+
+    def connect(self, calibrate: bool = True) -> None:
+        """Switch on and hold. Raises what the drivers raise."""
+        station = build_station(self._file)
+        station.start()
+        limits = station.control.monitor.limits
+        for name in station.control.arms:
+            rows = station.control.rows(name)
+            self._follow[name] = JointFollow(
+                station.control.commanded(name), 0.8 * limits.velocity[rows], 0.5 * limits.acceleration[rows],
+                limits.lower[rows], limits.upper[rows],
+            )  # fmt: skip
+            station.control.move(name, self._follow[name])
+        self._station = station
+
+    def calibrate(self) -> None:
+        pass
+
+    def configure(self) -> None:
+        pass
+
+    def get_observation(self) -> dict[str, Any]:
+        """Raises Stopped if the safety monitor has stopped the arms."""
+        station = self._on()
+        station.control.check()
+        told: dict[str, Any] = {}
+        for name in station.control.arms:
+            reading = station.control.reading(name)
+            told.update({f"{name}_joint{k + 1}.pos": float(q) for k, q in enumerate(reading.q)})
+            told[f"{name}_gripper.pos"] = float(np.clip(reading.gripper, 0, 1))
+        told.update({name: camera.latest().image for name, camera in station.cameras.items()})
+        return told
+
+    def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
+        """Move toward the given positions at limited speed; returns them clipped to the limits. Raises Stopped."""
+        station = self._on()
+        station.control.check()
+        sent: dict[str, Any] = {}
+        for name, follow in self._follow.items():
+            goal = np.array([float(action.get(f"{name}_joint{k + 1}.pos", follow.target[k])) for k in range(6)])
+            follow.aim(goal)
+            sent.update({f"{name}_joint{k + 1}.pos": float(v) for k, v in enumerate(follow.target)})
+            opening = float(np.clip(action.get(f"{name}_gripper.pos", station.control.arms[name].opening), 0, 1))
+            station.control.arms[name].opening = sent[f"{name}_gripper.pos"] = opening
+        return sent
+
+    def disconnect(self) -> None:
+        """Park and switch off."""
+        if self._station is not None:
+            self._station.close()
+            self._station = None
+
+    def _on(self) -> Station:
+        if self._station is None:
+            raise ConnectionError("the station is not connected: connect() first")
+        return self._station

@@ -1,0 +1,1 @@
+"""Reference policies of the real cells. Every cage hides this folder."""
