@@ -32,12 +32,13 @@ def open_bus(interface: str, channel: str) -> can.BusABC:
     if interface not in INTERFACES:
         raise ValueError(f"unknown CAN interface {interface!r}; choose one of: {', '.join(INTERFACES)}")
     try:
+        # The station file says it all: a can.conf somewhere must not say otherwise (and takes long to look for).
         if interface == "slcan":
             # A pseudo-terminal is ready at once; a USB adapter that was just opened buffers what comes too early.
-            return can.Bus(interface="slcan", channel=channel, bitrate=BITRATE, sleep_after_open=0.05, timeout=0.001)
+            return can.Bus(interface="slcan", channel=channel, bitrate=BITRATE, sleep_after_open=0.05, timeout=0.001, ignore_config=True)
         if interface == "socketcan":
-            return can.Bus(interface="socketcan", channel=channel)
-        return can.Bus(interface="virtual", channel=channel, preserve_timestamps=True)
+            return can.Bus(interface="socketcan", channel=channel, ignore_config=True)
+        return can.Bus(interface="virtual", channel=channel, preserve_timestamps=True, ignore_config=True)
     except (can.CanError, OSError, ValueError) as error:
         hint = {
             "socketcan": f"is it up? sudo ip link set {channel} up type can bitrate {BITRATE}",

@@ -64,6 +64,10 @@ class Station:
                 camera.start()
             # A required camera must have delivered before the monitor asks for it.
             self.clock.sleep(0.2 if self.cameras else 0.0)
+            if not self.clock.virtual:
+                for camera in self.cameras.values():
+                    camera.latest()  # one that delivers nothing, or draws its first picture slowly, does so before arms are on
+                self.clock.sleep(0.2)
             self.control.start()
         except BaseException:
             self.close()

@@ -6,6 +6,7 @@ the moment of the capture all the same.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class TwinCamera:
         self._drawn: Frame | None = None
         self._renderer: mujoco.Renderer | None = None
         self._data = mujoco.MjData(twin.model)
+        self._lock = threading.Lock()  # captures come on one thread, the safety monitor asks on another
         self._ticker: Ticker | None = None
 
     def start(self) -> None:
@@ -55,18 +57,21 @@ class TwinCamera:
         self._deliver()
 
     def _deliver(self) -> None:
-        while self._captures and self._captures[0][0] + self._latency <= self._clock.now() + 1e-9:
-            self._shown = self._captures.popleft()
+        with self._lock:
+            while self._captures and self._captures[0][0] + self._latency <= self._clock.now() + 1e-9:
+                self._shown = self._captures.popleft()
 
     def stamp(self) -> float:
-        return self._shown[0] if self._shown is not None else -np.inf
+        self._deliver()
+        return self._shown[0] + self._latency if self._shown is not None else -np.inf
 
     def latest(self) -> Frame:
         self._deliver()
-        if self._shown is None:
+        shown = self._shown
+        if shown is None:
             raise CameraLost(f"camera {self.name} has delivered no frame yet")
-        if self._drawn is None or self._drawn.time != self._shown[0]:
-            self._drawn = Frame(self._draw(self._shown[1]), self._shown[0])
+        if self._drawn is None or self._drawn.time != shown[0]:
+            self._drawn = Frame(self._draw(shown[1]), shown[0])
         return self._drawn
 
     def _draw(self, qpos: np.ndarray) -> np.ndarray:

@@ -63,10 +63,10 @@ def serve(file: StationFile, folder: Path) -> None:
         while not done.is_set():
             twin.faults.emergency_stop = stop.exists()
             for name, (eye, writer) in eyes.items():  # one thread draws for all: a renderer belongs to it
-                if eye.stamp() > shown[name]:
+                if (stamp := eye.stamp()) > shown[name]:
                     frame = eye.latest()
                     writer.write(frame.image, frame.time)
-                    shown[name] = frame.time
+                    shown[name] = stamp
             if not ready and all(shown.values()):  # a first picture takes long, and motors must answer from now on
                 print(folder / "station.yaml", flush=True)
                 ready = True

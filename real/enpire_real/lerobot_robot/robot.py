@@ -1,36 +1,18 @@
-"""Our stations as a LeRobot `Robot`: the driver, the control loop and the safety monitor behind LeRobot's three verbs.
-
-Install `real/lerobot_robot_enpire` beside LeRobot and its commands find it (`--robot.type=enpire_station`), or say
-`--robot.discover_packages_path=enpire_real.lerobot_robot`.
-"""
+"""The robot: LeRobot's three verbs over a station."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lerobot.robots.config import RobotConfig
 from lerobot.robots.robot import Robot
 
+from enpire_real.lerobot_robot.config import EnpireStationConfig
 from enpire_real.motion import JointFollow
 from enpire_real.station import Station, build_station
 from enpire_real.station_file import default_station, load_station
-
-_WAIT_S = 0.5
-
-
-@RobotConfig.register_subclass("enpire_station")
-@dataclass(kw_only=True)
-class EnpireStationConfig(RobotConfig):
-    """`station`: the station file's path; empty for AUTOENVBENCH_STATION, else the twin. `confirm_motion`: physical arms may
-    move. `realtime`: the twin keeps to the wall clock, as LeRobot's loops expect."""
-
-    station: str = ""
-    confirm_motion: bool = False
-    realtime: bool = True
 
 
 class EnpireStation(Robot):
