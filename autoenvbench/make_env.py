@@ -64,7 +64,7 @@ def _sources(module: Path) -> set[Path]:
     import enpire_envs
     import enpire_real
 
-    suites = {package.__name__: Path(package.__file__).parent for package in (enpire_envs, enpire_real)}
+    suites = {package.__name__: Path(str(package.__file__)).parent for package in (enpire_envs, enpire_real)}
     found: set[Path] = set()
     queue = [module]
     while queue:

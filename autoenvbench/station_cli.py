@@ -23,10 +23,14 @@ def add_parser(commands: Any) -> None:
     def action(name: str, run: Callable[[argparse.Namespace], int | None], text: str, *, moves: bool = False) -> Any:
         made = actions.add_parser(name, help=text)
         if name not in ("init", "print", "dataset", "twin"):
-            made.add_argument("file", nargs="?", metavar="FILE", help="station file (default AUTOENVBENCH_STATION, else the twin)")
+            made.add_argument(
+                "file", nargs="?", metavar="FILE", help="station file (default AUTOENVBENCH_STATION, else the twin)"
+            )
         if moves:
             made.add_argument("--confirm-motion", action="store_true", help="yes, the arms may move")
-            made.add_argument("--dry-run", action="store_true", help="say what would happen; open nothing, move nothing")
+            made.add_argument(
+                "--dry-run", action="store_true", help="say what would happen; open nothing, move nothing"
+            )
         made.set_defaults(run=_guarded(run))
         return made
 
@@ -35,13 +39,19 @@ def add_parser(commands: Any) -> None:
     init.add_argument("--like", choices=("yam-pair", "twin"), default="yam-pair")
     prints = action("print", _print, "write the calibration board and the mat's markers as images for printing")
     prints.add_argument("folder", metavar="DIR")
-    doctor = action("doctor", _doctor, "check buses, motors, cameras; with --confirm-motion torque signs, too", moves=True)
+    doctor = action(
+        "doctor", _doctor, "check buses, motors, cameras; with --confirm-motion torque signs, too", moves=True
+    )
     doctor.add_argument("--json", action="store_true")
     calibrate = action("calibrate", _calibrate, "measure where a camera is, and write it into the file", moves=True)
     calibrate.add_argument("--camera", required=True, metavar="NAME")
-    calibrate.add_argument("--arm", metavar="NAME", help="the arm that moves (default: the one that the camera is on, else the first)")
+    calibrate.add_argument(
+        "--arm", metavar="NAME", help="the arm that moves (default: the one that the camera is on, else the first)"
+    )
     calibrate.add_argument("--bearing-deg", type=float, metavar="A", help="joint 1 to take samples around")
-    calibrate.add_argument("--samples", type=int, default=24, metavar="N", help="views of the board (default 24, at least 12)")
+    calibrate.add_argument(
+        "--samples", type=int, default=24, metavar="N", help="views of the board (default 24, at least 12)"
+    )
     action("validate", _validate, "check the file, the cameras against the mat, and touch the table", moves=True)
     action("home", _home, "bring the arms home and fold them down", moves=True)
     watch = action("watch", _watch, "show the station in a browser, in three dimensions")
@@ -103,7 +113,9 @@ def _doctor(args: argparse.Namespace) -> int:
 
     file, _ = _load(args)
     if args.dry_run:
-        print(f"{file.name}: would open {', '.join(file.arms)} and {', '.join(file.cameras) or 'no cameras'}, and read them")
+        print(
+            f"{file.name}: would open {', '.join(file.arms)} and {', '.join(file.cameras) or 'no cameras'}, and read them"
+        )
         if args.confirm_motion:
             print("then bring each arm home and move each joint by 0.06 rad and back")
         return 0
@@ -116,7 +128,11 @@ def _doctor(args: argparse.Namespace) -> int:
         if not args.json:
             print(f"{finding.grade:4}  {finding.what}: {finding.detail}", flush=True)
     if args.json:
-        print(json.dumps({"station": file.name, "devices": devices(), "findings": [asdict(f) for f in findings]}, indent=1))
+        print(
+            json.dumps(
+                {"station": file.name, "devices": devices(), "findings": [asdict(f) for f in findings]}, indent=1
+            )
+        )
     return 1 if any(f.grade == "fail" for f in findings) else 0
 
 
@@ -133,7 +149,9 @@ def _calibrate(args: argparse.Namespace) -> None:
     )
     print(f"residual {found.residual_px:.2f} px over {found.samples} samples; {args.camera} is at "
           f"{[round(float(v), 4) for v in found.camera.position]} m of {file.cameras[args.camera].mount}")  # fmt: skip
-    print(f"written to {path}; as it was: {kept}" if kept else "not written: the twin that ships has no file of its own")
+    print(
+        f"written to {path}; as it was: {kept}" if kept else "not written: the twin that ships has no file of its own"
+    )
 
 
 def _validate(args: argparse.Namespace) -> int:

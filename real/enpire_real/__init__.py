@@ -3,7 +3,13 @@
 Importing this package registers the ``ENPIRE/...-real-v0`` ids. Nothing heavy is imported until an environment is made.
 """
 
+import os
+import sys
+
 import gymnasium as gym
+
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    os.environ.setdefault("MUJOCO_GL", "egl")  # headless: must be decided before MuJoCo is imported
 
 __all__ = ["ENV_IDS"]
 

@@ -13,7 +13,6 @@ from enpire_real.kinematics import ArmModel
 from enpire_real.motors import MotorBus
 from enpire_real.yam import DOF, GRIPPER, GRIPPER_TRAVEL
 
-
 _TRIM_S = 0.5
 
 
@@ -65,7 +64,7 @@ class GripperLimit:
         return Mit(min(max(goal, here - reach), here + reach), 0.0, GRIPPER.kp, GRIPPER.kd, 0.0)
 
 
-class Arm:
+class YamDriver:
     """A YAM arm on a motor bus.
 
     Args:
@@ -122,7 +121,9 @@ class Arm:
         gravity = self.model.torque(q)
         inertia = self.model.torque(q, dq, ddq) - gravity
         assert self.reading is not None, "connect() comes first"
-        trim = self._trim.step(q - self.reading.q, dt) if np.abs(dq).max() < 0.2 else self._trim.step(np.zeros_like(q), dt)
+        trim = (
+            self._trim.step(q - self.reading.q, dt) if np.abs(dq).max() < 0.2 else self._trim.step(np.zeros_like(q), dt)
+        )
         return self._factor * gravity + inertia + self._friction * np.tanh(dq / 0.02) + trim
 
     def hold_torque(self, q: np.ndarray) -> np.ndarray:
@@ -132,10 +133,21 @@ class Arm:
         """One cycle: command all joints and the gripper, read all. Raises MotorFault, BusDown."""
         wire = (q + self._turns).tolist()
         cycle = [
-            Mit(*values) for values in zip(wire, dq.tolist(), self.kp.tolist(), self.kd.tolist(), tau.tolist(), strict=True)
+            Mit(*values)
+            for values in zip(wire, dq.tolist(), self.kp.tolist(), self.kd.tolist(), tau.tolist(), strict=True)
         ]
         at = self.reading.gripper if self.reading is not None else self.opening
         return self._read(self.bus.exchange([*cycle, self._grip.command(self.opening, at)]))
+
+    def recover(self) -> None:
+        """After a fault: open the bus anew, check the motors, switch on. Raises MotorFault, BusDown while it is there."""
+        self.bus.recover()
+        self.connect()
+        self.enable()
+
+    def disable(self) -> None:
+        """Switch the motors off, as far as they can be reached."""
+        self.bus.disable()
 
     def damp(self) -> None:
         """Give way slowly: no position held, gravity carried, motion damped."""

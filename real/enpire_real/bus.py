@@ -35,7 +35,14 @@ def open_bus(interface: str, channel: str) -> can.BusABC:
         # The station file says it all: a can.conf somewhere must not say otherwise (and takes long to look for).
         if interface == "slcan":
             # A pseudo-terminal is ready at once; a USB adapter that was just opened buffers what comes too early.
-            return can.Bus(interface="slcan", channel=channel, bitrate=BITRATE, sleep_after_open=0.05, timeout=0.001, ignore_config=True)
+            return can.Bus(
+                interface="slcan",
+                channel=channel,
+                bitrate=BITRATE,
+                sleep_after_open=0.05,
+                timeout=0.001,
+                ignore_config=True,
+            )
         if interface == "socketcan":
             return can.Bus(interface="socketcan", channel=channel, ignore_config=True)
         return can.Bus(interface="virtual", channel=channel, preserve_timestamps=True, ignore_config=True)

@@ -57,7 +57,9 @@ class Lens:
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """(n, 2) pixels of (n, 3) points in the optical frame [m]."""
-        pixels, _ = cv2.projectPoints(np.asarray(points, dtype=np.float64), np.zeros(3), np.zeros(3), self.matrix, self.distortion)
+        pixels, _ = cv2.projectPoints(
+            np.asarray(points, dtype=np.float64), np.zeros(3), np.zeros(3), self.matrix, self.distortion
+        )
         return pixels.reshape(-1, 2)
 
 
@@ -80,13 +82,17 @@ class _Threaded:
 
     def latest(self) -> Frame:
         if self._frame is None:
-            raise CameraLost(f"camera {self.name} has delivered no frame yet{': ' + self._problem if self._problem else ''}")
+            raise CameraLost(
+                f"camera {self.name} has delivered no frame yet{': ' + self._problem if self._problem else ''}"
+            )
         return self._frame
 
     def _keep(self, image: np.ndarray) -> None:
         want = (self._config.height_px, self._config.width_px, 3)
         if image.shape != want:
-            self._problem = f"its frames are {image.shape[1]} x {image.shape[0]}, the station file says {want[1]} x {want[0]}"
+            self._problem = (
+                f"its frames are {image.shape[1]} x {image.shape[0]}, the station file says {want[1]} x {want[0]}"
+            )
             raise CameraLost(f"camera {self.name}: {self._problem}")
         self._frame = Frame(image, self._clock.now())
 
@@ -111,7 +117,9 @@ class OpenCVCamera(_Threaded):
         self._lock = threading.Lock()
         self._grab()
         # A device blocks until its next frame, so its reader asks a little faster than frames come.
-        self._ticker = self._clock.every(1.0 / self._config.fps_hz * (0.5 if self._live else 1.0), self._grab, self.name)
+        self._ticker = self._clock.every(
+            1.0 / self._config.fps_hz * (0.5 if self._live else 1.0), self._grab, self.name
+        )
 
     def _grab(self) -> None:
         with self._lock:
@@ -140,7 +148,7 @@ class LeRobotCamera(_Threaded):
         assert self._config.lerobot is not None
         given: dict[str, Any] = dict(self._config.lerobot)
         kind = given.pop("type")
-        import lerobot.cameras.opencv  # noqa: F401  (each registers itself)
+        import lerobot.cameras.opencv
         import lerobot.cameras.realsense  # noqa: F401
         from lerobot.utils.import_utils import register_third_party_plugins
 

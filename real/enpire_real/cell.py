@@ -81,7 +81,9 @@ class RealCell:
         try:
             act = self.scene.probes[name]
         except KeyError:
-            raise ValueError(f"this cell has no probe {name!r}; it has: {', '.join(sorted(self.scene.probes))}") from None
+            raise ValueError(
+                f"this cell has no probe {name!r}; it has: {', '.join(sorted(self.scene.probes))}"
+            ) from None
         self._guard(act)
         return self.read()
 
@@ -99,13 +101,13 @@ class RealCell:
             known = ", ".join(self.station.cameras) or "none"
             raise ValueError(f"this station has no camera {camera!r}; it has: {known}") from None
         self._guard(self.start)
-        return self._guard(eye.latest).image  # type: ignore[no-any-return]
+        return self._guard(eye.latest).image
 
     def show(self) -> None:
         """The station's 3-D view runs by itself (`autoenvbench station watch`)."""
 
     def move(self, where: str) -> None:
-        """"home", "avoid" or "resume". Raises CellFault."""
+        """ "home", "avoid" or "resume". Raises CellFault."""
         self._guard(self.start)
         if self.station.control.monitor.stop is not None:
             self._guard(self.station.control.acknowledge)

@@ -75,9 +75,9 @@ def find_mat(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     half = MAT_MARKER_M / 2
     square = np.array([(-half, half), (half, half), (half, -half), (-half, -half)])
     points, pixels = [], []
-    for marker, seen in zip([] if ids is None else np.asarray(ids).ravel().tolist(), corners, strict=True):
-        if marker in MAT_MARKERS:
-            flat = square + MAT_MARKERS[marker]
+    for marker, seen in zip(() if ids is None else np.asarray(ids).ravel(), corners, strict=True):
+        if int(marker) in MAT_MARKERS:
+            flat = square + np.array(MAT_MARKERS[int(marker)])
             points.append(np.column_stack([flat, np.zeros(4)]))
             pixels.append(np.asarray(seen, dtype=np.float64).reshape(4, 2))
     if not points:

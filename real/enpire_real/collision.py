@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import mujoco
 import numpy as np
 
@@ -10,12 +13,20 @@ from enpire_real.yam import Tool, add_arm
 _NOTICE = 0.05  # pairs farther apart than this [m] are not looked at
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An arm's shape: a YAM with its tool, or any other by its MJCF. `base`: its foot in the station's frame [m]."""
+
+    base: tuple[float, float, float]
+    tool: Tool = "none"
+    mjcf: Path | None = None
+
+
 class CollisionModel:
     """All arms of a station over a table whose top is at z = 0.
 
     Args:
-        bases: foot of each arm in the station's frame [m].
-        tools: what each arm holds.
+        arms: what each one is made of; joint vectors have their joints in this order.
         arm_margin: least distance between links, of one arm or two [m].
         table_margin: least height of links above the table [m].
         tool_table_margin: the same for pusher and fingers, which work there [m].
@@ -23,8 +34,7 @@ class CollisionModel:
 
     def __init__(
         self,
-        bases: dict[str, tuple[float, float, float]],
-        tools: dict[str, Tool],
+        arms: dict[str, Body],
         *,
         arm_margin: float,
         table_margin: float,
@@ -34,13 +44,18 @@ class CollisionModel:
         spec.compiler.degree = False
         table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(2, 2, 0.1))
         table.margin = _NOTICE
-        for name, pos in bases.items():
-            add_arm(spec, f"{name}_", pos, tool=tools.get(name, "none"), wrist_camera=True, fingers=False)
+        for name, arm in arms.items():
+            if arm.mjcf is None:
+                add_arm(spec, f"{name}_", arm.base, tool=arm.tool, wrist_camera=True, fingers=False)
+                standing = [f"{name}_base", f"{name}_link1"]
+            else:
+                child = mujoco.MjSpec.from_file(str(arm.mjcf))
+                standing = [f"{name}_{body.name}" for body in child.bodies[1:3]]
+                spec.attach(child, prefix=f"{name}_", frame=spec.worldbody.add_frame(pos=arm.base))
+            for body in standing:  # they stand on the table
+                spec.add_exclude(bodyname1="world", bodyname2=body)
         for geom in spec.geoms:
             geom.margin = _NOTICE
-        for name in bases:
-            spec.add_exclude(bodyname1="world", bodyname2=f"{name}_base")
-            spec.add_exclude(bodyname1="world", bodyname2=f"{name}_link1")
         self.model = spec.compile()
         self._data = mujoco.MjData(self.model)
         names = [self.model.geom(k).name for k in range(self.model.ngeom)]
@@ -53,12 +68,12 @@ class CollisionModel:
         both = np.outer(is_table, tool)
         self._tool_on_table = both | both.T
         self._needed[self._tool_on_table] = tool_table_margin
-        self._tip = {name: self.model.site(f"{name}_tool").id for name in bases}
+        self._tip = {name: self.model.site(f"{name}_tool").id for name in arms}
 
     def too_close(self, q: np.ndarray) -> dict[tuple[int, int], float]:
         """Pairs of geoms that are nearer than they may be, with their distance [m], negative when they overlap.
 
-        `q` (6 x arms,) in the order of `bases`.
+        `q` (n,) over the joints of all arms.
         """
         model, data = self.model, self._data
         data.qpos[: len(q)] = q

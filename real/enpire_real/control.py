@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from enpire_real.arm import Arm, ArmReading
+from enpire_real.arm import ArmReading
 from enpire_real.bus import BusDown
 from enpire_real.clock import Clock, Ticker
+from enpire_real.kinematics import ArmModel
 from enpire_real.motion import Hold, Motion
 from enpire_real.motors import MotorFault
 from enpire_real.safety import Command, Monitor, Reading, Stop
 
-
 _DEAD_S = 0.5
+
+
+class Arm(Protocol):
+    """What the loop drives: a YAM on its bus, or another maker's arm behind LeRobot."""
+
+    dof: int
+    model: ArmModel
+    kp: np.ndarray
+    kd: np.ndarray
+    opening: float  # that the gripper is commanded to, 0 to 1
+    reading: ArmReading | None
+
+    def connect(self) -> ArmReading: ...
+
+    def look(self) -> ArmReading: ...
+
+    def enable(self) -> None: ...
+
+    def feed_forward(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray, dt: float) -> np.ndarray: ...
+
+    def command(self, q: np.ndarray, dq: np.ndarray, tau: np.ndarray) -> ArmReading: ...
+
+    def damp(self) -> None: ...
+
+    def recover(self) -> None: ...
+
+    def disable(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Stopped(RuntimeError):
@@ -47,7 +77,7 @@ class Control:
         observers: called after each tick with the snapshot; must not block.
     """
 
-    def __init__(self, arms: dict[str, Arm], monitor: Monitor, clock: Clock, rate_hz: float) -> None:
+    def __init__(self, arms: Mapping[str, Arm], monitor: Monitor, clock: Clock, rate_hz: float) -> None:
         self.arms, self.monitor, self.clock = arms, monitor, clock
         self.period = 1.0 / rate_hz
         self.observers: list[Callable[[Snapshot], None]] = []
@@ -114,9 +144,7 @@ class Control:
         with self._lock:
             if self._limp:
                 for arm in self.arms.values():
-                    arm.bus.recover()
-                    arm.connect()
-                    arm.enable()
+                    arm.recover()
                 self._limp = False
             self._motions = {name: Hold() for name in self.arms}
             self._adopt()
@@ -166,9 +194,9 @@ class Control:
         command, velocity = None, self._velocity
         if self.monitor.stop is None:
             try:
-                wanted = np.concatenate([
-                    self._motions[name].step(self._commanded[rows], self.period) for name, rows in self._rows.items()
-                ])
+                wanted = np.concatenate(
+                    [self._motions[name].step(self._commanded[rows], self.period) for name, rows in self._rows.items()]
+                )
                 velocity = (wanted - self._commanded) / self.period
                 command = Command(wanted, velocity, self._feed_forward(wanted, velocity))
             except Exception as error:
@@ -234,7 +262,7 @@ class Control:
     def _off(self) -> None:
         for arm in self.arms.values():
             try:
-                arm.bus.disable()
+                arm.disable()
             except (MotorFault, BusDown):
                 continue
             finally:

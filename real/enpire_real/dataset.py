@@ -65,7 +65,11 @@ def _write(episodes: list[Path], out: Path) -> dict[str, Any]:
         actions = first["action"].shape[1]
     width, height = header["image_size"]
     features: dict[str, Any] = {
-        "observation.state": {"dtype": "float32", "shape": (len(header["state_names"]),), "names": header["state_names"]},
+        "observation.state": {
+            "dtype": "float32",
+            "shape": (len(header["state_names"]),),
+            "names": header["state_names"],
+        },
         "action": {"dtype": "float32", "shape": (actions,), "names": [f"action{k}" for k in range(actions)]},
         "action_source": {"dtype": "int64", "shape": (1,), "names": None},
         "next.reward": {"dtype": "float32", "shape": (1,), "names": None},
@@ -102,7 +106,8 @@ def _add(dataset: Any, episode: Any, cameras: list[str]) -> int:
             "next.success": np.array([last and bool(header.get("success"))]), "task": header["task"],
         }  # fmt: skip
         for camera in cameras:
-            frame[f"observation.images.{camera}"] = cv2.imdecode(videos[camera][k], cv2.IMREAD_COLOR)[..., ::-1].copy()
+            image = cv2.imdecode(videos[camera][k], cv2.IMREAD_COLOR)
+            frame[f"observation.images.{camera}"] = np.ascontiguousarray(np.asarray(image)[..., ::-1])
         dataset.add_frame(frame)
     return length
 

@@ -46,7 +46,13 @@ class RealEnv(CellEnv):
     """
 
     def __init__(
-        self, task: Task, station: Station, scene: RealScene, *, record: str | Path | None, **options: Unpack[CellOptions]
+        self,
+        task: Task,
+        station: Station,
+        scene: RealScene,
+        *,
+        record: str | Path | None,
+        **options: Unpack[CellOptions],
     ) -> None:
         self.real_cell = RealCell(station, scene)
         super().__init__(task, self.real_cell, **options)
@@ -66,7 +72,9 @@ class RealEnv(CellEnv):
             except CellFault as fault:
                 self._over = True
                 if attempt == MAX_RESET_ATTEMPTS:
-                    raise ResetFailed(f"{self.task.name}: the station failed {attempt} times, the last time: {fault}") from fault
+                    raise ResetFailed(
+                        f"{self.task.name}: the station failed {attempt} times, the last time: {fault}"
+                    ) from fault
         if self._recorder is not None:
             self._recorder.begin(info)
         return observation, info

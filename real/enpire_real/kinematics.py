@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import mujoco
 import numpy as np
 
-from enpire_real.yam import DOF, LOWER, UPPER, Tool, add_arm
+from enpire_real.yam import Tool, add_arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,45 +47,63 @@ class Pose:
 
 
 class ArmModel:
-    """A YAM arm on its own, base frame at its foot, fingers closed.
+    """An arm on its own, base frame at its foot. Joint vectors are (dof,), 6 for a YAM.
 
     Args:
-        tool: "pusher" puts the tool site at the printed pusher's tip and adds its mass.
-        wrist_camera: adds the mass of camera and bracket.
+        model: its joints in order from base to tip and nothing else that moves, a site `tool`.
     """
 
-    def __init__(self, tool: Tool = "none", wrist_camera: bool = False) -> None:
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self.model = model
+        self.dof = int(model.nv)
+        self.lower, self.upper = model.jnt_range[:, 0].copy(), model.jnt_range[:, 1].copy()
+        self._data = mujoco.MjData(model)
+        self._site = model.site("tool").id
+        self._jacobian = np.zeros((6, self.dof))
+        self._torque = np.zeros(self.dof)
+
+    @classmethod
+    def yam(cls, tool: Tool = "none", wrist_camera: bool = False) -> ArmModel:
+        """A YAM with closed fingers; `tool` "pusher" puts the tool site at the printed peg's tip and adds its mass,
+        `wrist_camera` the mass of camera and bracket."""
         spec = mujoco.MjSpec()
         spec.compiler.degree = False
         add_arm(spec, tool=tool, wrist_camera=wrist_camera, fingers=False)
-        self.model = spec.compile()
-        self._data = mujoco.MjData(self.model)
-        self._site = self.model.site("tool").id
-        self._grasp = self.model.site("grasp").id
-        self._jacobian = np.zeros((6, DOF))
-        self._torque = np.zeros(DOF)
+        return cls(spec.compile())
+
+    @classmethod
+    def from_mjcf(cls, path: Path, joints: int) -> ArmModel:
+        """Any arm. Raises ValueError if the file's joints are not `joints` limited ones, or it has no site `tool`."""
+        model = mujoco.MjModel.from_xml_path(str(path))
+        if model.nv != joints or model.nq != joints or not model.jnt_limited.all():
+            raise ValueError(
+                f"{path} has {model.nv} degrees of freedom; expected {joints} joints with one and a range each"
+            )
+        if "tool" not in [model.site(k).name for k in range(model.nsite)]:
+            raise ValueError(f'{path} has no site "tool": add one where the hand works, +x along its approach')
+        return cls(model)
 
     def forward(self, q: np.ndarray, site: str = "tool") -> Pose:
-        """Pose of the tool (or "grasp") site in the base frame."""
+        """Pose of the tool site (or another, by name) in the base frame."""
         self._kinematics(q)
-        k = self._site if site == "tool" else self._grasp
+        k = self._site if site == "tool" else self.model.site(site).id
         return Pose(self._data.site_xpos[k].copy(), self._data.site_xmat[k].reshape(3, 3).copy())
 
     def flange(self, q: np.ndarray) -> Pose:
-        """Pose of the flange in the base frame."""
+        """Pose of the flange, the last body, in the base frame."""
         self._kinematics(q)
-        k = self.model.body("flange").id
+        k = int(self.model.site_bodyid[self._site])
         return Pose(self._data.xpos[k].copy(), self._data.xmat[k].reshape(3, 3).copy())
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
-        """(6, 6): rows linear then angular velocity of the tool site in the base frame, per joint velocity."""
+        """(6, dof): rows linear then angular velocity of the tool site in the base frame, per joint velocity."""
         self._kinematics(q)
         mujoco.mj_comPos(self.model, self._data)
         mujoco.mj_jacSite(self.model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
         return self._jacobian.copy()
 
     def torque(self, q: np.ndarray, dq: np.ndarray | None = None, ddq: np.ndarray | None = None) -> np.ndarray:
-        """Inverse dynamics (6,) [Nm]: what the joints must give, without friction; gravity alone by default."""
+        """Inverse dynamics (dof,) [Nm]: what the joints must give, without friction; gravity alone by default."""
         data = self._data
         self._kinematics(q)
         mujoco.mj_comPos(self.model, data)
@@ -104,14 +123,15 @@ class ArmModel:
 
     def inverse(
         self, target: Pose, q: np.ndarray, *, iterations: int = 200, tolerance: float = 1e-5, damping: float = 0.02,
-        max_step: float = 0.3, lower: np.ndarray = LOWER, upper: np.ndarray = UPPER,
+        max_step: float = 0.3,
     ) -> tuple[np.ndarray, float]:  # fmt: skip
-        """Joint angles (6,) that bring the tool to `target`, started from `q`, and the remaining error.
+        """Joint angles (dof,) that bring the tool to `target`, started from `q`, and the remaining error.
 
         Damped least squares with joint limits: a joint that would leave its range is held there and the rest solve
         again (Nakamura and Hanafusa 1986; Baerlocher and Boulic 2004). The error is the larger of position [m] and 0.1 x rotation
         [rad]; above `tolerance` the target is out of reach or not reached yet.
         """
+        lower, upper = self.lower, self.upper
         q = np.clip(q, lower, upper)
         error = np.inf
         for _ in range(iterations):
@@ -124,9 +144,9 @@ class ArmModel:
             mujoco.mj_jacSite(self.model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
             # Near the target the damping may vanish: it is there against the wild steps of singular poses far away.
             lam = damping * min(1.0, error / 0.01) + 1e-4
-            free = np.ones(DOF, dtype=bool)
-            step = np.zeros(DOF)
-            for _ in range(DOF):
+            free = np.ones(self.dof, dtype=bool)
+            step = np.zeros(self.dof)
+            for _ in range(self.dof):
                 j = self._jacobian[:, free]
                 step[:] = 0.0
                 step[free] = j.T @ np.linalg.solve(j @ j.T + lam * lam * np.eye(6), twist)

@@ -140,5 +140,3 @@ class ToolServo:
         wanted = np.clip((angles - q) / dt, -self._joint_speed, self._joint_speed)
         self._joint_velocity = np.clip(wanted, self._joint_velocity - change, self._joint_velocity + change)
         return q + self._joint_velocity * dt
-
-

@@ -104,7 +104,7 @@ class TFinder:
             turn = np.array([[c, s], [-s, c]])
             arms = self._outline @ turn
             normals = self._normals @ turn
-            samples = (arms + (x, y))[:, None, :] + normals[:, None, :] * self._offsets[:, None]
+            samples = (arms + np.array((x, y)))[:, None, :] + normals[:, None, :] * self._offsets[:, None]
             profile = _lookup(red, samples)
             # The edge: where redness falls through a half, going outward, after red and before not red.
             falls = (profile[:, :-1] >= 0.5) & (profile[:, 1:] < 0.5)
@@ -131,7 +131,7 @@ class TFinder:
     def _search(self, red: np.ndarray) -> list[tuple[float, float, float]]:
         """Coarse poses, best first: the red patch's centroid, turned every 10 degrees, by overlap."""
         mask = (red > 0.5).astype(np.uint8)
-        count, labels, stats, centres = cv2.connectedComponentsWithStats(mask)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
         if count < 2:
             return []
         # All patches of some size: an arm across the T cuts it in two.

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from enpire_real.arm import Arm
+from enpire_real.arm import YamDriver
 from enpire_real.bus import BusLock, open_bus
-from enpire_real.cameras import Camera, LeRobotCamera, Lens, OpenCVCamera, mount_pose
+from enpire_real.cameras import Camera, Lens, LeRobotCamera, OpenCVCamera, mount_pose
 from enpire_real.clock import Clock, WallClock
-from enpire_real.collision import CollisionModel
-from enpire_real.control import Control
+from enpire_real.collision import Body, CollisionModel
+from enpire_real.control import Arm, Control
 from enpire_real.damiao import SCALES, Scale
 from enpire_real.kinematics import ArmModel, Pose
 from enpire_real.motion import JointMove
 from enpire_real.motors import Motor, MotorBus
 from enpire_real.safety import Limits, Monitor, Watch
 from enpire_real.station_file import EmergencyStop, StationFile, YamArm
-from enpire_real.yam import GRIPPER, HOME, JOINTS, LOWER, REST, UPPER
+from enpire_real.yam import GRIPPER, HOME, JOINTS, REST
 
 if TYPE_CHECKING:
     from enpire_real.twin.station import Twin
@@ -49,7 +49,7 @@ class Station:
 
     @property
     def kind(self) -> str:
-        """"twin" or "real"."""
+        """ "twin" or "real"."""
         return "twin" if self.file.kind == "twin" else "real"
 
     def start(self) -> None:
@@ -87,11 +87,15 @@ class Station:
         return base @ arm.model.flange(self.control.reading(config.mount).q) @ pose
 
     def park(self) -> None:
-        """Fold all arms down, so that they may be switched off. Raises Stopped."""
+        """Fold all YAM arms down, so that they may be switched off (others stay: LeRobot knows no rest pose of theirs).
+
+        Raises Stopped.
+        """
+        folding = [name for name, arm in self.file.arms.items() if isinstance(arm, YamArm)]
         for pose in (HOME, REST):
-            for name in self.control.arms:
+            for name in folding:
                 self.control.move(name, JointMove([pose], PARK_SPEED, PARK_ACCELERATION))
-            for name in self.control.arms:
+            for name in folding:
                 self.control.wait(name, 20.0)
 
     def close(self) -> None:
@@ -120,7 +124,8 @@ class Station:
 
 def build_station(file: StationFile, *, twin_args: dict[str, Any] | None = None) -> Station:
     """Assemble a station; nothing is opened and nothing moves yet."""
-    twin, clock = None, WallClock()
+    twin: Twin | None = None
+    clock: Clock = WallClock()
     closers: list[Callable[[], None]] = []
     channels = {name: arm.bus.channel for name, arm in file.arms.items() if isinstance(arm, YamArm)}
     if file.twin is not None and file.twin.link is None:
@@ -138,24 +143,24 @@ def build_station(file: StationFile, *, twin_args: dict[str, Any] | None = None)
             if twin is None or config.bus.interface != "virtual":
                 locks.append(BusLock(config.bus.interface, channels[name]))
         else:
-            from enpire_real.lerobot_arm import LeRobotArm
+            from enpire_real.lerobot_arm import LeRobotDriver
 
-            arms[name] = LeRobotArm(name, config)  # type: ignore[assignment]
+            arms[name] = LeRobotDriver(name, config)
     cameras = _cameras(file, clock, twin)
     monitor = _monitor(file, arms, cameras, twin)
     control = Control(arms, monitor, clock, file.rate_hz)
     return Station(file, clock, control, cameras, twin, locks, closers)
 
 
-def _yam(name: str, config: YamArm, channel: str, clock: Clock) -> Arm:
+def _yam(name: str, config: YamArm, channel: str, clock: Clock) -> YamDriver:
     motors = []
     for joint in (*JOINTS, GRIPPER):
         own = config.scales.get(joint.name)  # type: ignore[call-overload]
         scale = Scale(own.p_max_rad, own.v_max_rad_s, own.t_max_nm) if own else SCALES[joint.motor]
         motors.append(Motor(joint.name, joint.motor_id, joint.reply_id, scale, config.watchdog_ms / 1000))
     bus = MotorBus(partial(open_bus, config.bus.interface, channel), motors, clock)
-    return Arm(
-        name, bus, ArmModel(config.tool, wrist_camera=True),
+    return YamDriver(
+        name, bus, ArmModel.yam(config.tool, wrist_camera=True),
         kp=config.kp_nm_per_rad, kd=config.kd_nm_s_per_rad, friction=config.friction_nm,
         gravity_factor=config.gravity_factor, gripper_torque=config.gripper_torque_nm,
     )  # fmt: skip
@@ -171,30 +176,47 @@ def _cameras(file: StationFile, clock: Clock, twin: Twin | None) -> dict[str, Ca
         elif twin is None:
             from enpire_real.twin.cameras import LinkedCamera
 
-            assert file.twin is not None and file.twin.link is not None
+            assert file.twin is not None
+            assert file.twin.link is not None
             cameras[name] = LinkedCamera(name, file.twin.link)
         else:
             from enpire_real.twin.cameras import TwinCamera
 
             assert file.twin is not None
             cameras[name] = TwinCamera(
-                name, config, clock, twin, noise=file.twin.noise, latency=file.twin.latency_ms / 1000, seed=file.twin.seed + k
+                name,
+                config,
+                clock,
+                twin,
+                noise=file.twin.noise,
+                latency=file.twin.latency_ms / 1000,
+                seed=file.twin.seed + k,
             )
     return cameras
 
 
 def _monitor(file: StationFile, arms: dict[str, Arm], cameras: dict[str, Camera], twin: Twin | None) -> Monitor:
-    safety, n = file.safety, len(arms)
+    safety = file.safety
+
+    def each(values: list[float]) -> np.ndarray:
+        return np.concatenate([values[: arm.dof] for arm in arms.values()])
+
     limits = Limits(
-        lower=np.tile(LOWER, n), upper=np.tile(UPPER, n),
-        velocity=np.tile(safety.velocity_rad_s, n), acceleration=np.tile(safety.acceleration_rad_s2, n),
-        torque=np.tile(safety.torque_nm, n), tracking=np.tile(safety.tracking_rad, n),
+        lower=np.concatenate([arm.model.lower for arm in arms.values()]),
+        upper=np.concatenate([arm.model.upper for arm in arms.values()]),
+        velocity=each(safety.velocity_rad_s), acceleration=each(safety.acceleration_rad_s2),
+        torque=each(safety.torque_nm), tracking=each(safety.tracking_rad),
         temperature_c=safety.temperature_c, feedback_age_s=safety.feedback_age_ms / 1000,
         camera_age_s=safety.camera_age_ms / 1000,
     )  # fmt: skip
-    bases = {name: tuple(arm.base_m) for name, arm in file.arms.items()}
+    shapes = {
+        name: Body((arm.base_m[0], arm.base_m[1], arm.base_m[2]), arm.tool)
+        if isinstance(arm, YamArm)
+        else Body((arm.base_m[0], arm.base_m[1], arm.base_m[2]), mjcf=arm.mjcf)
+        for name, arm in file.arms.items()
+    }
     collision = CollisionModel(
-        bases, {name: arm.tool for name, arm in file.arms.items() if isinstance(arm, YamArm)},  # type: ignore[arg-type]
+        shapes,
         arm_margin=safety.arm_margin_m, table_margin=safety.table_margin_m, tool_table_margin=safety.tool_table_margin_m,
     )  # fmt: skip
     watches: dict[str, Watch] = {"emergency_stop": _emergency(safety.emergency_stop, twin)}

@@ -18,6 +18,7 @@ from enpire_real.yam import GRIPPER, JOINTS
 TWIN_FILE = Path(__file__).with_name("twin.yaml")
 Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
 Six = Annotated[list[float], Field(min_length=6, max_length=6)]
+PerJoint = Annotated[list[float], Field(min_length=6, max_length=8)]  # arms with fewer joints use the first
 Quat = Annotated[list[float], Field(min_length=4, max_length=4)]
 
 
@@ -128,10 +129,10 @@ class EmergencyStop(Part):
 class Safety(Part):
     """Limits of the monitor; per joint, base to tip. Nothing above the station can change them."""
 
-    velocity_rad_s: Six = [4.0, 4.0, 4.0, 6.0, 6.0, 6.0]
-    acceleration_rad_s2: Six = [80.0, 80.0, 80.0, 150.0, 150.0, 150.0]
-    torque_nm: Six = [20.0, 24.0, 20.0, 8.0, 6.0, 6.0]
-    tracking_rad: Six = [0.25, 0.25, 0.25, 0.35, 0.4, 0.4]
+    velocity_rad_s: PerJoint = [4.0, 4.0, 4.0, 6.0, 6.0, 6.0]
+    acceleration_rad_s2: PerJoint = [80.0, 80.0, 80.0, 150.0, 150.0, 150.0]
+    torque_nm: PerJoint = [20.0, 24.0, 20.0, 8.0, 6.0, 6.0]
+    tracking_rad: PerJoint = [0.25, 0.25, 0.25, 0.35, 0.4, 0.4]
     workspace: dict[str, Box]
     arm_margin_m: float = Field(default=0.008, ge=0)
     table_margin_m: float = Field(default=0.020, ge=0)
@@ -186,6 +187,13 @@ class StationFile(Part):
         lacking = sorted(set(self.arms) - set(self.safety.workspace))
         if lacking:
             raise ValueError(f"safety.workspace has no box for: {', '.join(lacking)}")
+        longest = max((len(a.joints) for a in self.arms.values() if isinstance(a, LeRobotArm)), default=6)
+        limits = self.safety
+        if (
+            min(map(len, (limits.velocity_rad_s, limits.acceleration_rad_s2, limits.torque_nm, limits.tracking_rad)))
+            < longest
+        ):
+            raise ValueError(f"safety's limits per joint need {longest} values: an arm has so many joints")
         channels = [(a.bus.interface, a.bus.channel) for a in self.arms.values() if isinstance(a, YamArm)]
         if len(set(channels)) != len(channels):
             raise ValueError("two arms are on one bus; each YAM needs a bus of its own (its motors' ids are the same)")
@@ -199,9 +207,9 @@ class StationFile(Part):
             raise ValueError("a physical station's emergency_stop is `file` (or `none`, if no software sees it)")
         if inside and any(a.bus.interface != "virtual" for a in self.arms.values() if isinstance(a, YamArm)):
             raise ValueError("a twin in this process is on `virtual` buses; with `slcan` say where it runs: twin.link")
-        if self.pusht is not None:
-            if self.pusht.arm not in self.arms or self.pusht.camera not in self.cameras:
-                raise ValueError("pusht.arm and pusht.camera must name an arm and a camera of this station")
+        push = self.pusht
+        if push is not None and (push.arm not in self.arms or push.camera not in self.cameras):
+            raise ValueError("pusht.arm and pusht.camera must name an arm and a camera of this station")
         return self
 
 
@@ -228,7 +236,10 @@ def parse_station(text: str, where: str = "the station file") -> StationFile:
     try:
         return StationFile.model_validate(data)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or 'station'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        lines = [
+            f"  {'.'.join(map(str, e['loc'])) or 'station'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
         raise StationError(f"{where} cannot be used:\n" + "\n".join(lines)) from None
 
 

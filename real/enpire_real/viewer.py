@@ -39,8 +39,13 @@ class Viewer:
         self._model = station.control.monitor.collision.model
         self._data = mujoco.MjData(self._model)
         self._geoms = self._add_geoms(scene)
-        self._frames = {name: scene.add_frame(f"/{name}/tool", axes_length=0.06, axes_radius=0.002) for name in station.control.arms}
-        self._targets = {name: scene.add_icosphere(f"/{name}/commanded", radius=0.008, color=(230, 120, 20)) for name in station.control.arms}
+        self._frames = {
+            name: scene.add_frame(f"/{name}/tool", axes_length=0.06, axes_radius=0.002) for name in station.control.arms
+        }
+        self._targets = {
+            name: scene.add_icosphere(f"/{name}/commanded", radius=0.008, color=(230, 120, 20))
+            for name in station.control.arms
+        }
         for name, box in station.file.safety.workspace.items():
             low, high = np.array(box.low_m), np.array(box.high_m)
             scene.add_box(f"/limits/{name}", dimensions=tuple(high - low), position=tuple((low + high) / 2),
@@ -48,7 +53,9 @@ class Viewer:
         self._eyes: dict[str, Any] = {}
         for name, config in station.file.cameras.items():
             fov = 2 * np.arctan(config.height_px / 2 / config.intrinsics.fy_px)
-            self._eyes[name] = scene.add_camera_frustum(f"/cameras/{name}", fov=float(fov), aspect=config.width_px / config.height_px, scale=0.08)
+            self._eyes[name] = scene.add_camera_frustum(
+                f"/cameras/{name}", fov=float(fov), aspect=config.width_px / config.height_px, scale=0.08
+            )
         self._words = self._server.gui.add_markdown("starting")
         self._drawn = 0
 
@@ -138,5 +145,3 @@ def watch(
 
 def _quat(matrix: np.ndarray) -> np.ndarray:
     return Pose(np.zeros(3), np.asarray(matrix).reshape(3, 3)).quat()
-
-

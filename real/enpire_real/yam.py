@@ -156,7 +156,9 @@ def add_arm(
                 name=f"{prefix}joint{7 if side > 0 else 8}", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=axis,
                 range=(0, FINGER_RANGE), limited=mujoco.mjtLimited.mjLIMITED_TRUE, armature=0.1, frictionloss=0.1,
             )  # fmt: skip
-        pad = _box(finger, f"{prefix}pad_{name}", (0.0816, side * 0.0468, -side * 0.0239), (0.0082, 0.0017, 0.0072), gray)
+        pad = _box(
+            finger, f"{prefix}pad_{name}", (0.0816, side * 0.0468, -side * 0.0239), (0.0082, 0.0017, 0.0072), gray
+        )
         pad.friction, pad.priority = (1.0, 5e-3, 5e-4), 1
         pad.condim = 6
         _box(finger, f"{prefix}strut_{name}", (0.045, side * 0.0474, -side * 0.0239), (0.030, 0.0013, 0.006), dark)
@@ -178,12 +180,12 @@ def _inertia(body: mujoco.MjsBody, mass: float, com: tuple[float, ...], inertia:
     body.explicitinertial = True
 
 
-def _geom(body: mujoco.MjsBody, name: str, capsule: tuple, rgba: tuple) -> None:  # type: ignore[type-arg]
+def _geom(body: mujoco.MjsBody, name: str, capsule: tuple, rgba: tuple) -> None:
     start, end, radius = capsule
     body.add_geom(
         name=name, type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[radius, 0, 0], fromto=(*start, *end), rgba=rgba, mass=0
     )
 
 
-def _box(body: mujoco.MjsBody, name: str, pos: tuple, half: tuple, rgba: tuple) -> mujoco.MjsGeom:  # type: ignore[type-arg]
+def _box(body: mujoco.MjsBody, name: str, pos: tuple, half: tuple, rgba: tuple) -> mujoco.MjsGeom:
     return body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=pos, size=half, rgba=rgba, mass=0)

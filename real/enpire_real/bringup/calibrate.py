@@ -53,15 +53,19 @@ def calibrate_lens(views: list[tuple[np.ndarray, np.ndarray]], width: int, heigh
     Raises PoorCalibration below 8 views, or if they do not fit.
     """
     if len(views) < 8:
-        raise PoorCalibration(f"{len(views)} views show the board; 8 or more are needed: tilt it, near and far, into every corner")
+        raise PoorCalibration(
+            f"{len(views)} views show the board; 8 or more are needed: tilt it, near and far, into every corner"
+        )
     # A 5 x 5 board fills little of an image: higher orders of distortion would fit its noise.
     flags = cv2.CALIB_FIX_K3 | cv2.CALIB_ZERO_TANGENT_DIST
     error, matrix, distortion, _, _ = cv2.calibrateCamera(
-        [p.astype(np.float32) for p, _ in views], [x.astype(np.float32) for _, x in views], (width, height), None, None,  # type: ignore[call-overload]
+        [p.astype(np.float32) for p, _ in views], [x.astype(np.float32) for _, x in views], (width, height), None, None,
         flags=flags,
     )  # fmt: skip
     if not error < MAX_RESIDUAL_PX:
-        raise PoorCalibration(f"the views disagree by {error:.2f} px (allowed {MAX_RESIDUAL_PX}): is the printed board flat and to scale?")
+        raise PoorCalibration(
+            f"the views disagree by {error:.2f} px (allowed {MAX_RESIDUAL_PX}): is the printed board flat and to scale?"
+        )
     return Lens(np.asarray(matrix), np.asarray(distortion).ravel()), float(error)
 
 
@@ -77,7 +81,9 @@ def calibrate_hand_eye(samples: list[Sample], lens: Lens, *, on_arm: bool) -> Ha
     seen = [_board_pose(s, lens) for s in samples]
     turns = [np.linalg.norm(_log(m.rotation @ moving[0].rotation.T)) for m in moving]
     if max(turns) < math.radians(15):
-        raise PoorCalibration("the arm turned less than 15 degrees between samples: the pose of the camera does not follow from that")
+        raise PoorCalibration(
+            "the arm turned less than 15 degrees between samples: the pose of the camera does not follow from that"
+        )
     eye = _park_martin(moving, seen)
     rest = moving[0] @ eye @ seen[0]
     eye, rest, residual = _refine(samples, moving, lens, eye, rest)
@@ -90,7 +96,9 @@ def calibrate_hand_eye(samples: list[Sample], lens: Lens, *, on_arm: bool) -> Ha
 
 
 def _board_pose(sample: Sample, lens: Lens) -> Pose:
-    _, rvec, tvec = cv2.solvePnP(sample.points, sample.pixels, lens.matrix, lens.distortion, flags=cv2.SOLVEPNP_ITERATIVE)
+    _, rvec, tvec = cv2.solvePnP(
+        sample.points, sample.pixels, lens.matrix, lens.distortion, flags=cv2.SOLVEPNP_ITERATIVE
+    )
     return Pose(tvec.ravel(), cv2.Rodrigues(rvec)[0])
 
 
@@ -114,9 +122,7 @@ def _park_martin(moving: list[Pose], seen: list[Pose]) -> Pose:
     return Pose(position, rotation)
 
 
-def _refine(
-    samples: list[Sample], moving: list[Pose], lens: Lens, eye: Pose, rest: Pose
-) -> tuple[Pose, Pose, float]:
+def _refine(samples: list[Sample], moving: list[Pose], lens: Lens, eye: Pose, rest: Pose) -> tuple[Pose, Pose, float]:
     """Minimise the reprojection error over the camera's and the board's pose (12 numbers), numerically."""
     x = np.zeros(12)
 

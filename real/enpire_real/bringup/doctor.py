@@ -12,10 +12,11 @@ from typing import Literal
 
 import numpy as np
 
+from enpire_real.arm import YamDriver
 from enpire_real.bringup.moves import go
 from enpire_real.bus import BusDown, BusTaken
 from enpire_real.cameras import CameraLost
-from enpire_real.control import Stopped
+from enpire_real.control import Arm, Stopped
 from enpire_real.damiao import State
 from enpire_real.motion import JointMove
 from enpire_real.motors import MotorFault, ScaleMismatch
@@ -39,7 +40,11 @@ class Finding:
 
 def devices() -> dict[str, list[str]]:
     """What this machine has that could be a station's: CAN interfaces, serial adapters, cameras."""
-    nets = [p.name for p in Path("/sys/class/net").glob("*") if (p / "type").exists() and (p / "type").read_text().strip() == "280"]
+    nets = [
+        p.name
+        for p in Path("/sys/class/net").glob("*")
+        if (p / "type").exists() and (p / "type").read_text().strip() == "280"
+    ]
     return {
         "CAN interfaces": sorted(nets),
         "serial adapters": sorted(glob.glob("/dev/ttyACM*") + glob.glob("/dev/ttyUSB*")),
@@ -65,7 +70,7 @@ def examine(file: StationFile, *, motion: bool) -> Iterator[Finding]:
                 answered = False
                 yield Finding(f"arm {name}", "fail", str(error))
             else:
-                yield from _arm(station, name)
+                yield from _arm(station, name, arm)
         yield from _cameras(station)
         if not motion:
             yield Finding("torque signs", "skip", "moves the arms; ask for it with --confirm-motion")
@@ -96,12 +101,28 @@ def _machine() -> Iterator[Finding]:
         yield Finding("real-time priority", "ok", "granted to the control loop")
     except OSError:
         yield Finding(
-            "real-time priority", "warn", "not allowed: add `<user> - rtprio 50` to /etc/security/limits.conf and log in again"
+            "real-time priority",
+            "warn",
+            "not allowed: add `<user> - rtprio 50` to /etc/security/limits.conf and log in again",
         )
 
 
-def _arm(station: Station, name: str) -> Iterator[Finding]:
-    arm, clock = station.control.arms[name], station.clock
+def _arm(station: Station, name: str, arm: Arm) -> Iterator[Finding]:
+    if isinstance(arm, YamDriver):
+        yield from _bus(station, name, arm)
+    reading = arm.reading
+    assert reading is not None
+    limits = station.control.monitor.limits
+    rows = station.control.rows(name)
+    out = (reading.q < limits.lower[rows] - 0.1) | (reading.q > limits.upper[rows] + 0.1)
+    yield Finding(
+        f"arm {name}: zeros", "fail" if out.any() else "ok",
+        f"joints at {np.round(reading.q, 2).tolist()} rad" + ("; beyond their range: fold the arm and zero it (real/README.md)" if out.any() else ""),
+    )  # fmt: skip
+
+
+def _bus(station: Station, name: str, arm: YamDriver) -> Iterator[Finding]:
+    clock = station.clock
     took = []
     before = arm.bus.stats.resent
     for _ in range(_CYCLES):
@@ -116,17 +137,12 @@ def _arm(station: Station, name: str) -> Iterator[Finding]:
     yield Finding(f"arm {name}: bus", "ok" if p99 < 5 and share < 0.01 else "warn", detail)
     hot = max(max(f.mos_c, f.rotor_c) for f in told)
     yield Finding(f"arm {name}: temperature", "ok" if hot < 60 else "warn", f"the hottest motor is at {hot} C")
-    faults = [f"{m.name} {State(f.state).words}" for m, f in zip(arm.bus.motors, told, strict=True) if f.state > State.ENABLED]
-    yield Finding(f"arm {name}: motors", "fail" if faults else "ok", ", ".join(faults) or "no faults, scales as the file says")
-    reading = arm.reading
-    assert reading is not None
-    limits = station.control.monitor.limits
-    rows = station.control.rows(name)
-    out = (reading.q < limits.lower[rows] - 0.1) | (reading.q > limits.upper[rows] + 0.1)
+    faults = [
+        f"{m.name} {State(f.state).words}" for m, f in zip(arm.bus.motors, told, strict=True) if f.state > State.ENABLED
+    ]
     yield Finding(
-        f"arm {name}: zeros", "fail" if out.any() else "ok",
-        f"joints at {np.round(reading.q, 2).tolist()} rad" + ("; beyond their range: fold the arm and zero it (real/README.md)" if out.any() else ""),
-    )  # fmt: skip
+        f"arm {name}: motors", "fail" if faults else "ok", ", ".join(faults) or "no faults, scales as the file says"
+    )
 
 
 def _cameras(station: Station) -> Iterator[Finding]:
@@ -150,7 +166,9 @@ def _cameras(station: Station) -> Iterator[Finding]:
         light = "" if 15 < dark < 245 else "; the image is " + ("black" if dark <= 15 else "burnt out")
         yield Finding(f"camera {name}", "ok" if good else "warn", f"{rate:.1f} of {config.fps_hz:g} frames/s{light}")
         if config.calibrated is None:
-            yield Finding(f"camera {name}: pose", "warn", "nominal numbers; `autoenvbench station calibrate` measures them")
+            yield Finding(
+                f"camera {name}: pose", "warn", "nominal numbers; `autoenvbench station calibrate` measures them"
+            )
 
 
 def _signs(file: StationFile) -> Iterator[Finding]:
@@ -160,12 +178,23 @@ def _signs(file: StationFile) -> Iterator[Finding]:
         with station:
             control = station.control
             for name, arm in control.arms.items():
+                if not isinstance(arm, YamDriver):
+                    yield Finding(f"arm {name}: directions", "skip", "its own driver's matter")
+                    continue
                 go(station, {name: HOME})
                 reading = control.reading(name)
                 model = arm.model.torque(reading.q)
                 held = [k for k in range(arm.dof) if abs(model[k]) > 1.0]
-                off = [f"joint{k + 1} {reading.tau[k]:.1f} instead of {model[k]:.1f} Nm" for k in held if not 0.6 < reading.tau[k] / model[k] < 1.6]
-                yield Finding(f"arm {name}: gravity torques", "fail" if off else "ok", "; ".join(off) or "as the model says, at home")
+                off = [
+                    f"joint{k + 1} {reading.tau[k]:.1f} instead of {model[k]:.1f} Nm"
+                    for k in held
+                    if not 0.6 < reading.tau[k] / model[k] < 1.6
+                ]
+                yield Finding(
+                    f"arm {name}: gravity torques",
+                    "fail" if off else "ok",
+                    "; ".join(off) or "as the model says, at home",
+                )
                 wrong = []
                 for k in range(arm.dof):
                     before = control.reading(name).q[k]
@@ -176,6 +205,8 @@ def _signs(file: StationFile) -> Iterator[Finding]:
                     if not 0.5 * _WIGGLE < moved < 1.5 * _WIGGLE:
                         wrong.append(f"joint{k + 1} moved {moved:+.3f} for {_WIGGLE:+.3f} rad")
                     go(station, {name: HOME})
-                yield Finding(f"arm {name}: directions", "fail" if wrong else "ok", "; ".join(wrong) or "all joints follow")
+                yield Finding(
+                    f"arm {name}: directions", "fail" if wrong else "ok", "; ".join(wrong) or "all joints follow"
+                )
     except (Stopped, MotorFault, BusDown, ScaleMismatch, CameraLost, BusTaken) as error:
         yield Finding("torque signs", "fail", str(error))

@@ -93,7 +93,9 @@ def print_patterns(folder: Path) -> list[Path]:
     patterns = {"board_200mm.png": white}
     for marker in MAT_MARKERS:
         image = marker_image(marker, 80 * _DPI_PX_PER_MM)
-        patterns[f"mat_marker_{marker}_80mm.png"] = cv2.copyMakeBorder(image, 144, 144, 144, 144, cv2.BORDER_CONSTANT, value=255)
+        patterns[f"mat_marker_{marker}_80mm.png"] = cv2.copyMakeBorder(
+            image, 144, 144, 144, 144, cv2.BORDER_CONSTANT, value=255
+        )
     for name, image in patterns.items():
         path = folder / name
         cv2.imwrite(str(path), image)

@@ -75,13 +75,15 @@ def calibrate_camera(
         board = "table" if on_arm else plan.arm
         arms = {name: arm.model_copy(update={"tool": "none"}) for name, arm in file.arms.items()}
         used = file.model_copy(
-            update={"twin": file.twin.model_copy(update={"board": board, "scene": "empty"}), "arms": arms, "pusht": None}
+            update={
+                "twin": file.twin.model_copy(update={"board": board, "scene": "empty"}),
+                "arms": arms,
+                "pusht": None,
+            }
         )
     station = build_station(used)
     with station:
-        samples = collect(
-            station, plan.arm, plan.camera, count=plan.samples, bearing=plan.bearing, on_sample=on_sample
-        )
+        samples = collect(station, plan.arm, plan.camera, count=plan.samples, bearing=plan.bearing, on_sample=on_sample)
         found = calibrate_hand_eye(samples, station.lens(plan.camera), on_arm=on_arm)
     return found, write_camera(path, plan.camera, found) if path is not None else None
 
@@ -104,8 +106,14 @@ def validate(file: StationFile, *, motion: bool) -> Iterator[Finding]:
         points = [p for p in _TOUCHES if scene.is_free(p)][:3]
         for point in points:
             felt = touch(station, scene, point)
-            where = "met nothing" if felt.height is None else f"met the table {felt.height * 1000:+.1f} mm from where it should be"
-            yield Finding(f"touch at {point} m", "ok" if felt.good else "fail", f"{where} (allowed {TOLERANCE_M * 1000:.0f})")
+            where = (
+                "met nothing"
+                if felt.height is None
+                else f"met the table {felt.height * 1000:+.1f} mm from where it should be"
+            )
+            yield Finding(
+                f"touch at {point} m", "ok" if felt.good else "fail", f"{where} (allowed {TOLERANCE_M * 1000:.0f})"
+            )
         scene.home()
 
 
@@ -130,4 +138,4 @@ def home(file: StationFile, *, confirmed: bool) -> None:
     """Switch on, go home, fold down, switch off."""
     require_motion(file, confirmed, "homing")
     with build_station(file) as station:
-        go(station, {name: HOME for name in file.arms})
+        go(station, dict.fromkeys(file.arms, HOME))

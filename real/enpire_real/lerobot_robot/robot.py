@@ -26,7 +26,9 @@ class EnpireStation(Robot):
         self.config = config
         file = load_station(Path(config.station) if config.station else default_station())
         if file.kind == "physical" and not config.confirm_motion:
-            raise ValueError(f"connecting switches on the arms of {file.name!r}: clear the workspace and set confirm_motion=true")
+            raise ValueError(
+                f"connecting switches on the arms of {file.name!r}: clear the workspace and set confirm_motion=true"
+            )
         if file.twin is not None and config.realtime and file.twin.link is None:
             file = file.model_copy(update={"twin": file.twin.model_copy(update={"time": "real"})})
         self._file = file
@@ -39,7 +41,11 @@ class EnpireStation(Robot):
 
     @cached_property
     def _joints(self) -> dict[str, type]:
-        return {f"{arm}_{part}.pos": float for arm in self._file.arms for part in (*(f"joint{k}" for k in range(1, 7)), "gripper")}
+        return {
+            f"{arm}_{part}.pos": float
+            for arm in self._file.arms
+            for part in (*(f"joint{k}" for k in range(1, 7)), "gripper")
+        }
 
     @cached_property
     def observation_features(self) -> dict[str, Any]:
@@ -65,7 +71,7 @@ class EnpireStation(Robot):
         for name in station.control.arms:
             rows = station.control.rows(name)
             self._follow[name] = JointFollow(
-                station.control.commanded(name), 0.8 * limits.velocity[rows], 0.5 * limits.acceleration[rows],
+                station.control.commanded(name), 0.5 * limits.velocity[rows], 0.15 * limits.acceleration[rows],
                 limits.lower[rows], limits.upper[rows],
             )  # fmt: skip
             station.control.move(name, self._follow[name])

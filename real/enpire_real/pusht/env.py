@@ -79,7 +79,9 @@ class PushTRealEnv(RealEnv):
         image = self.real_cell.camera_frame("top")
         height, width = image.shape[:2]
         edge = (width - height) // 2
-        square = cv2.copyMakeBorder(image, max(edge, 0), max(edge, 0), max(-edge, 0), max(-edge, 0), cv2.BORDER_CONSTANT)
+        square = cv2.copyMakeBorder(
+            image, max(edge, 0), max(edge, 0), max(-edge, 0), max(-edge, 0), cv2.BORDER_CONSTANT
+        )
         return cv2.resize(square, (self._view_size, self._view_size), interpolation=cv2.INTER_AREA)
 
 

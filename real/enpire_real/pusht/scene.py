@@ -139,7 +139,7 @@ class PushTScene:
     def home(self) -> None:
         """All arms to their home pose, the pushing one lifted first."""
         self.lift()
-        self._joints({name: HOME for name in self._control.arms})
+        self._joints(dict.fromkeys(self._control.arms, HOME))
 
     def avoid(self) -> None:
         """All arms out of the camera's view."""
@@ -147,7 +147,7 @@ class PushTScene:
         away = np.array(self._config.avoid_rad)
         if all(np.abs(self._control.commanded(name) - away).max() < 1e-3 for name in self._control.arms):
             return
-        self._joints({name: away for name in self._control.arms})
+        self._joints(dict.fromkeys(self._control.arms, away))
 
     def resume(self) -> None:
         """Back over the mat, lifted, where the tip was last commanded."""

@@ -46,7 +46,9 @@ class RealPushT(PushT):
         if self._solved(readings.block):
             return "the T lies on the target already"
         taken = clearance(start["tip"], readings.block) < self.arena.tip_radius + TIP_ROOM + 0.001
-        if math.dist(readings.tip, start["tip"]) > TIP_DISTANCE and not taken:  # where the T lies, the tip begins beside it
+        if (
+            math.dist(readings.tip, start["tip"]) > TIP_DISTANCE and not taken
+        ):  # where the T lies, the tip begins beside it
             return f"the fingertip is {math.dist(readings.tip, start['tip']) * 1000:.0f} mm from its start"
         return None
 

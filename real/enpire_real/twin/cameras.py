@@ -44,6 +44,7 @@ class TwinCamera:
         self._renderer: mujoco.Renderer | None = None
         self._data = mujoco.MjData(twin.model)
         self._lock = threading.Lock()  # captures come on one thread, the safety monitor asks on another
+        self._sheet: np.ndarray | None = None
         self._ticker: Ticker | None = None
 
     def start(self) -> None:
@@ -94,7 +95,7 @@ class TwinCamera:
         return np.clip(noisy, 0, 255, out=noisy).astype(np.uint8)
 
     def _grain(self, shape: tuple[int, ...]) -> np.ndarray:
-        if getattr(self, "_sheet", None) is None or self._sheet.shape != shape:
+        if self._sheet is None:
             self._sheet = self._rng.normal(0.0, self._noise, shape).astype(np.float32)
         flat = self._sheet.reshape(-1)
         return np.roll(flat, int(self._rng.integers(flat.size))).reshape(shape)

@@ -49,7 +49,9 @@ class FrameReader:
         """The newest whole frame and its time."""
         for _ in range(100):
             before, time, _, width, height = _HEADER.unpack_from(self._map)
-            image = np.frombuffer(self._map, np.uint8, width * height * 3, _HEADER.size).reshape(height, width, 3).copy()
+            image = (
+                np.frombuffer(self._map, np.uint8, width * height * 3, _HEADER.size).reshape(height, width, 3).copy()
+            )
             if before % 2 == 0 and before > 0 and _HEADER.unpack_from(self._map)[0] == before:
                 return image, time
         return None

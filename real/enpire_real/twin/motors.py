@@ -130,7 +130,9 @@ class SimMotors:
         faults = self.faults
         if faults.cut or faults.power_off or (faults.lost and self._rng.random() < faults.lost):
             return None
-        reply = self._broadcast(now, data) if arbitration_id == damiao.BROADCAST else self._motor(now, arbitration_id, data)
+        reply = (
+            self._broadcast(now, data) if arbitration_id == damiao.BROADCAST else self._motor(now, arbitration_id, data)
+        )
         if reply is not None and faults.lost and self._rng.random() < faults.lost:
             return None
         return reply

@@ -8,7 +8,16 @@ import mujoco
 import numpy as np
 from enpire_envs.pusht.geometry import BAR, STEM
 
-from enpire_real.charuco import BOARD, BOARD_ON_FLANGE, BOARD_ON_FLANGE_QUAT, BOARD_ON_TABLE, MAT_MARKER_M, MAT_MARKERS, board_image, marker_image
+from enpire_real.charuco import (
+    BOARD,
+    BOARD_ON_FLANGE,
+    BOARD_ON_FLANGE_QUAT,
+    BOARD_ON_TABLE,
+    MAT_MARKER_M,
+    MAT_MARKERS,
+    board_image,
+    marker_image,
+)
 from enpire_real.station_file import Camera, StationFile, YamArm
 from enpire_real.twin.station import SIDES, TIMESTEP, Variation
 from enpire_real.yam import FINGER_RANGE, GRIPPER, GRIPPER_TRAVEL, JOINTS, add_arm
@@ -37,14 +46,18 @@ def build(file: StationFile, variation: Variation, rng: np.random.Generator) -> 
     table = world.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_BOX, pos=(0.4, 0, -0.02), size=(0.6, 0.7, 0.02),
                            rgba=(0.86, 0.85, 0.82, 1))  # fmt: skip
     table.friction = (0.4 * rub, 0.005, 0.0001)
-    world.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0, 0, -0.75), size=(3, 3, 0.1), rgba=(0.4, 0.4, 0.42, 1))
+    world.add_geom(
+        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0, 0, -0.75), size=(3, 3, 0.1), rgba=(0.4, 0.4, 0.42, 1)
+    )
     for side in SIDES:
         arm = file.arms[side]
         tool = arm.tool if isinstance(arm, YamArm) else "none"
         add_arm(spec, f"{side}_", tuple(arm.base_m), tool=tool, wrist_camera=True)  # type: ignore[arg-type]
         for joint in (*JOINTS, GRIPPER):
             name = "joint7" if joint is GRIPPER else joint.name
-            drive = spec.add_actuator(name=f"{side}_{joint.name}", trntype=mujoco.mjtTrn.mjTRN_JOINT, target=f"{side}_{name}")
+            drive = spec.add_actuator(
+                name=f"{side}_{joint.name}", trntype=mujoco.mjtTrn.mjTRN_JOINT, target=f"{side}_{name}"
+            )
             drive.biastype = mujoco.mjtBias.mjBIAS_AFFINE  # force = ctrl - kp q - kd dq: see Twin._step
             most = joint.torque * (GRIPPER_TRAVEL / FINGER_RANGE if joint is GRIPPER else 1.0)
             drive.forcelimited, drive.forcerange = mujoco.mjtLimited.mjLIMITED_TRUE, (-most, most)
@@ -62,9 +75,7 @@ def build(file: StationFile, variation: Variation, rng: np.random.Generator) -> 
     return spec.compile()
 
 
-def _add_camera(
-    spec: mujoco.MjSpec, name: str, camera: Camera, variation: Variation, rng: np.random.Generator
-) -> None:
+def _add_camera(spec: mujoco.MjSpec, name: str, camera: Camera, variation: Variation, rng: np.random.Generator) -> None:
     """An eye where the file says, knocked a little."""
     body = spec.worldbody if camera.mount == "station" else spec.body(f"{camera.mount}_flange")
     quat = np.zeros(4)  # OpenCV's optical frame looks along +z, MuJoCo's camera along -z
@@ -92,7 +103,9 @@ def _add_arena(spec: mujoco.MjSpec, origin: list[float], yaw: float) -> None:
         for sign in (-1, 1):
             pos, size = [0.0, 0.0, 0.0002], [0.302, 0.237, 0.0002]
             pos[k], size[k] = sign * (half + 0.002), 0.002
-            frame.add_geom(name=f"border_{'xy'[k]}{'-+'[sign > 0]}", pos=pos, size=size, rgba=(0.62, 0.61, 0.58, 1), **paint)
+            frame.add_geom(
+                name=f"border_{'xy'[k]}{'-+'[sign > 0]}", pos=pos, size=size, rgba=(0.62, 0.61, 0.58, 1), **paint
+            )
     _add_markers(spec, frame)
 
 
@@ -101,8 +114,16 @@ def _add_markers(spec: mujoco.MjSpec, frame: mujoco.MjsBody) -> None:
     paint = {"type": mujoco.mjtGeom.mjGEOM_BOX, "contype": 0, "conaffinity": 0}
     for marker, (x, y) in MAT_MARKERS.items():
         _print(spec, f"marker{marker}", marker_image(marker, 240))
-        frame.add_geom(name=f"marker{marker}_paper", pos=(x, y, 0.0003), size=(half + 0.012, half + 0.012, 0.0002), rgba=(1, 1, 1, 1), **paint)
-        frame.add_geom(name=f"marker{marker}", pos=(x, y, 0.0006), size=(half, half, 0.0002), material=f"marker{marker}", **paint)
+        frame.add_geom(
+            name=f"marker{marker}_paper",
+            pos=(x, y, 0.0003),
+            size=(half + 0.012, half + 0.012, 0.0002),
+            rgba=(1, 1, 1, 1),
+            **paint,
+        )
+        frame.add_geom(
+            name=f"marker{marker}", pos=(x, y, 0.0006), size=(half, half, 0.0002), material=f"marker{marker}", **paint
+        )
 
 
 def _print(spec: mujoco.MjSpec, name: str, image: np.ndarray) -> None:
@@ -136,7 +157,9 @@ def _add_hand(spec: mujoco.MjSpec) -> None:
     hand = spec.worldbody.add_body(name="hand", pos=(0, 0, -1.5), mocap=True)
     look = {"contype": 0, "conaffinity": 0, "rgba": (0.80, 0.55, 0.45, 1)}
     hand.add_geom(name="hand_palm", type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, size=(0.05, 0.045, 0.02), **look)
-    hand.add_geom(name="hand_arm", type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[0.03, 0, 0], fromto=(0.03, 0, 0, 0.4, 0, 0.1), **look)
+    hand.add_geom(
+        name="hand_arm", type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[0.03, 0, 0], fromto=(0.03, 0, 0, 0.4, 0, 0.1), **look
+    )
 
 
 def _add_board(spec: mujoco.MjSpec, where: str) -> None:

@@ -53,7 +53,9 @@ def serve(file: StationFile, folder: Path) -> None:
     assert config is not None
     eyes = {}
     for k, (name, camera) in enumerate(file.cameras.items()):
-        eye = TwinCamera(name, camera, clock, twin, noise=config.noise, latency=config.latency_ms / 1000, seed=config.seed + k)
+        eye = TwinCamera(
+            name, camera, clock, twin, noise=config.noise, latency=config.latency_ms / 1000, seed=config.seed + k
+        )
         eye.start()
         eyes[name] = (eye, FrameWriter(folder / f"{name}.frame", camera.width_px, camera.height_px))
     (folder / "station.yaml").write_text(yaml.safe_dump(linked_file(file, folder), sort_keys=False))

@@ -173,9 +173,7 @@ class Twin:
             return told
 
 
-def make_twin(
-    file: StationFile, channels: dict[str, str], **args: Any
-) -> tuple[Twin, Clock, list[Callable[[], None]]]:
+def make_twin(file: StationFile, channels: dict[str, str], **args: Any) -> tuple[Twin, Clock, list[Callable[[], None]]]:
     """A twin on in-process buses: with its clock, and what to call in the end."""
     twin = Twin(file, **args)
     buses = {side: open_bus("virtual", channel) for side, channel in channels.items()}
