@@ -128,6 +128,8 @@ class VirtualClock:
         end = self._now + max(seconds, 0.0)
         while self._due and self._due[0][0] <= end + 1e-9:
             due, _, event = heapq.heappop(self._due)
+            if event.cancelled:
+                continue
             self._pass(due)
             event.run()
             if not event.cancelled:

@@ -18,6 +18,7 @@ from enpire_real.motors import MotorFault
 from enpire_real.safety import Command, Monitor, Reading, Stop
 
 _DEAD_S = 0.5
+_SINK_S, _SLOW = 3.0, 0.1  # how long arms may take to come to rest after a fault [s], and what counts as rest [rad/s]
 
 
 class Arm(Protocol):
@@ -141,11 +142,17 @@ class Control:
 
         Raises MotorFault or BusDown if the fault is still there; Stopped if a check still objects.
         """
-        with self._lock:
-            if self._limp:
+        if self._limp:
+            with self._lock:
                 for arm in self.arms.values():
                     arm.recover()
-                self._limp = False
+            # What sinks is slowed down first; holding it where it is would jerk.
+            for _ in range(round(_SINK_S / self.period)):
+                self.clock.sleep(self.period)
+                if self._reading is not None and np.abs(self._reading.dq).max() < _SLOW:
+                    break
+        with self._lock:
+            self._limp = False
             self._motions = {name: Hold() for name in self.arms}
             self._adopt()
         self.clock.sleep(2 * self.period)
@@ -239,6 +246,7 @@ class Control:
                 arm.damp()
             except (MotorFault, BusDown):
                 continue
+        self._collect(self.clock.now())
 
     def _collect(self, now: float) -> None:
         readings = [self.reading(name) for name in self.arms]

@@ -12,7 +12,7 @@ from enpire_real.bus import BusDown, Frame
 from enpire_real.clock import Clock
 from enpire_real.damiao import BadFrame, Feedback, Mit, Register, Scale, State
 
-REPLY_S = 0.010  # a motor answers within 0.2 ms; a USB adapter adds one or two
+REPLY_S = 0.004  # a motor answers within 0.2 ms; a USB adapter adds one or two
 RETRIES = 15  # as I2RT's driver; each resends only what was not answered
 _WAIT_S = 0.0005  # how long virtual time passes per look at a silent bus
 

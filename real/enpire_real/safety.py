@@ -103,6 +103,8 @@ class Monitor:
     _last_v: np.ndarray | None = None
     _close: dict[tuple[int, int], float] = field(default_factory=dict)  # pairs that were too close at the last command
 
+    _out: dict[str, float] = field(default_factory=dict)  # how far tools were outside their workspace then
+
     def review(self, now: float, command: Command, reading: Reading) -> Stop | None:
         """None if the command may be sent; else why not. The first objection stays until it is acknowledged."""
         if self.stop is not None:
@@ -128,6 +130,7 @@ class Monitor:
         self.stop = None
         self._last_q, self._last_v = np.array(q, dtype=np.float64), np.zeros_like(q)
         self._close = self.collision.too_close(self._last_q)
+        self._out = self._outside()
 
     def _check(self, now: float, command: Command, reading: Reading) -> np.ndarray:
         limits = self.limits
@@ -166,11 +169,22 @@ class Monitor:
                 raise Objection("collision_margin", self.collision.describe(pair, distance))
         # Measured from the farthest so far, or a hair at a time would add up.
         self._close = {pair: max(distance, self._close.get(pair, -np.inf)) for pair, distance in close.items()}
+        outside = self._outside()
+        for name, amount in outside.items():
+            if not amount <= self._out.get(name, 0.0) + (_APART if amount else 0.0):  # from outside, only inward
+                raise Objection(
+                    "workspace_limit", f"the {name} tool would be at {np.round(self.collision.tip(name), 3)} m"
+                )
+        self._out = {name: min(amount, self._out.get(name, 0.0)) for name, amount in outside.items()}
+        return velocity
+
+    def _outside(self) -> dict[str, float]:
+        """How far each tool is out of its workspace, for the pose that `collision` looked at last [m]."""
+        found = {}
         for name, (low, high) in self.workspace.items():
             tip = self.collision.tip(name)
-            if not ((tip >= low) & (tip <= high)).all():
-                raise Objection("workspace_limit", f"the {name} tool would be at {np.round(tip, 3)} m")
-        return velocity
+            found[name] = max(float(np.max(low - tip)), float(np.max(tip - high)), 0.0)
+        return found
 
 
 def _below(reason: str, values: np.ndarray, most: np.ndarray, unit: str) -> None:

@@ -96,8 +96,9 @@ def _clear(station: Station, arm: str, pose: np.ndarray) -> bool:
     start = np.concatenate([control.commanded(name) for name in control.arms])
     goal = start.copy()
     goal[control.rows(arm)] = pose
+    folded = set(monitor.collision.too_close(start))  # another arm at rest lies on itself
     for share in np.linspace(0, 1, 12):
-        if monitor.collision.too_close(start + share * (goal - start)):
+        if set(monitor.collision.too_close(start + share * (goal - start))) - folded:
             return False
         low, high = monitor.workspace[arm]
         tip = monitor.collision.tip(arm)

@@ -1,0 +1,116 @@
+"""The control loop on the twin: tracking, trajectories, parking, and the loop's own death."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from enpire_envs.pusht.scene import STATION
+from enpire_real.clock import VirtualClock
+from enpire_real.control import Stopped
+from enpire_real.motion import JointFollow, JointMove, ToolServo
+from enpire_real.pusht.scene import PushTScene
+from enpire_real.station import build_station
+from enpire_real.yam import HOME, REST
+
+from tests.real.conftest import MakeStation, station_file
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_joints_settle_within_5_mrad(make_station: MakeStation, seed: int) -> None:
+    station = make_station(seed=seed)
+    for pose in (HOME, np.array([0.5, 1.6, 1.5, -0.6, 0.3, -0.4]), np.array([-0.4, 1.3, 1.0, 0.3, -0.5, 0.9])):
+        station.control.move("left", JointMove([pose], 1.5, 8.0))
+        station.control.wait("left", 10)
+        station.clock.sleep(1.0)
+        off = station.twin.truth()["joints"]["left"][:6] - pose
+        assert np.abs(off).max() < 0.005
+
+
+def test_the_tool_follows_within_2_mm_at_a_tenth_of_a_metre_per_second(make_station: MakeStation) -> None:
+    station = make_station(station_file(cameras=("top",)), block=(0.0, 0.19, 0.0))
+    scene = PushTScene(station, STATION, 10.0)
+    scene.hover((-0.2, -0.1))
+    servo, model = scene.servo, station.control.arms["left"].model
+    assert isinstance(servo, ToolServo)
+    servo._speed = 0.1
+    far = servo.target + [0.0, 0.4, 0.0]  # along the station's y
+    servo.target = far
+    worst, samples = 0.0, 0
+    while np.abs(servo.at - far).max() > 0.02:
+        station.clock.sleep(0.01)
+        if np.abs(servo._velocity).max() > 0.099:
+            tool = model.forward(station.twin.truth()["joints"]["left"][:6]).position
+            # Where it was commanded to be: the present tick's command is carried out during the next one.
+            along, across = (servo.at - tool)[1], np.delete(servo.at - tool, 1)
+            worst = max(worst, abs(along - 0.1 * 0.01), float(np.abs(across).max()))
+            samples += 1
+    assert samples > 200
+    assert worst < 0.002
+
+
+def test_trajectories_stay_within_the_monitors_limits(make_station: MakeStation, rng: np.random.Generator) -> None:
+    station = make_station()
+    follow = JointFollow(HOME, np.full(6, 2.0), np.full(6, 12.0), np.full(6, -3.0), np.full(6, 3.0))
+    station.control.move("left", follow)
+    for _ in range(60):
+        follow.aim(HOME + rng.uniform(-0.35, 0.35, 6))
+        station.clock.sleep(0.15)
+        station.control.check()
+    with pytest.raises(ValueError, match="finite"):
+        follow.aim(np.full(6, np.nan))
+
+
+def test_a_stop_brakes_along_the_path(make_station: MakeStation) -> None:
+    station = make_station()
+    control = station.control
+    control.move("left", JointMove([HOME + [0.8, 0, 0, 0, 0, 0]], 1.5, 8.0))
+    station.clock.sleep(0.45)
+    before = control.commanded("left")[0]
+    control.stop("test", "now")
+    steps = []
+    for _ in range(10):
+        station.clock.sleep(0.01)
+        steps.append(control.commanded("left")[0] - before)
+        before = control.commanded("left")[0]
+    assert steps == sorted(steps, reverse=True)  # slower and slower, never back
+    assert steps[-1] == pytest.approx(0.0, abs=1e-12)
+    with pytest.raises(Stopped, match="test: now"):
+        control.wait("left", 1.0)
+
+
+def test_switching_off_parks_first(make_station: MakeStation) -> None:
+    station = make_station()
+    station.close()
+    for side in ("left", "right"):
+        assert station.twin.truth()["joints"][side][:3] == pytest.approx(REST[:3], abs=0.02)
+    station.close()  # twice is fine
+
+
+def test_a_loop_that_died_is_noticed(make_station: MakeStation) -> None:
+    station = make_station()
+    station.control.ticker.cancel()
+    station.clock.sleep(0.6)
+    with pytest.raises(Stopped, match="does not tick"):
+        station.control.check()
+
+
+def test_a_failed_start_leaves_nothing_on() -> None:
+    station = build_station(station_file(cameras=()))
+    station.twin.motors["right"].faults.dead = {3}
+    with pytest.raises(Exception, match="joint3"):
+        station.start()
+    station.clock.sleep(0.1)
+    assert not station.control.running
+    assert 1 not in station.twin.motors["left"].state
+
+
+def test_events_of_virtual_time_happen_in_order() -> None:
+    clock, seen = VirtualClock(), []
+    clock.every(0.010, lambda: seen.append(("a", round(clock.now(), 6))), "a")
+    ticker = clock.every(0.025, lambda: seen.append(("b", round(clock.now(), 6))), "b")
+    clock.sleep(0.05)
+    assert [t for _, t in seen] == sorted(t for _, t in seen)
+    assert [t for n, t in seen if n == "b"] == [0.0, 0.025, 0.05]
+    ticker.cancel()
+    clock.sleep(0.1)
+    assert sum(n == "b" for n, _ in seen) == 3
