@@ -16,7 +16,7 @@ demo: $(VENV)/.core
 	grep -E '^\| (rank|[0-9-]+ \| cem)' runs/board/README.md && \
 	echo "leaderboard  runs/board/README.md" && echo "report       $${run}report.html"
 
-test: $(VENV)/.test .tools/.agents lint
+test: $(VENV)/.test .tools/.agents .tools/.lerobot lint
 	$(PY) -m pytest
 
 lint: $(VENV)/.test
@@ -42,7 +42,7 @@ $(VENV)/.core: pyproject.toml $(VENV)/bin/python | system
 # torch first and pinned: a range could bring gigabytes of CUDA
 $(VENV)/.test: $(VENV)/.core
 	$(PIP) torch==2.13.0
-	$(PIP) --editable '.[dev,train]'
+	$(PIP) --editable '.[dev,train,view]'
 	@touch $@
 
 # The real coding agents, for tests against a scripted model; those that cannot be installed are skipped there.
@@ -54,6 +54,12 @@ $(VENV)/.test: $(VENV)/.core
 	else echo "npm is not installed: the tests with Codex, Claude Code and Kimi Code will be skipped"; fi
 	@$(PYTHON) -m venv .tools/mini && .tools/mini/bin/pip install --quiet --disable-pip-version-check mini-swe-agent==2.4.6 mcp
 	@touch $@
+
+# LeRobot wants an older torch: an environment of its own. Without it (no network) its tests are skipped.
+.tools/.lerobot: scripts/lerobot_env.sh
+	@mkdir -p .tools
+	@PYTHON=$(PYTHON) sh scripts/lerobot_env.sh .tools/lerobot && touch $@ || { rm -rf .tools/lerobot; \
+	  echo "the LeRobot environment could not be made: its tests will be skipped"; }
 
 clean:
 	rm -rf $(VENV) .tools runs dist

@@ -184,7 +184,10 @@ class Control:
 
     # -- the tick ----------------------------------------------------------------------------------------------------
     def tick(self) -> None:
-        with self._lock:
+        # In virtual time it is this very thread that holds the lock while it waits for motors: no tick then.
+        if not self._lock.acquire(blocking=not self.clock.virtual):
+            return
+        try:
             now = self.clock.now()
             if not self._limp:
                 self._drive(now)
@@ -193,6 +196,8 @@ class Control:
             assert self._reading is not None
             reading = self._reading
             self.snapshot = Snapshot(now, reading.q, reading.dq, reading.tau, self._commanded, self.monitor.stop)
+        finally:
+            self._lock.release()
         for observer in self.observers:
             observer(self.snapshot)
 

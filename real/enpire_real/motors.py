@@ -105,8 +105,11 @@ class MotorBus:
 
     def close(self) -> None:
         if self._bus is not None:
-            self._bus.shutdown()
-            self._bus = None
+            bus, self._bus = self._bus, None
+            try:
+                bus.shutdown()
+            except (can.CanError, OSError):
+                pass  # an adapter that was pulled out cannot be told goodbye
 
     # -- cycles ------------------------------------------------------------------------------------------------------
     def exchange(self, commands: Sequence[Mit]) -> list[Feedback]:

@@ -36,7 +36,8 @@ class Recorder:
         self._folder.mkdir(parents=True, exist_ok=True)
         taken = [int(p.stem) for p in self._folder.glob("*.npz") if p.stem.isdigit()]
         self._next = max(taken, default=-1) + 1
-        self._queue: queue.Queue[tuple[str, Any]] = queue.Queue(_QUEUE)
+        self._queue: queue.Queue[tuple[int, str, dict[str, Any]]] = queue.Queue(_QUEUE)
+        self._episode = 0
         self._info: dict[str, Any] = {}
         self._recording = self._lost = False
         self._frame: dict[str, Any] = {}
@@ -45,15 +46,16 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    # -- the environment's side: never blocks ------------------------------------------------------------------------
+    # -- the environment's side: never blocks while something moves ---------------------------------------------------
     def begin(self, info: dict[str, Any]) -> None:
-        self._info = {"start": info.get("start"), "episode_seed": info.get("episode_seed"), "cell": info.get("cell")}
+        self._info = {"start": info.get("start"), "episode_seed": info.get("episode_seed"), "cell": info.get("cell"),
+                      "began": time.time()}  # fmt: skip
+        self._episode += 1
         self._recording, self._lost = True, False
-        self._put("begin", dict(self._info, began=time.time()))
 
     def before(self, action: np.ndarray) -> None:
         """What the policy saw, and its action."""
-        if not self._recording:
+        if not self._recording or self._lost:
             return
         control = self._station.control
         state = np.concatenate([
@@ -68,54 +70,51 @@ class Recorder:
     def after(self, reward: float, done: bool, info: dict[str, Any]) -> None:
         if not self._recording:
             return
-        self._put("frame", {**self._frame, "reward": np.float32(reward), "done": done})
+        if not self._lost:
+            try:
+                self._queue.put_nowait(
+                    (self._episode, "frame", {**self._frame, "reward": np.float32(reward), "done": done})
+                )
+            except queue.Full:
+                self._lost = True
         if done:
-            verdict = {k: info.get(k) for k in ("success", "score", "stage", "reason")}
-            self._put("end", {**self._info, **verdict})
             self._recording = False
+            verdict = {k: info.get(k) for k in ("success", "score", "stage", "reason")}
+            try:
+                if self._lost:
+                    raise queue.Full
+                self._queue.put((self._episode, "end", {**self._info, **verdict}), timeout=10)  # nothing moves now
+            except queue.Full:
+                self.dropped += 1
 
     def discard(self) -> None:
         """Forget an episode that was not finished."""
-        if self._recording:
-            self._recording = False
-            self._put("drop", None)
+        self._recording = False
 
     def close(self) -> None:
         """Write what is left."""
-        self.discard()
-        self._queue.put(("stop", None))
+        self._queue.put((-1, "stop", {}))
         self._thread.join(60)
-
-    def _put(self, kind: str, what: Any) -> None:
-        if self._lost and kind == "frame":
-            return
-        try:
-            # The few words between episodes may wait: nothing moves then.
-            self._queue.put((kind, what), block=kind != "frame", timeout=10)
-        except queue.Full:
-            self._lost = True
-            self._recording = kind == "frame"
 
     # -- the thread's side -------------------------------------------------------------------------------------------
     def _work(self) -> None:
         frames: list[dict[str, Any]] = []
+        current = -1
         while True:
-            kind, what = self._queue.get()
+            episode, kind, what = self._queue.get()
             if kind == "stop":
                 return
+            if episode != current:
+                frames, current = [], episode
             if kind == "frame":
                 what["images"] = {name: _encode(image) for name, image in what["images"].items()}
                 frames.append(what)
-            elif kind == "end" and frames and not self._lost:
-                try:
-                    self._write(frames, what)
-                    self.written += 1
-                except OSError as error:  # a full disk costs the recording, not the run
-                    self.problem, self.dropped = str(error), self.dropped + 1
-            elif kind == "end":
-                self.dropped += 1
-            if kind != "frame":
-                frames = []
+                continue
+            try:
+                self._write(frames, what)
+                self.written += 1
+            except OSError as error:  # a full disk costs the recording, not the run
+                self.problem, self.dropped = str(error), self.dropped + 1
 
     def _write(self, frames: list[dict[str, Any]], verdict: dict[str, Any]) -> None:
         header = {

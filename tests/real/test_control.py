@@ -33,7 +33,7 @@ def test_the_tool_follows_within_2_mm_at_a_tenth_of_a_metre_per_second(make_stat
     servo, model = scene.servo, station.control.arms["left"].model
     assert isinstance(servo, ToolServo)
     servo._speed = 0.1
-    far = servo.target + [0.0, 0.4, 0.0]  # along the station's y
+    far = servo.target + np.array([0.0, 0.4, 0.0])  # along the station's y
     servo.target = far
     worst, samples = 0.0, 0
     while np.abs(servo.at - far).max() > 0.02:
@@ -63,7 +63,7 @@ def test_trajectories_stay_within_the_monitors_limits(make_station: MakeStation,
 def test_a_stop_brakes_along_the_path(make_station: MakeStation) -> None:
     station = make_station()
     control = station.control
-    control.move("left", JointMove([HOME + [0.8, 0, 0, 0, 0, 0]], 1.5, 8.0))
+    control.move("left", JointMove([HOME + 0.8 * np.eye(6)[0]], 1.5, 8.0))
     station.clock.sleep(0.45)
     before = control.commanded("left")[0]
     control.stop("test", "now")

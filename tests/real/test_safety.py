@@ -184,7 +184,7 @@ def speed(station) -> float:
 
 def swing(station) -> None:
     """Set the left arm going."""
-    station.control.move("left", JointMove([HOME + [0.8, 0, 0, 0, 0, 0]], 1.5, 8.0))
+    station.control.move("left", JointMove([HOME + 0.8 * np.eye(6)[0]], 1.5, 8.0))
     station.clock.sleep(0.45)
     assert speed(station) > 0.5
 

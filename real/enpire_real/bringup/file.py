@@ -60,12 +60,11 @@ def _set(text: str, camera: str, values: dict[str, str]) -> str:
     node = yaml.compose(text)
     cameras = _child(node, "cameras")
     block = _child(cameras, camera)
-    if block is None:
-        raise StationError(f"the file has no camera {camera!r}")
-    indent = " " * block.start_mark.column
-    first, last = block.start_mark.line, block.end_mark.line
-    if block.end_mark.column == 0 or last >= len(lines) or lines[last].strip() != "":
-        last = min(last, len(lines))
+    if not isinstance(block, yaml.MappingNode) or block.flow_style:
+        raise StationError(f"the file has no block for camera {camera!r} that could be written to")
+    start = block.value[0][0].start_mark  # its first key: an anchor may stand before that
+    indent, first = " " * start.column, start.line
+    last = block.value[-1][1].end_mark.line + 1
     for key, value in values.items():
         pattern = re.compile(rf"^\s*{key}:.*$")
         for k in range(first, last):

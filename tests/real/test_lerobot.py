@@ -1,0 +1,195 @@
+"""LeRobot both ways, in the environment of its own that `make test` builds (.tools/lerobot)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from enpire_real.dataset import convert
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".tools" / "lerobot" / "bin" / "python"
+pytestmark = pytest.mark.skipif(
+    not PYTHON.exists(), reason="the LeRobot environment is not there: make .tools/.lerobot"
+)
+
+
+def in_lerobot(script: str, *args: str, timeout: float = 280) -> str:
+    """Run a script beside LeRobot, with our packages on its path and no network."""
+    env = {
+        **os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'real'}:{ROOT / 'envs'}:{ROOT / 'real' / 'lerobot_robot_enpire'}",
+        "HF_HUB_OFFLINE": "1", "HF_LEROBOT_HOME": str(Path(args[0]).parent / "hf") if args else "", "MUJOCO_GL": "egl",
+    }  # fmt: skip
+    done = subprocess.run([str(PYTHON), "-c", script, *args], capture_output=True, text=True, env=env, timeout=timeout)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+TRAIN = """
+import sys, torch
+from lerobot.configs.types import FeatureType, PolicyFeature
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.act.modeling_act import ACTPolicy
+torch.manual_seed(0)
+data = LeRobotDataset("autoenvbench/twin", root=sys.argv[1], delta_timestamps={"action": [k / 10 for k in range(8)]},
+                      video_backend="pyav")
+image = "observation.images.top"
+config = ACTConfig(
+    input_features={"observation.state": PolicyFeature(FeatureType.STATE, (14,)),
+                    image: PolicyFeature(FeatureType.VISUAL, (3, 96, 128))},
+    output_features={"action": PolicyFeature(FeatureType.ACTION, (2,))}, device="cpu", chunk_size=8, n_action_steps=8,
+    dim_model=64, n_heads=4, dim_feedforward=128, n_encoder_layers=1, n_vae_encoder_layers=1,
+    pretrained_backbone_weights=None, push_to_hub=False,
+)
+policy = ACTPolicy(config).train()
+optimiser = torch.optim.AdamW(policy.parameters(), 1e-4)
+loader = torch.utils.data.DataLoader(data, batch_size=2, shuffle=True)
+losses = []
+while len(losses) < 100:
+    for batch in loader:
+        batch = {k: batch[k] for k in ("observation.state", image, "action", "action_is_pad")}
+        batch[image] = torch.nn.functional.interpolate(batch[image], (96, 128))
+        loss, _ = policy.forward(batch)
+        optimiser.zero_grad(); loss.backward(); optimiser.step()
+        losses.append(loss.item())
+        if len(losses) == 100:
+            break
+print(len(data), data.num_episodes, sum(losses[:10]), sum(losses[-10:]))
+"""
+
+
+def test_a_recorded_run_is_a_dataset_that_trains_act(tmp_path: Path) -> None:
+    env = gym.make("ENPIRE/PushT-real-v0", record=tmp_path / "rec", disable_env_checker=True)
+    env.unwrapped._max_steps = 12
+    for _ in range(2):
+        env.reset(options={"start": {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}})
+        for k in range(12):
+            env.step(np.array([0.3 * np.cos(k), 0.3 * np.sin(k)]))
+    env.close()
+    made = convert(tmp_path / "rec", tmp_path / "dataset", str(PYTHON))
+    assert (made["episodes"], made["frames"], made["cameras"]) == (2, 24, ["top"])
+    frames, episodes, first, last = in_lerobot(TRAIN, str(tmp_path / "dataset")).split()
+    assert (int(frames), int(episodes)) == (24, 2)
+    assert float(last) < 0.7 * float(first)
+
+
+ROBOT = """
+import json, time
+from lerobot.robots.config import RobotConfig
+from lerobot.robots.utils import make_robot_from_config
+import lerobot_robot_enpire
+robot = make_robot_from_config(RobotConfig.get_choice_class("enpire_station")(id="twin"))
+assert set(robot.action_features) < set(robot.observation_features)
+with robot:
+    before = robot.get_observation()
+    assert {k: getattr(v, "shape", float) for k, v in before.items()} == robot.observation_features
+    action = {k: before[k] for k in robot.action_features}
+    action.update({"left_joint1.pos": 99.0, "left_joint2.pos": 0.5, "left_joint3.pos": 0.8, "left_gripper.pos": 7.0})
+    until = time.monotonic() + 3.0
+    while time.monotonic() < until:
+        sent = robot.send_action(action)
+        time.sleep(0.03)
+    after = robot.get_observation()
+print(json.dumps([before["left_joint2.pos"], after["left_joint2.pos"], after["left_joint3.pos"], sent["left_joint1.pos"],
+                  sent["left_gripper.pos"], after["left_joint1.pos"]]))
+"""
+
+
+def test_our_station_is_a_lerobot_robot(tmp_path: Path) -> None:
+    before, joint2, joint3, sent1, grip, joint1 = json.loads(in_lerobot(ROBOT, str(tmp_path / "x")).splitlines()[-1])
+    assert before == pytest.approx(0.0, abs=0.05)
+    assert joint2 == pytest.approx(0.5, abs=0.02)
+    assert joint3 == pytest.approx(0.8, abs=0.02)
+    assert sent1 == pytest.approx(3.14159)  # clipped to the joint's range
+    assert grip == 1.0
+    assert joint1 > 1.0  # on its way, at limited speed
+
+
+ARM = """
+import json, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from lerobot.robots.config import RobotConfig
+from lerobot.robots.robot import Robot
+
+JOINTS = ["shoulder", "elbow", "wrist"]
+
+@RobotConfig.register_subclass("toy_arm")
+@dataclass(kw_only=True)
+class ToyArmConfig(RobotConfig):
+    port: str
+
+class ToyArm(Robot):
+    # Servos in degrees that go where they are told, a tenth of the way at a time.
+    config_class, name = ToyArmConfig, "toy_arm"
+    def __init__(self, config):
+        super().__init__(config)
+        self.at, self.on = dict.fromkeys(JOINTS, 10.0), False
+    observation_features = action_features = property(lambda self: {f"{j}.pos": float for j in JOINTS})
+    is_connected = property(lambda self: self.on)
+    is_calibrated = True
+    def connect(self, calibrate=True): self.on = True
+    def disconnect(self): self.on = False
+    def calibrate(self): pass
+    def configure(self): pass
+    def get_observation(self): return {f"{j}.pos": v for j, v in self.at.items()}
+    def send_action(self, action):
+        for j in JOINTS:
+            self.at[j] += 0.5 * (action[f"{j}.pos"] - self.at[j])
+        return action
+
+import __main__
+ToyArmConfig.__module__ = ToyArm.__module__ = "toy_arm.config"
+sys.modules["toy_arm"] = __main__
+folder = Path(sys.argv[1])
+folder.mkdir()
+(folder / "arm.xml").write_text('''<mujoco><compiler angle="radian"/><worldbody><body name="a" pos="0 0 0.3">
+  <joint axis="0 0 1" range="-2 2" limited="true"/><geom type="capsule" size="0.02" fromto="0 0 0 0.2 0 0"/>
+  <body name="b" pos="0.2 0 0"><joint axis="0 1 0" range="-2 2" limited="true"/><geom type="capsule" size="0.02" fromto="0.05 0 0 0.2 0 0"/>
+  <body name="c" pos="0.2 0 0"><joint axis="0 1 0" range="-2 2" limited="true"/><geom type="capsule" size="0.02" fromto="0.05 0 0 0.1 0 0"/>
+  <site name="tool" pos="0.1 0 0"/></body></body></body></worldbody></mujoco>''')
+(folder / "station.yaml").write_text(f'''
+name: toy
+kind: physical
+arms:
+  only:
+    type: lerobot
+    robot: {{type: toy_arm, port: /dev/null}}
+    base_m: [0, 0, 0]
+    joints: [shoulder, elbow, wrist]
+    mjcf: {folder / "arm.xml"}
+safety:
+  workspace: {{only: {{low_m: [-1, -1, 0], high_m: [1, 1, 1]}}}}
+  emergency_stop: {{type: none}}
+''')
+from enpire_real.control import Stopped
+from enpire_real.motion import JointMove
+from enpire_real.station import build_station
+from enpire_real.station_file import load_station
+station = build_station(load_station(folder / "station.yaml"))
+with station:
+    control = station.control
+    control.move("only", JointMove([np.array([0.5, -0.3, 0.2])], 1.0, 5.0))
+    control.wait("only", 10)
+    time.sleep(0.3)
+    reached = control.reading("only").q.tolist()
+    control.move("only", JointMove([np.array([0.5, 1.5, 0.2])], 1.0, 5.0))  # into the table
+    try:
+        control.wait("only", 10)
+    except Stopped as stopped:
+        reason = stopped.stop.reason
+print(json.dumps([reached, reason]))
+"""
+
+
+def test_any_lerobot_robot_is_an_arm_behind_our_monitor(tmp_path: Path) -> None:
+    reached, reason = json.loads(in_lerobot(ARM, str(tmp_path / "toy")).splitlines()[-1])
+    assert reached == pytest.approx([0.5, -0.3, 0.2], abs=0.01)
+    assert reason in ("collision_margin", "workspace_limit")

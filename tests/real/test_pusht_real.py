@@ -1,0 +1,190 @@
+"""`ENPIRE/PushT-real-v0` on the twin: the contract, resets by pushing, verdicts by looking, faults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from enpire_envs.env import CellFault, ResetFailed
+from enpire_envs.pusht.geometry import in_frame
+from enpire_real.env import MotionNotConfirmed
+from enpire_real.pusht.task import START_ANGLE, START_DISTANCE
+from enpire_real.station_file import StationError
+
+from autoenvbench.score import score
+
+REAL = "ENPIRE/PushT-real-v0"
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[gym.Env]:
+    made = gym.make(REAL, render_mode="rgb_array", disable_env_checker=True)
+    yield made
+    made.close()
+
+
+def station_of(env: gym.Env):
+    return env.unwrapped.cell.station
+
+
+def push(env: gym.Env, steps: int) -> None:
+    for _ in range(steps):
+        env.step(np.array([0.1, 0.0]))
+
+
+def test_a_policy_for_the_simulation_fits_the_robot(env: gym.Env) -> None:
+    simulated = gym.make("ENPIRE/PushT-v0")
+    assert env.observation_space == simulated.observation_space
+    assert env.action_space == simulated.action_space
+    assert env.metadata["render_fps"] == simulated.metadata["render_fps"]
+    simulated.close()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_reset_brings_the_t_to_its_start_by_pushing(env: gym.Env, seed: int) -> None:
+    observation, info = env.reset(seed=seed)
+    assert info["cell"] == "twin"
+    assert info["reset_verified"]
+    assert 1 <= info["reset_attempts"] <= 3
+    assert env.observation_space.contains(observation)
+    truth = station_of(env).twin.truth()["block"]
+    dx, dy, turn = in_frame(truth, info["start"]["block"])
+    assert math.hypot(dx, dy) < START_DISTANCE + 0.003
+    assert abs(turn) < START_ANGLE + math.radians(1)
+    same = gym.make("ENPIRE/PushT-v0")
+    assert same.reset(seed=seed)[1]["start"] == info["start"]  # one distribution of starts for both cells
+    same.close()
+
+
+def test_the_tip_goes_where_actions_say(env: gym.Env) -> None:
+    observation, _ = env.reset(options={"start": {"block": [0.12, 0.08, 0.3], "tip": [-0.2, -0.15]}})
+    assert observation[:2] == pytest.approx([-0.2, -0.15], abs=0.004)
+    for _ in range(5):
+        observation, *_ = env.step(np.array([1.0, 0.0]))
+    for _ in range(4):
+        observation, reward, terminated, truncated, info = env.step(np.zeros(2))
+    assert observation[:2] == pytest.approx([-0.05, -0.15], abs=0.004)
+    assert not terminated
+    assert not truncated
+    assert reward == 0.0
+    assert info["time"] == pytest.approx(0.9)
+    for _ in range(30):  # out of the arena: the target stays inside
+        observation, *_ = env.step(np.array([-1.0, -1.0]))
+    assert observation[:2] == pytest.approx([-0.30, -0.235], abs=0.005)
+    assert station_of(env).control.monitor.stop is None
+
+
+def test_the_reference_solves_it_and_the_verdict_is_the_truth() -> None:
+    result = score(REAL, "reference", 6, seed=3)
+    assert result["kind"] == "twin"
+    assert result["successes"] >= 5
+    assert not {r for r in result["failures"] if r.endswith("fault")}
+
+
+def test_a_policy_that_does_nothing_fails() -> None:
+    made = gym.make(REAL, disable_env_checker=True, max_episode_steps=5)
+    made.reset(seed=4)
+    for _ in range(5):
+        *_, truncated, info = made.step(np.zeros(2))
+    assert truncated
+    assert not info["success"]
+    made.close()
+
+
+def test_pictures_and_pixels(env: gym.Env) -> None:
+    env.reset(seed=0)
+    picture = env.render()
+    assert picture.shape == (640, 640, 3)
+    assert picture.std() > 20
+    seen = gym.make(REAL, obs_type="pixels_agent_pos", disable_env_checker=True)
+    observation, _ = seen.reset(options={"start": {"block": [0.0, 0.1, math.pi], "tip": [-0.25, -0.2]}})
+    assert seen.observation_space.contains(observation)
+    # Rectified as in simulation: a red T lies where its pose says, x to the right and y up.
+    x, y, _ = seen.unwrapped.cell.station.twin.truth()["block"]
+    row, column = (0.33 - y) / 0.66 * 96, (x + 0.33) / 0.66 * 96
+    patch = observation["pixels"][int(row) - 3 : int(row) + 4, int(column) - 3 : int(column) + 4].mean(axis=(0, 1))
+    assert patch[0] > 120
+    assert patch[0] > 2 * patch[1]
+    seen.close()
+
+
+def test_a_fault_is_the_cells_and_the_next_reset_goes_on(env: gym.Env) -> None:
+    env.reset(seed=5)
+    station_of(env).twin.faults.frozen_cameras.add("top")
+    with pytest.raises(CellFault, match="camera top has sent nothing"):
+        push(env, 5)
+    with pytest.raises(ResetFailed, match="camera top"):
+        env.reset(seed=5)
+    station_of(env).twin.faults.frozen_cameras.clear()
+    _, info = env.reset(seed=5)
+    assert info["reset_verified"]
+
+
+def test_the_emergency_stop_ends_the_episode_and_power_comes_back(env: gym.Env) -> None:
+    env.reset(seed=6)
+    twin = station_of(env).twin
+    twin.faults.emergency_stop = True
+    with pytest.raises(CellFault, match=r"emergency stop|no answer"):
+        push(env, 3)
+    station_of(env).clock.sleep(1.0)
+    twin.faults.emergency_stop = False
+    for side in twin.motors.values():
+        for motor in side.ids:
+            side.reboot(motor)  # power was off
+    _, info = env.reset(seed=6)
+    assert info["reset_verified"]
+
+
+def test_a_covered_mat_fails_the_reset_with_a_hint(env: gym.Env) -> None:
+    twin = station_of(env).twin
+    paint = [k for k in range(twin.model.ngeom) if twin.model.geom(k).name.startswith("marker")]
+    kept = twin.model.geom_rgba[paint].copy()
+    twin.model.geom_rgba[paint] = (0.5, 0.5, 0.5, 1)
+    materials = twin.model.geom_matid[paint].copy()
+    twin.model.geom_matid[paint] = -1
+    try:
+        with pytest.raises(ResetFailed, match="mat's 4 markers"):
+            env.reset(seed=7)
+    finally:
+        twin.model.geom_rgba[paint], twin.model.geom_matid[paint] = kept, materials
+    env.reset(seed=7)
+
+
+def test_two_twins_of_one_seed_live_the_same_life() -> None:
+    def live() -> list[np.ndarray]:
+        made = gym.make(REAL, disable_env_checker=True)
+        seen = [made.reset(seed=8)[0]]
+        seen += [made.step(np.array([0.5, -0.3]))[0] for _ in range(5)]
+        made.close()
+        return seen
+
+    for first, second in zip(live(), live(), strict=True):
+        assert first == pytest.approx(second, abs=0.0)
+
+
+def test_physical_arms_need_a_yes(tmp_path) -> None:
+    from enpire_real.bringup.file import init
+
+    path = tmp_path / "mine.yaml"
+    init(path, "yam-pair")
+    with pytest.raises(MotionNotConfirmed, match="confirm_motion=True"):
+        gym.make(REAL, station=str(path))
+    with pytest.raises(MotionNotConfirmed):
+        gym.make(REAL, station=str(path), confirm_motion="yes")
+    made = gym.make(REAL, station=str(path), confirm_motion=True)
+    assert made.unwrapped.cell.kind == "real"
+    with pytest.raises(ResetFailed, match="cannot open"):
+        made.reset(seed=0)
+    made.close()
+    with pytest.raises(StationError, match="station init"):
+        gym.make(REAL, station=str(tmp_path / "nothing.yaml"))
+
+
+def test_the_notice_says_that_a_twin_is_a_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(gym.logger, "warn", lambda text, *args, **kwargs: told.append(text))
+    gym.make(REAL, disable_env_checker=True).close()
+    assert any("twin" in text and "AUTOENVBENCH_STATION" in text for text in told)

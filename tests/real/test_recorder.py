@@ -1,0 +1,102 @@
+"""Recording episodes: what is kept, what is given up, and that nobody waits for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import gymnasium as gym
+import numpy as np
+import pytest
+from enpire_real.dataset import NoLeRobot, convert
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Iterator[gym.Env]:
+    made = gym.make("ENPIRE/PushT-real-v0", record=tmp_path / "rec", disable_env_checker=True)
+    yield made
+    made.close()
+
+
+def run(env: gym.Env, steps: int, *, finish: bool) -> list[np.ndarray]:
+    """An episode of small pushes; its time limit is set so that it ends, or does not."""
+    env.unwrapped._max_steps = steps if finish else 1000
+    env.reset(options={"start": {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}})
+    actions = [np.array([0.2 * np.cos(k), 0.2 * np.sin(k)]) for k in range(steps)]
+    for action in actions:
+        env.step(action)
+    return actions
+
+
+def test_whole_episodes_are_kept_and_broken_ones_are_not(recorded: gym.Env, tmp_path: Path) -> None:
+    actions = run(recorded, 8, finish=True)
+    run(recorded, 5, finish=False)  # cut off by the next reset
+    run(recorded, 6, finish=True)
+    recorder = recorded.unwrapped._recorder
+    recorded.close()
+    files = sorted((tmp_path / "rec" / "episodes").iterdir())
+    assert [f.name for f in files] == ["000000.npz", "000001.npz"]
+    assert (recorder.written, recorder.dropped, recorder.problem) == (2, 0, None)
+    with np.load(files[0]) as episode:
+        header = json.loads(str(episode["header"]))
+        assert episode["action"] == pytest.approx(np.array(actions), abs=1e-6)
+        assert episode["state"].shape == (8, 14)
+        assert len(header["state_names"]) == 14
+        assert header["kind"] == "twin"
+        assert header["reason"] == "time_limit"
+        assert episode["done"].tolist() == [False] * 7 + [True]
+        assert set(episode["action_source"]) == {"policy"}
+        first = episode["jpeg_top"][: episode["jpeg_ends_top"][0]]
+        image = cv2.imdecode(first, cv2.IMREAD_COLOR)
+        assert image.shape == (240, 320, 3)
+        assert image.std() > 20
+    with np.load(files[1]) as episode:
+        assert len(episode["action"]) == 6
+
+
+def test_a_second_recording_goes_on_after_the_first(tmp_path: Path) -> None:
+    for _ in range(2):
+        env = gym.make("ENPIRE/PushT-real-v0", record=tmp_path / "rec", disable_env_checker=True)
+        run(env, 3, finish=True)
+        env.close()
+    assert len(list((tmp_path / "rec" / "episodes").glob("*.npz"))) == 2
+
+
+def test_a_writer_that_hangs_costs_the_recording_and_not_the_robot(recorded: gym.Env, tmp_path: Path) -> None:
+    import threading
+
+    recorder = recorded.unwrapped._recorder
+    release = threading.Event()
+    write = recorder._write
+    recorder._write = lambda frames, verdict: (release.wait(60), write(frames, verdict))
+    run(recorded, 3, finish=True)  # its writing hangs from here on
+    run(recorded, 90, finish=True)  # more than may wait
+    assert recorded.unwrapped.cell.station.control.monitor.stop is None
+    release.set()
+    recorded.close()
+    assert recorder.written == 1
+    assert recorder.dropped == 1
+
+
+def test_a_full_disk_costs_the_recording_and_not_the_run(recorded: gym.Env, tmp_path: Path) -> None:
+    recorder = recorded.unwrapped._recorder
+
+    def full(frames: object, verdict: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    recorder._write = full
+    run(recorded, 3, finish=True)
+    recorded.close()
+    assert recorder.dropped == 1
+    assert "No space left" in recorder.problem
+
+
+def test_without_lerobot_the_way_to_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "episodes").mkdir()
+    (tmp_path / "episodes" / "000000.npz").touch()
+    with pytest.raises(NoLeRobot, match="--python"):
+        convert(tmp_path, tmp_path / "out")
+    with pytest.raises(FileExistsError, match="exists already"):
+        convert(tmp_path, tmp_path)
