@@ -56,6 +56,10 @@ def fingerprint(env: gym.Env[Any, Any], kwargs: dict[str, Any] | None = None) ->
         sha.update(file.name.encode() + b"\0" + file.read_bytes())
     spec_id = env.spec.id if env.spec else ""
     sha.update(json.dumps([spec_id, kwargs or {}, mujoco.__version__, np.__version__], sort_keys=True).encode())
+    station = getattr(getattr(env.unwrapped, "cell", None), "station", None)
+    if station is not None:  # another station is another environment
+        where = {"twin": {"link"}, "arms": {"__all__": {"bus"}}}  # which socket its cables are in is not
+        sha.update(station.file.model_dump_json(exclude=where).encode())
     return sha.hexdigest()[:16]
 
 

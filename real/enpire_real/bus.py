@@ -10,12 +10,16 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import IO
 
 import can
+from can.exceptions import error_check
+from can.interfaces.slcan import slcanBus
 
 BITRATE = 1_000_000  # the YAM's, classic CAN
+_LINE_ENDS = b"\r\a"
 INTERFACES = ("socketcan", "slcan", "virtual")
 
 
@@ -35,14 +39,7 @@ def open_bus(interface: str, channel: str) -> can.BusABC:
         # The station file says it all: a can.conf somewhere must not say otherwise (and takes long to look for).
         if interface == "slcan":
             # A pseudo-terminal is ready at once; a USB adapter that was just opened buffers what comes too early.
-            return can.Bus(
-                interface="slcan",
-                channel=channel,
-                bitrate=BITRATE,
-                sleep_after_open=0.05,
-                timeout=0.001,
-                ignore_config=True,
-            )
+            return Slcan(channel, bitrate=BITRATE, sleep_after_open=0.05, timeout=0.001)
         if interface == "socketcan":
             return can.Bus(interface="socketcan", channel=channel, ignore_config=True)
         return can.Bus(interface="virtual", channel=channel, preserve_timestamps=True, ignore_config=True)
@@ -65,6 +62,29 @@ class Frame(can.Message):
 
     def __deepcopy__(self, memo: object) -> Frame:
         return self
+
+
+class Slcan(slcanBus):
+    """python-can's slcan, in whole reads and without waiting for each write to leave: a cycle of seven motors takes a quarter
+    of the time."""
+
+    def _write(self, string: str) -> None:
+        with error_check("Could not write to serial device"):
+            self.serialPortOrig.write(string.encode() + self.LINE_TERMINATOR)
+
+    def _read(self, timeout: float | None) -> str | None:
+        end = None if timeout is None else time.monotonic() + timeout
+        with error_check("Could not read from serial device"):
+            while True:
+                for k, byte in enumerate(self._buffer):
+                    if byte in _LINE_ENDS:
+                        line = bytes(self._buffer[: k + 1])
+                        del self._buffer[: k + 1]
+                        return line.decode("ascii", "replace")
+                waiting = self.serialPortOrig.in_waiting
+                if not waiting and end is not None and time.monotonic() >= end:
+                    return None
+                self._buffer.extend(self.serialPortOrig.read(max(waiting, 1)))
 
 
 class BusLock:

@@ -13,7 +13,7 @@ from enpire_real.arm import ArmReading
 from enpire_real.bus import BusDown
 from enpire_real.clock import Clock, Ticker
 from enpire_real.kinematics import ArmModel
-from enpire_real.motion import Hold, Motion
+from enpire_real.motion import Braking, Hold, Motion
 from enpire_real.motors import MotorFault
 from enpire_real.safety import Command, Monitor, Reading, Stop
 
@@ -108,10 +108,14 @@ class Control:
         self.ticker = self.clock.every(self.period, self.tick, "control", urgent=True)
 
     def move(self, name: str, motion: Motion) -> None:
-        """Give an arm a motion. Raises Stopped if the arms are stopped."""
+        """Give an arm a motion; one that is under way brakes first. Raises Stopped if the arms are stopped."""
         with self._lock:
             if self.monitor.stop is not None:
                 raise Stopped(self.monitor.stop)
+            rows = self._rows[name]
+            velocity = self._velocity[rows]
+            if np.abs(velocity).max() > 1e-6:  # motions begin at rest
+                motion = Braking(velocity, 0.25 * self.monitor.limits.acceleration[rows], motion)
             self._motions[name] = motion
 
     def wait(self, name: str, timeout_s: float) -> None:

@@ -21,7 +21,8 @@ class Unreachable(RuntimeError):
 class Motion(Protocol):
     """A motion of one arm."""
 
-    done: bool
+    @property
+    def done(self) -> bool: ...
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
         """Joint angles (6,) commanded after the next `dt` seconds, from the ones commanded now."""
@@ -34,6 +35,24 @@ class Hold:
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
         return q
+
+
+class Braking:
+    """Come to rest along the path that was under way, then do what was asked for."""
+
+    def __init__(self, velocity: np.ndarray, acceleration: np.ndarray, then: Motion) -> None:
+        self._velocity, self._acceleration, self._then = np.array(velocity), acceleration, then
+
+    @property
+    def done(self) -> bool:
+        return self._then.done and not self._velocity.any()
+
+    def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        if not self._velocity.any():
+            return self._then.step(q, dt)
+        slower = np.maximum(np.abs(self._velocity) - self._acceleration * dt, 0.0)
+        self._velocity = np.sign(self._velocity) * slower
+        return q + self._velocity * dt
 
 
 class JointMove:

@@ -102,7 +102,7 @@ def test_poor_samples_are_refused(rng: np.random.Generator) -> None:
 
 
 def test_intrinsics_of_made_up_views(rng: np.random.Generator) -> None:
-    samples, lens, _ = synthetic(rng, 15, noise=0.1)
+    samples, _, _ = synthetic(rng, 15, noise=0.1)
     found, residual = calibrate_lens([(s.points, s.pixels) for s in samples], 640, 480)
     assert residual < 0.3
     assert found.matrix[0, 0] == pytest.approx(600, rel=0.03)

@@ -36,6 +36,7 @@ def build(file: StationFile, variation: Variation, rng: np.random.Generator) -> 
     spec.visual.headlight.ambient = [0.34 * light] * 3
     spec.visual.headlight.diffuse = [0.22 * light] * 3
     spec.visual.headlight.specular = [0, 0, 0]
+    spec.visual.quality.numslices, spec.visual.quality.numstacks, spec.visual.quality.numquads = 14, 8, 1
     spec.visual.quality.offsamples = 0  # a third of the time on a CPU; noise hides the steps
     spec.visual.map.znear, spec.visual.map.zfar = 0.01, 20
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
