@@ -39,6 +39,7 @@ class Trim:
         """Torques (n,) for commanded minus measured angles (n,) over `dt` seconds."""
         # Below the motors' own friction there is nothing to gain but a slow hunt.
         felt = np.sign(error) * np.maximum(np.abs(error) - 0.0003, 0.0)
+        felt[~np.isfinite(felt)] = 0.0  # of a command that the monitor is about to refuse
         self._torque = np.clip(self._torque + self._rate * felt * dt, -self._most, self._most)
         return self._torque
 

@@ -61,8 +61,7 @@ class RealCell:
 
     def _reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
         self.start()
-        if self.station.control.monitor.stop is not None:
-            self.station.control.acknowledge()
+        self._go_on()
         self.scene.reset(start, rng)
 
     def start(self) -> None:
@@ -109,9 +108,14 @@ class RealCell:
     def move(self, where: str) -> None:
         """ "home", "avoid" or "resume". Raises CellFault."""
         self._guard(self.start)
-        if self.station.control.monitor.stop is not None:
-            self._guard(self.station.control.acknowledge)
+        self._guard(self._go_on)
         self._guard({"home": self.scene.home, "avoid": self.scene.avoid, "resume": self.scene.resume}[where])
+
+    def _go_on(self) -> None:
+        """Acknowledge a stop, if there is one."""
+        if self.station.control.monitor.stop is not None:
+            self.station.clock.sleep(0.2)  # a camera that has just come back needs a frame or two
+            self.station.control.acknowledge()
 
     def stop(self, reason: str) -> None:
         """Stop the arms, from any thread, at once."""

@@ -162,6 +162,11 @@ class Control:
         self.clock.sleep(2 * self.period)
         self.check()
 
+    def motion(self, name: str) -> Motion:
+        """What an arm is doing; after a stop was acknowledged it only holds."""
+        motion = self._motions[name]
+        return motion.then if isinstance(motion, Braking) else motion
+
     def rows(self, name: str) -> slice:
         """Where an arm's joints are in joint vectors."""
         return self._rows[name]
@@ -203,7 +208,10 @@ class Control:
         finally:
             self._lock.release()
         for observer in self.observers:
-            observer(self.snapshot)
+            try:
+                observer(self.snapshot)
+            except Exception as error:
+                self.stop("observer_failed", repr(error))
 
     def _drive(self, now: float) -> None:
         assert self._reading is not None, "start() comes first"
@@ -223,9 +231,10 @@ class Control:
         self._commanded = command.q
         try:
             self._send(now, command)
-        except (MotorFault, BusDown) as fault:
+        except Exception as fault:
             self._limp = True
-            self.monitor.trip(now, "motor_fault", str(fault))
+            known = isinstance(fault, MotorFault | BusDown)
+            self.monitor.trip(now, "motor_fault" if known else "loop_error", str(fault) or repr(fault))
 
     def _braking(self) -> Command:
         """One tick along the path that was under way, slower by what the limits allow."""
@@ -253,8 +262,8 @@ class Control:
         for arm in self.arms.values():
             try:
                 arm.damp()
-            except (MotorFault, BusDown):
-                continue
+            except Exception:
+                continue  # its own watchdog does the same
         self._collect(self.clock.now())
 
     def _collect(self, now: float) -> None:

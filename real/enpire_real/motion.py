@@ -41,15 +41,15 @@ class Braking:
     """Come to rest along the path that was under way, then do what was asked for."""
 
     def __init__(self, velocity: np.ndarray, acceleration: np.ndarray, then: Motion) -> None:
-        self._velocity, self._acceleration, self._then = np.array(velocity), acceleration, then
+        self._velocity, self._acceleration, self.then = np.array(velocity), acceleration, then
 
     @property
     def done(self) -> bool:
-        return self._then.done and not self._velocity.any()
+        return self.then.done and not self._velocity.any()
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
         if not self._velocity.any():
-            return self._then.step(q, dt)
+            return self.then.step(q, dt)
         slower = np.maximum(np.abs(self._velocity) - self._acceleration * dt, 0.0)
         self._velocity = np.sign(self._velocity) * slower
         return q + self._velocity * dt

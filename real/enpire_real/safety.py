@@ -162,7 +162,9 @@ class Monitor:
         if not reading.temperature_c <= limits.temperature_c:
             raise Objection("temperature", f"a motor is at {reading.temperature_c:.0f} C")
 
-        close = self.collision.too_close(command.q)
+        # Where the arms would come to rest if this command were the last: a stop must fit into the margins, too.
+        rest = command.q + velocity * np.abs(velocity) / (2 * limits.acceleration)
+        close = self.collision.too_close(rest)
         for pair, distance in close.items():
             # What starts too close (an arm that lay on its rest) may move apart, and only apart.
             if distance < self._close.get(pair, np.inf) - _APART:
@@ -173,7 +175,7 @@ class Monitor:
         for name, amount in outside.items():
             if not amount <= self._out.get(name, 0.0) + (_APART if amount else 0.0):  # from outside, only inward
                 raise Objection(
-                    "workspace_limit", f"the {name} tool would be at {np.round(self.collision.tip(name), 3)} m"
+                    "workspace_limit", f"the {name} tool would get to {np.round(self.collision.tip(name), 3)} m"
                 )
         self._out = {name: min(amount, self._out.get(name, 0.0)) for name, amount in outside.items()}
         return velocity

@@ -78,6 +78,33 @@ def test_a_stop_brakes_along_the_path(make_station: MakeStation) -> None:
         control.wait("left", 1.0)
 
 
+def test_an_observer_that_fails_stops_the_arms_and_not_the_loop(make_station: MakeStation) -> None:
+    station = make_station()
+
+    def broken(snapshot: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    station.control.observers.append(broken)
+    station.clock.sleep(0.05)
+    assert station.control.monitor.stop.reason == "observer_failed"
+    station.control.observers.clear()
+    station.control.acknowledge()
+    station.clock.sleep(0.05)
+    station.control.check()
+
+
+def test_a_loop_that_cannot_send_lets_the_arms_give_way(make_station: MakeStation) -> None:
+    station = make_station()
+    arm = station.control.arms["left"]
+    command = arm.command
+    arm.command = lambda *a: 1 / 0  # type: ignore[method-assign]
+    station.clock.sleep(0.05)
+    assert station.control.monitor.stop.reason == "loop_error"
+    arm.command = command  # type: ignore[method-assign]
+    station.control.acknowledge()
+    station.control.check()
+
+
 def test_switching_off_parks_first(make_station: MakeStation) -> None:
     station = make_station()
     station.close()

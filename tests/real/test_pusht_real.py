@@ -32,7 +32,7 @@ def station_of(env: gym.Env):
 
 def push(env: gym.Env, steps: int) -> None:
     for _ in range(steps):
-        env.step(np.array([0.1, 0.0]))
+        env.step(np.array([0.6, 0.0]))
 
 
 def test_a_policy_for_the_simulation_fits_the_robot(env: gym.Env) -> None:
@@ -151,6 +151,22 @@ def test_a_covered_mat_fails_the_reset_with_a_hint(env: gym.Env) -> None:
     finally:
         twin.model.geom_rgba[paint], twin.model.geom_matid[paint] = kept, materials
     env.reset(seed=7)
+
+
+def test_an_arm_that_nobody_commands_stands_still_at_once_and_loses_its_lease(env: gym.Env) -> None:
+    """As when the policy is killed, or the station's client goes away, in the middle of a push."""
+    env.reset(options={"start": {"block": [0.12, 0.08, 0.3], "tip": [-0.2, -0.15]}})
+    push(env, 6)
+    station = station_of(env)
+    tool = station.control.arms["left"].model
+    station.clock.sleep(0.1)
+    before = tool.forward(station.control.reading("left").q).position
+    station.clock.sleep(0.1)
+    after = tool.forward(station.control.reading("left").q).position
+    assert np.linalg.norm(after - before) < 0.002
+    station.clock.sleep(41)
+    assert station.control.monitor.stop.reason == "lease"
+    env.reset(seed=9)
 
 
 def test_two_twins_of_one_seed_live_the_same_life() -> None:

@@ -135,6 +135,24 @@ def test_collisions_are_seen_before_they_happen() -> None:
     assert monitor.collision.too_close(across)
 
 
+def test_a_stop_fits_into_the_margins() -> None:
+    """A hand that rushes at the table is refused while braking still helps."""
+    monitor = make_monitor()
+    q, refused = np.concatenate([[0.0, 1.6, 1.5, -1.0, 0.0, 0.0], HOME]), None
+    monitor.acknowledge(q)
+    velocity = np.zeros(N)
+    while refused is None:
+        velocity = velocity + np.eye(N)[1] * min(0.7, 3.5 - velocity[1])
+        reading = Reading(0.0, q, velocity, np.zeros(N), 30.0)  # following well
+        refused = monitor.review(0.0, Command(q + velocity * PERIOD, velocity, np.zeros(N)), reading)
+        q = q if refused else q + velocity * PERIOD
+    assert refused.reason == "collision_margin"
+    at_rest = q + velocity * np.abs(velocity) / (2 * monitor.limits.acceleration)
+    bare = CollisionModel({"left": Body((0.0, 0.305, 0.0), "pusher"), "right": Body((0.0, -0.305, 0.0))}, arm_margin=0.0,
+                          table_margin=0.0, tool_table_margin=0.0)  # fmt: skip
+    assert not bare.too_close(at_rest)
+
+
 def test_what_starts_too_close_may_only_move_apart() -> None:
     monitor = make_monitor()
     rest = np.tile([0.0, 0.0, 0.0, -0.22, 0.0, 0.0], 2)  # a hand lying on its own upper arm

@@ -26,6 +26,7 @@ JOINT_SPEED, JOINT_ACCELERATION = 2.0, 12.0  # of moves between poses [rad/s], [
 TIP_ACCELERATION = 4.0  # [m/s^2]
 # Straight down near the foot, leaning outward where that is out of reach: distance [m] -> tilt [rad].
 _TILT_FROM, _TILT_TO, _TILT = 0.33, 0.67, math.radians(42)
+LEASE_S = 40.0  # a policy may think for 30 s before it is ended
 _LOOKS = 10  # images before the T counts as not visible
 _PUSH_STEPS = 600  # control steps that a reset may push for
 _OUTSIDE = 0.06  # how far beyond the arena a reset may go after a T that was pushed out [m]
@@ -66,7 +67,9 @@ class PushTScene:
         self._due = 0.0
         self._late = 0
         self.force = np.zeros(3)
+        self._renewed = 0.0
         station.control.observers.append(self._feel)
+        station.control.monitor.watches["lease"] = self._lease
 
     # -- the Cell's verbs --------------------------------------------------------------------------------------------
     def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
@@ -90,7 +93,7 @@ class PushTScene:
         self._control.check()
         if self.servo is None:
             raise CellFault("the arm is not over the mat: it was moved away in the middle of an episode")
-        now = self._clock.now()
+        now = self._renewed = self._clock.now()
         self._late = self._late + 1 if now > self._due + 0.5 * self._dt else 0
         if self._late:
             self._due = now  # it held the last command meanwhile; its own period starts now
@@ -162,6 +165,9 @@ class PushTScene:
 
     def lift(self) -> None:
         """Up from the mat, if it is there."""
+        if self.servo is not None and not self._in_hand():  # a stop took the arm away, and it may lie anywhere
+            self.servo = None
+            self._joints({self._config.arm: HOME})
         if self.servo is not None:
             target = self.servo.target.copy()
             target[2] = self._config.lift_height_m
@@ -186,6 +192,10 @@ class PushTScene:
         assert self._estimate is not None
         return clearance(point, self._estimate.pose) > self.arena.tip_radius + TIP_ROOM
 
+    def _in_hand(self) -> bool:
+        """Whether the servo over the mat has the arm."""
+        return self.servo is not None and self._control.motion(self._config.arm) is self.servo
+
     def hover(self, tip: tuple[float, float]) -> None:
         """From anywhere above the table to lifted over `tip`."""
         point = self._to_base(np.array(tip), self._config.lift_height_m)
@@ -195,6 +205,7 @@ class PushTScene:
             raise CellFault(f"the {self._config.arm} arm cannot reach over {np.round(tip, 3)} m on the mat")
         self._joints({self._config.arm: angles})
         limits, rows = self._control.monitor.limits, self._control.rows(self._config.arm)
+        self._renewed = self._clock.now()
         self.servo = ToolServo(
             self._model, self._pose, point, speed=SPEED, acceleration=TIP_ACCELERATION,
             joint_speed=0.9 * limits.velocity[rows], joint_acceleration=0.9 * limits.acceleration[rows],
@@ -351,6 +362,12 @@ class PushTScene:
         along = np.array([c * math.sin(tilt), s * math.sin(tilt), -math.cos(tilt)])
         side = np.array([-s, c, 0.0])
         return Pose(point, np.stack([along, side, np.cross(along, side)], axis=1))
+
+    def _lease(self, now: float) -> str | None:
+        """Whoever has the arm over the mat must go on commanding it."""
+        if not self._in_hand() or now - self._renewed <= LEASE_S:
+            return None
+        return f"the arm has stood over the mat for {now - self._renewed:.0f} s without a command"
 
     def _feel(self, snapshot: object) -> None:
         """Low-passed external force on the tool, from the joint torques."""
