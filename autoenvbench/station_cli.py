@@ -49,6 +49,7 @@ def add_parser(commands: Any) -> None:
         "--arm", metavar="NAME", help="the arm that moves (default: the one that the camera is on, else the first)"
     )
     calibrate.add_argument("--bearing-deg", type=float, metavar="A", help="joint 1 to take samples around")
+    calibrate.add_argument("--lens", action="store_true", help="measure the intrinsics from the same views, too")
     calibrate.add_argument(
         "--samples", type=int, default=24, metavar="N", help="views of the board (default 24, at least 12)"
     )
@@ -145,7 +146,12 @@ def _calibrate(args: argparse.Namespace) -> None:
     if args.dry_run:
         return
     found, kept = calibrate_camera(
-        file, path, plan, confirmed=args.confirm_motion, on_sample=lambda n, what: print(f"{n:3}  {what}", flush=True)
+        file,
+        path,
+        plan,
+        confirmed=args.confirm_motion,
+        lens=args.lens,
+        on_sample=lambda n, what: print(f"{n:3}  {what}", flush=True),
     )
     print(f"residual {found.residual_px:.2f} px over {found.samples} samples; {args.camera} is at "
           f"{[round(float(v), 4) for v in found.camera.position]} m of {file.cameras[args.camera].mount}")  # fmt: skip

@@ -78,9 +78,9 @@ def test_the_tip_goes_where_actions_say(env: gym.Env) -> None:
 
 
 def test_the_reference_solves_it_and_the_verdict_is_the_truth() -> None:
-    result = score(REAL, "reference", 6, seed=3)
+    result = score(REAL, "reference", 4, seed=3)
     assert result["kind"] == "twin"
-    assert result["successes"] >= 5
+    assert result["successes"] >= 3
     assert not {r for r in result["failures"] if r.endswith("fault")}
 
 

@@ -62,8 +62,9 @@ def test_home_validate_and_calibrate_on_a_twins_own_file(capsys, tmp_path: Path)
     path = tmp_path / "twin.yaml"
     assert run(capsys, "init", str(path), "--like", "twin")[0] == 0
     assert run(capsys, "home", str(path))[0] == 0
-    code, out, _ = run(capsys, "calibrate", str(path), "--camera", "top", "--samples", "14")
+    code, out, _ = run(capsys, "calibrate", str(path), "--camera", "top", "--samples", "20", "--lens")
     assert code == 0
+    assert load_station(path).cameras["top"].intrinsics.fx_px == pytest.approx(393.5, rel=0.02)
     assert "residual" in out
     assert load_station(path).cameras["top"].calibrated
     assert list(tmp_path.glob("twin.before-*.yaml"))

@@ -39,10 +39,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class HandEye:
-    """`camera`: optical frame in the mount's frame. `board`: the board's in the other one (flange, or station)."""
+    """`camera`: optical frame in the mount's frame. `board`: the board's in the other one (flange, or station). `lens`: the
+    one that was given, or the one that was found with them."""
 
     camera: Pose
     board: Pose
+    lens: Lens
     residual_px: float
     samples: int
 
@@ -57,7 +59,7 @@ def calibrate_lens(views: list[tuple[np.ndarray, np.ndarray]], width: int, heigh
             f"{len(views)} views show the board; 8 or more are needed: tilt it, near and far, into every corner"
         )
     # A 5 x 5 board fills little of an image: higher orders of distortion would fit its noise.
-    flags = cv2.CALIB_FIX_K3 | cv2.CALIB_ZERO_TANGENT_DIST
+    flags = cv2.CALIB_FIX_K2 | cv2.CALIB_FIX_K3 | cv2.CALIB_ZERO_TANGENT_DIST
     error, matrix, distortion, _, _ = cv2.calibrateCamera(
         [p.astype(np.float32) for p, _ in views], [x.astype(np.float32) for _, x in views], (width, height), None, None,
         flags=flags,
@@ -69,8 +71,11 @@ def calibrate_lens(views: list[tuple[np.ndarray, np.ndarray]], width: int, heigh
     return Lens(np.asarray(matrix), np.asarray(distortion).ravel()), float(error)
 
 
-def calibrate_hand_eye(samples: list[Sample], lens: Lens, *, on_arm: bool) -> HandEye:
+def calibrate_hand_eye(samples: list[Sample], lens: Lens, *, on_arm: bool, free_lens: bool = False) -> HandEye:
     """Where a camera is. `on_arm`: it is on the flange and the board on the table; else the other way round.
+
+    `free_lens`: focal lengths, centre and first radial distortion are unknown, too; known arm poses tell them better than
+    views of a small board alone do.
 
     Raises PoorCalibration for fewer than 12 samples, for poses that turn too little, and for a poor fit.
     """
@@ -86,13 +91,13 @@ def calibrate_hand_eye(samples: list[Sample], lens: Lens, *, on_arm: bool) -> Ha
         )
     eye = _park_martin(moving, seen)
     rest = moving[0] @ eye @ seen[0]
-    eye, rest, residual = _refine(samples, moving, lens, eye, rest)
+    eye, rest, lens, residual = _refine(samples, moving, lens, eye, rest, free_lens)
     if not residual < MAX_RESIDUAL_PX:
         raise PoorCalibration(
             f"views and arm poses disagree by {residual:.2f} px (allowed {MAX_RESIDUAL_PX}): did the board slip, is its "
             "printed size right, are the joints' zeros right?"
         )
-    return HandEye(eye, rest, residual, len(samples))
+    return HandEye(eye, rest, lens, residual, len(samples))
 
 
 def _board_pose(sample: Sample, lens: Lens) -> Pose:
@@ -122,24 +127,33 @@ def _park_martin(moving: list[Pose], seen: list[Pose]) -> Pose:
     return Pose(position, rotation)
 
 
-def _refine(samples: list[Sample], moving: list[Pose], lens: Lens, eye: Pose, rest: Pose) -> tuple[Pose, Pose, float]:
-    """Minimise the reprojection error over the camera's and the board's pose (12 numbers), numerically."""
-    x = np.zeros(12)
+def _refine(
+    samples: list[Sample], moving: list[Pose], lens: Lens, eye: Pose, rest: Pose, free_lens: bool
+) -> tuple[Pose, Pose, Lens, float]:
+    """Minimise the reprojection error over the camera's and the board's pose, and the lens if it is free, numerically."""
+    x = np.zeros(17 if free_lens else 12)
 
-    def unpack(x: np.ndarray) -> tuple[Pose, Pose]:
-        return _moved(eye, x[:6]), _moved(rest, x[6:])
+    def unpack(x: np.ndarray) -> tuple[Pose, Pose, Lens]:
+        optics = lens
+        if free_lens:
+            matrix, distortion = lens.matrix.copy(), np.zeros(5)
+            matrix[[0, 1, 0, 1], [0, 1, 2, 2]] += 1000 * x[12:16]  # pixels, in steps of the poses' size
+            distortion[: len(lens.distortion)] = lens.distortion
+            distortion[0] += x[16]
+            optics = Lens(matrix, distortion)
+        return _moved(eye, x[:6]), _moved(rest, x[6:12]), optics
 
     def errors(x: np.ndarray) -> np.ndarray:
-        camera, board = unpack(x)
+        camera, board, optics = unpack(x)
         off = []
         for sample, pose in zip(samples, moving, strict=True):
             to_camera = (pose @ camera).inverse() @ board
-            off.append(lens.project(to_camera.apply(sample.points)) - sample.pixels)
+            off.append(optics.project(to_camera.apply(sample.points)) - sample.pixels)
         return np.concatenate(off).ravel()
 
     now, damping = errors(x), 1e-3
     for _ in range(60):
-        jacobian = np.stack([(errors(x + 1e-6 * e) - now) / 1e-6 for e in np.eye(12)], axis=1)
+        jacobian = np.stack([(errors(x + 1e-6 * e) - now) / 1e-6 for e in np.eye(len(x))], axis=1)
         normal = jacobian.T @ jacobian
         step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-9), -jacobian.T @ now)
         tried = errors(x + step)
@@ -152,8 +166,8 @@ def _refine(samples: list[Sample], moving: list[Pose], lens: Lens, eye: Pose, re
             damping *= 10
             if damping > 1e6:
                 break
-    camera, board = unpack(x)
-    return camera, board, float(np.sqrt((now.reshape(-1, 2) ** 2).sum(axis=1).mean()))
+    camera, board, optics = unpack(x)
+    return camera, board, optics, float(np.sqrt((now.reshape(-1, 2) ** 2).sum(axis=1).mean()))
 
 
 def _moved(pose: Pose, x: np.ndarray) -> Pose:

@@ -30,8 +30,8 @@ def init(path: Path, example: str) -> None:
         raise StationError(f"cannot write {path}: {error.strerror}") from None
 
 
-def write_camera(path: Path, camera: str, found: HandEye) -> Path:
-    """Put a measured camera pose into a station file, comments kept; the file as it was stays beside it.
+def write_camera(path: Path, camera: str, found: HandEye, *, with_lens: bool = False) -> Path:
+    """Put a measured camera pose (and lens) into a station file, comments kept; the file as it was stays beside it.
 
     Returns the copy's path. Raises StationError, with the file untouched, if it could not be read back.
     """
@@ -40,7 +40,14 @@ def write_camera(path: Path, camera: str, found: HandEye) -> Path:
     quat = ", ".join(f"{v:.6f}" for v in found.camera.quat())
     today = datetime.date.today().isoformat()
     note = f"{today}, {found.samples} samples, {found.residual_px:.2f} px"
-    replaced = _set(text, camera, {"position_m": f"[{position}]", "quat_wxyz": f"[{quat}]", "calibrated": f'"{note}"'})
+    values = {"position_m": f"[{position}]", "quat_wxyz": f"[{quat}]", "calibrated": f'"{note}"'}
+    if with_lens:
+        (fx, _, cx), (_, fy, cy), _ = found.lens.matrix
+        bent = ", ".join(f"{v:.5f}" for v in found.lens.distortion)
+        values["intrinsics"] = (
+            f"{{fx_px: {fx:.2f}, fy_px: {fy:.2f}, cx_px: {cx:.2f}, cy_px: {cy:.2f}, distortion: [{bent}]}}"
+        )
+    replaced = _set(text, camera, values)
     backup = path.with_suffix(f".before-{datetime.datetime.now():%Y%m%d-%H%M%S}.yaml")
     part = path.with_suffix(".part")
     part.write_text(replaced)

@@ -11,7 +11,7 @@ import numpy as np
 from enpire_envs.pusht.scene import STATION
 from enpire_envs.pusht.task import PushT
 
-from enpire_real.bringup.calibrate import MIN_SAMPLES, HandEye, calibrate_hand_eye
+from enpire_real.bringup.calibrate import MIN_SAMPLES, HandEye, calibrate_hand_eye, calibrate_lens
 from enpire_real.bringup.collect import collect
 from enpire_real.bringup.doctor import Finding
 from enpire_real.bringup.file import write_camera
@@ -62,9 +62,17 @@ def calibration_plan(file: StationFile, camera: str, arm: str | None, bearing_de
 
 
 def calibrate_camera(
-    file: StationFile, path: Path | None, plan: Plan, *, confirmed: bool, on_sample: Callable[[int, str], None]
+    file: StationFile,
+    path: Path | None,
+    plan: Plan,
+    *,
+    confirmed: bool,
+    on_sample: Callable[[int, str], None],
+    lens: bool = False,
 ) -> tuple[HandEye, Path | None]:
     """Take the samples, solve, write. Returns the result and the path of the file as it was (None: nothing written).
+
+    `lens`: measure the intrinsics from the same views first, instead of taking the file's.
 
     A twin is given its board and bare hands first, as a person would do it. Raises PoorCalibration, Stopped, ....
     """
@@ -84,8 +92,13 @@ def calibrate_camera(
     station = build_station(used)
     with station:
         samples = collect(station, plan.arm, plan.camera, count=plan.samples, bearing=plan.bearing, on_sample=on_sample)
-        found = calibrate_hand_eye(samples, station.lens(plan.camera), on_arm=on_arm)
-    return found, write_camera(path, plan.camera, found) if path is not None else None
+        optics = station.lens(plan.camera)
+        if lens:
+            config = file.cameras[plan.camera]
+            views = [(sample.points, sample.pixels) for sample in samples]
+            optics, _ = calibrate_lens(views, config.width_px, config.height_px)
+        found = calibrate_hand_eye(samples, optics, on_arm=on_arm, free_lens=lens)
+    return found, write_camera(path, plan.camera, found, with_lens=lens) if path is not None else None
 
 
 def validate(file: StationFile, *, motion: bool) -> Iterator[Finding]:
