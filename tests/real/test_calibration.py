@@ -8,6 +8,7 @@ import cv2
 import mujoco
 import numpy as np
 import pytest
+from conftest import station_file
 from enpire_real.bringup.calibrate import PoorCalibration, Sample, calibrate_hand_eye, calibrate_lens
 from enpire_real.bringup.file import init, write_camera
 from enpire_real.bringup.procedures import calibrate_camera, calibration_plan
@@ -16,8 +17,6 @@ from enpire_real.charuco import BOARD, board_image, find_board
 from enpire_real.kinematics import Pose
 from enpire_real.station_file import load_station
 from enpire_real.twin.station import Twin
-
-from tests.real.conftest import station_file
 
 
 def truth(file, camera: str) -> Pose:

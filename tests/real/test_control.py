@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import MakeStation, station_file
 from enpire_envs.pusht.scene import STATION
 from enpire_real.clock import VirtualClock
 from enpire_real.control import Stopped
@@ -11,8 +12,6 @@ from enpire_real.motion import JointFollow, JointMove, ToolServo
 from enpire_real.pusht.scene import PushTScene
 from enpire_real.station import build_station
 from enpire_real.yam import HOME, REST
-
-from tests.real.conftest import MakeStation, station_file
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

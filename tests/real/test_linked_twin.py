@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import station_file
 from enpire_real.damiao import State
 from enpire_real.motion import JointMove
 from enpire_real.station import Station, build_station
 from enpire_real.station_file import load_station
 from enpire_real.yam import HOME
-
-from tests.real.conftest import station_file
 
 
 class Served:

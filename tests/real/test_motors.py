@@ -8,6 +8,7 @@ from functools import partial
 import can
 import numpy as np
 import pytest
+from conftest import station_file
 from enpire_real import damiao
 from enpire_real.bus import BusDown, BusLock, BusTaken, Frame, open_bus
 from enpire_real.clock import VirtualClock
@@ -15,8 +16,6 @@ from enpire_real.damiao import SCALES, Mit, Scale, State
 from enpire_real.motors import Motor, MotorBus, MotorFault, ScaleMismatch
 from enpire_real.twin.station import Twin
 from enpire_real.yam import GRIPPER, JOINTS
-
-from tests.real.conftest import station_file
 
 MOTORS = [Motor(j.name, j.motor_id, j.reply_id, SCALES[j.motor], 0.1) for j in (*JOINTS, GRIPPER)]
 STILL = [Mit(0.0, 0.0, 5.0, 1.0, 0.0)] * 7

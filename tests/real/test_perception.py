@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from conftest import MakeStation, station_file
 from enpire_envs.pusht.geometry import in_frame
 from enpire_real.motion import JointMove
 from enpire_real.perception import MatLost, TFinder, camera_in_arena
 from enpire_real.station import Station
-
-from tests.real.conftest import MakeStation, station_file
 
 
 def look(make_station: MakeStation, seed: int, block: tuple[float, float, float], **twin) -> Station:

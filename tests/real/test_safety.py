@@ -6,14 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from conftest import MakeStation, station_file
 from enpire_real.collision import Body, CollisionModel
 from enpire_real.control import Stopped
 from enpire_real.motion import JointMove
 from enpire_real.safety import Command, Limits, Monitor, Reading
 from enpire_real.station import build_station
 from enpire_real.yam import HOME, JOINTS, LOWER, UPPER
-
-from tests.real.conftest import MakeStation, station_file
 
 N = 12
 PERIOD = 0.01
