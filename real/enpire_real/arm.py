@@ -14,6 +14,8 @@ from enpire_real.motors import MotorBus
 from enpire_real.yam import DOF, GRIPPER, GRIPPER_TRAVEL
 
 _TRIM_S = 0.5
+_GRIP_KD = 0.1  # [Nm s/rad]; with the maker's 0.5 the allowed torque would all go into damping at 1 rad/s
+_GRIP_NEAR = 0.15  # [rad]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,10 @@ class Trim:
 
 
 class GripperLimit:
-    """Keeps a closing gripper's force at a limit: commands a torque, never a position beyond what it holds.
+    """Keeps a gripper's force at a limit, whatever is between the fingers.
 
-    MIT position control would squeeze with kp times the error; the target is therefore never farther from where the
-    fingers are than the allowed torque's worth.
+    Far from where it should be it runs at a speed, and what damping makes of that when it is blocked is the limit; close by it
+    holds a position that is never farther away than the limit is worth.
     """
 
     def __init__(self, torque: float) -> None:
@@ -59,10 +61,12 @@ class GripperLimit:
 
     def command(self, opening: float, now: float) -> Mit:
         """`opening` wanted and `now`, 0 to 1."""
-        goal = min(max(opening, 0.0), 1.0) * GRIPPER_TRAVEL
+        gap = (min(max(opening, 0.0), 1.0) - now) * GRIPPER_TRAVEL
+        if abs(gap) > _GRIP_NEAR:
+            return Mit(0.0, math.copysign(self._torque / _GRIP_KD, gap), 0.0, _GRIP_KD, 0.0)
         reach = self._torque / GRIPPER.kp
         here = now * GRIPPER_TRAVEL
-        return Mit(min(max(goal, here - reach), here + reach), 0.0, GRIPPER.kp, GRIPPER.kd, 0.0)
+        return Mit(here + min(max(gap, -reach), reach), 0.0, GRIPPER.kp, _GRIP_KD, 0.0)
 
 
 class YamDriver:

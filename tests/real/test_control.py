@@ -104,6 +104,34 @@ def test_a_loop_that_cannot_send_lets_the_arms_give_way(make_station: MakeStatio
     station.control.check()
 
 
+def test_the_gripper_opens_and_closes_with_limited_force(make_station: MakeStation) -> None:
+    file = station_file(cameras=())
+    arms = {name: arm.model_copy(update={"tool": "none"}) for name, arm in file.arms.items()}
+    station = make_station(file.model_copy(update={"arms": arms}))
+    arm = station.control.arms["right"]
+    for opening in (1.0, 0.3, 0.0):
+        arm.opening = opening
+        hardest = 0.0
+        for _ in range(400):
+            station.clock.sleep(0.01)
+            hardest = max(hardest, abs(station.control.reading("right").gripper_torque))
+        assert station.control.reading("right").gripper == pytest.approx(opening, abs=0.03)
+        assert hardest <= 0.5 + 0.05  # gripper_torque_nm, and the damping of the motor's own loop
+    station.control.check()
+
+
+@pytest.mark.parametrize("rate", [100, 250])
+def test_the_loop_runs_at_the_stations_rate(make_station: MakeStation, rate: float) -> None:
+    station = make_station(station_file(cameras=()).model_copy(update={"rate_hz": rate}))
+    ticks = []
+    station.control.observers.append(lambda snapshot: ticks.append(snapshot.time))
+    station.control.move("left", JointMove([HOME + 0.3 * np.eye(6)[0]], 1.0, 5.0))
+    station.control.wait("left", 10)
+    station.clock.sleep(1.0)
+    assert np.diff(ticks) == pytest.approx(1 / rate, abs=1e-6)
+    station.control.check()
+
+
 def test_switching_off_parks_first(make_station: MakeStation) -> None:
     station = make_station()
     station.close()
