@@ -10,11 +10,10 @@ import time
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
+import enpire_envs
 import gymnasium as gym
 import numpy as np
 from enpire_envs.env import CellFault
-
-import autoenvbench
 
 WARM_UP = 5000  # steps after which memory must no longer grow
 
@@ -58,8 +57,8 @@ def soak(env_id: str, steps: int) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1_000_000, help="in all")
-    steps = parser.parse_args().steps // len(autoenvbench.ENV_IDS)
-    passed = [soak(env_id, steps) for env_id in autoenvbench.ENV_IDS]
+    steps = parser.parse_args().steps // len(enpire_envs.ENV_IDS)
+    passed = [soak(env_id, steps) for env_id in enpire_envs.ENV_IDS]
     sys.exit(0 if all(passed) else 1)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 
-import autoenvbench  # noqa: F401  (registers the environments)
 import cv2
 import gymnasium as gym
 import numpy as np
+
+import autoenvbench  # noqa: F401  (registers the environments)
 
 
 def push(observation: np.ndarray) -> np.ndarray:

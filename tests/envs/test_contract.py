@@ -1,5 +1,6 @@
 """What every environment of the suite promises, checked for each of them."""
 
+import enpire_envs
 import gymnasium as gym
 import mujoco
 import numpy as np
@@ -7,10 +8,8 @@ import pytest
 from enpire_envs.reference import make_reference
 from gymnasium.utils.env_checker import check_env
 
-import autoenvbench
-
 INFO = {"success", "is_success", "score", "stage", "violations", "time", "cell"}
-pytestmark = pytest.mark.parametrize("env_id", autoenvbench.ENV_IDS)
+pytestmark = pytest.mark.parametrize("env_id", enpire_envs.ENV_IDS)
 #: Successes of 12 that a naive policy may have: about 40 % of ties need no more than a push, pins nearly none.
 NAIVE_AT_MOST = {"PinInsertion": 3, "TieZipTie": 9}
 TYPES = {
