@@ -153,9 +153,8 @@ class LeRobotCamera(_Threaded):
         from lerobot.utils.import_utils import register_third_party_plugins
 
         register_third_party_plugins()
-        made = LeRobotConfig.get_choice_class(kind)(
-            fps=int(self._config.fps_hz), width=self._config.width_px, height=self._config.height_px, **given
-        )
+        size = {"fps": int(self._config.fps_hz), "width": self._config.width_px, "height": self._config.height_px}
+        made = LeRobotConfig.get_choice_class(kind)(**{**size, **given})
         self._camera = make_cameras_from_configs({self.name: made})[self.name]
         self._camera.connect()
         self._grab()

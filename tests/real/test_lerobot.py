@@ -193,3 +193,54 @@ def test_any_lerobot_robot_is_an_arm_behind_our_monitor(tmp_path: Path) -> None:
     reached, reason = json.loads(in_lerobot(ARM, str(tmp_path / "toy")).splitlines()[-1])
     assert reached == pytest.approx([0.5, -0.3, 0.2], abs=0.01)
     assert reason in ("collision_margin", "workspace_limit")
+
+
+CAMERA = """
+import sys, time
+from dataclasses import dataclass
+import numpy as np
+from lerobot.cameras.camera import Camera as LeRobotCameraBase
+from lerobot.cameras.configs import CameraConfig
+
+@CameraConfig.register_subclass("toy_eye")
+@dataclass(kw_only=True)
+class ToyEyeConfig(CameraConfig):
+    serial: str
+
+class ToyEye(LeRobotCameraBase):
+    # Each frame redder than the last.
+    def __init__(self, config):
+        super().__init__(config)
+        self.on, self.count = False, 0
+    is_connected = property(lambda self: self.on)
+    find_cameras = staticmethod(lambda: [])
+    def connect(self, warmup=True): self.on = True
+    def disconnect(self): self.on = False
+    def read(self, color_mode=None):
+        self.count += 1
+        image = np.zeros((self.height, self.width, 3), np.uint8)
+        image[..., 0] = min(5 * self.count, 255)
+        return image
+    def async_read(self, timeout_ms=200): return self.read()
+
+import __main__
+ToyEyeConfig.__module__ = ToyEye.__module__ = "toy_eye.config"
+sys.modules["toy_eye"] = __main__
+from enpire_real.cameras import LeRobotCamera
+from enpire_real.clock import WallClock
+from enpire_real.station_file import Camera, Intrinsics
+config = Camera(type="lerobot", lerobot={"type": "toy_eye", "serial": "1"}, width_px=160, height_px=120, fps_hz=30,
+                position_m=[0, 0, 1], quat_wxyz=[0, 1, 0, 0],
+                intrinsics=Intrinsics(fx_px=100, fy_px=100, cx_px=79.5, cy_px=59.5))
+camera = LeRobotCamera("eye", config, WallClock())
+camera.start()
+first = camera.latest()
+time.sleep(0.3)
+later = camera.latest()
+camera.close()
+print(first.image.shape, later.time > first.time, later.image.mean() > first.image.mean())
+"""
+
+
+def test_any_lerobot_camera_is_an_eye(tmp_path: Path) -> None:
+    assert in_lerobot(CAMERA, str(tmp_path / "film")).splitlines()[-1] == "(120, 160, 3) True True"

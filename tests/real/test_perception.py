@@ -85,3 +85,17 @@ def test_a_covered_t_is_not_valid_and_a_partly_covered_one_stays_right(make_stat
     hidden[np.hypot(columns - middle[0], rows - middle[1]) < 70] = 40
     assert not finder.find(hidden).valid
     assert finder.find(image).valid  # and back
+
+
+def test_a_hand_over_the_mat_hides_the_t_or_leaves_it_right(make_station: MakeStation) -> None:
+    station = look(make_station, 3, (0.02, 0.0, 2.0))
+    eye, _ = camera_in_arena(station.cameras["top"].latest().image, station.lens("top"))
+    station.twin.faults.hand_in_view = True
+    station.clock.sleep(0.2)
+    image = station.cameras["top"].latest().image
+    found = TFinder(station.lens("top"), eye).find(image)
+    assert not found.valid or off(found.pose, station.twin.truth()["block"])[0] < 0.004
+    station.twin.faults.hand_in_view = False
+    station.clock.sleep(0.2)
+    assert np.abs(station.cameras["top"].latest().image.astype(int) - image).max() > 60  # it was really there
+    assert TFinder(station.lens("top"), eye).find(station.cameras["top"].latest().image).valid

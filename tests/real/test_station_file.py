@@ -64,3 +64,14 @@ def test_text_that_is_no_station(tmp_path: Path) -> None:
         load_station(tmp_path / "missing.yaml")
     with pytest.raises(StationError, match="cannot read"):
         load_station(tmp_path)
+
+
+def test_the_environment_variable_names_the_station(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from enpire_real.env import open_station
+
+    path = tmp_path / "named.yaml"
+    path.write_text(changed(name="named"))
+    monkeypatch.setenv("AUTOENVBENCH_STATION", str(path))
+    station = open_station(None, confirm_motion=False, env_id="x")
+    assert station.file.name == "named"
+    station.close()

@@ -94,7 +94,7 @@ def _commands(twin: Twin, done: threading.Event) -> None:
                     setattr(twin.motors[side].faults, key, set(value) if key == "dead" else value)
                 twin.motors[side].changed = True
             for key, value in wanted.items():
-                setattr(twin.faults, key, set(value) if key == "frozen_cameras" else value)
+                setattr(twin.faults, key, set(value) if isinstance(value, list) else value)
     done.set()
 
 

@@ -44,6 +44,7 @@ class TwinFaults:
     """Faults that are not a motor's. `twin.motors[side].faults` has those."""
 
     frozen_cameras: set[str] = field(default_factory=set)
+    slipping: set[str] = field(default_factory=set)  # arms whose finger pads have lost their grip
     emergency_stop: bool = False
     hand_in_view: bool = False
 
@@ -76,6 +77,8 @@ class Twin:
         # Motor side of the gripper: rad of the motor per metre of one finger.
         self._ratio = np.array([1.0] * DOF + [GRIPPER_TRAVEL / FINGER_RANGE])
         self._time = 0.0  # of the clock, while data.time counts physics steps
+        pads = {s: [self.model.geom(f"{s}_pad_tip_{side}").id for side in SIDES] for s in SIDES}
+        self._pads = {s: (rows, self.model.geom_friction[rows].copy()) for s, rows in pads.items()}
         self._block = None
         if file.pusht is not None and config.scene == "pusht":
             self._block = self.model.joint("block").qposadr[0]
@@ -138,6 +141,8 @@ class Twin:
     def _step(self, steps: int) -> None:
         model, data = self.model, self.data
         for k, side in enumerate(SIDES):
+            pads, friction = self._pads[side]
+            model.geom_friction[pads] = friction * (0.03 if side in self.faults.slipping else 1.0)
             motors = self.motors[side]
             if motors.faults.power_off != self.faults.emergency_stop:
                 motors.faults.power_off, motors.changed = self.faults.emergency_stop, True
