@@ -33,6 +33,8 @@ class Viewer:
         self._station = station
         self._server = viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
         self.url = f"http://127.0.0.1:{self._server.get_port()}"
+        eye = self._server.initial_camera
+        eye.position, eye.look_at = (1.5, -1.3, 1.2), (0.15, 0.0, 0.2)
         scene = self._server.scene
         scene.set_up_direction("+z")
         scene.add_grid("/table", width=1.6, height=1.6, cell_size=0.1)
