@@ -42,7 +42,7 @@ def _envs(args: argparse.Namespace) -> None:
 
 
 def _score(args: argparse.Namespace) -> int:
-    from autoenvbench.make_env import parse_env_args
+    from autoenvbench.make_env import default_track, parse_env_args
     from autoenvbench.printing import episode_progress, print_score
     from autoenvbench.score import score
     from autoenvbench.workspace.cage import choose_sandbox
@@ -56,7 +56,7 @@ def _score(args: argparse.Namespace) -> int:
         result = score(
             args.env, args.policy, args.n, env_kwargs=parse_env_args(args.env_arg), attempts=args.attempts,
             seed=args.seed, held_out_secret=args.held_out_secret, sandbox=sandbox,
-            track=args.track or ("station" if "-real-" in args.env else "open"),
+            track=args.track or default_track(args.env),
             trajectories=args.trajectories, on_episode=advance,
         )  # fmt: skip
     print_score(result, as_json=args.json)

@@ -51,7 +51,7 @@ class RunConfig(BaseModel):
         """From the command line. Raises UserError."""
         from autoenvbench.gateway.prices import load as load_prices
         from autoenvbench.goal import Goal
-        from autoenvbench.make_env import parse_env_args
+        from autoenvbench.make_env import default_track, is_real, parse_env_args
 
         if args.replay is not None and not Path(args.replay).is_file():
             raise UserError(f"there is no replay script at {args.replay}")
@@ -63,8 +63,7 @@ class RunConfig(BaseModel):
             load_prices(args.prices)
         if min(v for v in (args.cost_budget, args.agent_memory, 1) if v is not None) <= 0:
             raise UserError("--cost-budget and --agent-memory must be above zero")
-        real = "-real-" in args.env
-        if real and args.track == "open":
+        if is_real(args.env) and args.track == "open":
             raise UserError(f"{args.env} is on the station track: a robot's simulator is not part of its own station")
         pace = _pace(args) if args.pace is None else args.pace
         if not 0 <= pace <= 1:
@@ -75,7 +74,7 @@ class RunConfig(BaseModel):
             env_kwargs=parse_env_args(args.env_arg),
             budget_s=parse_duration(args.budget),
             seed=args.seed,
-            track=args.track or ("station" if real else "open"),
+            track=args.track or default_track(args.env),
             pace=pace,
             sandbox=args.sandbox,
             model=args.model,
@@ -98,11 +97,12 @@ class RunConfig(BaseModel):
 
 def _pace(args: argparse.Namespace) -> float:
     """As fast as possible where time is simulated; real time on a robot."""
-    if "-real-" not in args.env:
-        return 0.0
     from enpire_real.station_file import StationError, default_station, load_station
 
-    from autoenvbench.make_env import parse_env_args
+    from autoenvbench.make_env import is_real, parse_env_args
+
+    if not is_real(args.env):
+        return 0.0
 
     try:
         file = load_station(parse_env_args(args.env_arg).get("station") or default_station())

@@ -10,10 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import enpire_envs
+import enpire_real
 import gymnasium as gym
 
 import autoenvbench
 from autoenvbench.errors import UserError
+from autoenvbench.workspace.cage import Track
 
 
 def make_env(env_id: str, kwargs: dict[str, Any] | None = None) -> gym.Env[Any, Any]:
@@ -26,6 +29,16 @@ def make_env(env_id: str, kwargs: dict[str, Any] | None = None) -> gym.Env[Any, 
         return gym.make(env_id, render_mode="rgb_array", disable_env_checker=True, **(kwargs or {}))
     except (TypeError, ValueError) as error:
         raise UserError(f"cannot make {env_id} with {kwargs}: {error}") from None
+
+
+def is_real(env_id: str) -> bool:
+    """Whether the id is one of stations of arms and cameras (or their twins)."""
+    return env_id in enpire_real.ENV_IDS
+
+
+def default_track(env_id: str) -> Track:
+    """A robot's simulator is not part of its own station."""
+    return "station" if is_real(env_id) else "open"
 
 
 def parse_env_args(pairs: list[str]) -> dict[str, Any]:
@@ -65,9 +78,6 @@ def fingerprint(env: gym.Env[Any, Any], kwargs: dict[str, Any] | None = None) ->
 
 def _sources(module: Path) -> set[Path]:
     """A module's file, the files of its package that it imports, directly or not, and the scenes beside them."""
-    import enpire_envs
-    import enpire_real
-
     suites = {package.__name__: Path(str(package.__file__)).parent for package in (enpire_envs, enpire_real)}
     found: set[Path] = set()
     queue = [module]

@@ -31,13 +31,13 @@ def print_envs(*, as_json: bool) -> None:
     from enpire_real.station_file import TWIN_FILE
 
     from autoenvbench import ENV_IDS
-    from autoenvbench.make_env import make_env
+    from autoenvbench.make_env import is_real, make_env
 
     level, gymnasium.logger.min_level = gymnasium.logger.min_level, gymnasium.logger.ERROR  # no notices about twins
     rows = []
     for env_id in ENV_IDS:
         # Real ids are listed by their twin: a list must not depend on what stands on somebody's table.
-        env = make_env(env_id, {"station": str(TWIN_FILE)} if "-real-" in env_id else None)
+        env = make_env(env_id, {"station": str(TWIN_FILE)} if is_real(env_id) else None)
         summary = (type(env.unwrapped).__doc__ or "").strip().split("\n")[0]
         rows.append({
             "id": env_id,

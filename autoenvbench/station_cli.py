@@ -72,17 +72,20 @@ def _guarded(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argpa
 
     def guarded(args: argparse.Namespace) -> int | None:
         from enpire_real.bringup.calibrate import PoorCalibration
+        from enpire_real.bringup.moves import MotionRefused
         from enpire_real.bus import BusDown, BusTaken
         from enpire_real.cameras import CameraLost
         from enpire_real.cell import CellFault
         from enpire_real.control import Stopped
         from enpire_real.motors import MotorFault, ScaleMismatch
         from enpire_real.perception import MatLost
+        from enpire_real.station_file import StationError
 
-        known = (PoorCalibration, BusDown, BusTaken, CameraLost, CellFault, Stopped, MotorFault, ScaleMismatch, MatLost)
+        known = (PoorCalibration, MotionRefused, BusDown, BusTaken, CameraLost, CellFault, Stopped, MotorFault, ScaleMismatch,
+                 MatLost, StationError)  # fmt: skip
         try:
             return run(args)
-        except (*known, ValueError, OSError, ImportError) as error:
+        except (*known, OSError, ImportError) as error:
             raise UserError(str(error)) from None
 
     return guarded

@@ -79,6 +79,7 @@ class YamDriver:
         friction: (6,) Coulomb friction fed forward in the direction of motion [Nm].
         gravity_factor: (6,) corrects the model's gravity torques for an arm that is heavier than its drawings.
         gripper_torque: limit of the gripper's motor [Nm]; 68 N at the fingers per Nm.
+        clamps: the fingers clamp a tool and stay closed; else they begin where they are.
     """
 
     def __init__(
@@ -92,12 +93,14 @@ class YamDriver:
         friction: Sequence[float],
         gravity_factor: Sequence[float],
         gripper_torque: float,
+        clamps: bool,
     ) -> None:
         self.name, self.bus, self.model, self.dof = name, bus, model, DOF
         self.kp, self.kd = np.array(kp, dtype=np.float64), np.array(kd, dtype=np.float64)
         self._friction, self._factor = np.array(friction), np.array(gravity_factor)
         self._grip = GripperLimit(gripper_torque)
         self._trim = Trim(self.kp)
+        self._clamps = clamps
         self._turns = np.zeros(DOF)  # whole turns between an encoder's zero and the joint's
         self.opening = 0.0
         self.reading: ArmReading | None = None
@@ -108,7 +111,9 @@ class YamDriver:
         # An encoder that woke up a turn away reads beyond +-pi, where no joint of this arm can be.
         raw = np.array([f.q for f in told[:DOF]])
         self._turns = np.round(raw / (2 * math.pi)) * 2 * math.pi * (np.abs(raw) > 1.2 * math.pi)
-        return self._read(told)
+        reading = self._read(told)
+        self.opening = 0.0 if self._clamps else min(max(reading.gripper, 0.0), 1.0)
+        return reading
 
     def look(self) -> ArmReading:
         """Read the joints without commanding them. Raises MotorFault, BusDown."""

@@ -89,6 +89,7 @@ class Control:
         self._commanded = np.zeros(ends[-1])
         self._velocity = np.zeros_like(self._commanded)
         self._reading: Reading | None = None
+        self._heard: dict[str, float] = {}  # when each arm last answered
         self._limp = False
         self.snapshot: Snapshot | None = None
         self.ticker: Ticker | None = None
@@ -96,9 +97,9 @@ class Control:
     # -- for those who move ------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Connect, switch on, hold, and begin to tick. Raises what the drivers raise, with all motors off again."""
-        for arm in self.arms.values():
-            arm.connect()
         try:
+            for arm in self.arms.values():
+                arm.connect()
             for arm in self.arms.values():
                 arm.enable()
             self._adopt()
@@ -156,9 +157,9 @@ class Control:
                 if self._reading is not None and np.abs(self._reading.dq).max() < _SLOW:
                     break
         with self._lock:
+            self._adopt()
             self._limp = False
             self._motions = {name: Hold() for name in self.arms}
-            self._adopt()
         self.clock.sleep(2 * self.period)
         self.check()
 
@@ -225,12 +226,12 @@ class Control:
                 command = Command(wanted, velocity, self._feed_forward(wanted, velocity))
             except Exception as error:
                 self.monitor.trip(now, "motion_failed", str(error) or repr(error))
-        if command is None or self.monitor.review(now, command, self._reading) is not None:
-            command = self._braking()
-        self._velocity = command.dq
-        self._commanded = command.q
         try:
-            self._send(now, command)
+            if command is None or self.monitor.review(now, command, self._reading) is not None:
+                command = self._braking()
+            self._velocity = command.dq
+            self._commanded = command.q
+            self._send(command)
         except Exception as fault:
             self._limp = True
             known = isinstance(fault, MotorFault | BusDown)
@@ -252,24 +253,26 @@ class Control:
             for arm, rows in zip(self.arms.values(), self._rows.values(), strict=True)
         ])  # fmt: skip
 
-    def _send(self, now: float, command: Command) -> None:
+    def _send(self, command: Command) -> None:
         for name, rows in self._rows.items():
             self.arms[name].command(command.q[rows], command.dq[rows], command.tau[rows])
-        self._collect(self.clock.now())
+            self._heard[name] = self.clock.now()
+        self._collect()
 
     def _give_way(self) -> None:
         """After a motor or bus fault: the arms that can still be reached sink slowly instead of falling."""
-        for arm in self.arms.values():
+        for name, arm in self.arms.items():
             try:
                 arm.damp()
+                self._heard[name] = self.clock.now()
             except Exception:
                 continue  # its own watchdog does the same
-        self._collect(self.clock.now())
+        self._collect()
 
-    def _collect(self, now: float) -> None:
+    def _collect(self) -> None:
         readings = [self.reading(name) for name in self.arms]
         self._reading = Reading(
-            now,
+            min(self._heard.values()),  # as old as the arm that was heard longest ago
             np.concatenate([r.q for r in readings]),
             np.concatenate([r.dq for r in readings]),
             np.concatenate([r.tau for r in readings]),
@@ -277,8 +280,11 @@ class Control:
         )
 
     def _adopt(self) -> None:
-        """Take the measured pose for the commanded one."""
-        self._collect(self.clock.now())
+        """Take the measured pose for the commanded one. Raises MotorFault, BusDown: an old pose will not do."""
+        for name, arm in self.arms.items():
+            arm.look()
+            self._heard[name] = self.clock.now()
+        self._collect()
         assert self._reading is not None
         limits = self.monitor.limits
         self._commanded = np.clip(self._reading.q, limits.lower, limits.upper)
@@ -287,9 +293,8 @@ class Control:
 
     def _off(self) -> None:
         for arm in self.arms.values():
-            try:
-                arm.disable()
-            except (MotorFault, BusDown):
-                continue
-            finally:
-                arm.close()
+            for act in (arm.disable, arm.close):
+                try:
+                    act()
+                except Exception:
+                    continue  # the others must be switched off all the same; this one's watchdog ends it

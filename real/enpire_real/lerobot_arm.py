@@ -1,7 +1,8 @@
 """Any LeRobot robot as an arm of a station: its own driver moves it, our loop plans and our monitor watches.
 
-LeRobot knows positions only, so velocity is differentiated, torque is unknown (zero), and stiffness is the robot's own: the
-monitor's torque limit says nothing about such an arm; its limits on position, speed, distance and staleness do.
+LeRobot knows positions only, so velocity is differentiated, torque and temperature are unknown (zero), and stiffness is the
+robot's own: the monitor's limits of torque and temperature say nothing about such an arm; those of position, speed, distance and
+staleness do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from enpire_real.arm import ArmReading
 from enpire_real.kinematics import ArmModel
 from enpire_real.motors import MotorFault
-from enpire_real.station_file import LeRobotArm
+from enpire_real.station_file import LeRobotArm, StationError
 
 
 class LeRobotDriver:
@@ -23,7 +24,10 @@ class LeRobotDriver:
     def __init__(self, name: str, config: LeRobotArm) -> None:
         self.name, self._config = name, config
         self.dof = len(config.joints)
-        self.model = ArmModel.from_mjcf(config.mjcf, self.dof)
+        try:
+            self.model = ArmModel.from_mjcf(config.mjcf, self.dof)
+        except ValueError as error:
+            raise StationError(f"arm {name}: {error}") from None
         self.kp = self.kd = np.zeros(self.dof)
         self.opening = 0.0
         self.reading: ArmReading | None = None
@@ -42,7 +46,9 @@ class LeRobotDriver:
                 self._robot.connect(calibrate=False)
         except Exception as error:
             raise MotorFault(f"{self.name}: {error}") from error
-        return self.look()
+        reading = self.look()
+        self.opening = min(max(reading.gripper, 0.0), 1.0)  # the fingers begin where they are
+        return reading
 
     def look(self) -> ArmReading:
         try:
@@ -123,5 +129,5 @@ class LeRobotDriver:
                 pass
         if kind not in RobotConfig.get_known_choices():
             known = ", ".join(sorted(RobotConfig.get_known_choices()))
-            raise ValueError(f"LeRobot knows no robot {kind!r} here; it knows: {known}")
+            raise StationError(f"LeRobot knows no robot {kind!r} here; it knows: {known}")
         return make_robot_from_config(RobotConfig.get_choice_class(kind)(**given))

@@ -29,7 +29,6 @@ class Limits:
     overspeed: float = 1.5  # times velocity that a reading may show
     temperature_c: float = 80.0
     feedback_age_s: float = 0.050
-    camera_age_s: float = 0.090
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,6 @@ class Monitor:
     _last_q: np.ndarray | None = None
     _last_v: np.ndarray | None = None
     _close: dict[tuple[int, int], float] = field(default_factory=dict)  # pairs that were too close at the last command
-
     _out: dict[str, float] = field(default_factory=dict)  # how far tools were outside their workspace then
 
     def review(self, now: float, command: Command, reading: Reading) -> Stop | None:
@@ -162,21 +160,22 @@ class Monitor:
         if not reading.temperature_c <= limits.temperature_c:
             raise Objection("temperature", f"a motor is at {reading.temperature_c:.0f} C")
 
-        # Where the arms would come to rest if this command were the last: a stop must fit into the margins, too.
-        rest = command.q + velocity * np.abs(velocity) / (2 * limits.acceleration)
-        close = self.collision.too_close(rest)
+        # The command, and where the arms would come to rest if it were the last: a stop must fit into the margins, too.
+        close, outside = self.collision.too_close(command.q), self._outside()
+        if velocity.any():
+            rest = command.q + velocity * np.abs(velocity) / (2 * limits.acceleration)
+            for pair, distance in self.collision.too_close(rest).items():
+                close[pair] = min(distance, close.get(pair, np.inf))
+            outside = {name: max(amount, outside[name]) for name, amount in self._outside().items()}
         for pair, distance in close.items():
             # What starts too close (an arm that lay on its rest) may move apart, and only apart.
             if distance < self._close.get(pair, np.inf) - _APART:
                 raise Objection("collision_margin", self.collision.describe(pair, distance))
         # Measured from the farthest so far, or a hair at a time would add up.
         self._close = {pair: max(distance, self._close.get(pair, -np.inf)) for pair, distance in close.items()}
-        outside = self._outside()
         for name, amount in outside.items():
             if not amount <= self._out.get(name, 0.0) + (_APART if amount else 0.0):  # from outside, only inward
-                raise Objection(
-                    "workspace_limit", f"the {name} tool would get to {np.round(self.collision.tip(name), 3)} m"
-                )
+                raise Objection("workspace_limit", f"the {name} tool would be {amount * 1000:.0f} mm outside")
         self._out = {name: min(amount, self._out.get(name, 0.0)) for name, amount in outside.items()}
         return velocity
 

@@ -162,7 +162,7 @@ def _yam(name: str, config: YamArm, channel: str, clock: Clock) -> YamDriver:
     return YamDriver(
         name, bus, ArmModel.yam(config.tool, wrist_camera=True),
         kp=config.kp_nm_per_rad, kd=config.kd_nm_s_per_rad, friction=config.friction_nm,
-        gravity_factor=config.gravity_factor, gripper_torque=config.gripper_torque_nm,
+        gravity_factor=config.gravity_factor, gripper_torque=config.gripper_torque_nm, clamps=config.tool == "pusher",
     )  # fmt: skip
 
 
@@ -207,7 +207,6 @@ def _monitor(file: StationFile, arms: dict[str, Arm], cameras: dict[str, Camera]
         velocity=each(safety.velocity_rad_s), acceleration=each(safety.acceleration_rad_s2),
         torque=each(safety.torque_nm), tracking=each(safety.tracking_rad),
         temperature_c=safety.temperature_c, feedback_age_s=safety.feedback_age_ms / 1000,
-        camera_age_s=safety.camera_age_ms / 1000,
     )  # fmt: skip
     shapes = {
         name: Body((arm.base_m[0], arm.base_m[1], arm.base_m[2]), arm.tool)
@@ -222,7 +221,7 @@ def _monitor(file: StationFile, arms: dict[str, Arm], cameras: dict[str, Camera]
     watches: dict[str, Watch] = {"emergency_stop": _emergency(safety.emergency_stop, twin)}
     for name, config in file.cameras.items():
         if config.required:
-            watches[f"camera_{name}"] = partial(_stale, cameras[name], limits.camera_age_s)
+            watches[f"camera_{name}"] = partial(_stale, cameras[name], safety.camera_age_ms / 1000)
     return Monitor(
         limits,
         np.concatenate([arm.kp for arm in arms.values()]),

@@ -72,6 +72,14 @@ class LeRobotArm(Part):
     gripper: str | None = None
     mjcf: Path  # kinematics: joints in the order of `joints`, and a site `tool`
 
+    @model_validator(mode="after")
+    def _lists_match(self) -> LeRobotArm:
+        for name in ("sign", "offset_rad"):
+            given = getattr(self, name)
+            if given and len(given) != len(self.joints):
+                raise ValueError(f"`{name}` has {len(given)} values for {len(self.joints)} joints")
+        return self
+
 
 class Intrinsics(Part):
     """A pinhole camera with the distortion model of OpenCV."""

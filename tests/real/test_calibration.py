@@ -39,7 +39,7 @@ def error(found: Pose, true: Pose) -> tuple[float, float]:
     return float(np.linalg.norm(off.position)), float(np.linalg.norm(cv2.Rodrigues(off.rotation)[0]))
 
 
-@pytest.mark.parametrize(("camera", "seed"), [("top", 0), ("left_wrist", 1), ("right_wrist", 2)])
+@pytest.mark.parametrize(("camera", "seed"), [("top", 0), ("top", 3), ("left_wrist", 1), ("right_wrist", 2)])
 def test_hand_eye_recovers_the_true_pose(camera: str, seed: int) -> None:
     file = station_file(cameras=("top", "left_wrist", "right_wrist"), seed=seed)
     plan = calibration_plan(file, camera, None, None, 20)

@@ -9,6 +9,7 @@ from enpire_envs.pusht.scene import STATION
 from enpire_real.clock import VirtualClock
 from enpire_real.control import Stopped
 from enpire_real.motion import JointFollow, JointMove, ToolServo
+from enpire_real.motors import MotorFault
 from enpire_real.pusht.scene import PushTScene
 from enpire_real.station import build_station
 from enpire_real.yam import HOME, REST
@@ -75,6 +76,39 @@ def test_a_stop_brakes_along_the_path(make_station: MakeStation) -> None:
     assert steps[-1] == pytest.approx(0.0, abs=1e-12)
     with pytest.raises(Stopped, match="test: now"):
         control.wait("left", 1.0)
+
+
+def test_a_pose_that_is_old_is_not_gone_on_from(make_station: MakeStation) -> None:
+    """An arm that answers no more after a fault must not be sent to where it once was."""
+    station = make_station()
+    arm = station.control.arms["left"]
+    arm.recover = lambda: None  # type: ignore[method-assign]  (as if it had worked)
+    station.twin.motors["left"].faults.cut = True
+    station.clock.sleep(0.1)
+    with pytest.raises(MotorFault, match="no answer"):
+        station.control.acknowledge()
+    assert station.control.monitor.stop is not None
+    assert station.clock.now() - station.control._reading.time > 0.1
+
+
+def test_one_arm_that_fails_to_switch_off_leaves_no_other_on(make_station: MakeStation) -> None:
+    station = make_station()
+    station.control.arms["left"].disable = lambda: 1 / 0  # type: ignore[method-assign]
+    station.control.close()
+    assert 1 not in station.twin.motors["right"].state
+
+
+def test_fingers_stay_where_they_are_when_power_comes_on(make_station: MakeStation) -> None:
+    file = station_file(cameras=())
+    arms = {name: arm.model_copy(update={"tool": "none"}) for name, arm in file.arms.items()}
+    station = build_station(file.model_copy(update={"arms": arms}))
+    joint = station.twin.model.joint("right_joint7").qposadr[0]
+    station.twin.data.qpos[joint : joint + 2] = 0.02
+    station.clock.sleep(0.2)
+    station.start()
+    station.clock.sleep(1.0)
+    assert station.control.reading("right").gripper == pytest.approx(0.02 / 0.0475, abs=0.05)
+    station.close()
 
 
 def test_an_observer_that_fails_stops_the_arms_and_not_the_loop(make_station: MakeStation) -> None:

@@ -184,6 +184,21 @@ def test_a_nan_reaches_no_motor(rig: Rig) -> None:
     assert rig.motors._command == before
 
 
+def test_a_cut_cable_is_a_fault_of_all_motors(rig: Rig) -> None:
+    rig.driver.connect()
+    rig.driver.enable()
+    rig.motors.faults.cut = True
+    with pytest.raises(MotorFault, match="joint1, joint2, joint3, joint4, joint5, joint6, gripper"):
+        rig.hold(1)
+
+
+def test_a_zero_can_be_set(rig: Rig) -> None:
+    before = rig.driver.connect()[3].q
+    assert abs(before) > 0.1  # the hand has sunk to its rest
+    assert rig.driver.set_zero("joint4").q == pytest.approx(0.0, abs=1e-3)
+    assert rig.driver.refresh()[3].q == pytest.approx(0.0, abs=1e-3)
+
+
 def test_a_closed_bus_says_so(rig: Rig) -> None:
     with pytest.raises(BusDown, match="connect"):
         rig.driver.exchange(STILL)

@@ -81,7 +81,7 @@ def test_home_validate_and_calibrate_on_a_twins_own_file(capsys, tmp_path: Path)
         (["calibrate", "--camera", "top", "--samples", "3"], "at least 12"),
         (["calibrate", "--camera", "top", "--arm", "third"], "no YAM arm"),
         (["doctor", "/nowhere.yaml"], "cannot read the station file"),
-        (["dataset", "/nowhere", "/tmp/x"], "no recorded episodes"),
+        (["dataset", "nowhere", "out"], "no recorded episodes"),
         (["init", "/proc/nope.yaml"], "cannot write"),
     ],
 )

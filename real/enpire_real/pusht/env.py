@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 import cv2
 import numpy as np
@@ -70,19 +70,17 @@ class PushTRealEnv(RealEnv):
         choose("control", control, ("delta", "absolute"))
         task = RealPushT(STATION, criterion, control, variant)
         made = open_station(station, confirm_motion=confirm_motion, env_id=f"ENPIRE/{task.name}-real-v0")
-        super().__init__(task, made, PushTScene(made, STATION, task.control_hz), record=record, **options)
+        self._scene = PushTScene(made, STATION, task.control_hz)
+        super().__init__(task, made, self._scene, record=record, **options)
 
     def render(self) -> np.ndarray | None:
-        """The top camera's own view, in a square."""
+        """The camera's own view of the mat, in a square."""
         if self.render_mode != "rgb_array":
             return super().render()
-        image = self.real_cell.camera_frame("top")
+        image = self.real_cell.camera_frame(self._scene.camera)
         height, width = image.shape[:2]
         edge = (width - height) // 2
         square = cv2.copyMakeBorder(
             image, max(edge, 0), max(edge, 0), max(-edge, 0), max(-edge, 0), cv2.BORDER_CONSTANT
         )
         return cv2.resize(square, (self._view_size, self._view_size), interpolation=cv2.INTER_AREA)
-
-
-__all__: list[Any] = ["PushTRealEnv"]

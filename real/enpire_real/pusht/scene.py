@@ -19,7 +19,6 @@ from enpire_real.motion import JointMove, ToolServo
 from enpire_real.perception import Estimate, MatLost, TFinder, camera_in_arena
 from enpire_real.pusht.task import START_ANGLE, START_DISTANCE, TIP_ROOM, RealPushTReadings
 from enpire_real.station import Station
-from enpire_real.station_file import PushT as Config
 from enpire_real.yam import HOME
 
 JOINT_SPEED, JOINT_ACCELERATION = 2.0, 12.0  # of moves between poses [rad/s], [rad/s^2]
@@ -174,6 +173,11 @@ class PushTScene:
             self.servo.target = target
             self.settle()
             self.servo = None
+
+    @property
+    def camera(self) -> str:
+        """The camera that looks at the mat, by its name in the station file."""
+        return self._config.camera
 
     @property
     def arm(self) -> str:
@@ -378,6 +382,3 @@ class PushTScene:
 def _agree(a: Estimate, b: Estimate) -> bool:
     dx, dy, turn = in_frame(a.pose, b.pose)
     return math.hypot(dx, dy) < 0.002 and abs(turn) < math.radians(1)
-
-
-__all__ = ["Config", "PushTScene"]
