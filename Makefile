@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 export MUJOCO_GL ?= egl
 
-.PHONY: demo test lint bench system clean
+.PHONY: demo test lint bench system simulators clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/autoenvbench eval --agent cem --env ENPIRE/PushT-v0 --budget 2m --out runs/demo
@@ -16,7 +16,7 @@ demo: $(VENV)/.core
 	grep -E '^\| (rank|[0-9-]+ \| cem)' runs/board/README.md && \
 	echo "leaderboard  runs/board/README.md" && echo "report       $${run}report.html"
 
-test: $(VENV)/.test .tools/.agents .tools/.lerobot lint
+test: $(VENV)/.test .tools/.agents .tools/.lerobot simulators lint
 	$(PY) -m pytest
 
 lint: $(VENV)/.test
@@ -60,6 +60,10 @@ $(VENV)/.test: $(VENV)/.core
 	@mkdir -p .tools
 	@PYTHON=$(PYTHON) sh scripts/lerobot_env.sh .tools/lerobot && touch $@ || { rm -rf .tools/lerobot; \
 	  echo "the LeRobot environment could not be made: its tests will be skipped"; }
+
+# robosuite, RoboCasa and gym-pusht want other versions: environments of their own. Without them (no network) their tests are skipped.
+simulators: $(VENV)/.core
+	@for name in gym-pusht robocasa; do $(VENV)/bin/autoenvbench setup $$name || echo "$$name: its tests will be skipped"; done
 
 clean:
 	rm -rf $(VENV) .tools runs dist

@@ -42,6 +42,7 @@ def _envs(args: argparse.Namespace) -> None:
 
 
 def _score(args: argparse.Namespace) -> int:
+    from autoenvbench.config import parse_tools
     from autoenvbench.make_env import default_track, parse_env_args
     from autoenvbench.printing import episode_progress, print_score
     from autoenvbench.score import score
@@ -57,7 +58,9 @@ def _score(args: argparse.Namespace) -> int:
             args.env, args.policy, args.n, env_kwargs=parse_env_args(args.env_arg), attempts=args.attempts,
             seed=args.seed, held_out_secret=args.held_out_secret, sandbox=sandbox,
             track=args.track or default_track(args.env),
-            trajectories=args.trajectories, on_episode=advance,
+            trajectories=args.trajectories, protocol=args.protocol, tools=parse_tools(args),
+            tools_replay=str(args.tools_replay) if args.tools_replay else None, tools_url=args.base_url,
+            on_episode=advance,
         )  # fmt: skip
     print_score(result, as_json=args.json)
     # A policy that cannot even be loaded is not a low score but a mistake to mend.
@@ -115,6 +118,20 @@ def _leaderboard(args: argparse.Namespace) -> None:
             print(path)
 
 
+def _setup(args: argparse.Namespace) -> None:
+    from enpire_envs.remote.venvs import ROBOCASA, SIMULATORS
+
+    from autoenvbench.setup_simulators import check, setup
+
+    if args.tasks:
+        print("\n".join(ROBOCASA.about()["tasks"]))
+    elif args.name is None:
+        for name in SIMULATORS:
+            print(f"{name:<10} {check(name)}")
+    else:
+        setup(args.name, assets=args.assets, say=lambda text: print(text, flush=True))
+
+
 # -- arguments -----------------------------------------------------------------------------------------------------------
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -126,6 +143,16 @@ def _parser() -> argparse.ArgumentParser:
     envs = commands.add_parser("envs", help="list the environments")
     envs.add_argument("--json", action="store_true")
     envs.set_defaults(run=_envs)
+
+    setup = commands.add_parser(
+        "setup", help="install RoboCasa and robosuite, or gym-pusht, in environments of their own"
+    )
+    setup.add_argument("name", nargs="?", metavar="robocasa|gym-pusht", help="without it: say what is installed")
+    setup.add_argument(
+        "--assets", type=Path, metavar="FOLDER", help="RoboCasa's downloaded assets (it says where to get them)"
+    )
+    setup.add_argument("--tasks", action="store_true", help="list RoboCasa's tasks by name")
+    setup.set_defaults(run=_setup)
 
     agents = commands.add_parser("agents", help="list the agents: version, whether they can run here, what is missing")
     agents.add_argument("--json", action="store_true")
@@ -140,6 +167,9 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--held-out-secret", metavar="HEX", help="replay the held-out starts of a finished run")
     score.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
     score.add_argument("--trajectories", type=Path, metavar="DIR", help="keep every episode as .npz (demonstrations)")
+    score.add_argument("--protocol", metavar="NAME", help="the first N starts of a fixed set: robocasa-40")
+    score.add_argument("--base-url", metavar="URL", help="of the model behind vlm_query")
+    _add_tools(score)
     _add_cage(score)
     score.add_argument("--json", action="store_true", help="print one JSON object")
     score.set_defaults(run=_score)
@@ -168,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--held-out", type=int, default=200, metavar="N", help="held-out episodes (default 200)")
     run.add_argument("--attempts", type=int, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8")
     run.add_argument("--held-out-secret", metavar="HEX", help="draw starts from a known secret (unranked)")
+    _add_tools(run)
     _add_cage(run)
     run.add_argument("--json", action="store_true", help="print the result as JSON at the end")
     run.set_defaults(run=_eval)
@@ -202,6 +233,14 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--dir", default="leaderboards", help="default leaderboards/")
     board.set_defaults(run=_leaderboard)
     return parser
+
+
+def _add_tools(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tool", action="append", default=[], metavar="KEY=VALUE",
+                        help="of script policies: mode=interactive, vision=none, planner=false, width=640, vlm=MODEL ... (repeatable)")  # fmt: skip
+    parser.add_argument(
+        "--tools-replay", type=Path, metavar="FILE", help="a script that stands in for the model behind vlm_query"
+    )
 
 
 def _add_cage(parser: argparse.ArgumentParser) -> None:

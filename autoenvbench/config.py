@@ -35,6 +35,8 @@ class RunConfig(BaseModel):
     token_budget: int | None = Field(default=None, gt=0)  # headline tokens: fresh input + output
     cost_budget: float | None = Field(default=None, gt=0)  # US dollars
     prices: str | None = None  # path of the user's own price table
+    tools: dict[str, Any] = Field(default_factory=dict)  # of script policies; see enpire_envs.tools.config
+    tools_replay: str | None = None  # path of a script that stands in for their model
     goal: str | None = None
     nudges: int = Field(default=3, ge=0)  # fruitless ones in a row before the run takes no for an answer
     agent_memory_gb: float | None = Field(default=None, gt=0)
@@ -65,6 +67,7 @@ class RunConfig(BaseModel):
             raise UserError("--cost-budget and --agent-memory must be above zero")
         if is_real(args.env) and args.track == "open":
             raise UserError(f"{args.env} is on the station track: a robot's simulator is not part of its own station")
+        tools = parse_tools(args)
         pace = _pace(args) if args.pace is None else args.pace
         if not 0 <= pace <= 1:
             raise UserError(f"--pace {pace}: 1 is real time, 0 as fast as possible")
@@ -84,6 +87,8 @@ class RunConfig(BaseModel):
             token_budget=parse_count(args.token_budget) if args.token_budget else None,
             cost_budget=args.cost_budget,
             prices=str(args.prices.resolve()) if args.prices else None,
+            tools=tools,
+            tools_replay=str(args.tools_replay.resolve()) if args.tools_replay else None,
             goal=args.goal,
             nudges=args.nudges,
             agent_memory_gb=args.agent_memory,
@@ -93,6 +98,22 @@ class RunConfig(BaseModel):
             held_out=args.held_out,
             attempts=args.attempts,
         )
+
+
+def parse_tools(args: argparse.Namespace) -> dict[str, Any]:
+    """`--tool KEY=VALUE ...` of scripts. Raises UserError."""
+    from enpire_envs.tools.config import ToolsConfig
+
+    from autoenvbench.make_env import parse_env_args
+
+    if args.tools_replay is not None and not args.tools_replay.is_file():
+        raise UserError(f"there is no replay script at {args.tools_replay}")
+    tools = parse_env_args(args.tool)
+    try:
+        ToolsConfig.of(tools)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from None
+    return tools
 
 
 def _pace(args: argparse.Namespace) -> float:

@@ -72,7 +72,7 @@ class EpisodeEvent(Payload):
     purpose: Purpose
     index: int
     attempt: int = 0
-    cell: str = "sim"  # where it happened, as the cell itself says: sim, twin, real
+    cell: str = "sim"  # where it happened, as the cell itself says: sim, twin, real, stand-in
     commit: str
     digest: str
     seed: int
@@ -88,6 +88,8 @@ class EpisodeEvent(Payload):
     act_cpu_ms: float | None = None  # mean CPU time per call of act
     reset_attempts: int = 1
     reruns: int = 0
+    scene: str | None = None  # digest of the initial scene: methods are compared where it is the same
+    tool_calls: int | None = None  # of a script
 
 
 class EvaluationEvent(Payload):
@@ -105,6 +107,10 @@ class EvaluationEvent(Payload):
     score: float = 0.0
     robot_s: float = 0.0
     beats: str | None = None  # for a confirmation: the evaluation that asked for it
+
+
+#: Whose calls to a model are a policy's own (`vlm_query`): counted apart from the agents'.
+POLICY = "policy"
 
 
 class TokensEvent(Payload):

@@ -13,6 +13,8 @@ from typing import Any
 import enpire_envs
 import enpire_real
 import gymnasium as gym
+from enpire_envs.cell import CellFault
+from enpire_envs.remote.venvs import NotInstalled
 
 import autoenvbench
 from autoenvbench.errors import UserError
@@ -27,7 +29,9 @@ def make_env(env_id: str, kwargs: dict[str, Any] | None = None) -> gym.Env[Any, 
         raise UserError(f"unknown environment {env_id!r}; {hint} (`autoenvbench envs` lists them)")
     try:
         return gym.make(env_id, render_mode="rgb_array", disable_env_checker=True, **(kwargs or {}))
-    except (TypeError, ValueError) as error:
+    except NotInstalled as error:
+        raise UserError(f"cannot make {env_id}: {error}") from None
+    except (TypeError, ValueError, CellFault) as error:
         raise UserError(f"cannot make {env_id} with {kwargs}: {error}") from None
 
 
@@ -65,7 +69,14 @@ def fingerprint(env: gym.Env[Any, Any], kwargs: dict[str, Any] | None = None) ->
     import numpy as np
 
     sha = hashlib.sha256()
-    for file in sorted(_sources(Path(inspect.getfile(type(env.unwrapped))))):
+    sources = _sources(Path(inspect.getfile(type(env.unwrapped))))
+    about = getattr(env.unwrapped, "about", None)
+    if about is not None:  # it runs elsewhere, by other code and other versions
+        sources |= _sources(
+            suites()["enpire_envs"] / (about["entry"].removeprefix("enpire_envs.").replace(".", "/") + ".py")
+        )
+        sha.update(json.dumps([about["versions"], about["cell"], about["limit"]], sort_keys=True).encode())
+    for file in sorted(sources):
         sha.update(file.name.encode() + b"\0" + file.read_bytes())
     spec_id = env.spec.id if env.spec else ""
     sha.update(json.dumps([spec_id, kwargs or {}, mujoco.__version__, np.__version__], sort_keys=True).encode())
@@ -76,9 +87,14 @@ def fingerprint(env: gym.Env[Any, Any], kwargs: dict[str, Any] | None = None) ->
     return sha.hexdigest()[:16]
 
 
+def suites() -> dict[str, Path]:
+    """The packages of environments, and where they lie."""
+    return {package.__name__: Path(str(package.__file__)).parent for package in (enpire_envs, enpire_real)}
+
+
 def _sources(module: Path) -> set[Path]:
     """A module's file, the files of its package that it imports, directly or not, and the scenes beside them."""
-    suites = {package.__name__: Path(str(package.__file__)).parent for package in (enpire_envs, enpire_real)}
+    packages = suites()
     found: set[Path] = set()
     queue = [module]
     while queue:
@@ -86,12 +102,14 @@ def _sources(module: Path) -> set[Path]:
         if file in found or not file.is_file():
             continue
         found.add(file)
-        found.update(p for p in file.parent.glob("*.xml") if file.parent not in suites.values() or p.stem == file.stem)
+        found.update(
+            p for p in file.parent.glob("*.xml") if file.parent not in packages.values() or p.stem == file.stem
+        )
         for node in ast.walk(ast.parse(file.read_text())):
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
             names += [f"{node.module}.{a.name}" for a in node.names] if isinstance(node, ast.ImportFrom) else []
             for name in filter(None, names):
                 package, _, rest = name.partition(".")
-                if package in suites and rest:
-                    queue.append(suites[package] / (rest.replace(".", "/") + ".py"))
+                if package in packages and rest:
+                    queue.append(packages[package] / (rest.replace(".", "/") + ".py"))
     return found

@@ -10,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from autoenvbench.events import EpisodeEvent, TokensEvent
+from autoenvbench.events import POLICY, EpisodeEvent, TokensEvent
 from autoenvbench.ledger import Event
 
 THRESHOLDS = (0.5, 0.8, 0.95)
@@ -108,7 +108,7 @@ def best_curves(events: Sequence[Event], min_episodes: int = 20) -> tuple[list[P
     robot_s = 0.0
     for event in events:
         p = event.payload
-        if event.kind == "tokens":
+        if event.kind == "tokens" and event.agent != POLICY:
             tokens += headline_tokens(p)
         elif event.kind == "episode" and p.purpose != "heldout":
             episodes += 1
@@ -158,8 +158,9 @@ class TokenTotals:
     by_model: dict[str, int]
 
 
-def token_totals(events: Iterable[Event], research_s: float) -> TokenTotals:
-    calls = [e.payload for e in events if e.kind == "tokens"]
+def token_totals(events: Iterable[Event], research_s: float, *, of_policies: bool = False) -> TokenTotals:
+    """Of the agents, or of the policies' own calls."""
+    calls = [e.payload for e in events if e.kind == "tokens" and (e.agent == POLICY) == of_policies]
     by_model: Counter[str] = Counter()
     for c in calls:
         by_model[c.model] += headline_tokens(c)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -27,7 +28,7 @@ def add_plain(table: Table, *cells: str) -> None:
 
 
 def print_envs(*, as_json: bool) -> None:
-    import gymnasium
+    from enpire_envs import SIMULATOR_IDS
     from enpire_real.station_file import TWIN_FILE
 
     from autoenvbench import ENV_IDS
@@ -36,6 +37,8 @@ def print_envs(*, as_json: bool) -> None:
     level, gymnasium.logger.min_level = gymnasium.logger.min_level, gymnasium.logger.ERROR  # no notices about twins
     rows = []
     for env_id in ENV_IDS:
+        if env_id in SIMULATOR_IDS:
+            continue
         # Real ids are listed by their twin: a list must not depend on what stands on somebody's table.
         env = make_env(env_id, {"station": str(TWIN_FILE)} if is_real(env_id) else None)
         summary = (type(env.unwrapped).__doc__ or "").strip().split("\n")[0]
@@ -49,6 +52,7 @@ def print_envs(*, as_json: bool) -> None:
         })  # fmt: skip
         env.close()
     gymnasium.logger.min_level = level
+    rows += [_simulator_row(env_id) for env_id in SIMULATOR_IDS]
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -58,6 +62,17 @@ def print_envs(*, as_json: bool) -> None:
     for row in rows:
         add_plain(table, *(str(value) for value in row.values()))
     Console().print(table)
+
+
+def _simulator_row(env_id: str) -> dict[str, Any]:
+    """What is known of an environment of another interpreter without starting it."""
+    from enpire_envs.remote import env as remote
+
+    made = gymnasium.registry[env_id]
+    cls: type[remote.RemoteEnv] = getattr(remote, str(made.entry_point).partition(":")[2])
+    missing = "" if cls.simulator.installed else f" (not installed: autoenvbench setup {cls.simulator.name})"
+    summary = (cls.__doc__ or "").strip().split("\n")[0]
+    return {"id": env_id, "observation": "", "action": "", "hz": "", "steps": "", "summary": summary + missing}
 
 
 def print_agents(*, as_json: bool) -> None:

@@ -22,7 +22,7 @@ from autoenvbench.clock import RunClock, format_duration
 from autoenvbench.compute import ComputeSampler
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
-from autoenvbench.events import AgentEvent, NoteEvent, RunEvent
+from autoenvbench.events import POLICY, AgentEvent, NoteEvent, RunEvent
 from autoenvbench.gateway import prices
 from autoenvbench.gateway.gateway import Allowance, Gateway
 from autoenvbench.gateway.upstream import Live, Replay, Upstream
@@ -268,7 +268,11 @@ def cross_check(run: Run) -> str | None:
         return f"{run.agent.name}'s own count of tokens cannot be read ({error!r}); the gateway's counts"
     if theirs is None:
         return None
-    calls = [e.payload for e in run.ledger.events("tokens") if not e.payload.in_flight and e.payload.error is None]
+    calls = [
+        e.payload
+        for e in run.ledger.events("tokens")
+        if e.agent != POLICY and not e.payload.in_flight and e.payload.error is None
+    ]
     ours = {name: sum(getattr(c, name) for c in calls) for name in theirs}
     if ours == theirs:
         return None

@@ -16,7 +16,7 @@ from autoenvbench import metrics
 from autoenvbench.compute import compute_class, hardware
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
-from autoenvbench.events import EpisodeEvent
+from autoenvbench.events import POLICY, EpisodeEvent
 from autoenvbench.gateway import prices
 from autoenvbench.ledger import Event, Ledger
 
@@ -97,6 +97,8 @@ class Result(BaseModel):
     robot_s: float = 0.0
     ideas: int = 0
     tokens: dict[str, Any] = Field(default_factory=dict)
+    policy_tokens: int = 0  # headline tokens of the policies' own model calls
+    tools: dict[str, Any] = Field(default_factory=dict)  # of script policies, where they are not the defaults
     cost_usd: float | None = None  # by the price table; None if a model is not in it
     mtu: float | None = None
     mru: float | None = None
@@ -183,12 +185,13 @@ def make_result(run_dir: Path, config: RunConfig, ledger: Ledger, answer: Answer
         to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
         evaluations=sum(e.kind == "evaluation" and e.payload.phase == "finished" for e in events),
         episodes=len(judged), robot_s=sum(e.robot_s for e in judged), ideas=sum(e.kind == "idea" for e in events),
-        tokens=asdict(tokens), cost_usd=_cost(config, events), mtu=tokens.per_minute if tokens.calls else None,
+        tokens=asdict(tokens), policy_tokens=metrics.token_totals(events, research_s, of_policies=True).headline,
+        tools=config.tools, cost_usd=_cost(config, events), mtu=tokens.per_minute if tokens.calls else None,
         mru=metrics.robot_utilisation(events, research_s, stations=1, paced=config.pace > 0),
         cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
         gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
         held_out_secret=(run_dir / "secret").read_text(), ledger_sha256=ledger.digest(),
-        unranked_because=_unranked(config, sandbox, summary["episodes"]),
+        unranked_because=_unranked(config, sandbox, summary["episodes"], cell_kind(held_out)),
     )  # fmt: skip
     scratch = run_dir / "result.json.tmp"
     scratch.write_text(result.model_dump_json(indent=1) + "\n")
@@ -205,7 +208,7 @@ def _cost(config: RunConfig, events: Sequence[Event]) -> float | None:
     """US dollars of all calls by the price table, or None where it lacks a model."""
     table = prices.load(Path(config.prices) if config.prices and Path(config.prices).is_file() else None)
     total = 0.0
-    for call in (e.payload for e in events if e.kind == "tokens"):
+    for call in (e.payload for e in events if e.kind == "tokens" and e.agent != POLICY):
         price = prices.price_of(call.model, table)
         if price is None and (call.input or call.output):
             return None
@@ -213,12 +216,14 @@ def _cost(config: RunConfig, events: Sequence[Event]) -> float | None:
     return round(total, 4)
 
 
-def _unranked(config: RunConfig, sandbox: str, held_out: int) -> list[str]:
+def _unranked(config: RunConfig, sandbox: str, held_out: int, kind: str) -> list[str]:
     reasons = {
         "no cage (--sandbox none)": sandbox == "none",
         "ideal sensing": config.env_kwargs.get("sensing") == "ideal",
         "starts known beforehand (--held-out-secret)": config.held_out_secret is not None,
-        "scripted model (--replay)": config.replay is not None,
+        "scripted model (--replay)": config.replay is not None or config.tools_replay is not None,
+        "stand-in kitchen: not a RoboCasa score": kind == "stand-in",
+        "tools beyond the canonical ones": config.tools.get("mode", "canonical") != "canonical",
         f"fewer than {RANKED_EPISODES} held-out episodes": held_out < RANKED_EPISODES,
     }
     return [reason for reason, holds in reasons.items() if holds]

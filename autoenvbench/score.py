@@ -17,10 +17,12 @@ from autoenvbench.errors import UserError
 from autoenvbench.events import EpisodeEvent, Purpose
 from autoenvbench.ledger import Ledger
 from autoenvbench.make_env import fingerprint, make_env
+from autoenvbench.protocols import starts
 from autoenvbench.results import cell_kind
 from autoenvbench.station.bundles import Bundle, bundle_digest
-from autoenvbench.station.evaluation import Batch, Evaluator, Tally
+from autoenvbench.station.evaluation import Batch, Evaluator, Tally, write_video
 from autoenvbench.station.rollout import Policy
+from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.station.starts import StartStreams
 from autoenvbench.workspace.cage import Sandbox, Track
 
@@ -51,13 +53,18 @@ def score(
     sandbox: Sandbox = "bwrap",
     track: Track = "open",
     trajectories: Path | None = None,
+    protocol: str | None = None,
+    tools: dict[str, Any] | None = None,
+    tools_replay: str | None = None,
+    tools_url: str | None = None,
     on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Score `policy` ("reference", "naive", "random" or a folder with policy.py) over `n` starts.
 
     `held_out_secret` replays the held-out starts of the run that revealed it, in their order; otherwise starts follow
-    from `seed`. `trajectories`: a folder for one .npz per episode (observations, actions, rewards, verdict): with the reference
-    policy, scripted demonstrations. Returns the JSON object that the command prints.
+    from `seed`, or are the first `n` of a `protocol`. `trajectories`: a folder for one .npz per episode (observations, actions,
+    rewards, verdict; with the reference policy: scripted demonstrations), and of scripts their tool calls and two videos. `tools`: how
+    the tools of a script are set up (`ToolsConfig`). Returns the JSON object that the command prints.
     """
     if n < 1 or attempts < 1:
         raise UserError(f"nothing to score: -n {n} --attempts {attempts}; both must be at least 1")
@@ -78,12 +85,21 @@ def score(
             else hashlib.sha256(f"autoenvbench score {seed}".encode()).digest()
         )
         ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
-        evaluator = Evaluator(env, ledger, StartStreams(secret), sandbox=sandbox, track=track)
-        batch = Batch(purpose, n, first=0, attempts=attempts)
-        tally = evaluator.run(bundle, batch, policy=driver, practice_dir=trajectories, on_episode=on_episode)
-        return _report(
+        with script_settings(tools or {}, tools_replay, tools_url, ledger) as scripts:
+            evaluator = Evaluator(env, ledger, StartStreams(secret), sandbox=sandbox, track=track, scripts=scripts)
+            batch = Batch(purpose, n, first=0, attempts=attempts, starts=starts(protocol, n) if protocol else ())
+            filmed = trajectories is not None and driver is None
+            tally = evaluator.run(
+                bundle, batch, policy=driver, practice_dir=trajectories, show=filmed, on_episode=on_episode
+            )
+        if trajectories is not None:
+            for kind, frames in tally.shown.items():
+                write_video(frames, trajectories / f"{kind}.mp4")
+        report = _report(
             env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed
         )
+        tokens = metrics.token_totals(ledger.events(), 1.0, of_policies=True).headline
+        return {**report, "protocol": protocol, "tools": tools or {}, "policy_tokens": tokens}
     finally:
         env.close()
 
@@ -105,7 +121,7 @@ def _resolve(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Po
         what = "has no policy.py" if folder.is_dir() else "does not exist"
         raise UserError(
             f"the policy folder {policy!r} {what}; give a folder whose policy.py defines "
-            "class Policy(observation_space, action_space), or say `reference`, `naive` or `random`"
+            "class Policy(observation_space, action_space) or run(tools), or say `reference`, `naive` or `random`"
         )
     content = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.rglob("*.py")))).hexdigest()
     return Bundle("", bundle_digest(content[:40], folder / "checkpoints"), "", folder), None
@@ -132,4 +148,6 @@ def _report(
         "fingerprint": fingerprint(env, env_kwargs),
         "digest": bundle.digest,
         "sandbox": sandbox,
+        "scenes": [e.scene for e in tally.episodes],
+        "outcomes": [e.success for e in tally.episodes],
     }

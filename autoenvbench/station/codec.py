@@ -17,8 +17,10 @@ MAX_REPLY = 1 << 20  # what a policy may send back at once [bytes]
 
 # station -> host
 INIT, RESET, ACT = b"I", b"R", b"A"
+RUN, RESULT, REFUSED, OVER = b"S", b"V", b"X", b"O"  # of scripts: begin, and the three answers to a tool call
 # host -> station
 READY, ACTION, ERROR = b"r", b"a", b"e"
+TOOL, DONE = b"t", b"d"  # of scripts: a tool call, the end
 
 
 def describe(space: spaces.Space[Any]) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import gymnasium as gym
 import numpy as np
 
@@ -19,6 +21,7 @@ from autoenvbench.ledger import Ledger
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
 from autoenvbench.station.rollout import Outcome, Policy, ResetFailed, Trajectory, run_episode
+from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
 from autoenvbench.station.starts import StartStreams
 from autoenvbench.workspace.cage import Sandbox, Track
 
@@ -37,6 +40,8 @@ class Batch:
     idea: str | None = None
     beats: str | None = None
     skip: frozenset[tuple[int, int]] = frozenset()  # (index, attempt) already in the ledger
+    starts: Sequence[dict[str, Any]] = ()  # named ones, by index, in place of what the streams draw
+    interactive: bool = False  # whether scripts may use the tools of interactive mode
 
 
 @dataclass(slots=True)
@@ -79,10 +84,12 @@ class Evaluator:
         track: Track,
         pace: float = 0.0,
         station: str = "station-1",
+        scripts: ScriptSettings | None = None,
     ) -> None:
         self.env, self._ledger, self._streams = env, ledger, streams
         self._sandbox, self._track, self._pace, self._station = sandbox, track, pace, station
-        task = getattr(env.unwrapped, "task", None)
+        self._scripts = scripts or ScriptSettings()
+        task = getattr(env.unwrapped, "task", env.unwrapped)
         self._renders: bool | None = None  # not tried yet
         self._limits = PolicyLimits(act_cpu_s=getattr(task, "act_cpu_ms", 250.0) / 1000)
 
@@ -110,7 +117,7 @@ class Evaluator:
         process = None if policy is not None else self.policy_process(bundle)
         silent = 0
         affinity = os.sched_getaffinity(0)
-        if process is not None and not _has_pixels(self.env.observation_space):
+        if process is not None and not process.is_script and not _has_pixels(self.env.observation_space):
             # Station and policy take strict turns, so they share one core: a hand-over then costs 10 us instead of the
             # 75 us of waking an idle one. (Rendering would keep its threads off the other cores: not with pixels.)
             os.sched_setaffinity(0, {sorted(affinity)[os.getpid() % len(affinity)]})
@@ -119,12 +126,17 @@ class Evaluator:
                 if (index, attempt) in batch.skip:
                     continue
                 seed = self._streams.seed(batch.purpose, index)
+                options: dict[str, Any] = {"attempt": attempt} if attempt else {}
+                if batch.starts:
+                    options["start"] = batch.starts[index]
                 record = Trajectory() if practice_dir is not None else None
                 if silent >= _GIVE_UP_AFTER:
                     outcome, reruns = _unresponsive(), 0
                 else:
                     looking = show and len(tally.shown) < 2 and self._can_render()
-                    outcome, reruns = self._episode(process or policy, seed, attempt, looking, record, stop)  # type: ignore[arg-type]
+                    outcome, reruns = self._episode(
+                        process or policy, seed, options, looking, record, stop, batch.interactive  # type: ignore[arg-type]
+                    )  # fmt: skip
                 if outcome.reason == "cut_off":
                     tally.aborted = True
                     break
@@ -138,6 +150,8 @@ class Evaluator:
                 if record is not None and practice_dir is not None:
                     again = f".{attempt}" if batch.attempts > 1 else ""
                     _save(record, practice_dir / f"{tally.id}-{index}{again}.npz", event)
+                    if outcome.calls:
+                        _save_calls(outcome.calls, practice_dir / f"{tally.id}-{index}{again}.calls.jsonl")
                 on_episode(event)
         finally:
             os.sched_setaffinity(0, affinity)
@@ -150,20 +164,34 @@ class Evaluator:
         self,
         policy: Policy,
         seed: int,
-        attempt: int,
+        options: dict[str, Any],
         looking: bool,
         record: Trajectory | None,
         stop: Callable[[], bool],
+        interactive: bool,
     ) -> tuple[Outcome, int]:
         """One episode, rerun once if the infrastructure may be to blame."""
         for reruns in itertools.count():
             if record is not None:
                 record.clear()
             try:
-                outcome = run_episode(
-                    self.env, policy, seed, attempt, pace=self._pace,
-                    frame_every=FRAME_EVERY if looking else 0, record=record, stop=stop,
-                )  # fmt: skip
+                frame_every = FRAME_EVERY if looking else 0
+                if isinstance(policy, PolicyProcess) and policy.is_script:
+                    outcome = run_script_episode(
+                        self.env, policy, seed, options, self._scripts.in_mode(interactive), pace=self._pace,
+                        frame_every=frame_every, record=record, stop=stop,
+                    )  # fmt: skip
+                else:
+                    outcome = run_episode(
+                        self.env,
+                        policy,
+                        seed,
+                        options,
+                        pace=self._pace,
+                        frame_every=frame_every,
+                        record=record,
+                        stop=stop,
+                    )
             except ResetFailed as error:
                 self._ledger.append(ResetEvent(attempts=3, detail=str(error)), station=self._station)
                 raise UserError(
@@ -177,8 +205,9 @@ class Evaluator:
     def _can_render(self) -> bool:
         """Pictures are extras: without a renderer, say so once and go on without them."""
         if self._renders is None:
-            if getattr(getattr(self.env.unwrapped, "cell", None), "kind", "sim") != "sim":
-                return True  # a robot is not reset for a picture
+            inner = self.env.unwrapped
+            if getattr(getattr(inner, "cell", None), "kind", "sim") != "sim" or hasattr(inner, "about"):
+                return True  # a robot is not reset for a picture, nor is a kitchen built for one
             try:
                 self.env.reset(seed=0)
                 self.env.render()
@@ -222,7 +251,7 @@ def _event(
         digest=bundle.digest, seed=seed, success=outcome.success, score=outcome.score, stage=outcome.stage,
         reason=outcome.reason, detail=outcome.detail, violations=outcome.violations, steps=outcome.steps,
         sim_s=outcome.sim_s, robot_s=outcome.robot_s, act_cpu_ms=cpu, reset_attempts=outcome.reset_attempts,
-        reruns=reruns,
+        reruns=reruns, scene=outcome.scene, tool_calls=len(outcome.calls) if outcome.calls else None,
     )  # fmt: skip
 
 
@@ -231,6 +260,12 @@ def _unresponsive() -> Outcome:
         success=False, score=0.0, stage="", reason="policy_unresponsive", violations=[], steps=0, sim_s=0.0,
         robot_s=0.0, reset_attempts=0, detail=f"not run: {_GIVE_UP_AFTER} episodes in a row got no answer in time",
     )  # fmt: skip
+
+
+def _save_calls(calls: list[dict[str, Any]], path: Path) -> None:
+    """A script's tool calls, one JSON object a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(call) + "\n" for call in calls))
 
 
 def _save(record: Trajectory, path: Path, event: EpisodeEvent) -> None:
@@ -251,3 +286,13 @@ def _save(record: Trajectory, path: Path, event: EpisodeEvent) -> None:
     with scratch.open("wb") as file:
         np.savez_compressed(file, **columns)
     scratch.rename(path)
+
+
+def write_video(frames: list[np.ndarray], path: Path) -> Path:
+    """Five frames a second, as MP4."""
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (width, height))
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    return path

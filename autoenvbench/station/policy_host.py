@@ -1,4 +1,4 @@
-"""The program inside a policy's cage: loads `policy.py`, answers observations with actions.
+"""The program inside a policy's cage: loads `policy.py`, answers observations with actions, or runs a script's `run(tools)`.
 
 Run as ``python -m autoenvbench.station.policy_host READ_FD WRITE_FD MEMORY_MB`` with the checkout as working
 directory. It is untrusted like the policy it hosts: the station believes nothing from here but the bytes of an action.
@@ -17,8 +17,10 @@ from typing import Any
 
 import msgpack
 import numpy as np
+from enpire_envs.remote import wire
 
 from autoenvbench.station import codec
+from autoenvbench.station.scripts import is_script
 
 _MAX_FILE = 64 << 20  # bytes
 
@@ -56,9 +58,51 @@ def _load(observation_space: Any, action_space: Any) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules["policy"] = module
     spec.loader.exec_module(module)
+    if is_script(path):
+        return module.run
     if not hasattr(module, "Policy"):
-        raise AttributeError("policy.py defines no class Policy(observation_space, action_space)")
+        raise AttributeError("policy.py defines no class Policy(observation_space, action_space), and no run(tools)")
     return module.Policy(observation_space, action_space)
+
+
+class ToolError(RuntimeError):
+    """A tool could not do what it was asked; the message says why, and the script may go on."""
+
+
+class EpisodeOver(RuntimeError):
+    """The episode has ended; nothing more can be done in it."""
+
+
+class Tools:
+    """What `run(tools)` gets: the tools of this environment as methods. `dir(tools)` lists them, `"name" in tools` asks.
+
+    They live with the environment, in another process: here are only their names.
+    """
+
+    ToolError, EpisodeOver = ToolError, EpisodeOver
+
+    def __init__(self, channel: _Channel, names: list[str]) -> None:
+        self._channel, self._names = channel, names
+
+    def __dir__(self) -> list[str]:
+        return list(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._channel.send(codec.TOOL, wire.pack({"tool": name, "args": list(args), "kwargs": kwargs}))
+            tag, data = self._channel.receive()
+            if tag == codec.RESULT:
+                return wire.unpack(data)
+            raise (EpisodeOver if tag == codec.OVER else ToolError)(data.decode(errors="replace"))
+
+        call.__name__ = name
+        return call
 
 
 def _seed() -> None:
@@ -84,6 +128,14 @@ def main() -> None:
         channel.send(codec.READY)
         while True:
             tag, data = channel.receive()
+            if tag == codec.RUN:
+                _seed()
+                try:
+                    policy(Tools(channel, wire.unpack(data)))
+                except EpisodeOver:
+                    pass  # that is how most scripts learn of the end
+                channel.send(codec.DONE)
+                continue
             observation = observations.decode(data)
             if tag == codec.RESET:
                 _seed()

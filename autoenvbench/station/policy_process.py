@@ -11,18 +11,23 @@ import select
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
+from enpire_envs.remote import wire
+from enpire_envs.tools.log import EpisodeOver, ToolError
 from gymnasium import spaces
 
 from autoenvbench.station import codec
+from autoenvbench.station.scripts import is_script
 from autoenvbench.workspace.cage import PIPES, Bind, Cage, Caged, Sandbox, Track, python_path
 
 _LOG_LIMIT = 64 << 10  # bytes of a policy's output that are kept
+_LAST_WORDS_S = 2.0  # that a script has to end once its episode is over
 
 
 class PolicyFault(Exception):
@@ -43,9 +48,13 @@ class PolicyLimits:
     act_cpu_s: float
     reset_cpu_s: float = 5.0
     load_cpu_s: float = 60.0
+    script_cpu_s: float = 120.0  # of a whole `run(tools)`
     act_wall_s: float = 30.0
     load_wall_s: float = 120.0
     memory_mb: int = 4096
+
+
+Serve = Callable[[str, list[Any], dict[str, Any]], Any]  # a tool by name, with its arguments
 
 
 class PolicyProcess:
@@ -78,6 +87,7 @@ class PolicyProcess:
         self._buffer = b""
         self.acts = 0
         self.act_cpu_s = 0.0
+        self.is_script = is_script(self._checkout / "policy.py")
 
     # -- what a rollout does -----------------------------------------------------------------------------------------
     def reset(self, observation: Any) -> None:
@@ -100,6 +110,39 @@ class PolicyProcess:
         if not np.isfinite(action).all():
             raise self._fault("bad_action_nonfinite", f"act returned {action.tolist()}; every number must be finite")
         return action
+
+    def run(self, names: list[str], serve: Serve) -> None:
+        """Execute a script once, answering its tool calls by `serve`, whose EpisodeOver ends it. Raises PolicyFault."""
+        if self._caged is None:
+            self._start()
+        before, limits, over = self._cpu(), self._limits, False
+        self._post(codec.RUN, wire.pack(names), before, limits.script_cpu_s, "run")
+        while True:
+            patience = _LAST_WORDS_S if over else limits.act_wall_s
+            try:
+                got, body = self._receive(before, limits.script_cpu_s, time.monotonic() + patience, "run")
+            except PolicyFault:
+                if over:
+                    return  # it has had its time, and now it is gone
+                raise
+            if got == codec.DONE:
+                return
+            if got == codec.ERROR:
+                raise self._reported(body, "run")
+            if got != codec.TOOL:
+                raise self._fault("protocol_error", f"unexpected message {got!r} from a script")
+            tag, answer = codec.OVER, b"the episode is over"
+            if not over:
+                try:
+                    name, args, kwargs = _tool_call(body)
+                    tag, answer = codec.RESULT, wire.pack(serve(name, args, kwargs))
+                except ToolError as error:
+                    tag, answer = codec.REFUSED, str(error).encode()
+                except EpisodeOver as end:
+                    over, answer = True, str(end).encode()
+                except ValueError as error:
+                    raise self._fault("protocol_error", f"a malformed tool call: {error}") from None
+            self._post(tag, answer, before, limits.script_cpu_s, "run")
 
     def output(self) -> str:
         """The tail of what the policy printed."""
@@ -136,7 +179,8 @@ class PolicyProcess:
         self._in, to_write = os.pipe()
         inside = Path("/policy")
         cage = Cage(
-            self._sandbox, self._track, cwd=inside, binds=[Bind(self._checkout, inside)],
+            # A script acts through tools alone: no simulator is within its reach, whatever the track.
+            self._sandbox, "station" if self.is_script else self._track, cwd=inside, binds=[Bind(self._checkout, inside)],
             env={
                 "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0",
                 "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
@@ -162,18 +206,8 @@ class PolicyProcess:
 
     def _ask(self, tag: bytes, data: bytes, expected: bytes, cpu_s: float, wall_s: float, doing: str) -> bytes:
         before = self._cpu()
-        deadline = time.monotonic() + wall_s
-        self._send(codec.LENGTH.pack(1 + len(data)) + tag + data, before, cpu_s, deadline, doing)
-        while (reply := self._take()) is None:
-            self._wait(self._in, select.POLLIN, before, cpu_s, deadline, doing)
-            try:
-                chunk = os.read(self._in, 1 << 16)
-            except OSError:
-                chunk = b""
-            if not chunk:
-                raise self._exited(doing)
-            self._buffer += chunk
-        got, body = reply
+        self._post(tag, data, before, cpu_s, doing, wall_s)
+        got, body = self._receive(before, cpu_s, time.monotonic() + wall_s, doing)
         if self._buffer:
             raise self._fault("protocol_error", "the policy wrote to the station's pipe on its own")
         if doing == "act":
@@ -187,6 +221,24 @@ class PolicyProcess:
         if got != expected:
             raise self._fault("protocol_error", f"unexpected reply {got!r} to {doing}")
         return body
+
+    def _post(
+        self, tag: bytes, data: bytes, before: float, cpu_s: float, doing: str, wall_s: float | None = None
+    ) -> None:
+        deadline = time.monotonic() + (wall_s or self._limits.act_wall_s)
+        self._send(codec.LENGTH.pack(1 + len(data)) + tag + data, before, cpu_s, deadline, doing)
+
+    def _receive(self, before: float, cpu_s: float, deadline: float, doing: str) -> tuple[bytes, bytes]:
+        while (reply := self._take()) is None:
+            self._wait(self._in, select.POLLIN, before, cpu_s, deadline, doing)
+            try:
+                chunk = os.read(self._in, 1 << 16)
+            except OSError:
+                chunk = b""
+            if not chunk:
+                raise self._exited(doing)
+            self._buffer += chunk
+        return reply
 
     def _take(self) -> tuple[bytes, bytes] | None:
         head = codec.LENGTH.size
@@ -247,3 +299,14 @@ class PolicyProcess:
         except Exception:
             detail = "unreadable error report"
         return self._fault("policy_load_error" if doing == "load" else "policy_error", detail)
+
+
+def _tool_call(body: bytes) -> tuple[str, list[Any], dict[str, Any]]:
+    """Name and arguments. Raises ValueError on anything that the host does not write."""
+    call = wire.unpack(body)
+    if not (isinstance(call, dict) and isinstance(call.get("tool"), str) and isinstance(call.get("args"), list)):
+        raise ValueError("no tool, or no arguments")
+    kwargs = call.get("kwargs")
+    if not (isinstance(kwargs, dict) and all(isinstance(key, str) for key in kwargs)):
+        raise ValueError("named arguments need names")
+    return call["tool"], call["args"], kwargs

@@ -10,7 +10,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.station.client import StationClient
 from autoenvbench.workspace.cage import python_path
 
-START_S = 60.0
+START_S = 330.0  # other simulators take a while to start, most of all the first time
 
 
 class StationProcess:

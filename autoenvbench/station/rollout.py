@@ -37,8 +37,10 @@ class Outcome:
     robot_s: float
     reset_attempts: int
     cell: str = "sim"
+    scene: str | None = None  # digest of the whole initial scene, where the environment gives one
     infrastructure: bool = False
     frames: list[np.ndarray] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)  # of a script: its tool calls
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ def run_episode(
     env: gym.Env[Any, Any],
     policy: Policy,
     seed: int,
-    attempt: int = 0,
+    options: dict[str, Any] | None = None,
     *,
     pace: float = 0.0,
     frame_every: int = 0,
@@ -68,7 +70,7 @@ def run_episode(
     """Run one episode of `policy` from the start that `seed` names.
 
     Args:
-        attempt: re-draws sensing and physics for the same start.
+        options: of the environment's reset: `attempt` re-draws sensing and physics, `start` names the start itself.
         pace: 1 runs in real time by sleeping, 0 as fast as possible.
         frame_every: keep a rendered frame every so many steps (0: none).
         stop: asked before each step; True cuts the episode off, which then says nothing about the policy.
@@ -78,7 +80,7 @@ def run_episode(
     """
     began = time.monotonic()
     control_period = 1.0 / float(env.metadata.get("render_fps", 30))
-    observation, info = env.reset(seed=seed, options={"attempt": attempt} if attempt else None)
+    observation, info = begin(env, seed, options)
     reset_attempts = int(info.get("reset_attempts", 1))
     steps, reason, detail, infrastructure = 0, None, None, False
     frames: list[np.ndarray] = []
@@ -93,7 +95,7 @@ def run_episode(
                 reason, infrastructure = "cut_off", True
                 break
             if frame_every and steps % frame_every == 0:
-                frames.append(_frame(env))
+                frames.append(frame(env))
             action = policy.act(observation)
             observation, reward, terminated, truncated, info = env.step(action)
             steps += 1
@@ -105,7 +107,7 @@ def run_episode(
                 due += control_period / pace
                 time.sleep(max(0.0, due - time.monotonic()))
         if frame_every:
-            frames.append(_frame(env))
+            frames.append(frame(env))
         reason = reason or info.get("reason")
     except PolicyFault as fault:
         reason, detail, infrastructure = fault.reason, fault.detail, fault.infrastructure
@@ -124,15 +126,22 @@ def run_episode(
         robot_s=time.monotonic() - began,
         reset_attempts=reset_attempts,
         cell=str(info.get("cell", "sim")),
+        scene=info.get("scene"),
         infrastructure=infrastructure,
         frames=frames,
     )
 
 
-def _frame(env: gym.Env[Any, Any]) -> np.ndarray:
-    frame = env.render()
-    assert isinstance(frame, np.ndarray), 'the station makes its environments with render_mode="rgb_array"'
-    return frame.copy()
+def begin(env: gym.Env[Any, Any], seed: int, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+    """Reset to the start that seed and options name. Raises ResetFailed."""
+    return env.reset(seed=seed, options=options or None)
 
 
-__all__ = ["Outcome", "Policy", "ResetFailed", "Trajectory", "run_episode"]
+def frame(env: gym.Env[Any, Any]) -> np.ndarray:
+    """What people see now, (height, width, 3) uint8."""
+    picture = env.render()
+    assert isinstance(picture, np.ndarray), 'the station makes its environments with render_mode="rgb_array"'
+    return picture.copy()
+
+
+__all__ = ["Outcome", "Policy", "ResetFailed", "Trajectory", "begin", "frame", "run_episode"]

@@ -167,7 +167,7 @@ class Server:
         seed = body.get("seed")
         return await self._stream(request, functools.partial(
             self._station.practice, request["client"], str(body.get("digest")), _whole(body, "n", 5),
-            None if seed is None else _whole(body, "seed", 0), bool(body.get("video")),
+            None if seed is None else _whole(body, "seed", 0), bool(body.get("video")), bool(body.get("interactive")),
         ))  # fmt: skip
 
     async def _evaluate(self, request: web.Request) -> web.StreamResponse:

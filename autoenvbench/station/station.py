@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from autoenvbench.events import CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent,
 from autoenvbench.ledger import Ledger
 from autoenvbench.make_env import make_env
 from autoenvbench.station.bundles import Bundle, BundleStore
-from autoenvbench.station.evaluation import Batch, Evaluator, Tally
+from autoenvbench.station.evaluation import Batch, Evaluator, Tally, write_video
+from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.station.starts import StartStreams
 
 REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
@@ -39,9 +41,13 @@ class Station:
         self.bundles = BundleStore(config.run_dir / "bundles")
         self._streams = StartStreams(bytes.fromhex(config.secret_hex))
         self.env = make_env(self._run.env, self._run.env_kwargs)
+        self._models = contextlib.ExitStack()
+        scripts = self._models.enter_context(
+            script_settings(self._run.tools, self._run.tools_replay, self._run.base_url, self.ledger)
+        )
         self._evaluator = Evaluator(
             self.env, self.ledger, self._streams, sandbox=config.sandbox, track=self._run.track,
-            pace=self._run.pace, station=config.name,
+            pace=self._run.pace, station=config.name, scripts=scripts,
         )  # fmt: skip
         self._lease = threading.Lock()
         self.doing: str | None = None
@@ -121,8 +127,9 @@ class Station:
 
     def close(self) -> None:
         """Park the arms of a real station and let go of its devices."""
-        if self.real_cell is not None:
+        if self.real_cell is not None or hasattr(self.env.unwrapped, "about"):
             self.env.close()
+        self._models.close()
 
     # -- what agents do ----------------------------------------------------------------------------------------------
     def idea(
@@ -164,21 +171,21 @@ class Station:
         return {"submitted": bundle.commit}
 
     def practice(
-        self, agent: str, digest: str, n: int, seed: int | None, video: bool, stop: Callable[[], bool],
+        self, agent: str, digest: str, n: int, seed: int | None, video: bool, interactive: bool, stop: Callable[[], bool],
         on_episode: OnEpisode,
     ) -> dict[str, Any]:  # fmt: skip
-        """Episodes on public starts, whose trajectories land in data/practice."""
+        """Episodes on public starts, whose trajectories (and a script's tool calls) land in data/practice."""
         bundle = self._bundle(digest)
         _check_n(n)
         with self._leased(f"practice of {bundle.commit[:8]} by {agent}"):
             first = self._next_index("practice") if seed is None else seed
             folder = self.data_dir / "practice"
             tally = self._evaluator.run(
-                bundle, Batch("practice", n, first), agent=agent, show=video, practice_dir=folder,
+                bundle, Batch("practice", n, first, interactive=interactive), agent=agent, show=video, practice_dir=folder,
                 stop=self._stopper(stop), on_episode=on_episode,
             )  # fmt: skip
             videos = [
-                str(_write_video(frames, folder / f"{tally.id}-{kind}.mp4").relative_to(self.data_dir))
+                str(write_video(frames, folder / f"{tally.id}-{kind}.mp4").relative_to(self.data_dir))
                 for kind, frames in tally.shown.items()
             ]
         return {**_outcome(tally, bundle), "trajectories": f"data/practice/{tally.id}-*.npz",
@@ -326,12 +333,3 @@ def _outcome(tally: Tally, bundle: Bundle) -> dict[str, Any]:
         "detail": details[0] if details else None,
         "aborted": tally.aborted,
     }
-
-
-def _write_video(frames: list[np.ndarray], path: Path) -> Path:
-    height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (width, height))
-    for frame in frames:
-        writer.write(np.ascontiguousarray(frame[..., ::-1]))
-    writer.release()
-    return path

@@ -60,7 +60,7 @@ def _idea(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
 
 def _practice(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
     head = send_head(client, _workspace())
-    body = {"digest": head.digest, "n": args.n, "video": args.video}
+    body = {"digest": head.digest, "n": args.n, "video": args.video, "interactive": args.interactive}
     if args.seed is not None:
         body["seed"] = args.seed
     result = client.job("/practice", body, _progress(args))
@@ -158,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     practice = verb("practice", _practice, "run HEAD on public starts; trajectories land in data/practice")
     practice.add_argument("-n", type=int, default=5, metavar="N", help="episodes (default 5)")
     practice.add_argument("--seed", type=int, help="first practice start (default: the next unused one)")
+    practice.add_argument(
+        "--interactive", action="store_true", help="let a script use get_task_info, reset_env, reset_to_initial"
+    )
     practice.add_argument("--video", action="store_true", help="film the first success and the first failure")
     evaluate = verb("evaluate", _evaluate, "score HEAD on fresh secret starts; the best is confirmed at once")
     evaluate.add_argument("-n", type=int, default=20, metavar="N", help="episodes (default 20, the least that counts)")

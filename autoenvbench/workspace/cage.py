@@ -23,6 +23,7 @@ from typing import IO, Literal
 
 import enpire_envs
 import enpire_real
+from enpire_envs.remote.venvs import simulators_dir
 
 from autoenvbench.errors import UserError
 from autoenvbench.workspace import docker
@@ -233,6 +234,9 @@ def hidden_paths(track: Track) -> list[Path]:
     hidden = [package / enpire_envs.REFERENCE_DIR_NAME for package in (envs, real)]
     if track == "station":
         hidden.append(real / "twin")
+        hidden.append(envs / "simulators")
+        if simulators_dir().is_dir() and any(simulators_dir().is_relative_to(path) for path in runtime_paths()):
+            hidden.append(simulators_dir())
         hidden += [p for p in envs.iterdir() if (p / "scene.xml").exists()]
         for module in ("mujoco", "gym_pusht", "robosuite", "robocasa"):
             spec = importlib.util.find_spec(module)

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+from enpire_envs.tools.bodies import body_of
+from enpire_envs.tools.config import ToolsConfig
+from enpire_envs.tools.toolbox import available, reference
 
 from autoenvbench.clock import format_duration
 from autoenvbench.config import RunConfig
@@ -66,8 +69,8 @@ def _ends(config: RunConfig) -> str:
 
 def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
     """TASK.md: the goal, the rules of this run, and the environment's own reference page."""
-    task = getattr(env.unwrapped, "task", None)
-    cpu = f"{task.act_cpu_ms:.0f} ms of CPU time per `act`" if task is not None else "250 ms of CPU time per `act`"
+    task = getattr(env.unwrapped, "task", env.unwrapped)
+    cpu = f"{getattr(task, 'act_cpu_ms', 250):.0f} ms of CPU time per `act` (a script: 120 s an episode)"
     kwargs = "".join(f", {key}={value!r}" for key, value in config.env_kwargs.items())
     limits = Limits.default()
     memory = config.agent_memory_gb or limits.memory / 2**30
@@ -92,7 +95,7 @@ class Policy:
     def act(self, observation): ...                            # once per control period -> array {env.action_space.shape}
 ```
 
-It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
+{_script_section(env, config)}It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
 memory, one thread and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
 
 **Your own limits.** {memory:.0f} GB of memory and {limits.processes} processes at a time in all, {limits.disk >> 30} GB in this directory \
@@ -103,6 +106,25 @@ How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 ---
 
 {page}
+"""
+
+
+def _script_section(env: gym.Env[Any, Any], config: RunConfig) -> str:
+    """What script policies may call here, if this environment has tools."""
+    body = body_of(env)
+    if body is None:
+        return ""
+    settings = ToolsConfig.of(config.tools)
+    names = available(body, settings)
+    return f"""Or a *script*: `def run(tools): ...`, called once per episode, which acts by calling tools. Each call takes time; the episode is judged
+when `run` returns or its time limit is over. Positions are in metres in this frame: {body.frame}. Cameras: {", ".join(body.cameras)}
+({settings.width} x {settings.height} px). `tools.ToolError` says what went wrong and can be caught; `tools.EpisodeOver` ends the script.
+
+{reference(names)}
+
+`aeb practice --interactive` also answers get_task_info, reset_env and reset_to_initial; evaluations do not. Practice leaves every call in
+`data/practice/*.calls.jsonl`.
+
 """
 
 

@@ -15,6 +15,7 @@ from enpire_real.cell import RealCell, RealScene
 from enpire_real.recorder import Recorder
 from enpire_real.station import Station, build_station
 from enpire_real.station_file import default_station, load_station
+from enpire_real.tool_body import RealBody
 
 
 class MotionNotConfirmed(ValueError):
@@ -78,6 +79,10 @@ class RealEnv(CellEnv):
         if self._recorder is not None:
             self._recorder.begin(info)
         return observation, info
+
+    def tool_body(self) -> RealBody:
+        """What the tools of script policies act through."""
+        return RealBody(self)
 
     def advance(self, action: np.ndarray) -> None:
         if self._recorder is not None and not self._over:

@@ -180,6 +180,11 @@ class PushTScene:
         return self._config.camera
 
     @property
+    def eye(self) -> Pose | None:
+        """Where that camera is over the mat, as the last reset measured it."""
+        return self._eye
+
+    @property
     def arm(self) -> str:
         """The pushing arm's name."""
         return self._config.arm

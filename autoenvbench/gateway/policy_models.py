@@ -1,0 +1,78 @@
+"""A policy's own model calls (`vlm_query`): through a gateway of the station's, metered under the name "policy"."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import cv2
+import numpy as np
+from enpire_envs.tools.log import ToolError
+
+from autoenvbench.events import POLICY
+from autoenvbench.gateway.gateway import Gateway
+from autoenvbench.gateway.upstream import Live, Replay
+from autoenvbench.ledger import Ledger
+
+_TIMEOUT_S = 120.0
+
+
+class PolicyModels:
+    """Answers questions about images, by a provider or by a script, on a thread of its own. A context manager.
+
+    Args:
+        model: the provider's name of it.
+        replay: a script that stands in for the provider (see `upstream.Replay`), or None.
+        base_url: the provider's; None for OPENAI_BASE_URL, or OpenAI.
+    """
+
+    def __init__(self, ledger: Ledger, model: str, replay: Path | None, base_url: str | None) -> None:
+        self._model = model
+        base = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        self._upstream = Replay(replay) if replay else Live(base, os.environ.get("OPENAI_API_KEY", "none"))
+        self._ledger = ledger
+        self._loop = asyncio.new_event_loop()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> PolicyModels:
+        self._folder = tempfile.TemporaryDirectory(prefix="aeb-")
+        self._gateway = Gateway(Path(self._folder.name) / "vlm.sock", self._ledger, self._upstream, POLICY)
+        threading.Thread(target=self._loop.run_forever, daemon=True, name="policy-models").start()
+        asyncio.run_coroutine_threadsafe(self._gateway.start(), self._loop).result(30)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._gateway.close(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def ask(self, question: str, image: np.ndarray | None) -> str:
+        """The model's answer to a question about an image (height, width, 3) uint8 RGB, or about none. Raises ToolError."""
+        try:
+            return asyncio.run_coroutine_threadsafe(self._ask(question, image), self._loop).result(_TIMEOUT_S)
+        except (TimeoutError, aiohttp.ClientError, KeyError, ValueError, TypeError, IndexError) as error:
+            raise ToolError("vlm", f"the model gave no answer: {error!r}"[:300]) from None
+
+    async def _ask(self, question: str, image: np.ndarray | None) -> str:
+        content: list[dict[str, Any]] = [{"type": "text", "text": question}]
+        if image is not None:
+            _, png = cv2.imencode(".png", image[..., ::-1])
+            url = "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()
+            content.append({"type": "image_url", "image_url": {"url": url}})
+        body = {"model": self._model, "messages": [{"role": "user", "content": content}], "temperature": 0}
+        connector = aiohttp.UnixConnector(str(self._gateway.socket))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.post("http://gateway/v1/chat/completions", json=body) as response,
+        ):
+            answer = await response.json()
+            if response.status != 200:
+                raise ValueError(str(answer)[:200])
+            return str(answer["choices"][0]["message"]["content"])

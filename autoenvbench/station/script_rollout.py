@@ -1,0 +1,175 @@
+"""One episode of a script policy: the environment stays here, the script calls its tools from the cage."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from enpire_envs.env import CellFault
+from enpire_envs.tools.bodies import body_of
+from enpire_envs.tools.config import ToolsConfig
+from enpire_envs.tools.log import EpisodeOver
+from enpire_envs.tools.toolbox import Ask, Toolbox
+
+from autoenvbench.errors import UserError
+from autoenvbench.gateway.policy_models import PolicyModels
+from autoenvbench.ledger import Ledger
+from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
+from autoenvbench.station.rollout import Outcome, Trajectory, begin, frame
+
+MAX_RESTARTS = 20  # of an episode in interactive mode
+
+
+@dataclass(slots=True)
+class ScriptSettings:
+    """How scripts are run: their tools, and the model behind `vlm_query`."""
+
+    tools: ToolsConfig = field(default_factory=ToolsConfig)
+    ask: Ask | None = None
+
+    def in_mode(self, interactive: bool) -> ScriptSettings:
+        """These, with interactive mode's tools if asked for."""
+        if not interactive or self.tools.mode != "canonical":
+            return self
+        return ScriptSettings(replace(self.tools, mode="interactive"), self.ask)
+
+
+@contextlib.contextmanager
+def script_settings(
+    tools: dict[str, Any], replay: str | None, base_url: str | None, ledger: Ledger
+) -> Iterator[ScriptSettings]:
+    """The settings of a run, with its model's door open as long as they are used. Raises UserError."""
+    try:
+        config = ToolsConfig.of(tools)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from None
+    if config.vlm is None:
+        yield ScriptSettings(config)
+        return
+    with PolicyModels(ledger, config.vlm, Path(replay) if replay else None, base_url) as models:
+        yield ScriptSettings(config, models.ask)
+
+
+class ScriptWorld:
+    """The environment as a toolbox acts on it: each step is checked, filmed and recorded like any other policy's."""
+
+    def __init__(
+        self, env: gym.Env[Any, Any], seed: int, options: dict[str, Any], pace: float, frame_every: int,
+        record: Trajectory | None, stop: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self._env, self._seed, self._options, self._stop = env, seed, options, stop
+        self._pace, self._frame_every, self._record = pace, frame_every, record
+        self.period = 1.0 / float(env.metadata.get("render_fps", 30))
+        inner: Any = env.unwrapped
+        steps = inner.about["limit"] if hasattr(inner, "about") else inner._max_steps
+        self.limit = steps * self.period
+        self.steps, self.over, self.cut_off, self.restarts = 0, False, False, 0
+        self.frames: list[np.ndarray] = []
+        self._observation, self._info = begin(env, seed, options)
+        self.reset_attempts = int(self._info.get("reset_attempts", 1))
+        self._due = time.monotonic()
+        if record is not None:
+            record.observations.append(self._observation)
+
+    def step(self, action: np.ndarray) -> None:
+        if self.over:
+            raise EpisodeOver("the episode is over")
+        if self._stop():
+            self.over = self.cut_off = True
+            raise EpisodeOver("the run is over")
+        if self._frame_every and self.steps % self._frame_every == 0:
+            self.frames.append(frame(self._env))
+        self._observation, reward, terminated, truncated, self._info = self._env.step(action)
+        self.steps += 1
+        if self._record is not None:
+            self._record.observations.append(self._observation)
+            self._record.actions.append(np.asarray(action, np.float64))
+            self._record.rewards.append(float(reward))
+        if self._pace:
+            self._due = max(self._due + self.period / self._pace, time.monotonic() - 1.0)  # thinking takes time, too
+            time.sleep(max(0.0, self._due - time.monotonic()))
+        if terminated or truncated:
+            self.over = True
+            why = "success" if self._info.get("success") else str(self._info.get("reason") or "time_limit")
+            raise EpisodeOver(f"the episode is over: {why}")
+
+    def time(self) -> float:
+        return float(self._info.get("time", self.steps * self.period))
+
+    def info(self) -> dict[str, Any]:
+        return self._info
+
+    def observation(self) -> Any:
+        return self._observation
+
+    def restart(self, same: bool) -> None:
+        self.restarts += 1
+        if self.restarts > MAX_RESTARTS:
+            raise EpisodeOver(f"{MAX_RESTARTS} restarts are all there are in an episode")
+        self._observation, self._info = begin(self._env, self._seed + (0 if same else self.restarts), self._options)
+
+    def verdict(self) -> dict[str, Any]:
+        """The last `info`, judged now if the episode is not over."""
+        if not self.over and hasattr(self._env.unwrapped, "finish"):
+            return dict(self._env.unwrapped.finish())
+        return dict(self._info)
+
+
+def run_script_episode(
+    env: gym.Env[Any, Any], policy: PolicyProcess, seed: int, options: dict[str, Any], settings: ScriptSettings, *,
+    pace: float = 0.0, frame_every: int = 0, record: Trajectory | None = None, stop: Callable[[], bool] = lambda: False,
+) -> Outcome:  # fmt: skip
+    """Run `run(tools)` once from a start. Raises ResetFailed; UserError where the environment has no tools."""
+    began = time.monotonic()
+    body = body_of(env)
+    if body is None:
+        raise UserError(
+            f"{env.spec.id if env.spec else env} has no tools, so it takes no script policies; write a class Policy"
+        )
+    to_the_end = {"to_the_end": True} if hasattr(env.unwrapped, "finish") else {}
+    world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, frame_every, record, stop)
+    body.begin()
+    toolbox = Toolbox(body, world, settings.tools, seed, settings.ask)
+    reason = detail = None
+    infrastructure = False
+    info = world.info()
+    try:
+        policy.run(toolbox.names(), toolbox.call)
+        info = world.verdict()
+        reason = info.get("reason")
+        if frame_every:
+            world.frames.append(frame(env))
+    except PolicyFault as fault:
+        reason, detail, infrastructure = fault.reason, fault.detail, fault.infrastructure
+        info = world.info()
+    except CellFault as fault:
+        reason, detail, infrastructure = "cell_fault", str(fault), True
+    if world.cut_off:
+        reason, infrastructure = "cut_off", True
+    success = bool(info.get("success")) and not infrastructure and detail is None
+    if not success and reason in (None, "predicate", "policy_error") and toolbox.log.calls:
+        cause = toolbox.log.cause()
+        reason = cause if detail is None or cause != "predicate" else reason
+    return Outcome(
+        success=success,
+        score=float(info.get("score", success)),
+        stage=str(info.get("stage", "")),
+        reason=None if success else (reason or "predicate"),
+        detail=detail,
+        violations=list(info.get("violations", [])),
+        steps=world.steps,
+        sim_s=world.steps * world.period,
+        robot_s=time.monotonic() - began,
+        reset_attempts=world.reset_attempts,
+        cell=str(info.get("cell", "sim")),
+        scene=info.get("scene"),
+        infrastructure=infrastructure,
+        frames=world.frames,
+        calls=toolbox.log.rows(),
+    )

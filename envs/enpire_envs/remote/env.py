@@ -1,0 +1,262 @@
+"""The proxies: environments that live in another interpreter and look like any other from here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from enpire_envs.env import CellFault, ResetFailed, choose
+from enpire_envs.remote.venvs import ASSETS_VARIABLE, GYM_PUSHT, PACKAGE_ASSETS, ROBOCASA, STANDIN, Simulator
+from enpire_envs.remote.wire import Channel, Closed
+
+_START_S, _ANSWER_S = 300.0, 120.0  # backstops; the first start compiles robosuite's helpers
+_HOST = Path(__file__).with_name("host.py")
+#: Errors of the other side that are the caller's own, by name. Anything else is the cell's fault.
+_PASSED_ON: dict[str, type[Exception]] = {
+    "ValueError": ValueError, "TypeError": TypeError, "ResetNeeded": gym.error.ResetNeeded, "ResetFailed": ResetFailed,
+}  # fmt: skip
+
+
+class RemoteEnv(gym.Env[Any, np.ndarray]):
+    """An environment in a process of another interpreter. It dies with this one; a dead one is started anew by `reset`.
+
+    Raises:
+        NotInstalled: the simulator's environment has not been made (`autoenvbench setup NAME` makes it).
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
+    simulator: Simulator
+    entry: str  # module:class over there
+    act_cpu_ms = 250.0  # CPU time that a policy may use per call of `act` when it is evaluated
+
+    def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
+        choose("render_mode", render_mode or "None", ("None", "rgb_array"))
+        self.render_mode = render_mode
+        self._kwargs = kwargs
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: Any = None
+        self.about: dict[str, Any] = self._start()
+        self.observation_space = _space(self.about["observation_space"])
+        space = _space(self.about["action_space"])
+        assert isinstance(space, spaces.Box)
+        self.action_space = space
+        self.metadata = {**self.metadata, "render_fps": self.about["hz"]}
+
+    # -- gymnasium ---------------------------------------------------------------------------------------------------
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        if self._process is None:
+            self._start()
+        episode_seed = int(self.np_random.integers(2**31))  # RoboCasa's own protocol counts seeds to 2^31
+        observation, info = self._ask({"do": "reset", "seed": episode_seed, "options": options})
+        return observation, info
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != self.action_space.shape:
+            raise ValueError(f"action has shape {action.shape}, expected {self.action_space.shape}")
+        if not np.isfinite(action).all():
+            raise ValueError(f"action {action} is not finite; expected numbers within {self.action_space}")
+        observation, reward, terminated, truncated, info = self._ask({"do": "step", "action": action})
+        return observation, reward, terminated, truncated, info
+
+    def finish(self) -> dict[str, Any]:
+        """Judge now, by the simulator's own predicate: what ends the episode of a script. Returns the last `info`."""
+        info: dict[str, Any] = self._ask({"do": "finish"})
+        return info
+
+    def render(self) -> np.ndarray | None:
+        return self._ask({"do": "render"}) if self.render_mode else None
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask the robot's body over there: what the tools of script policies are made of."""
+        return self._ask({"do": "call", "name": name, "args": list(args), "kwargs": kwargs})
+
+    def close(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            self._channel.close()  # it ends by itself
+            try:
+                process.wait(2)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    # -- the other side ----------------------------------------------------------------------------------------------
+    def _start(self) -> dict[str, Any]:
+        self.simulator.about()
+        to_read, from_us = os.pipe()
+        to_us, to_write = os.pipe()
+        if self._log is None:
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
+        self._process = subprocess.Popen(
+            [str(self.simulator.python), "-s", str(_HOST), str(to_read), str(to_write)],
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=(to_read, to_write), env=self._environment(),
+        )  # fmt: skip
+        os.close(to_read)
+        os.close(to_write)
+        self._channel = Channel(to_us, from_us)
+        about: dict[str, Any] = self._ask({"do": "make", "entry": self.entry, "kwargs": self._kwargs}, _START_S)
+        return {**about, "entry": self.entry.partition(":")[0]}
+
+    def _environment(self) -> dict[str, str]:
+        kept = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "MUJOCO_GL", "CUDA_VISIBLE_DEVICES", "DISPLAY")
+        env = {name: os.environ[name] for name in kept if name in os.environ}
+        return {"MUJOCO_GL": "egl", "PYTHONHASHSEED": "0", **env}
+
+    def _ask(self, request: dict[str, Any], timeout: float = _ANSWER_S) -> Any:
+        if self._process is None:
+            raise CellFault(f"the {self.simulator.name} process is gone; reset() starts it anew")
+        try:
+            self._channel.send(request)
+            answer = self._channel.receive(timeout)
+        except (Closed, TimeoutError, ValueError) as error:
+            tail = self._output()
+            self.close()
+            what = "gave no answer" if isinstance(error, TimeoutError) else "died"
+            raise CellFault(f"the {self.simulator.name} process {what} during {request['do']}: {tail}") from None
+        if "ok" in answer:
+            return answer["ok"]
+        if request["do"] == "make":
+            self.close()
+        kind = _PASSED_ON.get(answer["error"])
+        if kind is not None:
+            raise kind(answer["text"])
+        raise CellFault(f"{self.simulator.name}: {answer['error']}: {answer['text']}\n{answer['traceback']}")
+
+    def _output(self) -> str:
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), 1500, max(0, size - 1500)).decode("utf-8", "replace").strip()
+
+
+def _space(described: dict[str, Any]) -> spaces.Space[Any]:
+    if "dict" in described:
+        return spaces.Dict({key: _space(part) for key, part in described["dict"].items()})
+    return spaces.Box(described["low"], described["high"], dtype=described["low"].dtype.type)
+
+
+class RobosuiteEnv(RemoteEnv):
+    """A task of robosuite 1.5 with its default robot and controller.
+
+    ## Action
+    What robosuite's default controller of the robot takes. One Panda: (7,) in [-1, 1]: displacement of the end effector
+    (x 5 cm, base frame), rotation vector (x 0.5 rad, base frame), gripper (-1 opens, +1 closes). Two arms: one after the other.
+    20 Hz.
+
+    ## Observation
+    - ``state``: the flat vector of robosuite's own GymWrapper (object state, then proprioception), float32.
+    - ``pixels_agent_pos``: ``agent_pos`` (proprioception), ``pixels`` and ``pixels_wrist`` (uint8 RGB).
+
+    ## Success
+    robosuite's own predicate (`_check_success`) at the end of the episode. An episode ends early once it has held for 0.5 s; a
+    script's episode ends when the script does.
+
+    ## Start
+    Drawn by robosuite from the episode's seed alone, whatever ran before. ``options={"start": {"seed": 7}}`` asks for
+    one by name; ``attempt`` re-draws the noise on the arm's first posture.
+
+    Args:
+        task: robosuite's name of the task, such as "Door".
+        robots: robosuite's names of the robots; None for one Panda, or two where the task needs them.
+        obs_type: "state" or "pixels_agent_pos".
+        reward_type: "sparse", or "dense" for robosuite's shaped reward.
+        observation_width: side of the square images [px].
+        max_episode_steps: the time limit in control steps (500 unless the task says otherwise).
+    """
+
+    simulator = ROBOCASA
+    entry = "enpire_envs.simulators.robosuite_env:RobosuiteTask"
+
+
+class RoboCasaEnv(RemoteEnv):
+    """A kitchen task of RoboCasa365 (1.0.1): a Panda on an Omron mobile base.
+
+    ## Action
+    (12,) in [-1, 1]: end effector displacement (x 5 cm) and rotation vector (x 0.5 rad) in the base's frame, gripper (-1 opens, +1
+    closes), base velocity (forward, left, turn), torso, and mode (above 0: the base moves, else the arm). 20 Hz.
+
+    ## Observation
+    - ``state``: (16,) proprioception alone: gripper (2), base pose (3 + 4), end effector relative to the base (3 + 4). What stands
+      in the kitchen is for the cameras to see.
+    - ``pixels_agent_pos``: ``agent_pos`` (the same), ``pixels_left``, ``pixels_right``, ``pixels_wrist`` (uint8 RGB).
+
+    ## Success
+    RoboCasa's own predicate at the end of the episode. An episode ends early once it has held for 0.5 s; a script's episode ends
+    when the script does. The time limit is RoboCasa's horizon for the task, enforced here.
+
+    ## Start
+    A kitchen is a (seed, layout, style) triplet; `reset(seed)` draws one from the `split`, and ``options={"start":
+    {"seed": 478163327, "layout": 36, "style": 15}}`` asks for one. The first reset to a start notes a digest of the whole
+    compiled scene and its state, and later ones restore that state or fail: two methods see the same scene, or neither runs.
+
+    ## Kitchens
+    With RoboCasa's assets (``autoenvbench setup robocasa --assets FOLDER``) the real ones. Without them a stand-in of primitive shapes with
+    one layout: then ``info["cell"]`` is "stand-in", and its scores are not RoboCasa scores.
+
+    Args:
+        task: RoboCasa's class name of the task, such as "OpenDrawer".
+        split: "target", "pretrain" or "all": which kitchens and objects `reset(seed)` draws from.
+        obs_type: "state" or "pixels_agent_pos".
+        observation_width: side of the square images [px].
+        kitchen: "official", "stand-in", or None for the official one where it is installed.
+        snapshots: folder that keeps the starts seen, so that other processes restore the same ones.
+        max_episode_steps: the time limit in control steps; None for RoboCasa's horizon.
+    """
+
+    simulator = ROBOCASA
+    entry = "enpire_envs.simulators.robocasa_env:RoboCasaTask"
+
+    def __init__(self, *, kitchen: str | None = None, **kwargs: Any) -> None:
+        choose("kitchen", kitchen or "None", ("None", "official", "stand-in"))
+        self._assets = official_assets()
+        if kitchen == "official" and self._assets is None:
+            raise ValueError(
+                "RoboCasa's assets are not installed; type: autoenvbench setup robocasa --assets FOLDER (or --download)"
+            )
+        if kitchen == "stand-in":
+            self._assets = None
+        super().__init__(**kwargs, standin=self._assets is None)
+
+    def _environment(self) -> dict[str, str]:
+        return {**super()._environment(), ASSETS_VARIABLE: str(self._assets or self.simulator.path / STANDIN)}
+
+
+class GymPushTEnv(RemoteEnv):
+    """gym-pusht's PushT-v0 (the task of Diffusion Policy and LeRobot) under this suite's contract.
+
+    Action: (2,) target of the fingertip in [0, 512]^2 px. Observation: ``state`` (5,) or ``pixels_agent_pos``. 10 Hz, 300 steps.
+    Success: the T covers over 95 % of its target, as gym-pusht has it. `attempt` changes nothing: its physics has no noise.
+
+    Args:
+        obs_type: "state", "environment_state_agent_pos", "pixels" or "pixels_agent_pos".
+        observation_width: side of the square images [px].
+        max_episode_steps: the time limit in control steps.
+    """
+
+    simulator = GYM_PUSHT
+    entry = "enpire_envs.simulators.gym_pusht_env:GymPushTTask"
+
+
+def official_assets() -> Path | None:
+    """RoboCasa's downloaded assets, if they are here and whole enough to make a kitchen."""
+    about = ROBOCASA.about()
+    for folder in filter(None, (os.environ.get(ASSETS_VARIABLE), about.get("assets"), about.get(PACKAGE_ASSETS))):
+        if not missing_assets(Path(folder)):
+            return Path(folder)
+    return None
+
+
+def missing_assets(folder: Path) -> list[str]:
+    """Which parts of RoboCasa's download are not in this folder."""
+    needed = ("textures", "fixtures/sinks", "fixtures/stoves", "fixtures/coffee_machines", "objects/objaverse")
+    return [part for part in needed if not any((folder / part).glob("*"))]

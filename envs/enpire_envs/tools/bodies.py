@@ -1,0 +1,195 @@
+"""A robot and its cameras as the tools need them: one small Protocol, for simulators, for our own tasks, for real cells."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from enpire_envs.tools.rotations import about, from_matrix, rotation_vector, to_matrix
+
+
+class Body(Protocol):
+    """Everything in one frame that stands still for an episode [m, rad]; quaternions are (w, x, y, z).
+
+    Attributes:
+        cameras: their names.
+        turns, grips, drives: whether it can turn its hand, close a gripper, move its base.
+        sees_depth, plans: whether its cameras have depth, and whether it has a motion planner.
+        frame: what the frame is, in words.
+    """
+
+    cameras: tuple[str, ...]
+    turns: bool
+    grips: bool
+    drives: bool
+    sees_depth: bool
+    plans: bool
+    frame: str
+
+    def begin(self) -> None:
+        """A new episode."""
+
+    def instruction(self) -> str:
+        """The task in words."""
+
+    def state(self) -> dict[str, Any]:
+        """position (3,), quaternion (4,), joint_positions (n,), gripper_opening [0, 1], base (x, y, yaw)."""
+
+    def action(
+        self, position: np.ndarray | None, quaternion: np.ndarray | None, grip: float | None, base: np.ndarray | None
+    ) -> np.ndarray:
+        """The environment's action that takes the hand towards a pose for one control period."""
+
+    def rgb(self, camera: str, width: int, height: int) -> np.ndarray: ...
+
+    def depth(self, camera: str, width: int, height: int) -> np.ndarray: ...
+
+    def intrinsics(self, camera: str, width: int, height: int) -> np.ndarray: ...
+
+    def extrinsics(self, camera: str) -> np.ndarray: ...
+
+    def robot_pixels(self, camera: str, width: int, height: int) -> np.ndarray: ...
+
+    def targets(self) -> dict[str, Any]:
+        """Where things really are: for studies with an oracle only."""
+
+
+class RemoteBody:
+    """The body of an environment in another interpreter (`enpire_envs.remote`)."""
+
+    turns = grips = sees_depth = True
+    frame = "the robot's base at the start of the episode: x forward, y left, z up"
+
+    def __init__(self, env: Any) -> None:
+        about = env.about["body"]
+        self._call = env.call
+        self.cameras = tuple(about["cameras"])
+        self.drives, self.plans = bool(about["mobile"]), bool(about["planner"])
+
+    def begin(self) -> None:
+        pass  # the other side does it at its reset
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *args, **kwargs: self._call(name, *args, **kwargs)
+
+
+class CellBody:
+    """The body of our own tasks: whatever `Task.agent_pos` says is the pose, whatever `Task.command` scales is the step.
+
+    In the insertion and zip-tie tasks the frame is the end effector's start; in Push-T the table's.
+    """
+
+    drives = plans = False
+    sees_depth = True
+
+    def __init__(self, env: Any) -> None:
+        self._env, self._task, self._cell = env, env.task, env.cell
+        n = len(self._task.action_space.low)
+        ones = np.eye(n) * self._task.action_space.high
+        self._unit = np.array([abs(self._task.command(one)[k]) for k, one in enumerate(ones)]) / self._task.control_hz
+        self.turns, self.grips = n >= 6, n == 7
+        self._views: Any = None
+        self.cameras: tuple[str, ...] = self._find_cameras()
+        self.frame = "the end effector's pose at the start" if n > 2 else "the table's, as in the observation"
+        self._origin = np.zeros(3)
+        self._grip = 0.0
+
+    def begin(self) -> None:
+        readings = self._cell.read()
+        pose = getattr(readings, "pose", None)
+        self._origin = np.zeros(3) if pose is None else np.asarray(pose[:3]) - self._pose(readings)[:3]
+        self._grip = 1.0  # what it holds it goes on holding
+
+    def instruction(self) -> str:
+        return (type(self._env).__doc__ or "").strip().split("\n")[0]
+
+    def _pose(self, readings: Any) -> np.ndarray:
+        return np.asarray(self._task.agent_pos(readings), float)
+
+    def state(self) -> dict[str, Any]:
+        pose = self._pose(self._cell.read())
+        position = np.zeros(3)
+        position[: min(3, len(pose))] = pose[:3]
+        angles = pose[3:6] if self.turns else np.zeros(3)
+        return {
+            "position": position,
+            "quaternion": from_matrix(_hinges(angles)),
+            "joint_positions": pose,
+            "gripper_opening": float(np.clip(pose[6], 0, 1)) if len(pose) > 6 else 0.0,
+            "base": np.zeros(3),
+        }
+
+    def action(
+        self, position: np.ndarray | None, quaternion: np.ndarray | None, grip: float | None, base: np.ndarray | None
+    ) -> np.ndarray:
+        pose = self._pose(self._cell.read())
+        action = np.zeros(len(self._unit))
+        n = min(3, len(self._unit))
+        if position is not None:
+            action[:n] = (np.asarray(position)[:n] - pose[:n]) / self._unit[:n]
+            if (largest := np.abs(action[:n]).max()) > 1:
+                action[:n] /= largest
+        if quaternion is not None and self.turns:
+            error = rotation_vector(to_matrix(quaternion) @ _hinges(pose[3:6]).T)
+            action[3:6] = np.clip(error / self._unit[3:6], -1, 1)
+        if self.grips:
+            self._grip = self._grip if grip is None else grip
+            action[6] = self._grip
+        limits = self._task.action_space
+        return np.clip(action * limits.high, limits.low, limits.high)
+
+    def _find_cameras(self) -> tuple[str, ...]:
+        model = self._cell.model
+        return tuple(model.camera(k).name for k in range(model.ncam))
+
+    def rgb(self, camera: str, width: int, height: int) -> np.ndarray:
+        return self._eyes().rgb(self._cell.model, self._cell.data, camera, width, height)
+
+    def depth(self, camera: str, width: int, height: int) -> np.ndarray:
+        return self._eyes().depth(self._cell.model, self._cell.data, camera, width, height)
+
+    def intrinsics(self, camera: str, width: int, height: int) -> np.ndarray:
+        from enpire_envs.tools.views import intrinsics
+
+        return intrinsics(self._cell.model, camera, width, height)
+
+    def extrinsics(self, camera: str) -> np.ndarray:
+        from enpire_envs.tools.views import extrinsics
+
+        pose = extrinsics(self._cell.data, camera)
+        pose[:3, 3] -= self._origin
+        return pose
+
+    def robot_pixels(self, camera: str, width: int, height: int) -> np.ndarray:
+        return np.zeros((height, width), bool)  # an end effector is small, and part of what there is to see
+
+    def targets(self) -> dict[str, Any]:
+        readings = self._cell.read()
+        return {"readings": {name: np.asarray(getattr(readings, name)).tolist() for name in ("block", "tip", "insertion")
+                             if hasattr(readings, name)}}  # fmt: skip
+
+    def _eyes(self) -> Any:
+        if self._views is None:
+            from enpire_envs.tools.views import Views
+
+            self._views = Views(groups=(0, 1, 2))
+        return self._views
+
+
+def _hinges(angles: np.ndarray) -> np.ndarray:
+    return about("x", angles[0]) @ about("y", angles[1]) @ about("z", angles[2])
+
+
+def body_of(env: gym.Env[Any, Any]) -> Body | None:
+    """What tools can act through in this environment, or None."""
+    inner: Any = env.unwrapped
+    if hasattr(inner, "tool_body"):  # real cells bring their own
+        body: Body = inner.tool_body()
+        return body
+    if getattr(inner, "about", None) is not None:
+        return RemoteBody(inner) if inner.about["body"] else None
+    return CellBody(inner) if hasattr(inner, "task") and hasattr(inner, "cell") else None

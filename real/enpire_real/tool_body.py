@@ -1,0 +1,42 @@
+"""A real cell as the tools of script policies see it: the same body as our simulated tasks have, with a station's cameras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from enpire_envs.tools.bodies import CellBody
+
+from enpire_real.pusht.scene import PushTScene
+
+
+class RealBody(CellBody):
+    """Colour images at the study's resolution; no depth. Where a camera is, is known once a reset has measured it."""
+
+    sees_depth = False
+    frame = "the mat's, as in the observation"
+
+    def _find_cameras(self) -> tuple[str, ...]:
+        return tuple(self._cell.station.cameras)
+
+    def rgb(self, camera: str, width: int, height: int) -> np.ndarray:
+        return np.asarray(cv2.resize(self._cell.camera_frame(camera), (width, height), interpolation=cv2.INTER_AREA))
+
+    def intrinsics(self, camera: str, width: int, height: int) -> np.ndarray:
+        """Of the resized image; what distortion the lens has is not in it."""
+        native = self._cell.camera_frame(camera)
+        matrix = self._cell.station.lens(camera).matrix.copy()
+        sx, sy = width / native.shape[1], height / native.shape[0]
+        # Pixel centres: what was at u is at (u + 1/2) s - 1/2.
+        matrix[0] = matrix[0] * sx + np.array([0, 0, 0.5 * sx - 0.5])
+        matrix[1] = matrix[1] * sy + np.array([0, 0, 0.5 * sy - 0.5])
+        return matrix
+
+    def extrinsics(self, camera: str) -> np.ndarray:
+        scene: Any = self._cell.scene
+        if not isinstance(scene, PushTScene) or camera != scene.camera or scene.eye is None:
+            raise ValueError(f"where camera {camera!r} is over the mat is not measured; the top camera's place is")
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = scene.eye.rotation, scene.eye.position
+        return pose
