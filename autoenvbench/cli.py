@@ -118,6 +118,15 @@ def _leaderboard(args: argparse.Namespace) -> None:
             print(path)
 
 
+def _ablate(args: argparse.Namespace) -> None:
+    from autoenvbench.ablation import ablate
+
+    for path in ablate(
+        args.study, args.out, sandbox=args.sandbox, episodes=args.n, say=lambda text: print(text, file=sys.stderr)
+    ):
+        print(path)
+
+
 def _setup(args: argparse.Namespace) -> None:
     from enpire_envs.remote.venvs import ROBOCASA, SIMULATORS
 
@@ -160,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
 
     score = commands.add_parser("score", help="score a policy folder, the reference policy or a random one")
     score.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
-    score.add_argument("--policy", required=True, metavar="PATH|reference|naive|random")
+    score.add_argument("--policy", required=True, metavar="PATH|reference|naive|random|zero-shot|vla")
     score.add_argument("-n", type=int, default=100, metavar="N", help="starts (default 100)")
     score.add_argument("--attempts", type=int, default=1, metavar="K", help="episodes per start; 8 for pass@8")
     score.add_argument("--seed", type=int, default=0)
@@ -198,10 +207,26 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--held-out", type=int, default=200, metavar="N", help="held-out episodes (default 200)")
     run.add_argument("--attempts", type=int, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8")
     run.add_argument("--held-out-secret", metavar="HEX", help="draw starts from a known secret (unranked)")
+    run.add_argument(
+        "--regime", metavar="NAME", help="the only regime that the agent may work in: heuristic, tools, bc, ..."
+    )
     _add_tools(run)
     _add_cage(run)
     run.add_argument("--json", action="store_true", help="print the result as JSON at the end")
     run.set_defaults(run=_eval)
+
+    ablation = commands.add_parser(
+        "ablate", help="vary one thing at a time on matched scenes: a table and a figure per axis"
+    )
+    ablation.add_argument("study", type=Path, metavar="STUDY", help="a YAML file; see examples/ablation_vision.yaml")
+    ablation.add_argument("-n", type=int, metavar="N", help="episodes of each level (default: the study's)")
+    ablation.add_argument(
+        "--out", type=Path, default=Path("runs/ablations"), metavar="DIR", help="default runs/ablations/"
+    )
+    ablation.add_argument(
+        "--sandbox", choices=("bwrap", "docker", "none"), help="default bwrap; refused where it is missing"
+    )
+    ablation.set_defaults(run=_ablate)
 
     station_cli.add_parser(commands)
 

@@ -14,6 +14,8 @@ from autoenvbench.clock import parse_duration
 from autoenvbench.errors import UserError
 from autoenvbench.workspace.cage import Sandbox, Track
 
+REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
+
 
 class RunConfig(BaseModel):
     """One research run: who, on what, for how long, under which rules. Written whole into the first ledger event."""
@@ -35,6 +37,7 @@ class RunConfig(BaseModel):
     token_budget: int | None = Field(default=None, gt=0)  # headline tokens: fresh input + output
     cost_budget: float | None = Field(default=None, gt=0)  # US dollars
     prices: str | None = None  # path of the user's own price table
+    regime: str | None = None  # the only one that the agent may work in
     tools: dict[str, Any] = Field(default_factory=dict)  # of script policies; see enpire_envs.tools.config
     tools_replay: str | None = None  # path of a script that stands in for their model
     goal: str | None = None
@@ -67,6 +70,8 @@ class RunConfig(BaseModel):
             raise UserError("--cost-budget and --agent-memory must be above zero")
         if is_real(args.env) and args.track == "open":
             raise UserError(f"{args.env} is on the station track: a robot's simulator is not part of its own station")
+        if args.regime is not None and args.regime not in REGIMES:
+            raise UserError(f"unknown regime {args.regime!r}; choose one of {', '.join(REGIMES)}")
         tools = parse_tools(args)
         pace = _pace(args) if args.pace is None else args.pace
         if not 0 <= pace <= 1:
@@ -87,6 +92,7 @@ class RunConfig(BaseModel):
             token_budget=parse_count(args.token_budget) if args.token_budget else None,
             cost_budget=args.cost_budget,
             prices=str(args.prices.resolve()) if args.prices else None,
+            regime=args.regime,
             tools=tools,
             tools_replay=str(args.tools_replay.resolve()) if args.tools_replay else None,
             goal=args.goal,

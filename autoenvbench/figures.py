@@ -75,6 +75,28 @@ def hill_climb(events: Sequence[Event], research_s: float, held_out: float | Non
     return figure
 
 
+def ablation_figure(axis: str, levels: Sequence[tuple[str, int, int]]) -> Figure:
+    """Success rates of the levels of one axis, each (name, successes, episodes), with 95 % Wilson intervals."""
+    figure = new_figure(6.4, 0.9 + 0.45 * len(levels))
+    ax = figure.subplots()
+    _style(ax)
+    ax.grid(axis="y", visible=False)
+    ax.grid(axis="x", color="#e6e9ec", linewidth=0.8)
+    for k, (_, successes, episodes) in enumerate(levels):
+        rate = successes / max(episodes, 1)
+        low, high = metrics.wilson(successes, episodes)
+        ax.barh(k, rate, color=ACCENT if k == 0 else SOFT, height=0.55)
+        ax.errorbar([rate], [k], xerr=[[rate - low], [high - rate]], color=INK, capsize=3, linewidth=1.2)
+        ax.text(1.02, k, f"{successes}/{episodes}", va="center", fontsize=9, color=INK)
+    ax.set_yticks(range(len(levels)), [name for name, _, _ in levels])
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1)
+    ax.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
+    ax.set_xlabel("success rate (95 % Wilson interval)", color=INK)
+    ax.set_title(axis, color=INK, fontsize=10, loc="left")
+    return figure
+
+
 def stages(events: Sequence[Event]) -> Figure:
     """For each evaluation in order, the share of episodes by the last stage they reached."""
     figure = new_figure(8.6, 2.8)

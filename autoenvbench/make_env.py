@@ -40,6 +40,11 @@ def is_real(env_id: str) -> bool:
     return env_id in enpire_real.ENV_IDS
 
 
+def is_robocasa(env_id: str) -> bool:
+    """Whether the id is a kitchen of RoboCasa's."""
+    return env_id.startswith("ENPIRE/RoboCasa-")
+
+
 def default_track(env_id: str) -> Track:
     """A robot's simulator is not part of its own station."""
     return "station" if is_real(env_id) else "open"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from autoenvbench.station.rollout import Policy
 from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.station.starts import StartStreams
 from autoenvbench.workspace.cage import Sandbox, Track
+
+#: Script policies that ship with the package: one written without having seen a scene, one that asks a policy server.
+BASELINES = {"zero-shot": "zero_shot", "vla": "vla"}
 
 
 class RandomPolicy:
@@ -59,7 +63,7 @@ def score(
     tools_url: str | None = None,
     on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
 ) -> dict[str, Any]:
-    """Score `policy` ("reference", "naive", "random" or a folder with policy.py) over `n` starts.
+    """Score `policy` ("reference", "naive", "random", "zero-shot", "vla", or a folder with policy.py) over `n` starts.
 
     `held_out_secret` replays the held-out starts of the run that revealed it, in their order; otherwise starts follow
     from `seed`, or are the first `n` of a `protocol`. `trajectories`: a folder for one .npz per episode (observations, actions,
@@ -114,6 +118,9 @@ def _resolve(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Po
             )
         except LookupError as error:
             raise UserError(str(error)) from None
+    if policy in BASELINES:
+        folder = Path(str(resources.files("autoenvbench") / "baselines" / BASELINES[policy]))
+        return Bundle(policy, _digest(folder), "", folder), None
     if policy == "random":
         return Bundle("random", "random", "", Path()), RandomPolicy(env.action_space, seed)
     folder = Path(policy)
@@ -121,10 +128,14 @@ def _resolve(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Po
         what = "has no policy.py" if folder.is_dir() else "does not exist"
         raise UserError(
             f"the policy folder {policy!r} {what}; give a folder whose policy.py defines "
-            "class Policy(observation_space, action_space) or run(tools), or say `reference`, `naive` or `random`"
+            "class Policy(observation_space, action_space) or run(tools), or say `reference`, `naive`, `random`, `zero-shot` or `vla`"
         )
+    return Bundle("", _digest(folder), "", folder), None
+
+
+def _digest(folder: Path) -> str:
     content = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.rglob("*.py")))).hexdigest()
-    return Bundle("", bundle_digest(content[:40], folder / "checkpoints"), "", folder), None
+    return bundle_digest(content[:40], folder / "checkpoints")
 
 
 def _report(

@@ -15,7 +15,7 @@ from enpire_real.cell import CellFault, RealCell
 
 from autoenvbench import metrics
 from autoenvbench.clock import RunClock, format_duration
-from autoenvbench.config import StationConfig
+from autoenvbench.config import REGIMES, StationConfig
 from autoenvbench.errors import BudgetOver, RobotBusy, UserError
 from autoenvbench.events import CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent, Purpose
 from autoenvbench.ledger import Ledger
@@ -25,7 +25,6 @@ from autoenvbench.station.evaluation import Batch, Evaluator, Tally, write_video
 from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.station.starts import StartStreams
 
-REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
 MAX_EPISODES = 1000
 MAX_WORDS = 10_000  # ideas, and notes, of a run
 OnEpisode = Callable[[EpisodeEvent], None]
@@ -140,6 +139,10 @@ class Station:
             raise UserError('an idea needs a title of 3 to 200 characters: aeb idea "what you will try, and why"')
         if regime is not None and regime not in REGIMES:
             raise UserError(f"unknown regime {regime!r}; choose one of {', '.join(REGIMES)}")
+        only = self._run.regime
+        if only is not None and regime not in (None, only):
+            raise UserError(f"this run is about {only} alone: no {regime}")
+        regime = regime or only
         known = [e.payload.id for e in self.ledger.events("idea")]
         if len(known) >= MAX_WORDS:
             raise UserError(f"this run has {MAX_WORDS} ideas already; test some of them first")

@@ -82,7 +82,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
 
 **Budget.** {format_duration(config.budget_s)} of wall-clock from the start of the run. `aeb status` says what is left.
 
-{_ends(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
+{_ends(config)}{_regime(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
 actions: `{env.action_space}`.
 
@@ -107,6 +107,14 @@ How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
 {page}
 """
+
+
+def _regime(config: RunConfig) -> str:
+    return (
+        f"**Regime.** Work in the regime `{config.regime}` alone; ideas of another are refused.\n\n"
+        if config.regime
+        else ""
+    )
 
 
 def _script_section(env: gym.Env[Any, Any], config: RunConfig) -> str:

@@ -201,7 +201,8 @@ class Toolbox:
         if not plan["ok"]:
             raise ToolError("planning", f"freespace_move: {plan['why']}")
         joints, follow = plan.get("joints"), getattr(self._body, "set_posture", None)
-        end = self._world.time() + timeout
+        began = self._world.time()
+        end = began + timeout
         for k, (point, rotation) in enumerate(zip(plan["positions"], plan["quaternions"], strict=True)):
             if follow is not None and joints is not None:
                 follow(joints[k])
@@ -210,7 +211,8 @@ class Toolbox:
             if self._world.time() > end:
                 break
             self._go(point, rotation, 0.02, min(2.0, end - self._world.time()), turn_tolerance=0.15)
-        return {**self._go(goal, turn, 0.006, max(1.0, end - self._world.time())), "plan": plan["why"]}
+        last = self._go(goal, turn, 0.006, max(1.0, end - self._world.time()))
+        return {**last, "time": self._world.time() - began, "plan": plan["why"]}
 
     def _plan(self, goal: np.ndarray, turn: np.ndarray) -> dict[str, Any]:
         seed = int(self._rng.integers(2**31))

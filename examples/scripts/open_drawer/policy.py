@@ -9,14 +9,34 @@ FRONT = np.array([0.5, 0.5, 0.5, 0.5])  # (w, x, y, z): the hand points forward,
 def run(tools):
     tools.open_gripper()
     side = "left" if "left" in tools.get_task_description() else "right"
-    handle = find_handle(tools, side)
-    before = handle - np.array([0.14, 0, 0])
-    elbow = np.array([before[0], before[1] * 0.8, 0.35])  # clear of the counter's edge on the way down
-    tools.move_eef(elbow, FRONT, tolerance=0.03)
-    tools.move_eef(before, FRONT, timeout=5)
+    handle = find_handle(tools, side) if "get_camera_depth" in tools else guess_handle(tools, side)
+    approach(tools, handle - np.array([0.14, 0, 0]))
     tools.move_eef(handle + np.array([0.005, 0, 0]), FRONT, timeout=4)
     tools.close_gripper()
     tools.move_base(-0.55, 0.0, timeout=14)
+
+
+def approach(tools, before):
+    """Around what stands in the way where there is a planner, else by way of a point that is clear of the counter's edge."""
+    if "refresh_planner_world" in tools:
+        tools.refresh_planner_world()
+        try:
+            if tools.freespace_move(before, FRONT)["reached"]:
+                return
+        except tools.ToolError as error:
+            print(error)
+    tools.move_eef([before[0], before[1] * 0.8, 0.35], FRONT, tolerance=0.03)
+    tools.move_eef(before, FRONT, timeout=5)
+
+
+def guess_handle(tools, side):
+    """Without cameras: where handles tend to be, and how far, if a model may be asked."""
+    ahead = 0.28
+    if "vlm_query" in tools:
+        answer = tools.vlm_query("How many centimetres ahead of the robot's base is the drawer's handle? One number.")
+        digits = "".join(c for c in answer if c.isdigit() or c == ".")
+        ahead = min(max(float(digits or 28) / 100, 0.2), 0.4)
+    return np.array([ahead, 0.5 if side == "left" else -0.5, 0.085])
 
 
 def find_handle(tools, side):
