@@ -115,12 +115,12 @@ class PolicyProcess:
         """Execute a script once, answering its tool calls by `serve`, whose EpisodeOver ends it. Raises PolicyFault."""
         if self._caged is None:
             self._start()
-        before, limits, over = self._cpu(), self._limits, False
+        before, limits, over, end_by = self._cpu(), self._limits, False, 0.0
         self._post(codec.RUN, wire.pack(names), before, limits.script_cpu_s, "run")
         while True:
-            patience = _LAST_WORDS_S if over else limits.act_wall_s
+            deadline = end_by if over else time.monotonic() + limits.act_wall_s
             try:
-                got, body = self._receive(before, limits.script_cpu_s, time.monotonic() + patience, "run")
+                got, body = self._receive(before, limits.script_cpu_s, deadline, "run")
             except PolicyFault:
                 if over:
                     return  # it has had its time, and now it is gone
@@ -131,6 +131,9 @@ class PolicyProcess:
                 raise self._reported(body, "run")
             if got != codec.TOOL:
                 raise self._fault("protocol_error", f"unexpected message {got!r} from a script")
+            if over and time.monotonic() > end_by:
+                self.close()  # it does not take no for an answer
+                return
             tag, answer = codec.OVER, b"the episode is over"
             if not over:
                 try:
@@ -139,7 +142,7 @@ class PolicyProcess:
                 except ToolError as error:
                     tag, answer = codec.REFUSED, str(error).encode()
                 except EpisodeOver as end:
-                    over, answer = True, str(end).encode()
+                    over, end_by, answer = True, time.monotonic() + _LAST_WORDS_S, str(end).encode()
                 except ValueError as error:
                     raise self._fault("protocol_error", f"a malformed tool call: {error}") from None
             self._post(tag, answer, before, limits.script_cpu_s, "run")

@@ -115,8 +115,8 @@ class ScriptWorld:
         self._observation, self._info = begin(self._env, self._seed + (0 if same else self.restarts), self._options)
 
     def verdict(self) -> dict[str, Any]:
-        """The last `info`, judged now if the episode is not over."""
-        if not self.over and hasattr(self._env.unwrapped, "finish"):
+        """The last `info`, judged now where the environment judges at the end."""
+        if hasattr(self._env.unwrapped, "finish"):
             return dict(self._env.unwrapped.finish())
         return dict(self._info)
 

@@ -101,7 +101,6 @@ class RoboCasaTask(RobosuiteTask):
 
     def begin(self, start: dict[str, Any], attempt: int) -> None:
         self.env.layout_and_style_ids = [(start["layout"], start["style"])]
-        self.env.placement_initializer = None
         super().begin(start, 0)
         self._match(start)
         if attempt:
@@ -118,11 +117,11 @@ class RoboCasaTask(RobosuiteTask):
             mujoco.mj_getState(self.model, self.data, state, _STATE)
             known = {"scene": scene, "state": state}
             self._save(key, known)
-        self._snapshots[key] = known
         if known["scene"] != scene:
             raise ResetFailed(
                 f"the kitchen of {start} was compiled differently than the first time: no comparison is possible"
             )
+        self._snapshots[key] = known
         mujoco.mj_setState(self.model, self.data, known["state"], _STATE)
         self.env.sim.forward()
         self._scene = hashlib.sha256(scene.encode() + known["state"].tobytes()).hexdigest()[:16]

@@ -45,7 +45,6 @@ class RobosuiteTask(SimulatorTask):
         with seeded(0):
             self.env = self.make(task, robots)
         self.low, self.high = self.env.action_spec
-        self.env.reset()
         self._raw = self.env._get_observations(force_update=True)
         self.body = RobotBody(self)
 
@@ -90,8 +89,9 @@ class RobosuiteTask(SimulatorTask):
         seed = start["seed"]
         with seeded(seed):
             self.env.rng = np.random.default_rng(seed)
-            if getattr(self.env, "placement_initializer", None) is not None:
-                self.env.placement_initializer.rng = np.random.default_rng([seed, 1])
+            self.env.placement_initializer = (
+                None  # made anew from `rng`; a kept one has samplers with generators of their own
+            )
             self.env.reset()
             if attempt:
                 self._jiggle(np.random.default_rng([seed, attempt, 2]))

@@ -203,8 +203,8 @@ def _stand_mixer() -> str:
         + _part("column", "box", "0 0.11 -0.03", "0.05 0.035 0.12", CREAM)
         + _part("bowl", "cylinder", "0 -0.06 -0.07", "0.07 0.055", STEEL)
         + '<body name="head" pos="0 0.11 0.1">\n<joint name="head_joint" type="hinge" axis="-1 0 0" range="0 0.9" limited="true" '
-        'damping="0.6" frictionloss="0.9"/>\n'
-        + _part("head_body", "box", "0 -0.11 0.035", "0.05 0.14 0.035", CREAM, mass="0.5")
+        'damping="0.6" frictionloss="0.9" stiffness="0.5" springref="1.5"/>\n'
+        + _part("head_body", "box", "0 -0.13 0.035", "0.05 0.12 0.035", CREAM, mass="0.5")
         + _part("head_lever", "box", "0 -0.265 0.03", "0.045 0.02 0.01", RED, mass="0.03")
         + "</body>\n"
     )
@@ -283,7 +283,6 @@ main_group:
   top_row:
     - {name: cab_1, type: single_cabinet, orientation: left, default_config_name: cab_top, size: [0.5, 0.4, 0.92], pos: [0.5, -0.2, 1.85]}
     - {name: cab_2, type: hinge_cabinet, default_config_name: cab_top, size: [0.9, 0.4, 0.92], align_to: cab_1, side: right}
-    - {name: cab_3, type: hinge_cabinet, default_config_name: cab_top, size: [0.9, 0.4, 0.92], pos: [3.8, -0.2, 1.85]}
   bottom_row_cabinets:
     - {name: stack_1, type: stack, levels: [drawer, drawer, drawer], percentages: [0.4, 0.35, 0.25], size: [0.6, 0.6, 0.84], pos: [0.5, -0.3, 0.47]}
     - {name: stack_2, type: stack, levels: [hinge_cabinet, panel_cabinet], percentages: [0.75, 0.25], size: [1.0, 0.6, 0.84], align_to: stack_1, side: right,

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from enpire_envs.env import CellFault, ResetFailed
 from enpire_envs.tools import perception
 from enpire_envs.tools.bodies import Body
 from enpire_envs.tools.config import ToolsConfig
@@ -30,6 +31,10 @@ GATED = {
     "reset_to_initial": "interactive",
     "get_oracle_targets": "oracle",
 }
+
+
+#: What a call takes that does not move anything, by tool or by group [s of the episode]; at least one control period.
+_SECONDS = {"perception": 0.1, "planner": 0.1, "vlm_query": 1.0, "plan": 0.5}
 
 
 class World(Protocol):
@@ -109,10 +114,12 @@ class Toolbox:
             entry.arguments = {key: brief(value) for key, value in bound.arguments.items() if key != "self"}
             try:
                 result = method(*bound.args, **bound.kwargs)
-            except (TypeError, ValueError) as error:
-                raise ToolError("usage", f"{name}: {error}") from None
+            except (ToolError, EpisodeOver, CellFault, ResetFailed):
+                raise
+            except Exception as error:  # arguments that no tool is made for are the script's mistake, not the station's
+                raise ToolError("usage", f"{name}: {type(error).__name__}: {error}") from None
             if self._steps == began:
-                self._wait(1)  # to look and to think takes time as well
+                self._spend(_SECONDS.get(name) or _SECONDS.get(group, 0.0))  # to look and to think takes time as well
             entry.result = brief(result)
             return result
         except ToolError as error:
@@ -216,6 +223,7 @@ class Toolbox:
 
     def _plan(self, goal: np.ndarray, turn: np.ndarray) -> dict[str, Any]:
         seed = int(self._rng.integers(2**31))
+        self._spend(_SECONDS["plan"])
         if self._planner is not None:
             return self._planner.plan(
                 self._body.state()["joint_positions"], goal, turn, self._cloud if self._avoid else self._cloud[:0]
@@ -305,6 +313,9 @@ class Toolbox:
         if position is None and quaternion is None:
             position, quaternion = self._hold
         self._world.step(self._body.action(position, quaternion, self._grip, base))
+
+    def _spend(self, seconds: float) -> None:
+        self._wait(max(1, round(seconds / self._world.period)))
 
     def _wait(self, steps: int) -> None:
         for _ in range(steps):
@@ -421,8 +432,8 @@ class Toolbox:
     def update_planner_world(self, cameras: Any = None) -> dict[str, Any]:
         """Add what these cameras (all) see now to the obstacles of freespace_move. Returns {"points"}."""
         seen = []
-        for camera in cameras or self._body.cameras:
-            points = self._points(self._camera(camera))
+        for camera in sorted({self._camera(camera) for camera in cameras or self._body.cameras}):
+            points = self._points(camera)
             assert points is not None
             seen.append(points[::2, ::2].reshape(-1, 3))
         cloud = np.concatenate([self._cloud, *seen])

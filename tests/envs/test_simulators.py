@@ -1,0 +1,204 @@
+"""RoboCasa (in the stand-in kitchen), robosuite and gym-pusht: the suite's contract, through another interpreter."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import enpire_envs
+import gymnasium as gym
+import numpy as np
+import pytest
+from enpire_envs import ROBOCASA_TASKS
+from enpire_envs.cell import CellFault
+from enpire_envs.env import ResetFailed
+from enpire_envs.remote.venvs import GYM_PUSHT, ROBOCASA, STANDIN, NotInstalled
+
+from autoenvbench.errors import UserError
+from autoenvbench.make_env import fingerprint, make_env
+from autoenvbench.protocols import starts
+from autoenvbench.score import score
+
+needs_robocasa = pytest.mark.skipif(not ROBOCASA.installed, reason="autoenvbench setup robocasa")
+needs_pusht = pytest.mark.skipif(not GYM_PUSHT.installed, reason="autoenvbench setup gym-pusht")
+ROBOSUITE = ("Lift", "Door", "Stack", "NutAssemblySquare")
+IDS = [
+    *(pytest.param(f"ENPIRE/RoboCasa-{task}-v0", marks=needs_robocasa) for task in ROBOCASA_TASKS),
+    *(pytest.param(f"ENPIRE/Robosuite-{task}-v0", marks=needs_robocasa) for task in ROBOSUITE),
+    pytest.param("ENPIRE/GymPushT-v0", marks=needs_pusht),
+]
+INFO = {"success", "is_success", "score", "stage", "violations", "time", "cell"}
+
+
+@pytest.fixture(scope="module")
+def lift():
+    env = make_env("ENPIRE/Robosuite-Lift-v0", {"max_episode_steps": 30})
+    yield env
+    env.close()
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory):
+    env = make_env("ENPIRE/RoboCasa-OpenDrawer-v0", {"snapshots": str(tmp_path_factory.mktemp("scenes"))})
+    yield env
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_each_runs_through_score(env_id):
+    result = score(env_id, "random", 1, env_kwargs={"max_episode_steps": 4}, sandbox="none")
+    assert result["episodes"] == 1
+    assert result["kind"] == ("stand-in" if "RoboCasa" in env_id else "sim")
+    assert result["failures"] == {"time_limit": 1}
+
+
+@needs_robocasa
+def test_goals_brought_about_are_seen_and_seeds_decide_the_start():
+    """In the simulators' own interpreter: each predicate is false at the start, true at the goal; seeds repeat and differ."""
+    names = [*(f"robosuite:{task}" for task in ROBOSUITE), *ROBOCASA_TASKS]
+    done = subprocess.run(
+        [str(ROBOCASA.python), "-s", str(Path(__file__).with_name("goals.py")), str(Path(enpire_envs.__file__).parent), *names],
+        capture_output=True, text=True, timeout=280,
+        env={**os.environ, "MUJOCO_GL": "egl", "ROBOCASA_ASSETS_PATH": str(ROBOCASA.path / STANDIN)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [row["task"] for row in rows] == names
+    for row in rows:
+        assert not row["before"], row
+        assert row["after"] or row["held"], row
+        assert row["repeats"], row
+        assert row["others"], row
+
+
+@needs_robocasa
+def test_the_contract(lift):
+    observation, info = lift.reset(seed=3)
+    assert info.keys() >= INFO | {"start", "episode_seed", "reset_attempts", "reset_verified"}
+    assert lift.observation_space.contains(observation)
+    rng = np.random.default_rng(0)
+    over, steps = False, 0
+    while not over:
+        observation, reward, terminated, truncated, info = lift.step(rng.uniform(-1, 1, 7))
+        assert lift.observation_space.contains(observation)
+        assert info.keys() >= INFO
+        over, steps = terminated or truncated, steps + 1
+    assert (steps, truncated, reward) == (30, True, 0.0)
+    assert lift.unwrapped.finish()["reason"] == "predicate"
+    assert info["time"] == pytest.approx(1.5)
+    with pytest.raises(gym.error.ResetNeeded):
+        lift.unwrapped.step(np.zeros(7))  # judged is over
+    lift.reset(seed=3)
+    for wrong, complaint in ((np.full(7, np.nan), "not finite"), (np.zeros(3), "shape")):
+        with pytest.raises(ValueError, match=complaint):
+            lift.unwrapped.step(wrong)
+    with pytest.raises(ValueError, match="unknown reset options"):
+        lift.reset(options={"strat": {}})
+    assert lift.render().shape == (480, 480, 3)
+
+
+@needs_robocasa
+def test_equal_seeds_give_equal_episodes_and_attempts_another_posture(lift):
+    rng = np.random.default_rng(1)
+    actions = rng.uniform(-1, 1, (10, 7))
+
+    def run(**options):
+        first, info = lift.reset(seed=8, options=options or None)
+        return info["start"], np.array([first, *(lift.step(action)[0] for action in actions)])
+
+    one = run()
+    lift.reset(seed=99)
+    two, again = run(), run(attempt=1)
+    assert one[0] == two[0] == again[0]
+    assert np.array_equal(one[1], two[1])
+    assert not np.array_equal(one[1], again[1])
+    cube = slice(0, 3)  # robosuite's object state begins with where the cube is
+    assert np.array_equal(one[1][0, cube], again[1][0, cube])
+
+
+@needs_robocasa
+def test_a_kitchen_by_its_triplet_is_the_same_scene_in_another_process(kitchen):
+    """The protocol's first start: restored here after another one, and in a second process from the notes of the first."""
+    triplet = starts("robocasa-40", 1)[0]
+    assert triplet == {"seed": 478163327, "layout": 36, "style": 15}
+    scenes = []
+    for start in (triplet, None, triplet):
+        observation, info = kitchen.reset(seed=1, options={"start": start} if start else None)
+        scenes.append((info["scene"], observation.tobytes()))
+    assert scenes[0] == scenes[2] != scenes[1]
+    assert info["start"] == triplet
+    assert info["cell"] == "stand-in"
+    folder = Path(kitchen.unwrapped._kwargs["snapshots"])
+    note = next(folder.glob("*478163327*.npz"))
+    kept = note.read_bytes()
+    with np.load(note) as data:
+        np.savez_compressed(note, scene="0" * 64, state=data["state"])  # as if RoboCasa had compiled another kitchen
+    other = make_env("ENPIRE/RoboCasa-OpenDrawer-v0", {"snapshots": str(folder)})
+    with pytest.raises(ResetFailed, match="compiled differently"):
+        other.reset(options={"start": triplet})
+    note.write_bytes(kept)
+    observation, info = other.reset(options={"start": triplet})
+    other.close()
+    assert (info["scene"], observation.tobytes()) == scenes[0]
+    with pytest.raises(ValueError, match="layouts and styles go from 1 to 60"):
+        kitchen.reset(options={"start": {"seed": 1, "layout": 61, "style": 1}})
+
+
+@needs_robocasa
+def test_a_simulator_that_dies_is_a_fault_of_the_cell_and_starts_anew():
+    env = make_env("ENPIRE/Robosuite-Lift-v0", {"max_episode_steps": 5})
+    env.reset(seed=0)
+    env.unwrapped._process.kill()
+    with pytest.raises(CellFault, match="died"):
+        env.step(np.zeros(7))
+    assert env.reset(seed=0)[0].shape == env.observation_space.shape
+    process = env.unwrapped._process
+    env.close()
+    assert process.poll() is not None
+
+
+@needs_robocasa
+def test_fingerprints_know_code_versions_and_kitchens(lift):
+    assert fingerprint(lift) == fingerprint(lift)
+    before = fingerprint(lift)
+    about = lift.unwrapped.about
+    about["versions"]["mujoco"], kept = "0.0.0", about["versions"]["mujoco"]
+    assert fingerprint(lift) != before
+    about["versions"]["mujoco"] = kept
+
+
+@needs_pusht
+def test_gym_pusht_counts_its_own_success_and_its_own_seeds():
+    env = make_env("ENPIRE/GymPushT-v0", {"obs_type": "pixels_agent_pos"})
+    first, info = env.reset(seed=4)
+    assert env.observation_space.contains(first)
+    assert 0 <= info["score"] < 1
+    again, _ = env.reset(seed=4)
+    assert all(np.array_equal(first[key], again[key]) for key in first)
+    env.close()
+
+
+def test_wrong_use_says_what_to_type(monkeypatch, tmp_path):
+    for env_id, kwargs in (
+        ("ENPIRE/Robosuite-Lift-v0", {"obs_type": "stat"}),
+        ("ENPIRE/RoboCasa-OpenDrawer-v0", {"kitchen": "mine"}),
+    ):
+        if ROBOCASA.installed:
+            with pytest.raises(UserError, match=r"obs_type is one of|choose one of"):
+                make_env(env_id, kwargs)
+    monkeypatch.setenv("AUTOENVBENCH_SIMULATORS", str(tmp_path))
+    with pytest.raises(UserError, match="autoenvbench setup robocasa"):
+        make_env("ENPIRE/RoboCasa-OpenDrawer-v0")
+    with pytest.raises(NotInstalled):
+        gym.make("ENPIRE/GymPushT-v0")
+    with pytest.raises(UserError, match="robocasa-40"):
+        starts("robocasa", 3)
+    with pytest.raises(UserError, match="40 starts"):
+        starts("robocasa-40", 41)
+
+
+def test_nothing_here_imports_a_simulator():
+    code = "import sys, autoenvbench, enpire_envs.remote.env; print([m for m in ('robosuite', 'robocasa', 'gym_pusht') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
