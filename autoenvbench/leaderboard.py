@@ -100,6 +100,8 @@ def _from_score(file: Path) -> Result:
             compute_class=compute_class(), hardware=hardware(), versions=versions(),
             answer=Answer(commit=given["digest"], digest=given["digest"], how="policy"),
             held_out=HeldOut(**{k: given[k] for k in HeldOut.model_fields}),
+            tools=given.get("tools", {}), policy_tokens=given.get("policy_tokens", 0),
+            deterministic=given.get("deterministic", True),
             unranked_because=[why.get(given["policy"], "a policy alone, on public starts")],
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError, ValidationError) as error:
@@ -167,7 +169,7 @@ def _tables(results: Sequence[Result]) -> dict[str, list[Row]]:
             groups[
                 r.agent.name, r.agent.version, r.agent.model, r.agent.effort, r.track, r.pace, r.budget_s, r.token_budget,
                 r.cost_budget, r.goal, r.team_size,
-                r.compute_class, r.sandbox, r.gateway, tuple(r.unranked_because),
+                r.compute_class, r.sandbox, r.gateway, json.dumps(r.tools, sort_keys=True), tuple(r.unranked_because),
             ].append(r)  # fmt: skip
         rows = [_row(group) for group in groups.values()]
         rows.sort(key=lambda row: (not row.ranked, -row.mean))
@@ -197,7 +199,15 @@ def _row(group: Sequence[Result]) -> Row:
         to_80=f"{format_duration(statistics.median(reached))} ({len(reached)}/{len(group)})" if reached else "-",
         tokens=f"{statistics.median(tokens):,.0f}" if tokens else "-",
         budget=format_duration(r.budget_s) if r.budget_s else "-",
-        conditions=", ".join([*([f"{r.track} track"] if r.track != "none" else []), r.sandbox, r.compute_class]),
+        conditions=", ".join(
+            [
+                *([f"{r.track} track"] if r.track != "none" else []),
+                r.sandbox,
+                r.compute_class,
+                *(f"tools {key}={value}" for key, value in sorted(r.tools.items())),
+                *([] if r.deterministic else ["its policies ask a model"]),
+            ]
+        ),
         note="; ".join(notes),
     )
 

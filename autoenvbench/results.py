@@ -98,6 +98,7 @@ class Result(BaseModel):
     ideas: int = 0
     tokens: dict[str, Any] = Field(default_factory=dict)
     policy_tokens: int = 0  # headline tokens of the policies' own model calls
+    deterministic: bool = True  # no policy asked a model: a re-run must give the same outcomes
     tools: dict[str, Any] = Field(default_factory=dict)  # of script policies, where they are not the defaults
     cost_usd: float | None = None  # by the price table; None if a model is not in it
     mtu: float | None = None
@@ -153,6 +154,7 @@ def make_result(run_dir: Path, config: RunConfig, ledger: Ledger, answer: Answer
     research_s = research_seconds(events)
     raw, confirmed = metrics.best_curves(events, config.min_episodes)
     tokens = metrics.token_totals(events, research_s)
+    own = metrics.token_totals(events, research_s, of_policies=True)
     started = next(e for e in events if e.kind == "run" and e.payload.phase == "started")
     agents = [e.payload for e in events if e.kind == "agent"]
     judged = [e.payload for e in events if e.kind == "episode" and e.payload.purpose != "heldout"]
@@ -185,7 +187,7 @@ def make_result(run_dir: Path, config: RunConfig, ledger: Ledger, answer: Answer
         to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
         evaluations=sum(e.kind == "evaluation" and e.payload.phase == "finished" for e in events),
         episodes=len(judged), robot_s=sum(e.robot_s for e in judged), ideas=sum(e.kind == "idea" for e in events),
-        tokens=asdict(tokens), policy_tokens=metrics.token_totals(events, research_s, of_policies=True).headline,
+        tokens=asdict(tokens), policy_tokens=own.headline, deterministic=own.calls == 0,
         tools=config.tools, cost_usd=_cost(config, events), mtu=tokens.per_minute if tokens.calls else None,
         mru=metrics.robot_utilisation(events, research_s, stations=1, paced=config.pace > 0),
         cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,

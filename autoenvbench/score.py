@@ -102,8 +102,9 @@ def score(
         report = _report(
             env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed
         )
-        tokens = metrics.token_totals(ledger.events(), 1.0, of_policies=True).headline
-        return {**report, "protocol": protocol, "tools": tools or {}, "policy_tokens": tokens}
+        own = metrics.token_totals(ledger.events(), 1.0, of_policies=True)
+        asked = {"policy_tokens": own.headline, "deterministic": own.calls == 0}
+        return {**report, "protocol": protocol, "tools": tools or {}, **asked}
     finally:
         env.close()
 

@@ -69,7 +69,8 @@ class ScriptWorld:
         inner: Any = env.unwrapped
         steps = inner.about["limit"] if hasattr(inner, "about") else inner._max_steps
         self.limit = steps * self.period
-        self.steps, self.over, self.cut_off, self.restarts = 0, False, False, 0
+        self.steps, self.restarts = 0, 0
+        self.over = self.cut_off = self.out_of_time = False
         self.frames: list[np.ndarray] = []
         self._observation, self._info = begin(env, seed, options)
         self.reset_attempts = int(self._info.get("reset_attempts", 1))
@@ -95,7 +96,7 @@ class ScriptWorld:
             self._due = max(self._due + self.period / self._pace, time.monotonic() - 1.0)  # thinking takes time, too
             time.sleep(max(0.0, self._due - time.monotonic()))
         if terminated or truncated:
-            self.over = True
+            self.over, self.out_of_time = True, truncated
             why = "success" if self._info.get("success") else str(self._info.get("reason") or "time_limit")
             raise EpisodeOver(f"the episode is over: {why}")
 
@@ -117,7 +118,8 @@ class ScriptWorld:
     def verdict(self) -> dict[str, Any]:
         """The last `info`, judged now where the environment judges at the end."""
         if hasattr(self._env.unwrapped, "finish"):
-            return dict(self._env.unwrapped.finish())
+            late = {"reason": "time_limit"} if self.out_of_time else {}
+            return {**self._env.unwrapped.finish(), **late}
         return dict(self._info)
 
 

@@ -219,3 +219,29 @@ class Policy(ParametricPolicy):
         super().__init__(observation_space, action_space, {_TUNED!r})
 """
 )
+
+
+SCRIPT = """
+def run(tools):
+    try:
+        print(tools.get_task_info())
+    except tools.ToolError as error:
+        print(error)
+    tools.nudge([0.03, 0.0, 0.0])
+"""
+
+
+def test_scripts_are_interactive_in_practice_alone(bench):
+    bench.commit(SCRIPT)
+    code, out, err = bench.aeb("practice", "-n", "1", "--interactive", "--json")
+    assert code == 0, err
+    calls = sorted((bench.run_dir / "data" / "practice").glob("*.calls.jsonl"))
+    first = json.loads(calls[0].read_text().splitlines()[0])
+    assert (first["tool"], first["ok"]) == ("get_task_info", True)
+    assert bench.aeb("practice", "-n", "1")[0] == 0
+    calls = sorted(set((bench.run_dir / "data" / "practice").glob("*.calls.jsonl")) - set(calls))
+    first = json.loads(calls[0].read_text().splitlines()[0])
+    assert (first["ok"], first["kind"]) == (False, "gated")
+    result = json.loads(bench.aeb("evaluate", "-n", "1", "--json")[1])
+    assert result["failures"] == {"tool_error": 1}
+    assert len(list((bench.run_dir / "data" / "practice").glob("*.calls.jsonl"))) == 2  # evaluations leave none
