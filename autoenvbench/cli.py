@@ -128,12 +128,12 @@ def _ablate(args: argparse.Namespace) -> None:
 
 
 def _setup(args: argparse.Namespace) -> None:
-    from enpire_envs.remote.venvs import ROBOCASA, SIMULATORS
+    from enpire_envs.remote.venvs import SIMULATORS
 
-    from autoenvbench.setup_simulators import check, setup
+    from autoenvbench.setup_simulators import check, kitchen_tasks, setup
 
     if args.tasks:
-        print("\n".join(ROBOCASA.about()["tasks"]))
+        print("\n".join(kitchen_tasks()))
     elif args.name is None:
         for name in SIMULATORS:
             print(f"{name:<10} {check(name)}")

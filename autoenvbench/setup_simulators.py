@@ -22,6 +22,7 @@ from enpire_envs.remote.venvs import (
     ROBOCASA,
     SIMULATORS,
     STANDIN,
+    NotInstalled,
     Simulator,
     simulators_dir,
 )
@@ -78,6 +79,14 @@ def kitchens(about: dict[str, Any]) -> str:
         f"  {ROBOCASA.python} -m robocasa.scripts.download_kitchen_assets\n"
         f"  autoenvbench setup robocasa --assets {about.get(PACKAGE_ASSETS)}"
     )
+
+
+def kitchen_tasks() -> list[str]:
+    """RoboCasa's tasks by name. Raises UserError."""
+    try:
+        return list(ROBOCASA.about()["tasks"])
+    except NotInstalled as error:
+        raise UserError(str(error)) from None
 
 
 def check(name: str) -> str:

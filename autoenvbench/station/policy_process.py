@@ -145,6 +145,9 @@ class PolicyProcess:
                     over, end_by, answer = True, time.monotonic() + _LAST_WORDS_S, str(end).encode()
                 except ValueError as error:
                     raise self._fault("protocol_error", f"a malformed tool call: {error}") from None
+                except BaseException:  # the cell's fault, in the middle of a call: no half-answered script goes on
+                    self.close()
+                    raise
             self._post(tag, answer, before, limits.script_cpu_s, "run")
 
     def output(self) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from enpire_envs.cell import CellFault
 from enpire_envs.remote.venvs import ROBOCASA
 from enpire_envs.tools.config import ToolsConfig
 
@@ -199,6 +200,33 @@ def test_a_study_takes_eyes_away_at_the_station(run):
     )
     assert "[False, False, False, False, True] to the left" in said
     assert asked == [("where is it?", (240, 320, 3))]
+
+
+def test_prompts_are_reworded_where_a_study_says_so(run):
+    asked = []
+
+    def ask(question, image):
+        asked.append((question, image))
+        return "red T"
+
+    _, said = run("print(len(tools.detect_object('the letter to push')))", ask=ask, prompts="rewritten", vlm="m")
+    assert int(said) >= 1
+    assert "the letter to push" in asked[0][0]
+    assert asked[0][1] is None
+
+
+def test_a_fault_of_the_cell_in_the_middle_of_a_call_is_the_infrastructures(run, pusht, monkeypatch):
+    cell = pusht.unwrapped.cell
+    good = cell.apply
+
+    def lost(command):
+        raise CellFault("a cable came loose")
+
+    monkeypatch.setattr(cell, "apply", lost)
+    outcome, _ = run("tools.nudge([0.02, 0, 0])")
+    assert (outcome.reason, outcome.infrastructure) == ("cell_fault", True)
+    monkeypatch.setattr(cell, "apply", good)
+    assert run("tools.nudge([0.02, 0, 0])")[0].detail is None
 
 
 def test_what_a_script_is(tmp_path):

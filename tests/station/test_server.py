@@ -233,7 +233,7 @@ def run(tools):
 
 def test_scripts_are_interactive_in_practice_alone(bench):
     bench.commit(SCRIPT)
-    code, out, err = bench.aeb("practice", "-n", "1", "--interactive", "--json")
+    code, _, err = bench.aeb("practice", "-n", "1", "--interactive", "--json")
     assert code == 0, err
     calls = sorted((bench.run_dir / "data" / "practice").glob("*.calls.jsonl"))
     first = json.loads(calls[0].read_text().splitlines()[0])

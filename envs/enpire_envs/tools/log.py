@@ -66,7 +66,7 @@ def brief(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
-        return {key: brief(part) for key, part in value.items()}
+        return {str(key)[:60]: brief(part) for key, part in list(value.items())[:16]}
     if isinstance(value, list | tuple):
         return [brief(part) for part in value[:8]] + ([f"... {len(value)} in all"] if len(value) > 8 else [])
     return value if isinstance(value, int | float | bool | None) else str(value)[:500]
