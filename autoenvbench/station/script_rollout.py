@@ -14,8 +14,9 @@ import numpy as np
 from enpire_envs.env import CellFault
 from enpire_envs.tools.bodies import body_of
 from enpire_envs.tools.config import ToolsConfig
+from enpire_envs.tools.episode import Ask
 from enpire_envs.tools.log import EpisodeOver
-from enpire_envs.tools.toolbox import Ask, Toolbox
+from enpire_envs.tools.toolbox import Toolbox
 
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.policy_models import PolicyModels

@@ -51,8 +51,8 @@ def run(pusht, policy_dir):
 @pytest.mark.parametrize(
     ("env_id", "script", "episodes", "needed"),
     [
-        ("ENPIRE/Robosuite-Lift-v0", "lift", 4, 3),
-        ("ENPIRE/Robosuite-Door-v0", "door", 3, 2),
+        ("ENPIRE/Robosuite-Lift-v0", "lift", 3, 2),
+        ("ENPIRE/Robosuite-Door-v0", "door", 2, 1),
         ("ENPIRE/RoboCasa-OpenDrawer-v0", "open_drawer", 2, 1),
     ],
 )

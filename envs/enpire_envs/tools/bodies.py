@@ -102,7 +102,7 @@ class CellBody:
         readings = self._cell.read()
         pose = getattr(readings, "pose", None)
         self._origin = np.zeros(3) if pose is None else np.asarray(pose[:3]) - self._pose(readings)[:3]
-        self._grip = 1.0  # what it holds it goes on holding
+        self._grip = 0.0  # what it holds it goes on holding: grippers here are told how to change
 
     def instruction(self) -> str:
         return (type(self._env).__doc__ or "").strip().split("\n")[0]

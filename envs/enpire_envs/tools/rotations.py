@@ -39,6 +39,14 @@ def rotation_vector(m: np.ndarray) -> np.ndarray:
     return np.zeros(3) if sine < 1e-12 else q[1:] / sine * 2 * np.arctan2(sine, q[0])
 
 
+def from_vector(vector: np.ndarray) -> np.ndarray:
+    """(3, 3) of a rotation vector."""
+    angle = float(np.linalg.norm(vector))
+    if angle < 1e-12:
+        return np.eye(3)
+    return to_matrix(np.concatenate([[np.cos(angle / 2)], np.sin(angle / 2) * vector / angle]))
+
+
 def about(axis: str, angle: float) -> np.ndarray:
     """(3, 3): a turn about "x", "y" or "z"."""
     k = "xyz".index(axis)
