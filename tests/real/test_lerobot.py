@@ -127,11 +127,11 @@ class ToyArmConfig(RobotConfig):
     port: str
 
 class ToyArm(Robot):
-    # Servos in degrees that go where they are told, a tenth of the way at a time.
+    # Servos in degrees that go where they are told, with a lag of 10 ms however late they are told.
     config_class, name = ToyArmConfig, "toy_arm"
     def __init__(self, config):
         super().__init__(config)
-        self.at, self.on = dict.fromkeys(JOINTS, 10.0), False
+        self.at, self.on, self.told = dict.fromkeys(JOINTS, 10.0), False, time.monotonic()
     observation_features = action_features = property(lambda self: {f"{j}.pos": float for j in JOINTS})
     is_connected = property(lambda self: self.on)
     is_calibrated = True
@@ -141,8 +141,9 @@ class ToyArm(Robot):
     def configure(self): pass
     def get_observation(self): return {f"{j}.pos": v for j, v in self.at.items()}
     def send_action(self, action):
+        late, self.told = time.monotonic() - self.told, time.monotonic()
         for j in JOINTS:
-            self.at[j] += 0.5 * (action[f"{j}.pos"] - self.at[j])
+            self.at[j] += (1 - np.exp(-late / 0.01)) * (action[f"{j}.pos"] - self.at[j])
         return action
 
 import __main__
