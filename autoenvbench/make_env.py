@@ -84,7 +84,10 @@ def fingerprint(env: gym.Env[Any, Any], kwargs: dict[str, Any] | None = None) ->
     for file in sorted(sources):
         sha.update(file.name.encode() + b"\0" + file.read_bytes())
     spec_id = env.spec.id if env.spec else ""
-    sha.update(json.dumps([spec_id, kwargs or {}, mujoco.__version__, np.__version__], sort_keys=True).encode())
+    kwargs = {
+        key: value for key, value in (kwargs or {}).items() if key != "snapshots"
+    }  # where notes are kept is nothing
+    sha.update(json.dumps([spec_id, kwargs, mujoco.__version__, np.__version__], sort_keys=True).encode())
     station = getattr(getattr(env.unwrapped, "cell", None), "station", None)
     if station is not None:  # another station is another environment
         where = {"twin": {"link"}, "arms": {"__all__": {"bus"}}}  # which socket its cables are in is not

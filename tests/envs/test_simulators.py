@@ -162,6 +162,7 @@ def test_a_simulator_that_dies_is_a_fault_of_the_cell_and_starts_anew():
 def test_fingerprints_know_code_versions_and_kitchens(lift):
     assert fingerprint(lift) == fingerprint(lift)
     before = fingerprint(lift)
+    assert fingerprint(lift, {"snapshots": "here"}) == before != fingerprint(lift, {"obs_type": "state"})
     about = lift.unwrapped.about
     about["versions"]["mujoco"], kept = "0.0.0", about["versions"]["mujoco"]
     assert fingerprint(lift) != before

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from robosuite.controllers.parts import controller_factory
 from robosuite.environments.base import MujocoEnv
 from robosuite.environments.manipulation.manipulation_env import ManipulationEnv
 from robosuite.models.tasks import ManipulationTask
+
+from enpire_envs.simulators.standin import STAMP
 
 
 def bridge() -> list[str]:
@@ -29,6 +35,15 @@ def bridge() -> list[str]:
         _alias_controller()
         made.append("JOINT_VELOCITY_LEGACY")
     return made
+
+
+def make_assets_writable() -> None:
+    """RoboCasa writes beside its object models. The stand-in's are few: where they are read-only (an agent's cage), copy them."""
+    assets = Path(os.environ.get("ROBOCASA_ASSETS_PATH", ""))
+    if (assets / STAMP).exists() and not os.access(assets / "objects", os.W_OK):
+        copy = Path(tempfile.mkdtemp(prefix="aeb-kitchen-")) / "assets"
+        shutil.copytree(assets, copy)
+        os.environ["ROBOCASA_ASSETS_PATH"] = str(copy)
 
 
 def _takes(cls: type, option: str) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from enpire_envs.simulators import robocasa_compat
 
 robocasa_compat.bridge()
+robocasa_compat.make_assets_writable()
 
 import robocasa  # noqa: E402, F401  (after the bridges; registers the tasks)
 import robosuite  # noqa: E402
