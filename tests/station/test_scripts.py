@@ -88,6 +88,21 @@ print(times, moved["reached"], np.round(after["position"] - before["position"], 
     assert outcome.reason == "predicate"
 
 
+def test_fine_tasks_are_moved_finely(run):
+    """Pin insertion's hand steps 0.3 mm: a nudge of one millimetre goes that far, within a tenth."""
+    env = make_env("ENPIRE/PinInsertion-v0")
+    _, said = run(
+        """
+before = tools.get_robot_state()["position"]
+tools.nudge([0.001, 0, 0])
+print(float((tools.get_robot_state()["position"] - before)[0]))
+""",
+        env=env,
+    )
+    env.close()
+    assert abs(float(said) - 0.001) < 3e-4
+
+
 def test_the_time_limit_ends_a_script_wherever_it_is(run):
     outcome, said = run("while True:\n    tools.get_robot_state()")
     assert outcome.steps == 300

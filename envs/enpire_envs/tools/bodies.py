@@ -17,6 +17,7 @@ class Body(Protocol):
         cameras: their names.
         turns, grips, drives: whether it can turn its hand, close a gripper, move its base.
         sees_depth, plans: whether its cameras have depth, and whether it has a motion planner.
+        step_m: how far the hand may go in one control period, at most.
         frame: what the frame is, in words.
     """
 
@@ -26,6 +27,7 @@ class Body(Protocol):
     drives: bool
     sees_depth: bool
     plans: bool
+    step_m: float
     frame: str
 
     def begin(self) -> None:
@@ -60,6 +62,7 @@ class RemoteBody:
     """The body of an environment in another interpreter (`enpire_envs.remote`)."""
 
     turns = grips = sees_depth = True
+    step_m = 0.05
     frame = "the robot's base at the start of the episode: x forward, y left, z up"
 
     def __init__(self, env: Any) -> None:
@@ -91,6 +94,7 @@ class CellBody:
         n = len(self._task.action_space.low)
         ones = np.eye(n) * self._task.action_space.high
         self._unit = np.array([abs(self._task.command(one)[k]) for k, one in enumerate(ones)]) / self._task.control_hz
+        self.step_m = float(self._unit[:3].max())
         self.turns, self.grips = n >= 6, n == 7
         self._views: Any = None
         self.cameras: tuple[str, ...] = self._find_cameras()

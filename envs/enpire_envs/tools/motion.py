@@ -81,7 +81,8 @@ class MotionTools:
         if np.linalg.norm(step) > NUDGE_M:
             raise ToolError("usage", f"nudge: at most {NUDGE_M} m; use move_eef or freespace_move for longer ways")
         state = self._ep.body.state()
-        return self.go(np.asarray(state["position"]) + step, np.asarray(state["quaternion"]), 0.004, timeout)
+        close = min(0.004, 0.2 * float(np.linalg.norm(step)))
+        return self.go(np.asarray(state["position"]) + step, np.asarray(state["quaternion"]), close, timeout)
 
     @tool("motion")
     def rotate_gripper_in_place(self, angle: float) -> dict[str, Any]:
@@ -127,6 +128,8 @@ class MotionTools:
         if quaternion is None:
             quaternion = np.asarray(self._ep.body.state()["quaternion"])
         goal_turn = to_matrix(quaternion)
+        progress = 0.004 * self._ep.body.step_m
+        tolerance = min(tolerance, 2 * self._ep.body.step_m)  # where steps are of tenths of millimetres, so are goals
         while True:
             state = self._ep.body.state()
             here, turned = np.asarray(state["position"]), to_matrix(state["quaternion"])
@@ -136,7 +139,7 @@ class MotionTools:
             elapsed = self._ep.world.time() - began
             reached = distance <= tolerance and angle <= turn_tolerance
             error = distance + 0.1 * angle
-            stalled = 0.0 if error < best - 2e-4 else stalled + self._ep.world.period
+            stalled = 0.0 if error < best - progress else stalled + self._ep.world.period
             best = min(best, error)
             if reached or elapsed >= timeout or stalled > STALLED_S:
                 self._ep.hold = (
