@@ -30,6 +30,10 @@ from enpire_envs.remote.venvs import (
 from autoenvbench.errors import UserError
 
 _STANDIN = Path(enpire_envs.__file__).parent / "simulators" / "standin.py"
+_WARM_UP = (
+    "import robosuite; env = robosuite.make('Lift', robots='Panda', has_renderer=False, has_offscreen_renderer=False, "
+    "use_camera_obs=False); env.reset(); env.step(env.action_spec[0] * 0)"
+)
 _LIST = (
     "import json, os; from robocasa.environments.kitchen.kitchen import REGISTERED_KITCHEN_ENVS as names; import robocasa; "
     "print(json.dumps([sorted(n for n in names if n != 'Kitchen'), os.path.dirname(robocasa.__file__) + '/models/assets']))"
@@ -103,6 +107,9 @@ def _make(simulator: Simulator, say: Callable[[str], None]) -> None:
     _run([*pip, *simulator.requirements])
     about: dict[str, Any] = {"requirements": list(simulator.requirements)}
     if simulator is ROBOCASA:
+        _run(
+            [str(simulator.python), "-s", "-c", _WARM_UP], _environment()
+        )  # compiles robosuite's helpers, once for all
         listed = _run([str(simulator.python), "-s", "-c", _LIST], _environment())
         about["tasks"], about[PACKAGE_ASSETS] = json.loads(listed.splitlines()[-1])
     _note(simulator, about)

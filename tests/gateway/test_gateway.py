@@ -130,7 +130,7 @@ def test_an_unreachable_provider_is_an_answer_not_a_hang(tmp_path, ledger):
 
 def test_a_call_cut_off_in_flight_is_still_counted(tmp_path, ledger):
     async def work(provider, socket):
-        provider.stall = 30
+        provider.stall = 4
         with pytest.raises(asyncio.TimeoutError):
             await ask(socket, timeout=0.5)
         for _ in range(100):
