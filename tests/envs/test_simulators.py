@@ -203,3 +203,9 @@ def test_nothing_here_imports_a_simulator():
     code = "import sys, autoenvbench, enpire_envs.remote.env; print([m for m in ('robosuite', 'robocasa', 'gym_pusht') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@needs_robocasa
+def test_what_the_stand_in_kitchen_has_not_it_says():
+    with pytest.raises((UserError, ResetFailed), match="takes RoboCasa's own assets"):
+        make_env("ENPIRE/RoboCasa-TurnOnMicrowave-v0").reset(seed=1)
