@@ -97,6 +97,14 @@ class RoboCasaTask(RobosuiteTask):
     def instruction(self) -> str:
         return str(self.env.get_ep_meta().get("lang") or self.task)
 
+    def reset(self, seed: int, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+        try:
+            return super().reset(seed, options)
+        except (AttributeError, AssertionError, KeyError, RuntimeError) as error:
+            if self.cell != "stand-in" or isinstance(error, ResetFailed):
+                raise
+            raise ResetFailed(self._lacking(error)) from error
+
     # -- starts ------------------------------------------------------------------------------------------------------
     def check_start(self, start: dict[str, Any] | None, seed: int) -> dict[str, Any]:
         if start is None:
@@ -113,12 +121,7 @@ class RoboCasaTask(RobosuiteTask):
 
     def begin(self, start: dict[str, Any], attempt: int) -> None:
         self.env.layout_and_style_ids = [(start["layout"], start["style"])]
-        try:
-            super().begin(start, 0)
-        except Exception as error:
-            if self.cell != "stand-in":
-                raise
-            raise ResetFailed(self._lacking(error)) from error
+        super().begin(start, 0)
         self._match(start)
         if attempt:
             self._jiggle(np.random.default_rng([start["seed"], attempt, 2]))
