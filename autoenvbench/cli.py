@@ -118,6 +118,14 @@ def _leaderboard(args: argparse.Namespace) -> None:
             print(path)
 
 
+def _tools(args: argparse.Namespace) -> None:
+    from autoenvbench.config import parse_tools
+    from autoenvbench.make_env import parse_env_args
+    from autoenvbench.printing import print_tools
+
+    print_tools(args.env, parse_env_args(args.env_arg), parse_tools(args))
+
+
 def _ablate(args: argparse.Namespace) -> None:
     from autoenvbench.ablation import ablate
 
@@ -152,6 +160,12 @@ def _parser() -> argparse.ArgumentParser:
     envs = commands.add_parser("envs", help="list the environments")
     envs.add_argument("--json", action="store_true")
     envs.set_defaults(run=_envs)
+
+    tools = commands.add_parser("tools", help="list the tools that a script policy has in an environment")
+    tools.add_argument("env", metavar="ID")
+    tools.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
+    _add_tools(tools)
+    tools.set_defaults(run=_tools)
 
     setup = commands.add_parser(
         "setup", help="install RoboCasa and robosuite, or gym-pusht, in environments of their own"

@@ -112,6 +112,19 @@ def test_envs_lists_what_gymnasium_has(capsys):
     assert {r["id"] for r in rows} == set(autoenvbench.ENV_IDS) <= set(gym.registry)
 
 
+def test_tools_are_listed_by_environment_and_study(capsys):
+    code, out, _ = call(capsys, "tools", "ENPIRE/PushT-v0")
+    assert code == 0
+    assert "frame: the table's" in out
+    assert "- `nudge(offset, timeout=4.0)`: Move the hand by an offset" in out
+    assert "close_gripper" not in out
+    assert "get_task_info" not in out
+    assert "detect_object" not in call(capsys, "tools", "ENPIRE/PushT-v0", "--tool", "vision=none")[1]
+    code, _, err = call(capsys, "tools", "ENPIRE/PushT-v0", "--tool", "vision=nothing")
+    assert code == 2
+    assert "vision is one of images, vlm, none" in err
+
+
 def test_without_bubblewrap_an_agents_run_is_refused(capsys, tmp_path, monkeypatch):
     from autoenvbench.workspace import cage
 
