@@ -100,3 +100,23 @@ def test_rotation_vectors(axis, angle):
     expected = np.zeros(3)
     expected["xyz".index(axis)] = angle
     assert np.allclose(rotation_vector(about(axis, angle)), expected, atol=1e-6)
+
+
+@needs_robocasa
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "joints", "grips"),
+    [("ENPIRE/Robosuite-Lift-v0", {"robots": "UR5e"}, 6, True), ("ENPIRE/Robosuite-Wipe-v0", {}, 7, False)],
+)
+def test_other_arms_and_tools_that_do_not_grip(env_id, kwargs, joints, grips):
+    env = make_env(env_id, kwargs)
+    env.reset(seed=0)
+    call = env.unwrapped.call
+    state = call("state")
+    assert state["joint_positions"].shape == (joints,)
+    assert env.unwrapped.about["body"]["grips"] is grips
+    goal = state["position"] + np.array([0.03, 0.05, 0.05])
+    assert call("plan", goal, state["quaternion"], 0, True)["ok"]
+    for _ in range(25):
+        env.step(call("action", goal, state["quaternion"], None, None))
+    assert np.linalg.norm(call("state")["position"] - goal) < 0.01
+    env.close()

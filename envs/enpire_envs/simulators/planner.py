@@ -28,7 +28,7 @@ class ArmPlanner:
     def __init__(self, model: Any, data: Any, robot: Any, site: int) -> None:
         self._model, self._site = model, site
         self._data = mujoco.MjData(model)
-        self._qpos = np.array(robot._ref_joint_pos_indexes[-7:])
+        self._qpos = arm_joints(robot)
         joints = [int(np.flatnonzero(model.jnt_qposadr == q)[0]) for q in self._qpos]
         self._dofs = model.jnt_dofadr[joints]
         self._low, self._high = model.jnt_range[joints].T
@@ -62,7 +62,11 @@ class ArmPlanner:
         found = []
         jacobian = np.zeros((6, self._model.nv))
         for k in range(tries):
-            q = start.copy() if k == 0 else np.clip(start + rng.normal(0, 0.3 + 0.1 * k, 7), self._low, self._high)
+            q = (
+                start.copy()
+                if k == 0
+                else np.clip(start + rng.normal(0, 0.3 + 0.1 * k, len(start)), self._low, self._high)
+            )
             for _ in range(120):
                 hand = self.hand_at(q)
                 error = np.concatenate([goal[:3, 3] - hand[:3, 3], _rotation_error(goal[:3, :3], hand[:3, :3])])
@@ -127,9 +131,10 @@ class ArmPlanner:
 
     def _rrt(self, start: np.ndarray, goal: np.ndarray, seed: int) -> list[np.ndarray] | None:
         util.RNG.setSeed(seed % (1 << 31) + 1)
-        space = ob.RealVectorStateSpace(7)
-        bounds = ob.RealVectorBounds(7)
-        for k in range(7):
+        n = len(start)
+        space = ob.RealVectorStateSpace(n)
+        bounds = ob.RealVectorBounds(n)
+        for k in range(n):
             bounds.setLow(k, float(self._low[k]))
             bounds.setHigh(k, float(self._high[k]))
         space.setBounds(bounds)
@@ -139,7 +144,7 @@ class ArmPlanner:
         def valid(state: Any) -> bool:
             nonlocal checked
             checked += 1
-            return self.clear(np.array([state[k] for k in range(7)]))
+            return self.clear(np.array([state[k] for k in range(n)]))
 
         setup.setStateValidityChecker(valid)
         setup.getSpaceInformation().setStateValidityCheckingResolution(0.01)
@@ -147,7 +152,7 @@ class ArmPlanner:
         ends = []
         for q in (start, goal):
             state = space.allocState()
-            for k in range(7):
+            for k in range(n):
                 state[k] = float(q[k])
             ends.append(state)
         setup.setStartAndGoalStates(*ends)
@@ -155,7 +160,7 @@ class ArmPlanner:
         setup.solve(ob.PlannerTerminationCondition(lambda: checked > _MAX_STATES))
         if not setup.haveExactSolutionPath():
             return None
-        corners = [np.array([s[k] for k in range(7)]) for s in setup.getSolutionPath().getStates()]
+        corners = [np.array([s[k] for k in range(n)]) for s in setup.getSolutionPath().getStates()]
         return [q for a, b in pairwise(self._shorten(corners, seed)) for q in _line(a, b)]
 
     def _shorten(self, corners: list[np.ndarray], seed: int) -> list[np.ndarray]:
@@ -168,6 +173,11 @@ class ArmPlanner:
             if j - i > 1 and all(map(self.clear, _line(corners[i], corners[j]))):
                 corners = corners[: i + 1] + corners[j:]
         return corners
+
+
+def arm_joints(robot: Any) -> np.ndarray:
+    """Where the arm's joints stand in the simulator's positions; a mobile base's come before them."""
+    return np.array(robot._ref_joint_pos_indexes[-len(np.ravel(robot.init_qpos)) :])
 
 
 def _line(a: np.ndarray, b: np.ndarray, step: float = 0.05) -> list[np.ndarray]:

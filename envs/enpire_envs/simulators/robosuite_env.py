@@ -11,6 +11,7 @@ import robosuite
 from robosuite.environments.base import REGISTERED_ENVS
 
 from enpire_envs.simulators.contract import SimulatorTask, box, seeded
+from enpire_envs.simulators.planner import arm_joints
 from enpire_envs.simulators.robot_body import RobotBody
 from enpire_envs.simulators.versions import versions
 from enpire_envs.tools.views import Views
@@ -101,7 +102,7 @@ class RobosuiteTask(SimulatorTask):
     def _jiggle(self, rng: np.random.Generator) -> None:
         """Another first posture for the same scene: robosuite's own noise, drawn again."""
         for robot in self.env.robots:
-            indexes = robot._ref_joint_pos_indexes[: len(np.ravel(robot.init_qpos))]
+            indexes = arm_joints(robot)
             self.env.sim.data.qpos[indexes] = np.ravel(robot.init_qpos) + 0.02 * rng.standard_normal(len(indexes))
         self.env.sim.forward()
         for robot in self.env.robots:

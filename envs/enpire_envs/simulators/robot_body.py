@@ -11,7 +11,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from enpire_envs.simulators.planner import ArmPlanner
+from enpire_envs.simulators.planner import ArmPlanner, arm_joints
 from enpire_envs.tools.perception import to_points
 from enpire_envs.tools.rotations import from_matrix, rotation_vector, to_matrix
 from enpire_envs.tools.views import extrinsics, intrinsics
@@ -41,6 +41,7 @@ class RobotBody:
         return {
             "cameras": [camera.removeprefix("robot0_") for camera in self._task.cameras.values()],
             "mobile": self._mobile,
+            "grips": self._grips,
             "planner": True,
             "instruction": self._task.instruction(),
         }
@@ -61,7 +62,7 @@ class RobotBody:
         }
 
     def joints(self) -> np.ndarray:
-        return np.array(self._task.env.sim.data.qpos[self._robot._ref_joint_pos_indexes[-7:]])
+        return np.array(self._task.env.sim.data.qpos[arm_joints(self._robot)])
 
     def targets(self) -> dict[str, Any]:
         """Where the things of the task really are: for studies with an oracle only."""
@@ -125,7 +126,8 @@ class RobotBody:
             action[3:6] = error / _STEP_RAD
         if (largest := np.abs(action[:3]).max()) > 1:
             action[:3] /= largest  # a straight line
-        action[6] = self._grip
+        if self._grips:
+            action[6] = self._grip
         if self._mobile:
             action[11] = -1.0
             if base is not None:
@@ -136,9 +138,9 @@ class RobotBody:
         return np.clip(action, -1, 1)
 
     def set_posture(self, joints: np.ndarray | None) -> None:
-        """Which of the arm's postures the controller's null space prefers, (7,) rad."""
+        """Which of the arm's postures the controller's null space prefers, (n,) rad."""
         controller = self._controller
-        controller.initial_joint = np.asarray(self._robot.init_qpos if joints is None else joints, float)[-7:]
+        controller.initial_joint = np.ravel(self._robot.init_qpos if joints is None else joints)
 
     _grip = -1.0
 
@@ -149,7 +151,7 @@ class RobotBody:
         return self._arm().set_obstacles(inside, self.joints())
 
     def plan(self, position: np.ndarray, quaternion: np.ndarray, seed: int, avoid: bool) -> dict[str, Any]:
-        """A path of the hand to a pose, collision-free if `avoid`. {"ok", "why", "joints" (k, 7), "positions", "quaternions"}."""
+        """A path of the hand to a pose, collision-free if `avoid`. {"ok", "why", "joints" (k, n), "positions", "quaternions"}."""
         goal = np.eye(4)
         goal[:3, :3], goal[:3, 3] = to_matrix(quaternion), position
         path, why = self._arm().plan(self.joints(), self._frame @ goal @ _SITE_TO_HAND.T, seed, avoid)
@@ -181,6 +183,10 @@ class RobotBody:
         return len(self._task.low) == 12
 
     @property
+    def _grips(self) -> bool:
+        return len(self._robot.gripper["right"].joints) > 0
+
+    @property
     def _site(self) -> int:
         return int(self._robot.eef_site_id["right"])
 
@@ -207,7 +213,9 @@ class RobotBody:
         return np.linalg.inv(self._frame) @ pose
 
     def _opening(self) -> float:
-        """0 closed to 1 open."""
+        """0 closed to 1 open; 0 for a tool that does not grip."""
+        if not self._grips:
+            return 0.0
         model, data = self._task.model, self._task.data
         joints = [model.joint(name) for name in self._robot.gripper["right"].joints]
         share = [abs(float(data.qpos[j.qposadr[0]])) / max(abs(j.range[0]), abs(j.range[1])) for j in joints]

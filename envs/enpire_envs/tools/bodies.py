@@ -61,7 +61,7 @@ class Body(Protocol):
 class RemoteBody:
     """The body of an environment in another interpreter (`enpire_envs.remote`)."""
 
-    turns = grips = sees_depth = True
+    turns = sees_depth = True
     step_m = 0.05
     frame = "the robot's base at the start of the episode: x forward, y left, z up"
 
@@ -69,7 +69,7 @@ class RemoteBody:
         about = env.about["body"]
         self._call = env.call
         self.cameras = tuple(about["cameras"])
-        self.drives, self.plans = bool(about["mobile"]), bool(about["planner"])
+        self.grips, self.drives, self.plans = bool(about["grips"]), bool(about["mobile"]), bool(about["planner"])
 
     def begin(self) -> None:
         pass  # the other side does it at its reset
