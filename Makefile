@@ -16,10 +16,10 @@ demo: $(VENV)/.core
 	grep -E '^\| (rank|[0-9-]+ \| cem)' runs/board/README.md && \
 	echo "leaderboard  runs/board/README.md" && echo "report       $${run}report.html"
 
-# The three environments beside ours have nothing to do with one another: side by side they take half the time.
-test: $(VENV)/.test
-	@$(MAKE) --no-print-directory -j3 .tools/.agents .tools/.lerobot simulators
-	@$(MAKE) --no-print-directory lint
+# What has nothing to do with one another is made side by side.
+test:
+	@$(MAKE) --no-print-directory -j3 $(VENV)/.test .tools/.agents .tools/.lerobot
+	@$(MAKE) --no-print-directory -j2 simulators lint
 	$(PY) -m pytest
 
 lint: $(VENV)/.test

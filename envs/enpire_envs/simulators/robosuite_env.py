@@ -61,7 +61,7 @@ class RobosuiteTask(SimulatorTask):
             raise ValueError(f"robosuite has no task {task!r}; it has: {', '.join(known)}")
         two = "TwoArm" in task
         takes = inspect.signature(REGISTERED_ENVS[task].__init__).parameters
-        shaped = {"reward_shaping": True} if "reward_shaping" in takes else {}
+        shaped = {"reward_shaping": True} if self._dense and "reward_shaping" in takes else {}
         return robosuite.make(
             task, robots=robots or (["Panda", "Panda"] if two else "Panda"), has_renderer=False, has_offscreen_renderer=False,
             use_camera_obs=False, use_object_obs=True, control_freq=round(self.hz), ignore_done=True, **shaped,
