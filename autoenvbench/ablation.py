@@ -24,6 +24,7 @@ from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
 from autoenvbench.figures import ablation_figure
 from autoenvbench.make_env import default_track, is_robocasa
+from autoenvbench.protocols import starts
 from autoenvbench.score import BASELINES, score
 from autoenvbench.workspace.cage import Sandbox, choose_sandbox
 
@@ -177,6 +178,12 @@ def _check(study: Study, where: str, condition: Condition) -> None:
             raise UserError(f"{where}: there is no {file}")
     if condition.agent is not None and condition.budget is None:
         raise UserError(f"{where}: research needs a budget, such as 2h")
+    if study.protocol is not None:
+        if condition.agent is not None or not is_robocasa(condition.env):
+            raise UserError(
+                f"{where}: the protocol {study.protocol} is for policies in ENPIRE/RoboCasa-...; leave it out"
+            )
+        starts(study.protocol, study.episodes)
     if condition.team > 1:
         raise UserError(f"{where}: teams of several agents cannot be run yet; team: 1 can")
     try:

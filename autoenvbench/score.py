@@ -17,7 +17,7 @@ from autoenvbench.clock import RunClock
 from autoenvbench.errors import UserError
 from autoenvbench.events import EpisodeEvent, Purpose
 from autoenvbench.ledger import Ledger
-from autoenvbench.make_env import fingerprint, make_env
+from autoenvbench.make_env import fingerprint, is_robocasa, make_env
 from autoenvbench.protocols import starts
 from autoenvbench.results import cell_kind
 from autoenvbench.station.bundles import Bundle, bundle_digest
@@ -79,6 +79,9 @@ def score(
             raise UserError(f"cannot write trajectories to {trajectories}: {error.strerror}") from None
         if any(trajectories.glob("*.npz")):
             raise UserError(f"{trajectories} holds trajectories already; name a new folder")
+    if protocol is not None and not is_robocasa(env_id):
+        raise UserError(f"the protocol {protocol} names kitchens: it is for ENPIRE/RoboCasa-... and not for {env_id}")
+    named = starts(protocol, n) if protocol is not None else ()
     env = make_env(env_id, env_kwargs)
     try:
         bundle, driver = _resolve(env, policy, seed)
@@ -91,7 +94,7 @@ def score(
         ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
         with script_settings(tools or {}, tools_replay, tools_url, ledger) as scripts:
             evaluator = Evaluator(env, ledger, StartStreams(secret), sandbox=sandbox, track=track, scripts=scripts)
-            batch = Batch(purpose, n, first=0, attempts=attempts, starts=starts(protocol, n) if protocol else ())
+            batch = Batch(purpose, n, first=0, attempts=attempts, starts=named)
             filmed = trajectories is not None and driver is None
             tally = evaluator.run(
                 bundle, batch, policy=driver, practice_dir=trajectories, show=filmed, on_episode=on_episode

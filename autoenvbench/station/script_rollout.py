@@ -73,11 +73,11 @@ class ScriptWorld:
         self.steps, self.restarts = 0, 0
         self.over = self.cut_off = self.out_of_time = False
         self.frames: list[np.ndarray] = []
-        self._observation, self._info = begin(env, seed, options)
+        observation, self._info = begin(env, seed, options)
         self.reset_attempts = int(self._info.get("reset_attempts", 1))
         self._due = time.monotonic()
         if record is not None:
-            record.observations.append(self._observation)
+            record.observations.append(observation)
 
     def step(self, action: np.ndarray) -> None:
         if self.over:
@@ -87,10 +87,10 @@ class ScriptWorld:
             raise EpisodeOver("the run is over")
         if self._frame_every and self.steps % self._frame_every == 0:
             self.frames.append(frame(self._env))
-        self._observation, reward, terminated, truncated, self._info = self._env.step(action)
+        observation, reward, terminated, truncated, self._info = self._env.step(action)
         self.steps += 1
         if self._record is not None:
-            self._record.observations.append(self._observation)
+            self._record.observations.append(observation)
             self._record.actions.append(np.asarray(action, np.float64))
             self._record.rewards.append(float(reward))
         if self._pace:
@@ -107,14 +107,14 @@ class ScriptWorld:
     def info(self) -> dict[str, Any]:
         return self._info
 
-    def observation(self) -> Any:
-        return self._observation
-
     def restart(self, same: bool) -> None:
         self.restarts += 1
         if self.restarts > MAX_RESTARTS:
             raise EpisodeOver(f"{MAX_RESTARTS} restarts are all there are in an episode")
-        self._observation, self._info = begin(self._env, self._seed + (0 if same else self.restarts), self._options)
+        observation, self._info = begin(self._env, self._seed + (0 if same else self.restarts), self._options)
+        if self._record is not None:  # what is kept is one episode, from its reset on
+            self._record.clear()
+            self._record.observations.append(observation)
 
     def verdict(self) -> dict[str, Any]:
         """The last `info`, judged now where the environment judges at the end."""
@@ -153,6 +153,8 @@ def run_script_episode(
         info = world.info()
     except CellFault as fault:
         reason, detail, infrastructure = "cell_fault", str(fault), True
+    finally:
+        body.close()
     if world.cut_off:
         reason, infrastructure = "cut_off", True
     success = bool(info.get("success")) and not infrastructure and detail is None

@@ -220,9 +220,7 @@ class RoboCasaEnv(RemoteEnv):
         choose("kitchen", kitchen or "None", ("None", "official", "stand-in"))
         self._assets = official_assets()
         if kitchen == "official" and self._assets is None:
-            raise ValueError(
-                "RoboCasa's assets are not installed; type: autoenvbench setup robocasa --assets FOLDER (or --download)"
-            )
+            raise ValueError("RoboCasa's assets are not installed; type: autoenvbench setup robocasa --assets FOLDER")
         if kitchen == "stand-in":
             self._assets = None
         super().__init__(**kwargs, standin=self._assets is None)

@@ -28,11 +28,13 @@ class RobotBody:
         self._task = task
         self._frame = np.eye(4)
         self._planner: ArmPlanner | None = None
+        self._grip = -1.0
 
     def begin(self) -> None:
         """A new episode: here is the origin."""
         self._frame = self._base()
         self._planner = None
+        self._grip = -1.0  # open: what the last episode's hand was told is nothing to this one
 
     # -- what is so --------------------------------------------------------------------------------------------------
     def describe(self) -> dict[str, Any] | None:
@@ -141,8 +143,6 @@ class RobotBody:
         """Which of the arm's postures the controller's null space prefers, (n,) rad."""
         controller = self._controller
         controller.initial_joint = np.ravel(self._robot.init_qpos if joints is None else joints)
-
-    _grip = -1.0
 
     # -- planning ----------------------------------------------------------------------------------------------------
     def set_obstacles(self, points: np.ndarray) -> int:

@@ -33,6 +33,9 @@ class Body(Protocol):
     def begin(self) -> None:
         """A new episode."""
 
+    def close(self) -> None:
+        """Let go of renderers. Safe to call twice."""
+
     def instruction(self) -> str:
         """The task in words."""
 
@@ -72,7 +75,10 @@ class RemoteBody:
         self.grips, self.drives, self.plans = bool(about["grips"]), bool(about["mobile"]), bool(about["planner"])
 
     def begin(self) -> None:
-        pass  # the other side does it at its reset
+        """The other side begins at its own reset."""
+
+    def close(self) -> None:
+        """What there is to close lives on the other side, with the environment."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -175,6 +181,11 @@ class CellBody:
         readings = self._cell.read()
         return {"readings": {name: np.asarray(getattr(readings, name)).tolist() for name in ("block", "tip", "insertion")
                              if hasattr(readings, name)}}  # fmt: skip
+
+    def close(self) -> None:
+        if self._views is not None:
+            self._views.close()
+            self._views = None
 
     def _eyes(self) -> Any:
         if self._views is None:
