@@ -89,7 +89,6 @@ class EpisodeEvent(Payload):
     reset_attempts: int = 1
     reruns: int = 0
     scene: str | None = None  # digest of the initial scene: methods are compared where it is the same
-    tool_calls: int | None = None  # of a script
 
 
 class EvaluationEvent(Payload):

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import inspect
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,11 @@ def suites() -> dict[str, Path]:
     return {package.__name__: Path(str(package.__file__)).parent for package in (enpire_envs, enpire_real)}
 
 
+_PARSING = (
+    threading.Lock()
+)  # Python 3.11 counts the depth of a parse per interpreter: two threads at once end in a SystemError
+
+
 def _sources(module: Path) -> set[Path]:
     """A module's file, the files of its package that it imports, directly or not, and the scenes beside them."""
     packages = suites()
@@ -113,7 +119,9 @@ def _sources(module: Path) -> set[Path]:
         found.update(
             p for p in file.parent.glob("*.xml") if file.parent not in packages.values() or p.stem == file.stem
         )
-        for node in ast.walk(ast.parse(file.read_text())):
+        with _PARSING:
+            tree = ast.parse(file.read_text())
+        for node in ast.walk(tree):
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
             names += [f"{node.module}.{a.name}" for a in node.names] if isinstance(node, ast.ImportFrom) else []
             for name in filter(None, names):

@@ -251,7 +251,7 @@ def _event(
         digest=bundle.digest, seed=seed, success=outcome.success, score=outcome.score, stage=outcome.stage,
         reason=outcome.reason, detail=outcome.detail, violations=outcome.violations, steps=outcome.steps,
         sim_s=outcome.sim_s, robot_s=outcome.robot_s, act_cpu_ms=cpu, reset_attempts=outcome.reset_attempts,
-        reruns=reruns, scene=outcome.scene, tool_calls=len(outcome.calls) if outcome.calls else None,
+        reruns=reruns, scene=outcome.scene,
     )  # fmt: skip
 
 

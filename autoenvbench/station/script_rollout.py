@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -50,6 +51,10 @@ def script_settings(
         config = ToolsConfig.of(tools)
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from None
+    if config.vlm is not None and not (replay or base_url or os.environ.get("OPENAI_API_KEY")):
+        raise UserError(
+            f"vlm={config.vlm} needs OPENAI_API_KEY: type `export OPENAI_API_KEY=...` (or --base-url, or a script with --tools-replay)"
+        )
     if config.vlm is None:
         yield ScriptSettings(config)
         return

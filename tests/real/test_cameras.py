@@ -32,6 +32,7 @@ def config(source: Path | str, **changes: int) -> Camera:
     )  # fmt: skip
 
 
+@pytest.mark.real_time
 def test_frames_are_rgb_and_new_ones_keep_coming(film: Path) -> None:
     camera = OpenCVCamera("eye", config(film), WallClock())
     assert camera.stamp() == -np.inf

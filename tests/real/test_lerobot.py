@@ -101,6 +101,7 @@ print(json.dumps([before["left_joint2.pos"], after["left_joint2.pos"], after["le
 """
 
 
+@pytest.mark.real_time
 def test_our_station_is_a_lerobot_robot(tmp_path: Path) -> None:
     before, joint2, joint3, sent1, grip, joint1 = json.loads(in_lerobot(ROBOT, str(tmp_path / "x")).splitlines()[-1])
     assert before == pytest.approx(0.0, abs=0.05)
@@ -190,6 +191,7 @@ print(json.dumps([reached, reason]))
 """
 
 
+@pytest.mark.real_time
 def test_any_lerobot_robot_is_an_arm_behind_our_monitor(tmp_path: Path) -> None:
     reached, reason = json.loads(in_lerobot(ARM, str(tmp_path / "toy")).splitlines()[-1])
     assert reached == pytest.approx([0.5, -0.3, 0.2], abs=0.01)

@@ -20,6 +20,8 @@ from enpire_real.station import Station, build_station
 from enpire_real.station_file import load_station
 from enpire_real.yam import HOME
 
+pytestmark = pytest.mark.real_time
+
 
 class Served:
     """The other process, and what to tell it."""

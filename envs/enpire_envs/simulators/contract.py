@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-MAX_RESET_ATTEMPTS = 3
+from enpire_envs.env import MAX_RESET_ATTEMPTS, ResetFailed
+
 HOLD_S = 0.5  # an episode ends early once the simulator's own predicate has held so long
 
 
-class SimulatorTask:
+class SimulatorTask(ABC):
     """One simulator's task. Subclasses say how to begin, advance, judge and observe; `reset`, `step` and `finish` are here.
 
     Attributes:
@@ -32,23 +34,23 @@ class SimulatorTask:
         self._steps, self._held, self._over, self._to_the_end = 0, 0, True, False
 
     # -- what a subclass is ------------------------------------------------------------------------------------------
+    @abstractmethod
     def begin(self, start: dict[str, Any], attempt: int) -> None:
         """Bring the scene to the start."""
-        raise NotImplementedError
 
+    @abstractmethod
     def advance(self, action: np.ndarray) -> float:
         """One control period; returns the simulator's own reward."""
-        raise NotImplementedError
 
+    @abstractmethod
     def solved(self) -> bool:
         """The simulator's own predicate, now."""
-        raise NotImplementedError
 
-    def observe(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def observe(self) -> Any: ...
 
-    def render(self) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def render(self) -> np.ndarray: ...
 
     def check_start(self, start: dict[str, Any] | None, seed: int) -> dict[str, Any]:
         """The start asked for, or the one that the seed means. Raises ValueError."""
@@ -62,10 +64,10 @@ class SimulatorTask:
         """Further keys of `info`."""
         return {}
 
-    def describe(self) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def describe(self) -> dict[str, Any]: ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most have nothing to close)
         pass
 
     # -- the contract ------------------------------------------------------------------------------------------------
@@ -135,10 +137,6 @@ class SimulatorTask:
 
     low: np.ndarray
     high: np.ndarray
-
-
-class ResetFailed(RuntimeError):
-    """The scene could not be brought to the start that was asked for. (The proxy raises the suite's own.)"""
 
 
 def box(low: Any, high: Any, dtype: Any = np.float32) -> dict[str, np.ndarray]:

@@ -14,8 +14,7 @@ import numpy as np
 from enpire_envs.simulators.contract import SimulatorTask, box
 from enpire_envs.simulators.versions import versions
 
-_OBS = {"state": "state", "environment_state_agent_pos": "environment_state_agent_pos", "pixels": "pixels",
-        "pixels_agent_pos": "pixels_agent_pos"}  # fmt: skip
+_OBS = ("state", "environment_state_agent_pos", "pixels", "pixels_agent_pos")
 
 
 class GymPushTTask(SimulatorTask):

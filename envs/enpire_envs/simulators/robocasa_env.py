@@ -22,7 +22,7 @@ from robocasa.models.objects.kitchen_object_utils import OBJ_CATEGORIES  # noqa:
 from robocasa.utils.dataset_registry_utils import get_task_horizon  # noqa: E402
 from robosuite.controllers import load_composite_controller_config  # noqa: E402
 
-from enpire_envs.simulators.contract import ResetFailed  # noqa: E402
+from enpire_envs.env import ResetFailed  # noqa: E402
 from enpire_envs.simulators.robosuite_env import RobosuiteTask  # noqa: E402
 from enpire_envs.simulators.versions import versions  # noqa: E402
 
@@ -183,6 +183,7 @@ def _digest(model: Any) -> str:
     """SHA-256 of what decides how the scene moves and looks."""
     sha = hashlib.sha256()
     for name in ("body_pos", "body_quat", "body_mass", "geom_pos", "geom_quat", "geom_size", "geom_rgba", "geom_friction",
-                 "jnt_range", "dof_damping", "cam_pos", "cam_quat", "qpos0"):  # fmt: skip
+                 "jnt_range", "jnt_axis", "dof_damping", "dof_frictionloss", "cam_pos", "cam_quat", "qpos0", "mesh_vert", "mat_rgba",
+                 "tex_data"):  # fmt: skip
         sha.update(np.ascontiguousarray(getattr(model, name)).tobytes())
     return sha.hexdigest()

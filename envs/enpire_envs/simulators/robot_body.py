@@ -44,8 +44,6 @@ class RobotBody:
             "cameras": [camera.removeprefix("robot0_") for camera in self._task.cameras.values()],
             "mobile": self._mobile,
             "grips": self._grips,
-            "planner": True,
-            "instruction": self._task.instruction(),
         }
 
     def instruction(self) -> str:

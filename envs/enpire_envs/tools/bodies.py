@@ -64,7 +64,7 @@ class Body(Protocol):
 class RemoteBody:
     """The body of an environment in another interpreter (`enpire_envs.remote`)."""
 
-    turns = sees_depth = True
+    turns = sees_depth = plans = True
     step_m = 0.05
     frame = "the robot's base at the start of the episode: x forward, y left, z up"
 
@@ -72,7 +72,7 @@ class RemoteBody:
         about = env.about["body"]
         self._call = env.call
         self.cameras = tuple(about["cameras"])
-        self.grips, self.drives, self.plans = bool(about["grips"]), bool(about["mobile"]), bool(about["planner"])
+        self.grips, self.drives = bool(about["grips"]), bool(about["mobile"])
 
     def begin(self) -> None:
         """The other side begins at its own reset."""
