@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoenvbench import metrics
-from autoenvbench.clock import parse_duration
+from autoenvbench.clock import format_duration, parse_duration
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
 from autoenvbench.figures import ablation_figure
@@ -282,11 +282,10 @@ def _content(condition: Condition) -> str | None:
 def _table(axis: str, rows: list[Measured]) -> str:
     """Markdown: rates with intervals, and each level against the first on the scenes that both saw."""
     baseline = rows[0]
-    lines = [
-        f"## {axis}\n",
-        f"| {axis} | success | 95 % (Wilson) | episodes | against {baseline.level} (95 %) | p (McNemar) | tokens | failures |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    timed = any(row.time_to_80 is not None for row in rows)  # of research: the median over its seeds
+    heads = [axis, "success", "95 % (Wilson)", "episodes", f"against {baseline.level} (95 %)", "p (McNemar)", "tokens",
+             *(["time to 80 %"] if timed else []), "failures"]  # fmt: skip
+    lines = [f"## {axis}\n", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         low, high = metrics.wilson(row.successes, row.episodes)
         versus, p = "", ""
@@ -297,10 +296,11 @@ def _table(axis: str, rows: list[Measured]) -> str:
             p = f"{metrics.mcnemar(*pairs):.3g}"
         why = ", ".join(f"{count} {reason}" for reason, count in row.failures.items())
         tokens = row.tokens + row.policy_tokens
-        lines.append(
-            f"| {row.level} | {100 * row.successes / max(row.episodes, 1):.1f} % | {100 * low:.1f} to {100 * high:.1f} % | {row.episodes} | "
-            f"{versus} | {p} | {tokens or ''} | {why} |"
-        )
+        cells = [row.level, f"{100 * row.successes / max(row.episodes, 1):.1f} %", f"{100 * low:.1f} to {100 * high:.1f} %",
+                 str(row.episodes), versus, p, str(tokens or "")]  # fmt: skip
+        if timed:
+            cells.append("not reached" if row.time_to_80 is None else format_duration(row.time_to_80))
+        lines.append(f"| {' | '.join([*cells, why])} |")
     kinds = {row.kind for row in rows}
     if "stand-in" in kinds:
         lines.append("\nIn the stand-in kitchen: these are not RoboCasa scores.")

@@ -44,6 +44,12 @@ def test_another_version_does_not_count_as_installed(home):
         venvs.ROBOCASA.about()
 
 
+def test_a_setup_that_was_killed_before_the_kitchen_was_made(home, capsys):
+    pretend(home)
+    assert main(["score", "--env", "ENPIRE/RoboCasa-OpenDrawer-v0", "--policy", "random", "-n", "1"]) == 2
+    assert "there is no kitchen yet; type: autoenvbench setup robocasa" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [

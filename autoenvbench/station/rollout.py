@@ -42,6 +42,19 @@ class Outcome:
     frames: list[np.ndarray] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)  # of a script: its tool calls
 
+    @classmethod
+    def of(cls, info: dict[str, Any], *, success: bool, **rest: Any) -> Outcome:
+        """With what the episode's last `info` says; `rest` are the other fields."""
+        return cls(
+            success=success,
+            score=float(info.get("score", success)),
+            stage=str(info.get("stage", "")),
+            violations=list(info.get("violations", [])),
+            cell=str(info.get("cell", "sim")),
+            scene=info.get("scene"),
+            **rest,
+        )
+
 
 @dataclass(slots=True)
 class Trajectory:
@@ -119,19 +132,15 @@ def run_episode(
     except CellFault as fault:
         reason, detail, infrastructure = "cell_fault", str(fault), True
     success = bool(info.get("success")) and not infrastructure and detail is None
-    return Outcome(
+    return Outcome.of(
+        info,
         success=success,
-        score=float(info.get("score", success)),
-        stage=str(info.get("stage", "")),
         reason=None if success else (reason or "time_limit"),
         detail=detail,
-        violations=list(info.get("violations", [])),
         steps=steps,
         sim_s=float(info.get("time", steps * control_period)),
         robot_s=time.monotonic() - began,
         reset_attempts=reset_attempts,
-        cell=str(info.get("cell", "sim")),
-        scene=info.get("scene"),
         infrastructure=infrastructure,
         frames=frames,
     )

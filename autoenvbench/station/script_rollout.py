@@ -166,19 +166,15 @@ def run_script_episode(
     if not success and reason in (None, "predicate", "policy_error") and toolbox.log.calls:
         cause = toolbox.log.cause()
         reason = cause if detail is None or cause != "predicate" else reason
-    return Outcome(
+    return Outcome.of(
+        info,
         success=success,
-        score=float(info.get("score", success)),
-        stage=str(info.get("stage", "")),
         reason=None if success else (reason or "predicate"),
         detail=detail,
-        violations=list(info.get("violations", [])),
         steps=world.steps,
         sim_s=world.steps * world.period,
         robot_s=time.monotonic() - began,
         reset_attempts=world.reset_attempts,
-        cell=str(info.get("cell", "sim")),
-        scene=info.get("scene"),
         infrastructure=infrastructure,
         frames=world.frames,
         calls=toolbox.log.rows(),

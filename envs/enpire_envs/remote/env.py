@@ -13,7 +13,15 @@ import numpy as np
 from gymnasium import spaces
 
 from enpire_envs.env import CellFault, ResetFailed, choose
-from enpire_envs.remote.venvs import ASSETS_VARIABLE, GYM_PUSHT, PACKAGE_ASSETS, ROBOCASA, STANDIN, Simulator
+from enpire_envs.remote.venvs import (
+    ASSETS_VARIABLE,
+    GYM_PUSHT,
+    PACKAGE_ASSETS,
+    ROBOCASA,
+    STANDIN,
+    NotInstalled,
+    Simulator,
+)
 from enpire_envs.remote.wire import Channel, Closed
 
 _START_S, _ANSWER_S = 300.0, 120.0  # backstops; the first start compiles robosuite's helpers
@@ -223,6 +231,8 @@ class RoboCasaEnv(RemoteEnv):
             raise ValueError("RoboCasa's assets are not installed; type: autoenvbench setup robocasa --assets FOLDER")
         if kitchen == "stand-in":
             self._assets = None
+        if self._assets is None and STANDIN not in self.simulator.about():  # setup was interrupted before it was made
+            raise NotInstalled("there is no kitchen yet; type: autoenvbench setup robocasa")
         super().__init__(**kwargs, standin=self._assets is None)
 
     def _environment(self) -> dict[str, str]:

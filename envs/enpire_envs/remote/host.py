@@ -67,7 +67,7 @@ def main() -> None:
     _import_suite()
     from enpire_envs.remote.wire import Channel
 
-    serve(Channel(read_fd, write_fd))
+    serve(Channel(read_fd, write_fd, spin_s=0.0005))  # who steps in a loop asks again at once
     os._exit(0)  # renderers must not delay the end
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 from typing import Any
 
 import numpy as np
 import robosuite
+from robosuite.controllers.composite.composite_controller import CompositeController
 from robosuite.environments.base import REGISTERED_ENVS
 
 from enpire_envs.simulators.contract import SimulatorTask, box, seeded
@@ -17,6 +19,10 @@ from enpire_envs.simulators.versions import versions
 from enpire_envs.tools.views import Views
 
 logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
+
+# An action's limits are asked for three times in each of a control step's 25 physics steps, and were worked out anew each time.
+CompositeController.action_limits = functools.cached_property(CompositeController.action_limits.fget)
+CompositeController.action_limits.__set_name__(CompositeController, "action_limits")
 
 HORIZON = 500  # control steps; robosuite's own benchmark
 _OBS = ("state", "pixels_agent_pos")
