@@ -179,11 +179,15 @@ class Server:
 
     async def _held_out(self, request: web.Request) -> web.StreamResponse:
         digest = str((await _body(request)).get("digest"))
-        return await self._stream(request, lambda stop, on_episode: self._station.held_out(digest, on_episode))
+        # A job that the deadline cut off may still be in its last step: the run's end waits for it.
+        return await self._stream(
+            request, lambda stop, on_episode: self._station.held_out(digest, on_episode), waits=True
+        )
 
     async def _stream(
-        self, request: web.Request, job: Callable[[Callable[[], bool], Callable[[EpisodeEvent], None]], dict[str, Any]]
-    ) -> web.StreamResponse:
+        self, request: web.Request, job: Callable[[Callable[[], bool], Callable[[EpisodeEvent], None]], dict[str, Any]],
+        waits: bool = False,
+    ) -> web.StreamResponse:  # fmt: skip
         """Run a job on the job thread; send each episode as a line, then the result or the error as the last line.
 
         A client that goes away ends its job: its lease is free again within a step.
@@ -215,7 +219,8 @@ class Server:
             finally:
                 put(None)
 
-        self._require_free()
+        if not waits:
+            self._require_free()
         future = loop.run_in_executor(self._jobs, work)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         try:

@@ -168,7 +168,9 @@ def test_one_client_at_a_time_and_a_lost_one_frees_the_robot(bench):
 
 
 def test_the_deadline_ends_jobs_and_refuses_new_ones_but_scores(bench):
-    bench.commit(NUDGE)
+    bench.commit(
+        "import time\n" + NUDGE.replace("        pass", "        time.sleep(1)")
+    )  # a last step that takes long
     bench.aeb("practice", "-n", "1")
     digest = next(e.payload.digest for e in bench.ledger.events("commit"))
     ended = {}
@@ -181,14 +183,14 @@ def test_the_deadline_ends_jobs_and_refuses_new_ones_but_scores(bench):
     while not bench.client().get("/health")["busy"]:
         time.sleep(0.02)
     bench.client(bench.admin_token).post("/halt", {})
+    scored = bench.client(bench.admin_token).job("/held-out", {"digest": digest})  # at once: it waits for the robot
+    assert scored["episodes"] == 3
     thread.join(20)
     assert ended["aborted"] is True
     code, _, err = bench.aeb("evaluate")
     assert code == 3
     assert "budget" in err
     assert bench.aeb("submit")[0] == 3
-    scored = bench.client(bench.admin_token).job("/held-out", {"digest": digest})
-    assert scored["episodes"] == 3
     assert bench.aeb("status")[0] == 0
 
 
