@@ -23,9 +23,10 @@ from autoenvbench.clock import format_duration, parse_duration
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
 from autoenvbench.figures import ablation_figure
-from autoenvbench.make_env import default_track, is_robocasa
+from autoenvbench.make_env import default_track, is_robocasa, make_env
 from autoenvbench.protocols import starts
 from autoenvbench.score import BASELINES, score
+from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.workspace.cage import Sandbox, choose_sandbox
 
 NAMED = ("reference", "naive", "random", *BASELINES)
@@ -115,15 +116,24 @@ def ablate(
     study = load(path)
     if episodes is not None:
         study = study.model_copy(update={"episodes": episodes})
+    slugs = [_slug(axis) for axis in study.axes]
+    for slug in slugs:
+        if slugs.count(slug) > 1:
+            raise UserError(f"{path}: the names of two axes both mean {slug}.png; rename one")
     folder = out / study.name
     conditions = {
         (axis, level): _merged(study.base, change, path.parent) for axis, levels in study.axes.items() for level, change in levels.items()
     }  # fmt: skip
-    for (axis, level), condition in conditions.items():  # before an hour is spent: everything that can be known now
-        _check(study, f"{axis}: {level}", condition)
     cage, notice = choose_sandbox(sandbox, fallback=False)
     if notice:
         say(notice)
+    for (axis, level), condition in conditions.items():  # before an hour is spent: everything that can be known now
+        try:
+            _check(study, condition)
+            if not _file(study, condition, folder).exists():
+                _try(study, condition, cage)
+        except UserError as error:
+            raise UserError(f"{axis}: {level}: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
     measured = {
         key: _measure(study, key, condition, folder, cage, say) for key, condition in conditions.items()
@@ -160,46 +170,54 @@ def _merged(base: Condition, change: Condition, beside: Path) -> Condition:
     return merged.model_copy(update=found)
 
 
-def _check(study: Study, where: str, condition: Condition) -> None:
-    from enpire_envs.tools.config import ToolsConfig
-
+def _check(study: Study, condition: Condition) -> None:
+    """Raises UserError for what a condition says and cannot mean."""
     if condition.env is None:
-        raise UserError(f"{where}: no env; name one in `base`")
+        raise UserError("no env; name one in `base`")
     if (condition.policy is None) == (condition.agent is None):
-        raise UserError(f"{where}: give a policy or an agent, one of the two")
+        raise UserError("give a policy or an agent, one of the two")
     if (
         condition.policy is not None
         and condition.policy not in NAMED
         and not (Path(condition.policy) / "policy.py").is_file()
     ):
-        raise UserError(f"{where}: there is no policy.py in {condition.policy}")
+        raise UserError(f"there is no policy.py in {condition.policy}")
     for file in (condition.tools_replay, condition.replay):
         if file is not None and not Path(file).is_file():
-            raise UserError(f"{where}: there is no {file}")
+            raise UserError(f"there is no {file}")
     if condition.agent is not None and condition.budget is None:
-        raise UserError(f"{where}: research needs a budget, such as 2h")
+        raise UserError("research needs a budget, such as 2h")
     if study.protocol is not None:
         if condition.agent is not None or not is_robocasa(condition.env):
-            raise UserError(
-                f"{where}: the protocol {study.protocol} is for policies in ENPIRE/RoboCasa-...; leave it out"
-            )
+            raise UserError(f"the protocol {study.protocol} is for policies in ENPIRE/RoboCasa-...; leave it out")
         starts(study.protocol, study.episodes)
     if condition.team > 1:
-        raise UserError(f"{where}: teams of several agents cannot be run yet; team: 1 can")
-    try:
-        ToolsConfig.of(condition.tools)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError("teams of several agents cannot be run yet; team: 1 can")
+    checked_tools(condition.tools, condition.tools_replay, condition.base_url)
+
+
+def _try(study: Study, condition: Condition, cage: Sandbox) -> None:
+    """Raises UserError for what this machine lacks."""
+    from autoenvbench.run import preflight
+
+    if condition.agent is not None:
+        preflight(_config(study, condition, study.seeds[0], cage))
+    else:
+        make_env(str(condition.env), condition.env_kwargs).close()
+
+
+def _file(study: Study, condition: Condition, folder: Path) -> Path:
+    """Where its measurement is kept: the same condition on two axes is measured once."""
+    setting = {"condition": condition.model_dump(), "episodes": study.episodes, "protocol": study.protocol, "seed": study.seed,
+               "seeds": study.seeds if condition.agent else None, "policy": _content(condition)}  # fmt: skip
+    return folder / f"level-{hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:16]}.json"
 
 
 def _measure(
     study: Study, key: tuple[str, str], condition: Condition, folder: Path, cage: Sandbox, say: Callable[[str], None]
 ) -> Measured:
     axis, level = key
-    setting = {"condition": condition.model_dump(), "episodes": study.episodes, "protocol": study.protocol, "seed": study.seed,
-               "seeds": study.seeds if condition.agent else None, "policy": _content(condition)}  # fmt: skip
-    digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:16]
-    file = folder / f"level-{digest}.json"  # the same condition on two axes is measured once
+    file = _file(study, condition, folder)
     if file.exists():
         say(f"{axis}: {level}: measured already")
         return Measured(**{**json.loads(file.read_text()), "level": level})
@@ -237,23 +255,12 @@ def _research(study: Study, level: str, condition: Condition, folder: Path, cage
     from autoenvbench.ledger import Ledger
     from autoenvbench.run import research
 
-    assert condition.env is not None
-    assert condition.agent is not None
     outcomes: list[bool] = []
     scenes: list[str | None] = []
     failures: dict[str, int] = {}
     tokens, times, kind = 0, [], "sim"
     for seed in study.seeds:
-        secret = hashlib.sha256(f"autoenvbench ablate {study.name} {study.seed} {seed}".encode()).hexdigest()
-        config = RunConfig(
-            agent=condition.agent, env=condition.env, env_kwargs=condition.env_kwargs,
-            budget_s=parse_duration(condition.budget or ""), seed=seed, track=default_track(condition.env), sandbox=cage,
-            model=condition.model, effort=condition.effort, regime=condition.regime, tools=condition.tools,
-            tools_replay=condition.tools_replay, base_url=condition.base_url,
-            gateway="replay" if condition.replay else "live", replay=condition.replay, held_out_secret=secret,
-            held_out=study.episodes,
-        )  # fmt: skip
-        result = research(config, folder / "runs")
+        result = research(_config(study, condition, seed, cage), folder / "runs")
         ledger = Ledger(folder / "runs" / result["run_id"] / "ledger.sqlite")
         episodes = metrics.heldout_episodes(ledger.events("episode"))
         ledger.close()
@@ -269,6 +276,19 @@ def _research(study: Study, level: str, condition: Condition, folder: Path, cage
     return Measured(
         level, len(outcomes), sum(outcomes), outcomes, scenes, failures, kind, tokens=tokens,
         time_to_80=sorted(known)[len(times) // 2] if len(known) > len(times) // 2 else None,
+    )  # fmt: skip
+
+
+def _config(study: Study, condition: Condition, seed: int, cage: Sandbox) -> RunConfig:
+    assert condition.env is not None
+    assert condition.agent is not None
+    secret = hashlib.sha256(f"autoenvbench ablate {study.name} {study.seed} {seed}".encode()).hexdigest()
+    return RunConfig(
+        agent=condition.agent, env=condition.env, env_kwargs=condition.env_kwargs, budget_s=parse_duration(condition.budget or ""),
+        seed=seed, track=default_track(condition.env), sandbox=cage, model=condition.model, effort=condition.effort,
+        regime=condition.regime, tools=condition.tools, tools_replay=condition.tools_replay, base_url=condition.base_url,
+        gateway="replay" if condition.replay else "live", replay=condition.replay, held_out_secret=secret,
+        held_out=study.episodes,
     )  # fmt: skip
 
 

@@ -70,8 +70,6 @@ class RunConfig(BaseModel):
             raise UserError("--cost-budget and --agent-memory must be above zero")
         if is_real(args.env) and args.track == "open":
             raise UserError(f"{args.env} is on the station track: a robot's simulator is not part of its own station")
-        if args.regime is not None and args.regime not in REGIMES:
-            raise UserError(f"unknown regime {args.regime!r}; choose one of {', '.join(REGIMES)}")
         tools = parse_tools(args)
         pace = _pace(args) if args.pace is None else args.pace
         if not 0 <= pace <= 1:

@@ -23,7 +23,7 @@ from autoenvbench import results
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
 from autoenvbench.clock import RunClock
-from autoenvbench.config import RunConfig, StationConfig
+from autoenvbench.config import REGIMES, RunConfig, StationConfig
 from autoenvbench.errors import UserError
 from autoenvbench.events import NoteEvent, RunEvent
 from autoenvbench.gateway.prices import load as load_prices
@@ -36,6 +36,7 @@ from autoenvbench.report import write_report
 from autoenvbench.research import PAUSE_FILE, Research, Run, allowance, cross_check, open_gateway
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.process import StationProcess
+from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.station.starts import StartStreams
 from autoenvbench.workspace.bundling import send_head
 from autoenvbench.workspace.cage import Sandbox, choose_sandbox
@@ -44,7 +45,7 @@ from autoenvbench.workspace.make_workspace import make_workspace
 
 def research(config: RunConfig, out: Path) -> dict[str, Any]:
     """Conduct a new run in a fresh folder under `out`; returns the result. Raises UserError before anything is made."""
-    agent, sandbox, notice = _preflight(config)
+    agent, sandbox, notice = preflight(config)
     env = make_env(config.env, config.env_kwargs)
     secret = StartStreams.parse_secret(config.held_out_secret) if config.held_out_secret else StartStreams.new_secret()
     run_dir = _make_run_dir(config, agent.name, out)
@@ -114,7 +115,7 @@ def resume(run_dir: Path) -> dict[str, Any] | None:
             f"{run_dir} is finished already; see {run_dir / 'report.html'} or autoenvbench report {run_dir}"
         )
     config = RunConfig.model_validate(next(e.payload.config for e in events if e.kind == "run"))
-    agent, sandbox, notice = _preflight(config)
+    agent, sandbox, notice = preflight(config)
     sessions = [e.payload.session for e in events if e.kind == "agent" and e.payload.session]
     with _exclusive(run_dir):
         workspace = run_dir / "agents" / agent.name / "workspace"
@@ -172,9 +173,12 @@ async def _conduct(run: Run) -> dict[str, Any]:
 
 
 # -- before anything is made -----------------------------------------------------------------------------------------
-def _preflight(config: RunConfig) -> tuple[Agent, Sandbox, str | None]:
+def preflight(config: RunConfig) -> tuple[Agent, Sandbox, str | None]:
     """Everything that can be wrong and be known now. Raises UserError."""
     agent = make_agent(config.agent)
+    if config.regime is not None and config.regime not in REGIMES:
+        raise UserError(f"unknown regime {config.regime!r}; choose one of {', '.join(REGIMES)}")
+    checked_tools(config.tools, config.tools_replay, config.base_url)
     make_env(config.env, config.env_kwargs).close()
     problems = [problem] if (problem := agent.problem()) else []
     keyless = config.gateway == "replay" or config.base_url is not None  # a local server may want no key

@@ -85,11 +85,12 @@ def test_a_study_ends_in_a_table_and_a_figure_per_axis_and_goes_on_where_it_was(
     assert json.loads((table.parent / "results.json").read_text()) == results
 
 
-def test_the_example_is_a_study():
-    made = ablation.load(EXAMPLES / "ablation_vision.yaml")
-    for axis, levels in made.axes.items():
-        for level, change in levels.items():
-            ablation._check(made, f"{axis}: {level}", ablation._merged(made.base, change, EXAMPLES))
+@pytest.mark.parametrize("example", ["ablation_vision.yaml", "ablation_agents.yaml"])
+def test_the_examples_are_studies(example):
+    made = ablation.load(EXAMPLES / example)
+    for levels in made.axes.values():
+        for change in levels.values():
+            ablation._check(made, ablation._merged(made.base, change, EXAMPLES))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,19 @@ def test_the_example_is_a_study():
             {"base": {"env": "ENPIRE/PushT-v0", "agent": "cem", "budget": "1m"}, "axes": {"a": {"x": {"team": 2}}}},
             "teams",
         ),
+        ({"axes": {"a": {"x": {"env": "ENPIRE/PushTea-v0"}}}}, "a: x: unknown environment"),
+        (
+            {
+                "base": {"env": "ENPIRE/PushT-v0", "agent": "cem", "budget": "1m"},
+                "axes": {"a": {"x": {"regime": "bv"}}},
+            },
+            "unknown regime",
+        ),
+        (
+            {"base": {"env": "ENPIRE/PushT-v0", "agent": "codex", "budget": "1m"}, "axes": {"a": {"x": {}}}},
+            "a: x: cannot start codex",
+        ),
+        ({"axes": {"a b": {"x": {}}, "a_b": {"x": {}}}}, "both mean a_b.png"),
     ],
 )
 def test_a_wrong_study_is_refused_before_anything_runs(study, tmp_path, changes, complaint):

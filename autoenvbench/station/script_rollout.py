@@ -42,11 +42,8 @@ class ScriptSettings:
         return ScriptSettings(replace(self.tools, mode="interactive"), self.ask)
 
 
-@contextlib.contextmanager
-def script_settings(
-    tools: dict[str, Any], replay: str | None, base_url: str | None, ledger: Ledger
-) -> Iterator[ScriptSettings]:
-    """The settings of a run, with its model's door open as long as they are used. Raises UserError."""
+def checked_tools(tools: dict[str, Any], replay: str | None, base_url: str | None) -> ToolsConfig:
+    """The tools' settings, whose model can be reached as far as can be known beforehand. Raises UserError."""
     try:
         config = ToolsConfig.of(tools)
     except (TypeError, ValueError) as error:
@@ -55,6 +52,15 @@ def script_settings(
         raise UserError(
             f"vlm={config.vlm} needs OPENAI_API_KEY: type `export OPENAI_API_KEY=...` (or --base-url, or a script with --tools-replay)"
         )
+    return config
+
+
+@contextlib.contextmanager
+def script_settings(
+    tools: dict[str, Any], replay: str | None, base_url: str | None, ledger: Ledger
+) -> Iterator[ScriptSettings]:
+    """The settings of a run, with its model's door open as long as they are used. Raises UserError."""
+    config = checked_tools(tools, replay, base_url)
     if config.vlm is None:
         yield ScriptSettings(config)
         return
