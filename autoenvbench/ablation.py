@@ -127,11 +127,12 @@ def ablate(
     cage, notice = choose_sandbox(sandbox, fallback=False)
     if notice:
         say(notice)
+    tried: set[str] = set()
     for (axis, level), condition in conditions.items():  # before an hour is spent: everything that can be known now
         try:
             _check(study, condition)
             if not _file(study, condition, folder).exists():
-                _try(study, condition, cage)
+                _try(study, condition, cage, tried)
         except UserError as error:
             raise UserError(f"{axis}: {level}: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,14 +197,16 @@ def _check(study: Study, condition: Condition) -> None:
     checked_tools(condition.tools, condition.tools_replay, condition.base_url)
 
 
-def _try(study: Study, condition: Condition, cage: Sandbox) -> None:
-    """Raises UserError for what this machine lacks."""
+def _try(study: Study, condition: Condition, cage: Sandbox, tried: set[str]) -> None:
+    """Raises UserError for what this machine lacks. `tried` are the environments that were made already: some take long."""
     from autoenvbench.run import preflight
 
+    env = json.dumps([condition.env, condition.env_kwargs], sort_keys=True)
     if condition.agent is not None:
         preflight(_config(study, condition, study.seeds[0], cage))
-    else:
+    elif env not in tried:
         make_env(str(condition.env), condition.env_kwargs).close()
+    tried.add(env)
 
 
 def _file(study: Study, condition: Condition, folder: Path) -> Path:

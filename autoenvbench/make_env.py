@@ -101,9 +101,8 @@ def suites() -> dict[str, Path]:
     return {package.__name__: Path(str(package.__file__)).parent for package in (enpire_envs, enpire_real)}
 
 
-_PARSING = (
-    threading.Lock()
-)  # Python 3.11 counts the depth of a parse per interpreter: two threads at once end in a SystemError
+# Python 3.11 counts the depth of a parse per interpreter, so two threads that parse at once end in a SystemError.
+_PARSING = threading.Lock()
 
 
 def _sources(module: Path) -> set[Path]:
