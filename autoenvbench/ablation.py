@@ -26,6 +26,7 @@ from autoenvbench.figures import ablation_figure
 from autoenvbench.make_env import default_track, is_robocasa, make_env
 from autoenvbench.protocols import starts
 from autoenvbench.score import BASELINES, score
+from autoenvbench.station.bundles import policy_digest
 from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.workspace.cage import Sandbox, choose_sandbox
 
@@ -212,7 +213,7 @@ def _try(study: Study, condition: Condition, cage: Sandbox, tried: set[str]) -> 
 def _file(study: Study, condition: Condition, folder: Path) -> Path:
     """Where its measurement is kept: the same condition on two axes is measured once."""
     setting = {"condition": condition.model_dump(), "episodes": study.episodes, "protocol": study.protocol, "seed": study.seed,
-               "seeds": study.seeds if condition.agent else None, "policy": _content(condition)}  # fmt: skip
+               "seeds": study.seeds if condition.agent else None, "files": _content(condition)}  # fmt: skip
     return folder / f"level-{hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:16]}.json"
 
 
@@ -295,11 +296,11 @@ def _config(study: Study, condition: Condition, seed: int, cage: Sandbox) -> Run
     )  # fmt: skip
 
 
-def _content(condition: Condition) -> str | None:
-    """The policy's code is part of the condition."""
-    if condition.policy is None or condition.policy in NAMED:
-        return None
-    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(condition.policy).rglob("*.py")))).hexdigest()
+def _content(condition: Condition) -> list[str]:
+    """Digests of the policy's files and of the scripts that stand in for models: they are part of the condition."""
+    folders = [] if condition.policy is None or condition.policy in NAMED else [policy_digest(Path(condition.policy))]
+    scripts = [Path(file).read_bytes() for file in (condition.tools_replay, condition.replay) if file is not None]
+    return [*folders, *(hashlib.sha256(script).hexdigest() for script in scripts)]
 
 
 def _table(axis: str, rows: list[Measured]) -> str:

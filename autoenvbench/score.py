@@ -20,7 +20,7 @@ from autoenvbench.ledger import Ledger
 from autoenvbench.make_env import fingerprint, is_robocasa, make_env
 from autoenvbench.protocols import starts
 from autoenvbench.results import cell_kind
-from autoenvbench.station.bundles import Bundle, bundle_digest
+from autoenvbench.station.bundles import Bundle, policy_digest
 from autoenvbench.station.evaluation import Batch, Evaluator, Tally, write_video
 from autoenvbench.station.rollout import Policy
 from autoenvbench.station.script_rollout import script_settings
@@ -124,7 +124,7 @@ def _resolve(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Po
             raise UserError(str(error)) from None
     if policy in BASELINES:
         folder = Path(str(resources.files("autoenvbench") / "baselines" / BASELINES[policy]))
-        return Bundle(policy, _digest(folder), "", folder), None
+        return Bundle(policy, policy_digest(folder), "", folder), None
     if policy == "random":
         return Bundle("random", "random", "", Path()), RandomPolicy(env.action_space, seed)
     folder = Path(policy)
@@ -134,12 +134,7 @@ def _resolve(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Po
             f"the policy folder {policy!r} {what}; give a folder whose policy.py defines "
             "class Policy(observation_space, action_space) or run(tools), or say `reference`, `naive`, `random`, `zero-shot` or `vla`"
         )
-    return Bundle("", _digest(folder), "", folder), None
-
-
-def _digest(folder: Path) -> str:
-    content = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.rglob("*.py")))).hexdigest()
-    return bundle_digest(content[:40], folder / "checkpoints")
+    return Bundle("", policy_digest(folder), "", folder), None
 
 
 def _report(

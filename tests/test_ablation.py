@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from autoenvbench import ablation, metrics
 from autoenvbench.cli import main
 from autoenvbench.errors import UserError
+from autoenvbench.ledger import Ledger
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPT = """
@@ -84,6 +85,13 @@ def test_a_study_ends_in_a_table_and_a_figure_per_axis_and_goes_on_where_it_was(
     assert sum(before[name] != after[name] for name in before) == 1
     assert json.loads((table.parent / "results.json").read_text()) == results
 
+    # Another answer of the scripted model is another level, and so is another file beside the policy.
+    for changed, again in ((tmp_path / "vlm.json", 1), (tmp_path / "script" / "weights.json", 3)):
+        known = set(table.parent.glob("level-*.json"))
+        changed.write_text(json.dumps({"steps": [{"text": "right", "usage": {"input": 100, "output": 2}}]}))
+        assert main(["ablate", str(path), "--out", str(tmp_path / "out")]) == 0
+        assert len(set(table.parent.glob("level-*.json")) - known) == again
+
 
 @pytest.mark.parametrize("example", ["ablation_vision.yaml", "ablation_agents.yaml"])
 def test_the_examples_are_studies(example):
@@ -129,13 +137,20 @@ def test_a_wrong_study_is_refused_before_anything_runs(study, tmp_path, changes,
 
 
 def test_research_is_a_level_too(study, tmp_path):
-    """The built-in researcher, in one regime, on held-out starts that the study names."""
+    """Two budgets of the built-in researcher: each answer is scored on the same held-out starts."""
     base = {"env": "ENPIRE/PushT-v0", "agent": "cem"}
-    path = study(base=base, seeds=[0], axes={"budget": {"2 s": {"budget": "2s", "regime": "heuristic"}}})
+    levels = {"1 s": {"budget": "1s"}, "2 s": {"budget": "2s", "regime": "heuristic"}}
+    path = study(base=base, seeds=[0], axes={"budget": levels})
     table, _ = ablation.ablate(path, tmp_path / "out", sandbox="none", episodes=4, say=print)
     rows = json.loads((table.parent / "results.json").read_text())["budget"]
-    assert [row["episodes"] for row in rows] == [4]
-    assert len(list((table.parent / "runs").iterdir())) == 1
+    assert [row["episodes"] for row in rows] == [4, 4]
+    starts = []
+    for run in (table.parent / "runs").iterdir():
+        ledger = Ledger(run / "ledger.sqlite")
+        starts.append([e.seed for e in metrics.heldout_episodes(ledger.events("episode"))])
+        ledger.close()
+    assert starts[0] == starts[1]
+    assert len(set(starts[0])) == 4
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60))

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +42,20 @@ class Bundle:
 
 def bundle_digest(commit: str, checkpoints: Path) -> str:
     """SHA-256 of the commit hash and of each checkpoint file's name and content, in order."""
-    sha = hashlib.sha256(commit.encode())
-    if checkpoints.is_dir():
-        for file in sorted(p for p in checkpoints.rglob("*") if p.is_file() and not p.is_symlink()):
-            sha.update(str(file.relative_to(checkpoints)).encode() + b"\0")
-            with file.open("rb") as data:
-                sha.update(hashlib.file_digest(data, "sha256").digest())
+    return _digest(commit, checkpoints, checkpoints.rglob("*") if checkpoints.is_dir() else ())
+
+
+def policy_digest(folder: Path) -> str:
+    """SHA-256 of the files of a policy that is in no repository; what Python compiled of them aside."""
+    return _digest("", folder, (p for p in folder.rglob("*") if "__pycache__" not in p.parts))
+
+
+def _digest(first: str, folder: Path, paths: Iterable[Path]) -> str:
+    sha = hashlib.sha256(first.encode())
+    for file in sorted(p for p in paths if p.is_file() and not p.is_symlink()):
+        sha.update(str(file.relative_to(folder)).encode() + b"\0")
+        with file.open("rb") as data:
+            sha.update(hashlib.file_digest(data, "sha256").digest())
     return sha.hexdigest()
 
 
