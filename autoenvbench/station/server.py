@@ -165,6 +165,7 @@ class Server:
     async def _practice(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
         seed = body.get("seed")
+        self._require_free()
         return await self._stream(request, functools.partial(
             self._station.practice, request["client"], str(body.get("digest")), _whole(body, "n", 5),
             None if seed is None else _whole(body, "seed", 0), bool(body.get("video")), bool(body.get("interactive")),
@@ -172,6 +173,7 @@ class Server:
 
     async def _evaluate(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
+        self._require_free()
         return await self._stream(request, functools.partial(
             self._station.evaluate, request["client"], str(body.get("digest")), _whole(body, "n", 20),
             body.get("idea"),
@@ -179,15 +181,12 @@ class Server:
 
     async def _held_out(self, request: web.Request) -> web.StreamResponse:
         digest = str((await _body(request)).get("digest"))
-        # A job that the deadline cut off may still be in its last step: the run's end waits for it.
-        return await self._stream(
-            request, lambda stop, on_episode: self._station.held_out(digest, on_episode), waits=True
-        )
+        # Not refused where the robot is busy: a job that the deadline cut off may be in its last step, and this waits behind it.
+        return await self._stream(request, lambda stop, on_episode: self._station.held_out(digest, on_episode))
 
     async def _stream(
-        self, request: web.Request, job: Callable[[Callable[[], bool], Callable[[EpisodeEvent], None]], dict[str, Any]],
-        waits: bool = False,
-    ) -> web.StreamResponse:  # fmt: skip
+        self, request: web.Request, job: Callable[[Callable[[], bool], Callable[[EpisodeEvent], None]], dict[str, Any]]
+    ) -> web.StreamResponse:
         """Run a job on the job thread; send each episode as a line, then the result or the error as the last line.
 
         A client that goes away ends its job: its lease is free again within a step.
@@ -219,8 +218,6 @@ class Server:
             finally:
                 put(None)
 
-        if not waits:
-            self._require_free()
         future = loop.run_in_executor(self._jobs, work)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         try:

@@ -168,9 +168,8 @@ def test_one_client_at_a_time_and_a_lost_one_frees_the_robot(bench):
 
 
 def test_the_deadline_ends_jobs_and_refuses_new_ones_but_scores(bench):
-    bench.commit(
-        "import time\n" + NUDGE.replace("        pass", "        time.sleep(1)")
-    )  # a last step that takes long
+    slow = NUDGE.replace("        pass", "        time.sleep(1)")  # so that the job's last step takes long
+    bench.commit("import time\n" + slow)
     bench.aeb("practice", "-n", "1")
     digest = next(e.payload.digest for e in bench.ledger.events("commit"))
     ended = {}
