@@ -77,18 +77,15 @@ def _simulator_row(env_id: str) -> dict[str, Any]:
 
 def print_tools(env_id: str, env_kwargs: dict[str, Any], tools: dict[str, Any]) -> None:
     """What a script may call in an environment, as its brief says it. Raises UserError."""
-    from enpire_envs.tools.bodies import body_of
     from enpire_envs.tools.config import ToolsConfig
     from enpire_envs.tools.toolbox import available, reference
 
-    from autoenvbench.errors import UserError
     from autoenvbench.make_env import make_env
+    from autoenvbench.station.script_rollout import tools_body
 
     env = make_env(env_id, env_kwargs)
     try:
-        body = body_of(env)
-        if body is None:
-            raise UserError(f"{env_id} has no tools, so it takes no script policies; write a class Policy")
+        body = tools_body(env)
         print(f"frame: {body.frame}\ncameras: {', '.join(body.cameras)}\n")
         print(reference(available(body, ToolsConfig.of(tools))))
     finally:

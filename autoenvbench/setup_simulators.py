@@ -107,9 +107,8 @@ def _make(simulator: Simulator, say: Callable[[str], None]) -> None:
     _run([*pip, *simulator.requirements])
     about: dict[str, Any] = {"requirements": list(simulator.requirements)}
     if simulator is ROBOCASA:
-        _run(
-            [str(simulator.python), "-s", "-c", _WARM_UP], _environment()
-        )  # compiles robosuite's helpers, once for all
+        # robosuite's helpers are compiled here, once for all.
+        _run([str(simulator.python), "-s", "-c", _WARM_UP], _environment())
         listed = _run([str(simulator.python), "-s", "-c", _LIST], _environment())
         about["tasks"], about[PACKAGE_ASSETS] = json.loads(listed.splitlines()[-1])
     _note(simulator, about)

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from enpire_envs.env import CellFault
-from enpire_envs.tools.bodies import body_of
+from enpire_envs.tools.bodies import Body, body_of
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.episode import Ask
 from enpire_envs.tools.log import EpisodeOver
@@ -135,17 +135,23 @@ class ScriptWorld:
         return dict(self._info)
 
 
+def tools_body(env: gym.Env[Any, Any]) -> Body:
+    """What the tools of scripts move in an environment. Raises UserError where there are none."""
+    body = body_of(env)
+    if body is None:
+        raise UserError(
+            f"{env.spec.id if env.spec else env} has no tools, so it takes no script policies; write a class Policy"
+        )
+    return body
+
+
 def run_script_episode(
     env: gym.Env[Any, Any], policy: PolicyProcess, seed: int, options: dict[str, Any], settings: ScriptSettings, *,
     pace: float = 0.0, frame_every: int = 0, record: Trajectory | None = None, stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:  # fmt: skip
     """Run `run(tools)` once from a start. Raises ResetFailed; UserError where the environment has no tools."""
     began = time.monotonic()
-    body = body_of(env)
-    if body is None:
-        raise UserError(
-            f"{env.spec.id if env.spec else env} has no tools, so it takes no script policies; write a class Policy"
-        )
+    body = tools_body(env)
     to_the_end = {"to_the_end": True} if hasattr(env.unwrapped, "finish") else {}
     world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, frame_every, record, stop)
     body.begin()

@@ -44,6 +44,7 @@ class RobotBody:
             "cameras": [camera.removeprefix("robot0_") for camera in self._task.cameras.values()],
             "mobile": self._mobile,
             "grips": self._grips,
+            "step_m": _STEP_M,
         }
 
     def instruction(self) -> str:

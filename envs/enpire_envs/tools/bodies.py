@@ -65,7 +65,6 @@ class RemoteBody:
     """The body of an environment in another interpreter (`enpire_envs.remote`)."""
 
     turns = sees_depth = plans = True
-    step_m = 0.05
     frame = "the robot's base at the start of the episode: x forward, y left, z up"
 
     def __init__(self, env: Any) -> None:
@@ -73,6 +72,7 @@ class RemoteBody:
         self._call = env.call
         self.cameras = tuple(about["cameras"])
         self.grips, self.drives = bool(about["grips"]), bool(about["mobile"])
+        self.step_m = float(about["step_m"])
 
     def begin(self) -> None:
         """The other side begins at its own reset."""
