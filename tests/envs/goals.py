@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ spec.loader.exec_module(sys.modules["enpire_envs"])
 import numpy as np  # noqa: E402
 from enpire_envs.simulators.robocasa_env import RoboCasaTask  # noqa: E402
 from enpire_envs.simulators.robosuite_env import RobosuiteTask  # noqa: E402
+from robosuite.controllers.composite.composite_controller import CompositeController  # noqa: E402
 
 
 def place(env, joint, position, settle=25):
@@ -80,6 +82,7 @@ GOALS = {
     ),
 }
 
+_LIMITS = inspect.getattr_static(CompositeController, "action_limits")
 for name in sys.argv[2:]:
     suite, _, plain = name.rpartition(":")
     task = RobosuiteTask(task=plain) if suite else RoboCasaTask(task=plain, standin=True)
@@ -92,12 +95,23 @@ for name in sys.argv[2:]:
     task.env.sim.forward()
     task.env.update_state()
     after = task.solved()
+    # What `robosuite_env` keeps of a controller is what robosuite would work out anew.
+    controllers = [robot.composite_controller for robot in task.env.robots]
+    kept = all(np.array_equal(c.__dict__["action_limits"], _LIMITS.func(c)) for c in controllers)
     held = [task.solved() for _ in range(5) if task.step(np.zeros(len(task.low))) is not None]
     repeats = starts[1].shape == starts[2].shape and bool(np.array_equal(starts[1], starts[2]))
     others = starts[0].shape != starts[1].shape or not np.array_equal(starts[0], starts[1])
     print(
         json.dumps(
-            {"task": name, "before": before, "after": after, "held": sum(held), "repeats": repeats, "others": others}
+            {
+                "task": name,
+                "before": before,
+                "after": after,
+                "held": sum(held),
+                "repeats": repeats,
+                "others": others,
+                "limits": kept,
+            }
         ),
         flush=True,
     )

@@ -82,6 +82,7 @@ def test_goals_brought_about_are_seen_and_seeds_decide_the_start():
         assert row["after"] or row["held"], row
         assert row["repeats"], row
         assert row["others"], row
+        assert row["limits"], row
 
 
 @needs_robocasa
