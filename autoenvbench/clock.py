@@ -1,6 +1,7 @@
 """The wall-clock budget of a run: how much research time has passed and how much is left.
 
-Research time runs only while the run does: a run that was killed and resumed goes on where its ledger ended.
+Research time begins when the agent is launched, stands still in a pause, and goes on where the ledger ended when a run that was
+killed is resumed.
 """
 
 from __future__ import annotations
@@ -42,21 +43,33 @@ class RunClock:
     Attributes:
         epoch: the monotonic instant at which this run's research time was zero [s].
         budget: research time granted [s].
+        stopped_at: the research time at which the clock stands [s]; None while it runs.
     """
 
     epoch: float
     budget: float
+    stopped_at: float | None = None
 
     @classmethod
     def start(cls, budget: float, already: float = 0.0) -> RunClock:
         return cls(time.monotonic() - already, budget)
 
-    def elapsed(self) -> float:
-        return time.monotonic() - self.epoch
+    @classmethod
+    def stopped(cls, budget: float, already: float = 0.0) -> RunClock:
+        """A clock that waits for `go`."""
+        return cls(time.monotonic() - already, budget, already)
 
-    def skip(self, seconds: float) -> None:
-        """Leave a pause out of the research time."""
-        self.epoch += seconds
+    def elapsed(self) -> float:
+        return time.monotonic() - self.epoch if self.stopped_at is None else self.stopped_at
+
+    def stop(self) -> None:
+        """Stand still: what passes from now on is not research time."""
+        self.stopped_at = self.elapsed()
+
+    def go(self) -> None:
+        """Run on from where the clock stands."""
+        if self.stopped_at is not None:
+            self.epoch, self.stopped_at = time.monotonic() - self.stopped_at, None
 
     def remaining(self) -> float:
         return max(0.0, self.budget - self.elapsed())

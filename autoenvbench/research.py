@@ -116,6 +116,7 @@ class Research:
         self._log("started", session=self.run.session)
         reason = "interrupted"
         try:
+            await self._start_clock()
             process.start()
             reason = await self._watch(process)
         finally:
@@ -167,23 +168,27 @@ class Research:
 
     async def _pause(self, process: AgentProcess) -> None:
         """Everything stands still, and the time does not count."""
-        began = time.monotonic()
         if self.gateway:
             self.gateway.hold(True)
         process.freeze(True)
-        await asyncio.to_thread(self.admin.post, "/pause", {"paused": True})
+        self.run.clock.stop()
+        await asyncio.to_thread(self.admin.post, "/pause", {"paused": True, "stopped_at": self.run.clock.stopped_at})
         self.run.ledger.append(RunEvent(phase="paused"))
         self.progress.say(f"paused; go on with: autoenvbench resume {self.run.dir}")
         while (self.run.dir / PAUSE_FILE).exists() and self.station.alive():
             process.freeze(True)  # whoever was just being born
             await asyncio.sleep(0.2)
-        self.run.clock.skip(time.monotonic() - began)
-        await asyncio.to_thread(self.admin.post, "/pause", {"paused": False, "epoch": self.run.clock.epoch})
+        await self._start_clock()
         self.run.ledger.append(RunEvent(phase="unpaused"))
         process.freeze(False)
         if self.gateway:
             self.gateway.hold(False)
         self.progress.say("going on")
+
+    async def _start_clock(self) -> None:
+        """From here on time is research time, at the station too. (A clock that runs already runs on.)"""
+        self.run.clock.go()
+        await asyncio.to_thread(self.admin.post, "/pause", {"paused": False, "epoch": self.run.clock.epoch})
 
     def _over(self) -> str | None:
         return "deadline" if self.run.clock.remaining() <= 0 else self.allowance.over()

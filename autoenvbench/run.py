@@ -53,7 +53,7 @@ def research(config: RunConfig, out: Path) -> dict[str, Any]:
         secret_file = run_dir / "secret"
         secret_file.touch(mode=0o600)
         secret_file.write_text(secret.hex())
-        clock = RunClock.start(config.budget_s)
+        clock = RunClock.stopped(config.budget_s)  # until the agent is launched
         ledger = Ledger(run_dir / "ledger.sqlite", clock)
         ledger.append(
             RunEvent(
@@ -123,7 +123,7 @@ def resume(run_dir: Path) -> dict[str, Any] | None:
             env = make_env(config.env, config.env_kwargs)
             make_workspace(workspace, config, env)
             env.close()
-        clock = RunClock.start(config.budget_s, already)
+        clock = RunClock.stopped(config.budget_s, already)
         ledger = Ledger(run_dir / "ledger.sqlite", clock)
         ledger.append(RunEvent(phase="resumed"))
         run = Run(run_dir, config, agent, sandbox, clock, ledger, sessions[-1] if sessions else None, notice)
@@ -142,6 +142,7 @@ async def _conduct(run: Run) -> dict[str, Any]:
                 StationConfig(
                     run_dir=run.dir.resolve(), socket=Path(sockets) / "station.sock", config=run.config,
                     sandbox=run.sandbox, secret_hex=(run.dir / "secret").read_text(), clock_epoch=run.clock.epoch,
+                    clock_stopped_at=run.clock.stopped_at,
                     tokens={token: name for name, token in tokens.items()},
                 )
             )

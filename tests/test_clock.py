@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,20 @@ def test_bad_durations_are_refused_with_an_example(text):
 def test_whole_seconds_round_trip(seconds):
     assert parse_duration(f"{seconds}s") == seconds
     assert format_duration(seconds)
+
+
+def test_a_clock_that_stands_counts_nothing_until_it_goes():
+    clock = RunClock.stopped(100.0, already=40.0)
+    time.sleep(0.05)
+    assert (clock.elapsed(), clock.remaining()) == (40.0, 60.0)
+    clock.go()
+    clock.go()  # a running one runs on
+    time.sleep(0.05)
+    assert 40.05 <= clock.elapsed() < 41.0
+    clock.stop()
+    stood = clock.elapsed()
+    time.sleep(0.05)
+    assert clock.elapsed() == stood
 
 
 def test_a_resumed_clock_goes_on_where_it_was():

@@ -53,6 +53,12 @@ def test_a_run_ends_in_a_result_a_report_and_a_row(finished, tmp_path):
     assert result.research_s == pytest.approx(25, abs=4)
     assert result.mru is None  # robot time was free
     assert result.tokens["calls"] == 0
+    events = list(Ledger(finished / "ledger.sqlite").events())
+    launched = next(e for e in events if e.kind == "agent")
+    assert {e.t_run for e in events if e.seq <= launched.seq} == {0.0}  # making ready is nobody's research time
+    assert launched.t_wall - events[0].t_wall > 0.5
+    assert result.research_s == pytest.approx(next(e.t_wall for e in events if e.kind == "run" and e.payload.phase == "deadline")
+                                              - launched.t_wall, abs=2)  # fmt: skip
     page = (finished / "report.html").read_text()
     for words in ("Hill climb", "held-out success", "Stages reached", "Utilisation", "Cross-entropy search", "<svg"):
         assert words in page

@@ -156,9 +156,9 @@ class Server:
         return web.json_response({"ok": True})
 
     async def _pause(self, request: web.Request) -> web.Response:
-        """{"paused": true}, and later {"paused": false, "epoch": the run's clock without the pause}."""
+        """{"paused": true, "stopped_at": research time}, and later {"paused": false, "epoch": of the run's clock without the pause}."""
         body = await _body(request)
-        self._station.pause(bool(body.get("paused")), body.get("epoch"))
+        self._station.pause(bool(body.get("paused")), epoch=body.get("epoch"), stopped_at=body.get("stopped_at"))
         return web.json_response({"ok": True})
 
     # -- long ones ---------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Station:
 
     def __init__(self, config: StationConfig) -> None:
         self.config, self._run = config, config.config
-        self.clock = RunClock(config.clock_epoch, self._run.budget_s)
+        self.clock = RunClock(config.clock_epoch, self._run.budget_s, config.clock_stopped_at)
         self.ledger = Ledger(config.run_dir / "ledger.sqlite", self.clock)
         self.bundles = BundleStore(config.run_dir / "bundles")
         self._streams = StartStreams(bytes.fromhex(config.secret_hex))
@@ -269,10 +269,11 @@ class Station:
 
         return stop
 
-    def pause(self, paused: bool, epoch: float | None) -> None:
-        """Hold jobs between two control steps, or let them go on by a clock that left the pause out."""
+    def pause(self, paused: bool, *, epoch: float | None = None, stopped_at: float | None = None) -> None:
+        """Hold jobs between two control steps, with the clock standing at `stopped_at`, or let them go on by the run's clock."""
         if epoch is not None:
             self.clock.epoch = epoch
+        self.clock.stopped_at = stopped_at
         if paused:
             self._going.clear()
         else:

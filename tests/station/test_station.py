@@ -50,17 +50,19 @@ def test_the_store_of_commits_is_bounded(station, tmp_path, monkeypatch):
 def test_a_pause_holds_a_job_between_two_steps_and_leaves_its_time_out(station):
     stop = station._stopper(lambda: False)
     assert not stop()
-    station.pause(True, None)
+    station.pause(True, stopped_at=station.clock.elapsed())
     answers = []
     waiting = threading.Thread(target=lambda: answers.append(stop()))
     waiting.start()
     time.sleep(0.4)
     assert answers == []
     before = station.clock.elapsed()
-    station.pause(False, station.clock.epoch + 100)
+    time.sleep(0.1)
+    assert station.clock.elapsed() == before  # nothing that happens in a pause is later than its beginning
+    station.pause(False, epoch=station.clock.epoch + 100)
     waiting.join(5)
     assert answers == [False]
     assert station.clock.elapsed() == pytest.approx(before - 100, abs=1)
-    station.pause(True, None)
+    station.pause(True)
     station.halt()  # a deadline ends a pause
     assert stop()
