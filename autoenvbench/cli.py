@@ -12,6 +12,7 @@ from typing import Any
 
 from autoenvbench import station_cli
 from autoenvbench.errors import UserError
+from autoenvbench.text import visible
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(args.run(args) or 0)
     except UserError as error:
-        print(f"autoenvbench: {error}", file=sys.stderr)
+        print(visible(f"autoenvbench: {error}", lines=True), file=sys.stderr)
         return error.exit_code
     except (OSError, sqlite3.Error) as error:  # a full disk, a vanished folder: say which, keep what is there
         if isinstance(error, BrokenPipeError):  # `autoenvbench ... | head`

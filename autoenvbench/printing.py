@@ -18,13 +18,14 @@ from rich.text import Text
 
 from autoenvbench.events import EpisodeEvent
 from autoenvbench.ledger import Ledger
+from autoenvbench.text import csv_cell, visible
 
 stderr = Console(stderr=True)
 
 
 def add_plain(table: Table, *cells: str) -> None:
-    """A row of plain text: what agents, policies and paths say may look like rich's markup, and must not end a run."""
-    table.add_row(*map(Text, cells))
+    """A row of plain text: what agents, policies and paths say may look like rich's markup or hold escape sequences."""
+    table.add_row(*(Text(visible(cell, lines=True)) for cell in cells))
 
 
 def print_envs(*, as_json: bool) -> None:
@@ -177,8 +178,8 @@ def print_ledger(run_dir: Path, kinds: list[str], csv_path: str | None) -> None:
         with open(csv_path, "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(header)
-            writer.writerows(rows)
+            writer.writerows(map(csv_cell, row) for row in rows)
         print(csv_path)
         return
     for seq, _, t_run, kind, agent, _, payload in rows:
-        print(f"{seq:>6} {float(str(t_run)):>10.2f}s {kind:<10} {agent:<10} {payload}")
+        print(visible(f"{seq:>6} {float(str(t_run)):>10.2f}s {kind:<10} {agent:<10} {payload}"))

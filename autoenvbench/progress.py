@@ -16,6 +16,7 @@ from autoenvbench.config import RunConfig
 from autoenvbench.ledger import Event, Ledger
 from autoenvbench.printing import add_plain, percent
 from autoenvbench.results import Answer, Result
+from autoenvbench.text import visible
 
 _LINE_EVERY_S = 15.0
 
@@ -49,7 +50,7 @@ class RunProgress:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self._console.print(visible(text, lines=True), highlight=False, soft_wrap=True, markup=False)
 
     def heard(self, event: dict[str, Any]) -> None:
         """An agent's own event; its messages and commands are shown."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.ledger import Event, Ledger
 from autoenvbench.printing import percent
 from autoenvbench.results import research_seconds
+from autoenvbench.text import html_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,8 +59,8 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
         ("robot utilisation", percent(mru) if mru is not None else "-", "" if mru is not None else "free-running simulation"),
     ]  # fmt: skip
     body = [
-        f"<h1>{html.escape(config.agent)} on {html.escape(config.env)}</h1>",
-        f"<p class=lead>{html.escape(run_dir.resolve().name)} &middot; track {config.track} &middot; "
+        f"<h1>{html_text(config.agent)} on {html_text(config.env)}</h1>",
+        f"<p class=lead>{html_text(run_dir.resolve().name)} &middot; track {config.track} &middot; "
         f"sandbox {config.sandbox} &middot; {'finished' if finished else 'unfinished'}</p>",
         "<div class=tiles>" + "".join(
             f"<div><span>{name}</span><b>{value}</b><small>{note}</small></div>" for name, value, note in tiles
@@ -78,7 +78,7 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
         _pictures(run_dir),
         "<h2>Notes</h2>", _notes(events),
     ]  # fmt: skip
-    title = html.escape(f"{config.agent} on {config.env}")
+    title = html_text(f"{config.agent} on {config.env}")
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>" \
            f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
 
@@ -92,7 +92,7 @@ def _figure(figure: Figure) -> str:
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     def cells(tag: str, values: Iterable[Any]) -> str:
-        return "".join(f"<{tag}>{html.escape(str(v))}</{tag}>" for v in values)
+        return "".join(f"<{tag}>{html_text(str(v), lines=True)}</{tag}>" for v in values)
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f"<table><tr>{cells('th', head)}</tr>{body}</table>"

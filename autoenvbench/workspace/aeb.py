@@ -14,6 +14,7 @@ from typing import Any
 from autoenvbench.clock import format_duration
 from autoenvbench.errors import UserError
 from autoenvbench.station.client import StationClient
+from autoenvbench.text import visible
 from autoenvbench.workspace.bundling import git, send_head
 
 #: Reasons that lie in the policy's code and not in its skill: when every episode ends so, there is a bug to mend.
@@ -27,11 +28,11 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         if args.json:
             print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
-        print(f"aeb: {error}", file=sys.stderr)
+        print(visible(f"aeb: {error}", lines=True), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    print(json.dumps(result, indent=1) if args.json else text)
+    print(json.dumps(result, indent=1) if args.json else visible(text, lines=True))
     failures = result.get("failures", {}) if isinstance(result, dict) else {}
     broken = sum(count for reason, count in failures.items() if reason.startswith(_BROKEN))
     return 5 if broken and broken == result["episodes"] else 0
@@ -111,7 +112,8 @@ def _progress(args: argparse.Namespace) -> Any:
     def show(episode: dict[str, Any]) -> None:
         if not args.json:
             mark = "success" if episode["success"] else f"{episode['stage']}: {episode['reason']}"
-            print(f"  {episode['purpose']} {episode['index']:>4}  {episode['steps']:>4} steps  {mark}", flush=True)
+            line = f"  {episode['purpose']} {episode['index']:>4}  {episode['steps']:>4} steps  {mark}"
+            print(visible(line), flush=True)
 
     return show
 
