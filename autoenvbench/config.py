@@ -156,8 +156,6 @@ class StationConfig(BaseModel):
     sandbox: Sandbox
     secret_hex: str
     clock_epoch: float
-    clock_stopped_at: float | None = (
-        None  # the research time at which the run's clock stands until the agent is launched
-    )
+    clock_stopped_at: float | None = None  # where the run's clock stands [s] until the agent is launched
     tokens: dict[str, str]  # bearer token -> agent; the run itself is "admin"
     name: str = "station-1"

@@ -55,7 +55,23 @@ class CommitEvent(Payload):
     phase: Literal["received", "submitted"]
     commit: str
     digest: str
+    content: str = ""
     subject: str = ""
+
+
+class StartEvent(Payload):
+    """An episode begins: its scene is ready, and its policy sees it now. A start that no episode follows was interrupted,
+    and is judged as it stands: a failure, never run again."""
+
+    evaluation: str
+    purpose: Purpose
+    index: int
+    attempt: int = 0
+    cell: str = "sim"
+    commit: str
+    digest: str
+    content: str = ""
+    seed: int
 
 
 class ResetEvent(Payload):
@@ -75,6 +91,7 @@ class EpisodeEvent(Payload):
     cell: str = "sim"  # where it happened, as the cell itself says: sim, twin, real, stand-in
     commit: str
     digest: str
+    content: str = ""  # of the candidate: tree and checkpoints, whatever the commit is called
     seed: int
     success: bool
     score: float
@@ -84,10 +101,12 @@ class EpisodeEvent(Payload):
     violations: list[str] = Field(default_factory=list)
     steps: int
     sim_s: float
-    robot_s: float  # station wall-clock with the reset, the episode or a probe under way
+    robot_s: float  # station wall-clock with the reset, the episode or a probe under way; pauses are left out
     act_cpu_ms: float | None = None  # mean CPU time per call of act
     reset_attempts: int = 1
     reruns: int = 0
+    rerun_because: str | None = None  # the proof that the machine was at fault
+    infrastructure: bool = False  # the machine failed twice: no evidence, counted neither as success nor as failure
     scene: str | None = None  # digest of the initial scene: methods are compared where it is the same
 
 
@@ -99,9 +118,11 @@ class EvaluationEvent(Payload):
     purpose: Purpose
     commit: str
     digest: str
+    content: str = ""
     planned: int
     idea: str | None = None
-    episodes: int = 0
+    episodes: int = 0  # that count; those of a failing machine are `void`
+    void: int = 0
     successes: int = 0
     score: float = 0.0
     robot_s: float = 0.0
@@ -146,6 +167,7 @@ KINDS: dict[str, type[Payload]] = {
     "agent": AgentEvent,
     "idea": IdeaEvent,
     "commit": CommitEvent,
+    "start": StartEvent,
     "reset": ResetEvent,
     "episode": EpisodeEvent,
     "evaluation": EvaluationEvent,

@@ -69,7 +69,7 @@ def paired_difference(one: Sequence[bool], two: Sequence[bool], seed: int = 0) -
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A set of episodes of one policy in numbers."""
+    """A set of episodes of one policy in numbers. `void` ones (the machine failed twice) are in none of the others."""
 
     episodes: int
     successes: int
@@ -80,10 +80,15 @@ class Summary:
     pass_at_8: float | None
     failures: dict[str, int]
     stages: dict[str, int]
+    void: int = 0
+    interrupted: int = 0  # ended from outside, and counted as failures
+    reruns: int = 0  # because the machine was proven to be at fault
 
 
 def summarise(episodes: Sequence[EpisodeEvent]) -> Summary:
     """Rates, intervals and failure reasons. With several attempts at a start, `streak` is over first attempts."""
+    void, reruns = sum(e.infrastructure for e in episodes), sum(e.reruns for e in episodes)
+    episodes = [e for e in episodes if not e.infrastructure]
     n = len(episodes)
     wins = sum(e.success for e in episodes)
     ordered = sorted(episodes, key=lambda e: (e.index, e.attempt))
@@ -98,6 +103,33 @@ def summarise(episodes: Sequence[EpisodeEvent]) -> Summary:
         pass_at_8=pass_at_k(by_start),
         failures=dict(Counter(e.reason or "unknown" for e in episodes if not e.success).most_common()),
         stages=dict(Counter(e.stage for e in episodes)),
+        void=void,
+        interrupted=sum(e.reason == "interrupted" for e in episodes),
+        reruns=reruns,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbances:
+    """What did not go as planned in a run, for a reader who wonders whether somebody helped."""
+
+    resumes: int  # of the run, after a crash, a kill or a power cut
+    aborted: int  # evaluations, confirmations and held-out scorings that were ended before their end
+    interrupted: int  # judged episodes that were ended from outside: failures
+    reruns: int  # of judged episodes, because the machine was proven to be at fault
+    void: int  # judged episodes whose rerun failed by the machine's fault as well
+
+
+def disturbances(events: Iterable[Event]) -> Disturbances:
+    """Over the whole run; practice aside."""
+    events = [e for e in events if e.kind == "run" or getattr(e.payload, "purpose", "practice") != "practice"]
+    episodes = [e.payload for e in events if e.kind == "episode"]
+    return Disturbances(
+        resumes=sum(e.kind == "run" and e.payload.phase == "resumed" for e in events),
+        aborted=sum(e.kind == "evaluation" and e.payload.phase == "aborted" for e in events),
+        interrupted=sum(e.reason == "interrupted" for e in episodes),
+        reruns=sum(e.reruns for e in episodes),
+        void=sum(e.infrastructure for e in episodes),
     )
 
 

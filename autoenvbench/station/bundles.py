@@ -32,16 +32,18 @@ _GIT_ENV = {"PATH": "/usr/bin:/bin:/usr/local/bin", "GIT_CONFIG_NOSYSTEM": "1", 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A runnable checkout. `digest` covers the commit and every checkpoint's content."""
+    """A runnable checkout. `digest` covers the commit and every checkpoint's content; `content` the tree in place of the commit:
+    commits of equal files and weights are one candidate."""
 
     commit: str
     digest: str
     subject: str
     path: Path
+    content: str = ""
 
 
 def bundle_digest(commit: str, checkpoints: Path) -> str:
-    """SHA-256 of the commit hash and of each checkpoint file's name and content, in order."""
+    """SHA-256 of the hash of a commit (or tree) and of each checkpoint file's name and content, in order."""
     return _digest(commit, checkpoints, checkpoints.rglob("*") if checkpoints.is_dir() else ())
 
 
@@ -76,7 +78,8 @@ class BundleStore:
         if not re.fullmatch(r"[0-9a-f]{64}", digest) or not (path / "commit").is_file():
             return None
         commit, subject = (path / "commit").read_text().split("\n", 1)
-        return Bundle(commit, digest, subject, path / "tree")
+        content = (path / "content").read_text() if (path / "content").is_file() else ""
+        return Bundle(commit, digest, subject, path / "tree", content)
 
     def receive(self, archive: Path, commit: str) -> Bundle:
         """Take in a tar as described above. Raises UserError if it is not what it should be."""
@@ -113,6 +116,8 @@ class BundleStore:
                 shutil.rmtree(made / "tree" / "checkpoints", ignore_errors=True)
                 shutil.copytree(checkpoints, made / "tree" / "checkpoints")
             (made / "commit").write_text(f"{commit}\n{subject}")
+            content = bundle_digest(self._git("rev-parse", f"{commit}^{{tree}}").strip(), checkpoints)
+            (made / "content").write_text(content)
             os.rename(made, self._root / digest)  # all or nothing
         bundle = self.get(digest)
         assert bundle is not None

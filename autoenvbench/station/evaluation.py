@@ -16,11 +16,11 @@ import gymnasium as gym
 import numpy as np
 
 from autoenvbench.errors import UserError
-from autoenvbench.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent
-from autoenvbench.ledger import Ledger
+from autoenvbench.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent, StartEvent
+from autoenvbench.ledger import Event, Ledger
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
-from autoenvbench.station.rollout import Outcome, Policy, ResetFailed, Trajectory, run_episode
+from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, Stop, Trajectory, run_episode
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
 from autoenvbench.station.starts import StartStreams
 from autoenvbench.workspace.cage import Sandbox, Track
@@ -54,23 +54,32 @@ class Tally:
     shown: dict[str, list[np.ndarray]] = field(default_factory=dict)  # "success"/"failure" -> frames
 
     @property
+    def counted(self) -> list[EpisodeEvent]:
+        """Those that are evidence about the policy."""
+        return [e for e in self.episodes if not e.infrastructure]
+
+    @property
     def successes(self) -> int:
-        return sum(e.success for e in self.episodes)
+        return sum(e.success for e in self.counted)
 
     @property
     def rate(self) -> float:
-        return self.successes / len(self.episodes) if self.episodes else 0.0
+        return self.successes / len(self.counted) if self.counted else 0.0
 
     @property
     def score(self) -> float:
-        return sum(e.score for e in self.episodes) / len(self.episodes) if self.episodes else 0.0
+        return sum(e.score for e in self.counted) / len(self.counted) if self.counted else 0.0
 
 
 class Evaluator:
     """Runs batches on one environment.
 
+    Each episode is in the ledger when it begins and when it ends, so that one which is interrupted, however, is on record and
+    counts as it stands: as a failure, never run again.
+
     Args:
-        stop: asked before each step; True ends the batch, whose unfinished episode then never happened.
+        agent: who asked, and lives while this runs; None where nobody does (held-out scoring).
+        stop: asked before each step; an answer ends the batch. Its unfinished episode is judged as it stands.
         on_episode: told of each episode after the ledger has it.
     """
 
@@ -90,6 +99,7 @@ class Evaluator:
         self._sandbox, self._track, self._pace, self._station = sandbox, track, pace, station
         self._scripts = scripts or ScriptSettings()
         task = getattr(env.unwrapped, "task", env.unwrapped)
+        self._cell = cell_of(env)
         self._renders: bool | None = None  # not tried yet
         self._limits = PolicyLimits(act_cpu_s=getattr(task, "act_cpu_ms", 250.0) / 1000)
 
@@ -108,7 +118,7 @@ class Evaluator:
         evaluation_id: str | None = None,
         show: bool = False,
         practice_dir: Path | None = None,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Stop = lambda: None,
         on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
     ) -> Tally:
         """Run the batch; `policy` replaces the bundle's caged process (experts and random policies)."""
@@ -116,6 +126,7 @@ class Evaluator:
         self._log_evaluation("started", bundle, batch, tally, agent)
         process = None if policy is not None else self.policy_process(bundle)
         silent = 0
+        tally.aborted = True  # until it is through
         affinity = os.sched_getaffinity(0)
         if process is not None and not process.is_script and not _has_pixels(self.env.observation_space):
             # Station and policy take strict turns, so they share one core: a hand-over then costs 10 us instead of the
@@ -130,19 +141,25 @@ class Evaluator:
                 if batch.starts:
                     options["start"] = batch.starts[index]
                 record = Trajectory() if practice_dir is not None else None
+                start = StartEvent(
+                    evaluation=tally.id, purpose=batch.purpose, index=index, attempt=attempt, cell=self._cell,
+                    commit=bundle.commit, digest=bundle.digest, content=bundle.content, seed=seed,
+                )  # fmt: skip
                 if silent >= _GIVE_UP_AFTER:
-                    outcome, reruns = _unresponsive(), 0
+                    outcome, reruns, because = _unresponsive(self._cell), 0, None
                 else:
                     looking = show and len(tally.shown) < 2 and self._can_render()
-                    outcome, reruns = self._episode(
-                        process or policy, seed, options, looking, record, stop, batch.interactive  # type: ignore[arg-type]
-                    )  # fmt: skip
-                if outcome.reason == "cut_off":
-                    tally.aborted = True
+                    try:
+                        outcome, reruns, because = self._episode(
+                            process or policy, start, agent, options, looking, record, stop, batch.interactive  # type: ignore[arg-type]
+                        )  # fmt: skip
+                    except NotBegun:
+                        break
+                if outcome.interrupted and batch.purpose == "practice":
                     break
                 if silent < _GIVE_UP_AFTER:  # once given up on, for the rest of the batch
                     silent = silent + 1 if (outcome.reason or "").endswith("_wall_limit") else 0
-                event = _event(outcome, tally.id, batch, bundle, index, attempt, seed, reruns, process)
+                event = _event(outcome, start, reruns, because, process)
                 self._ledger.append(event, agent=agent, station=self._station)
                 tally.episodes.append(event)
                 if outcome.frames:
@@ -153,44 +170,57 @@ class Evaluator:
                     if outcome.calls:
                         _save_calls(outcome.calls, practice_dir / f"{tally.id}-{index}{again}.calls.jsonl")
                 on_episode(event)
+                if outcome.interrupted:
+                    break
+            else:
+                tally.aborted = False
         finally:
             os.sched_setaffinity(0, affinity)
             if process is not None:
                 process.__exit__()
-        self._log_evaluation("aborted" if tally.aborted else "finished", bundle, batch, tally, agent)
+            tally.episodes += settle(self._ledger, "the station failed", evaluation=tally.id)
+            self._log_evaluation("aborted" if tally.aborted else "finished", bundle, batch, tally, agent)
         return tally
 
     def _episode(
         self,
         policy: Policy,
-        seed: int,
+        start: StartEvent,
+        agent: str | None,
         options: dict[str, Any],
         looking: bool,
         record: Trajectory | None,
-        stop: Callable[[], bool],
+        stop: Stop,
         interactive: bool,
-    ) -> tuple[Outcome, int]:
-        """One episode, rerun once if the infrastructure may be to blame."""
+    ) -> tuple[Outcome, int, str | None]:
+        """One episode, run once more if the machine is proven to have been at fault; with the number of reruns and the proof."""
+        because = None
         for reruns in itertools.count():
             if record is not None:
                 record.clear()
+
+            def on_begin(first: bool = reruns == 0) -> None:
+                if first and start.purpose != "practice":
+                    self._ledger.append(start, agent=agent, station=self._station)
+
             try:
                 frame_every = FRAME_EVERY if looking else 0
                 if isinstance(policy, PolicyProcess) and policy.is_script:
                     outcome = run_script_episode(
-                        self.env, policy, seed, options, self._scripts.in_mode(interactive), pace=self._pace,
-                        frame_every=frame_every, record=record, stop=stop,
+                        self.env, policy, start.seed, options, self._scripts.in_mode(interactive), pace=self._pace,
+                        frame_every=frame_every, record=record, stop=stop, on_begin=on_begin,
                     )  # fmt: skip
                 else:
                     outcome = run_episode(
                         self.env,
                         policy,
-                        seed,
+                        start.seed,
                         options,
                         pace=self._pace,
                         frame_every=frame_every,
                         record=record,
                         stop=stop,
+                        on_begin=on_begin,
                     )
             except ResetFailed as error:
                 self._ledger.append(ResetEvent(attempts=3, detail=str(error)), station=self._station)
@@ -198,8 +228,13 @@ class Evaluator:
                     f"the scene could not be made ready, so no episode was begun: {error}. What ran before counts; try again, "
                     "and if it stays so the station needs a person"
                 ) from None
-            if not outcome.infrastructure or outcome.reason == "cut_off" or reruns == 1:
-                return outcome, reruns
+            if agent is not None and (outcome.reason or "").endswith("_wall_limit"):
+                outcome.infrastructure = False  # what an agent runs beside its policy is not the machine's fault
+            if not outcome.infrastructure or reruns == 1:
+                return outcome, reruns, because
+            because = f"{outcome.reason}: {outcome.detail}"
+            if isinstance(policy, PolicyProcess):
+                policy.close()  # it shall not know that it is its second try
         raise AssertionError("unreachable")
 
     def _can_render(self) -> bool:
@@ -228,8 +263,8 @@ class Evaluator:
         self._ledger.append(
             EvaluationEvent(
                 phase=phase, id=tally.id, purpose=batch.purpose, commit=bundle.commit, digest=bundle.digest,
-                planned=batch.n * batch.attempts, idea=batch.idea, episodes=len(tally.episodes),
-                successes=tally.successes, score=tally.score, robot_s=sum(e.robot_s for e in tally.episodes),
+                content=bundle.content, planned=batch.n * batch.attempts, idea=batch.idea, episodes=len(tally.counted),
+                void=len(tally.episodes) - len(tally.counted), successes=tally.successes, score=tally.score, robot_s=sum(e.robot_s for e in tally.episodes),
                 beats=batch.beats,
             ),
             agent=agent, station=self._station,
@@ -241,23 +276,67 @@ def _has_pixels(space: gym.Space[Any]) -> bool:
     return any(part.dtype == np.uint8 for part in parts)
 
 
+def settle(ledger: Ledger, why: str, *, evaluation: str | None = None) -> list[EpisodeEvent]:
+    """Judge the episodes that began and never ended (of one evaluation, or all) as they stand, and return them.
+
+    They are failures, and their starts are spent: whoever ends a job when it goes badly, by whatever means, gains nothing.
+    """
+    judged = {(e.payload.evaluation, e.payload.index, e.payload.attempt) for e in ledger.events("episode")}
+    settled = []
+    for e in ledger.events("start"):
+        s: StartEvent = e.payload
+        if (s.evaluation, s.index, s.attempt) in judged or evaluation not in (None, s.evaluation):
+            continue
+        event = EpisodeEvent(
+            **s.model_dump(), success=False, score=0.0, stage="", reason="interrupted", detail=why, steps=0, sim_s=0.0,
+            robot_s=0.0,
+        )  # fmt: skip
+        ledger.append(event, agent=e.agent, station=e.station)
+        settled.append(event)
+    return settled
+
+
+def close_evaluations(ledger: Ledger) -> None:
+    """End the evaluations that a killed station left open, with what they came to."""
+    last: dict[str, Event] = {}
+    for e in ledger.events("evaluation"):
+        last[e.payload.id] = e
+    for e in last.values():
+        if e.payload.phase == "started":
+            own = [p.payload for p in ledger.events("episode", after=e.seq) if p.payload.evaluation == e.payload.id]
+            tally = Tally(e.payload.id, own)
+            ended = e.payload.model_copy(
+                update={
+                    "phase": "aborted", "episodes": len(tally.counted), "void": len(own) - len(tally.counted),
+                    "successes": tally.successes, "score": tally.score, "robot_s": sum(p.robot_s for p in own),
+                }
+            )  # fmt: skip
+            ledger.append(ended, agent=e.agent, station=e.station)
+
+
+def cell_of(env: gym.Env[Any, Any]) -> str:
+    """Where the episodes of an environment happen: sim, twin, real or stand-in."""
+    inner: Any = env.unwrapped
+    if hasattr(inner, "about"):
+        return str(inner.about["cell"])
+    return str(getattr(getattr(inner, "cell", None), "kind", "sim"))
+
+
 def _event(
-    outcome: Outcome, evaluation: str, batch: Batch, bundle: Bundle, index: int, attempt: int, seed: int, reruns: int,
-    process: PolicyProcess | None,
-) -> EpisodeEvent:  # fmt: skip
+    outcome: Outcome, start: StartEvent, reruns: int, because: str | None, process: PolicyProcess | None
+) -> EpisodeEvent:
     cpu = process.act_cpu_s / process.acts * 1000 if process is not None and process.acts else None
     return EpisodeEvent(
-        evaluation=evaluation, purpose=batch.purpose, index=index, attempt=attempt, cell=outcome.cell, commit=bundle.commit,
-        digest=bundle.digest, seed=seed, success=outcome.success, score=outcome.score, stage=outcome.stage,
+        **{**start.model_dump(), "cell": outcome.cell}, success=outcome.success, score=outcome.score, stage=outcome.stage,
         reason=outcome.reason, detail=outcome.detail, violations=outcome.violations, steps=outcome.steps,
         sim_s=outcome.sim_s, robot_s=outcome.robot_s, act_cpu_ms=cpu, reset_attempts=outcome.reset_attempts,
-        reruns=reruns, scene=outcome.scene,
+        reruns=reruns, rerun_because=because, infrastructure=outcome.infrastructure, scene=outcome.scene,
     )  # fmt: skip
 
 
-def _unresponsive() -> Outcome:
+def _unresponsive(cell: str) -> Outcome:
     return Outcome(
-        success=False, score=0.0, stage="", reason="policy_unresponsive", violations=[], steps=0, sim_s=0.0,
+        success=False, score=0.0, stage="", reason="policy_unresponsive", violations=[], steps=0, sim_s=0.0, cell=cell,
         robot_s=0.0, reset_attempts=0, detail=f"not run: {_GIVE_UP_AFTER} episodes in a row got no answer in time",
     )  # fmt: skip
 

@@ -24,8 +24,10 @@ from gymnasium import spaces
 
 from autoenvbench.station import codec
 from autoenvbench.station.scripts import is_script
+from autoenvbench.station.starvation import Wait
 from autoenvbench.workspace.cage import PIPES, Bind, Cage, Caged, Sandbox, Track, python_path
 
+_NAP_S = 0.02  # between two looks at a silent policy
 _LOG_LIMIT = 64 << 10  # bytes of a policy's output that are kept
 _LAST_WORDS_S = 2.0  # that a script has to end once its episode is over
 
@@ -33,7 +35,7 @@ _LAST_WORDS_S = 2.0  # that a script has to end once its episode is over
 class PolicyFault(Exception):
     """The policy failed. `reason` is one of the ledger's reasons, `detail` what its author needs to know.
 
-    `infrastructure` marks a wall-clock backstop: the machine may be to blame, so the episode is rerun once.
+    `infrastructure`: the machine was at fault, and `detail` is the proof.
     """
 
     def __init__(self, reason: str, detail: str, *, infrastructure: bool = False) -> None:
@@ -77,7 +79,6 @@ class PolicyProcess:
         self._checkout, self._limits = checkout.resolve(), limits
         self._sandbox, self._track = sandbox, track
         self._observations = codec.ObservationCodec(observation_space)
-        self._action_shape = action_space.shape
         self._hello = msgpack.packb(
             {"observation_space": codec.describe(observation_space), "action_space": codec.describe(action_space)}
         )
@@ -98,17 +99,13 @@ class PolicyProcess:
                   self._limits.act_wall_s, "reset")  # fmt: skip
 
     def act(self, observation: Any) -> np.ndarray:
-        """The action, of the right shape and finite. Raises PolicyFault."""
+        """The action, of whatever shape and value: `check_action` is what it must pass. Raises PolicyFault."""
         data = self._ask(codec.ACT, self._observations.encode(observation), codec.ACTION, self._limits.act_cpu_s,
                          self._limits.act_wall_s, "act")  # fmt: skip
         try:
             action = codec.decode_action(data)
         except ValueError as error:
             raise self._fault("bad_action", str(error)) from None
-        if action.shape != self._action_shape:
-            raise self._fault("bad_action_shape", f"act returned shape {action.shape}, expected {self._action_shape}")
-        if not np.isfinite(action).all():
-            raise self._fault("bad_action_nonfinite", f"act returned {action.tolist()}; every number must be finite")
         return action
 
     def run(self, names: list[str], serve: Serve) -> None:
@@ -273,14 +270,19 @@ class PolicyProcess:
     def _wait(self, fd: int, event: int, before: float, cpu_s: float, deadline: float, doing: str) -> None:
         poll = select.poll()
         poll.register(fd, event)
-        while not poll.poll(20):
+        wait: Wait | None = None
+        while True:
+            since = time.monotonic()
+            if poll.poll(_NAP_S * 1000):
+                return
+            wait = wait or Wait(since)
+            wait.slept(since, _NAP_S)
             if self._cpu() - before > cpu_s:
                 raise self._over_cpu(doing, cpu_s)
             if time.monotonic() > deadline:
-                raise self._fault(
-                    f"{doing}_wall_limit", f"{doing} gave no answer in {self._limits.act_wall_s:.0f} s of wall-clock",
-                    infrastructure=True,
-                )  # fmt: skip
+                starved = wait.starved(self._cpu() - before)
+                silent = f"{doing} gave no answer in {self._limits.act_wall_s:.0f} s of wall-clock"
+                raise self._fault(f"{doing}_wall_limit", starved or silent, infrastructure=starved is not None)
 
     # -- faults: each ends the process -------------------------------------------------------------------------------
     def _fault(self, reason: str, detail: str, *, infrastructure: bool = False) -> PolicyFault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,12 @@ import gymnasium as gym
 import numpy as np
 from enpire_envs.env import CellFault, ResetFailed
 
-from autoenvbench.station.policy_process import PolicyFault
+from autoenvbench.station.actions import check_action
+from autoenvbench.station.faults import describe, is_device_fault, reason_of
+from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
+
+#: Asked before each step: why the episode must end now, or None. It may hold the episode for a while (a pause).
+Stop = Callable[[], str | None]
 
 
 class Policy(Protocol):
@@ -24,7 +30,11 @@ class Policy(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """How one episode went. `infrastructure` says that it is no evidence about the policy."""
+    """How one episode went.
+
+    `infrastructure`: the machine was at fault, as `detail` proves; no evidence about the policy. `interrupted`: it was ended from
+    outside, and counts as it stands.
+    """
 
     success: bool
     score: float
@@ -39,6 +49,7 @@ class Outcome:
     cell: str = "sim"
     scene: str | None = None  # digest of the whole initial scene, where the environment gives one
     infrastructure: bool = False
+    interrupted: bool = False
     frames: list[np.ndarray] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)  # of a script: its tool calls
 
@@ -78,7 +89,8 @@ def run_episode(
     pace: float = 0.0,
     frame_every: int = 0,
     record: Trajectory | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = lambda: None,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run one episode of `policy` from the start that `seed` names.
 
@@ -86,16 +98,20 @@ def run_episode(
         options: of the environment's reset: `attempt` re-draws sensing and physics, `start` names the start itself.
         pace: 1 runs in real time by sleeping, 0 as fast as possible.
         frame_every: keep a rendered frame every so many steps (0: none).
-        stop: asked before each step; True cuts the episode off, which then says nothing about the policy.
+        stop: asked before each step; an answer ends the episode, which counts as it stands. Time spent in it is no robot time.
+        on_begin: called when the scene is ready, before the policy sees it.
 
     Raises:
-        ResetFailed: the scene could not be made ready; nothing ran.
+        ResetFailed, NotBegun: the scene could not be made ready, or was not needed any more; the policy saw nothing.
     """
     began = time.monotonic()
     control_period = 1.0 / float(env.metadata.get("render_fps", 30))
-    observation, info = begin(env, seed, options)
+    space = env.action_space
+    assert isinstance(space, gym.spaces.Box)
+    observation, info = begin(env, seed, options, stop)
+    on_begin()
     reset_attempts = int(info.get("reset_attempts", 1))
-    steps, reason, detail, infrastructure = 0, None, None, False
+    steps, reason, detail, infrastructure, interrupted, held = 0, None, None, False, False, 0.0
     frames: list[np.ndarray] = []
     if record is not None:
         record.observations.append(observation)
@@ -104,12 +120,15 @@ def run_episode(
         terminated = truncated = False
         due = time.monotonic()
         while not (terminated or truncated):
-            if stop():
-                reason, infrastructure = "cut_off", True
+            asked = time.monotonic()
+            if (why := stop()) is not None:
+                reason, detail, interrupted = "interrupted", why, True
                 break
+            waited = time.monotonic() - asked
+            held, due = held + waited, due + waited
             if frame_every and steps % frame_every == 0:
-                frames.append(frame(env))
-            action = policy.act(observation)
+                film(env, frames)
+            action = check_action(policy.act(observation), space)
             observation, reward, terminated, truncated, info = env.step(action)
             steps += 1
             if record is not None:
@@ -120,7 +139,7 @@ def run_episode(
                 due += control_period / pace
                 time.sleep(max(0.0, due - time.monotonic()))
         if frame_every:
-            frames.append(frame(env))
+            film(env, frames)
         if truncated and hasattr(env.unwrapped, "finish"):
             info = {
                 **env.unwrapped.finish(),
@@ -129,8 +148,12 @@ def run_episode(
         reason = reason or info.get("reason")
     except PolicyFault as fault:
         reason, detail, infrastructure = fault.reason, fault.detail, fault.infrastructure
+        if isinstance(policy, PolicyProcess):
+            policy.close()  # the next episode starts it afresh
     except CellFault as fault:
-        reason, detail, infrastructure = "cell_fault", str(fault), True
+        reason, detail, infrastructure = reason_of(fault), str(fault), is_device_fault(fault)
+    except Exception as error:  # raised while what the policy sent was carried out: its own outcome, and on record
+        reason, detail = "env_error", describe(error)
     success = bool(info.get("success")) and not infrastructure and detail is None
     return Outcome.of(
         info,
@@ -139,23 +162,34 @@ def run_episode(
         detail=detail,
         steps=steps,
         sim_s=float(info.get("time", steps * control_period)),
-        robot_s=time.monotonic() - began,
+        robot_s=time.monotonic() - began - held,
         reset_attempts=reset_attempts,
         infrastructure=infrastructure,
+        interrupted=interrupted,
         frames=frames,
     )
 
 
-def begin(env: gym.Env[Any, Any], seed: int, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
-    """Reset to the start that seed and options name. Raises ResetFailed."""
-    return env.reset(seed=seed, options=options or None)
+class NotBegun(Exception):
+    """The batch was ended before or during a reset: no episode was begun."""
 
 
-def frame(env: gym.Env[Any, Any]) -> np.ndarray:
-    """What people see now, (height, width, 3) uint8."""
-    picture = env.render()
-    assert isinstance(picture, np.ndarray), 'the station makes its environments with render_mode="rgb_array"'
-    return picture.copy()
+def begin(env: gym.Env[Any, Any], seed: int, options: dict[str, Any] | None, stop: Stop) -> tuple[Any, dict[str, Any]]:
+    """Reset to the start that seed and options name. Raises ResetFailed, NotBegun."""
+    if (why := stop()) is not None:
+        raise NotBegun(why)
+    begun = env.reset(seed=seed, options=options or None)
+    if (why := stop()) is not None:
+        raise NotBegun(why)
+    return begun
 
 
-__all__ = ["Outcome", "Policy", "ResetFailed", "Trajectory", "begin", "frame", "run_episode"]
+def film(env: gym.Env[Any, Any], frames: list[np.ndarray]) -> None:
+    """Add what people see now, (height, width, 3) uint8. Pictures are extras: one that cannot be made is left out."""
+    with contextlib.suppress(Exception):
+        picture = env.render()
+        assert isinstance(picture, np.ndarray), 'the station makes its environments with render_mode="rgb_array"'
+        frames.append(picture.copy())
+
+
+__all__ = ["NotBegun", "Outcome", "Policy", "ResetFailed", "Stop", "Trajectory", "begin", "film", "run_episode"]

@@ -12,18 +12,20 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from enpire_envs.env import CellFault
+from enpire_envs.env import CellFault, ResetFailed
 from enpire_envs.tools.bodies import Body, body_of
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.episode import Ask
-from enpire_envs.tools.log import EpisodeOver
+from enpire_envs.tools.log import EpisodeOver, ToolError
 from enpire_envs.tools.toolbox import Toolbox
 
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.policy_models import PolicyModels
 from autoenvbench.ledger import Ledger
+from autoenvbench.station.actions import check_action
+from autoenvbench.station.faults import describe, is_device_fault, reason_of
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
-from autoenvbench.station.rollout import Outcome, Trajectory, begin, frame
+from autoenvbench.station.rollout import NotBegun, Outcome, Stop, Trajectory, begin, film
 
 MAX_RESTARTS = 20  # of an episode in interactive mode
 
@@ -73,18 +75,23 @@ class ScriptWorld:
 
     def __init__(
         self, env: gym.Env[Any, Any], seed: int, options: dict[str, Any], pace: float, frame_every: int,
-        record: Trajectory | None, stop: Callable[[], bool],
+        record: Trajectory | None, stop: Stop,
     ) -> None:  # fmt: skip
         self._env, self._seed, self._options, self._stop = env, seed, options, stop
         self._pace, self._frame_every, self._record = pace, frame_every, record
+        assert isinstance(env.action_space, gym.spaces.Box)
+        self._space = env.action_space
         self.period = 1.0 / float(env.metadata.get("render_fps", 30))
         inner: Any = env.unwrapped
         steps = inner.about["limit"] if hasattr(inner, "about") else inner._max_steps
         self.limit = steps * self.period
         self.steps, self.restarts = 0, 0
-        self.over = self.cut_off = self.out_of_time = False
+        self.over = self.out_of_time = False
+        self.interrupted: str | None = None
+        self.broken: str | None = None  # what the environment raised
+        self.held = 0.0  # seconds of pauses
         self.frames: list[np.ndarray] = []
-        observation, self._info = begin(env, seed, options)
+        observation, self._info = begin(env, seed, options, stop)
         self.reset_attempts = int(self._info.get("reset_attempts", 1))
         self._due = time.monotonic()
         if record is not None:
@@ -93,12 +100,27 @@ class ScriptWorld:
     def step(self, action: np.ndarray) -> None:
         if self.over:
             raise EpisodeOver("the episode is over")
-        if self._stop():
-            self.over = self.cut_off = True
-            raise EpisodeOver("the run is over")
+        asked = time.monotonic()
+        if (why := self._stop()) is not None:
+            self.over, self.interrupted = True, why
+            raise EpisodeOver("the episode was ended")
+        self.held += (waited := time.monotonic() - asked)
+        self._due += waited
         if self._frame_every and self.steps % self._frame_every == 0:
-            self.frames.append(frame(self._env))
-        observation, reward, terminated, truncated, self._info = self._env.step(action)
+            film(self._env, self.frames)
+        try:
+            action = check_action(action, self._space)
+        except PolicyFault as fault:  # arguments from which no action follows
+            raise ToolError("usage", f"this asks for no possible action: {fault.detail}") from None
+        try:
+            observation, reward, terminated, truncated, self._info = self._env.step(action)
+        except CellFault:
+            raise
+        except (
+            Exception
+        ) as error:  # the script's outcome: nothing goes on in an environment that broke under its action
+            self.over, self.broken = True, describe(error)
+            raise EpisodeOver("the episode is over: env_error") from None
         self.steps += 1
         if self._record is not None:
             self._record.observations.append(observation)
@@ -122,7 +144,9 @@ class ScriptWorld:
         self.restarts += 1
         if self.restarts > MAX_RESTARTS:
             raise EpisodeOver(f"{MAX_RESTARTS} restarts are all there are in an episode")
-        observation, self._info = begin(self._env, self._seed + (0 if same else self.restarts), self._options)
+        observation, self._info = begin(
+            self._env, self._seed + (0 if same else self.restarts), self._options, self._stop
+        )
         if self._record is not None:  # what is kept is one episode, from its reset on
             self._record.clear()
             self._record.observations.append(observation)
@@ -147,7 +171,8 @@ def tools_body(env: gym.Env[Any, Any]) -> Body:
 
 def run_script_episode(
     env: gym.Env[Any, Any], policy: PolicyProcess, seed: int, options: dict[str, Any], settings: ScriptSettings, *,
-    pace: float = 0.0, frame_every: int = 0, record: Trajectory | None = None, stop: Callable[[], bool] = lambda: False,
+    pace: float = 0.0, frame_every: int = 0, record: Trajectory | None = None, stop: Stop = lambda: None,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> Outcome:  # fmt: skip
     """Run `run(tools)` once from a start. Raises ResetFailed; UserError where the environment has no tools."""
     began = time.monotonic()
@@ -156,6 +181,7 @@ def run_script_episode(
     world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, frame_every, record, stop)
     body.begin()
     toolbox = Toolbox(body, world, settings.tools, seed, settings.ask)
+    on_begin()
     reason = detail = None
     infrastructure = False
     info = world.info()
@@ -164,16 +190,22 @@ def run_script_episode(
         info = world.verdict()
         reason = info.get("reason")
         if frame_every:
-            world.frames.append(frame(env))
+            film(env, world.frames)
     except PolicyFault as fault:
         reason, detail, infrastructure = fault.reason, fault.detail, fault.infrastructure
         info = world.info()
     except CellFault as fault:
-        reason, detail, infrastructure = "cell_fault", str(fault), True
+        reason, detail, infrastructure = reason_of(fault), str(fault), is_device_fault(fault)
+    except (ResetFailed, NotBegun):  # of a restart
+        raise
+    except Exception as error:  # raised while what the script asked for was carried out: its own outcome, and on record
+        reason, detail = "env_error", describe(error)
     finally:
         body.close()
-    if world.cut_off:
-        reason, infrastructure = "cut_off", True
+    if world.broken is not None:
+        reason, detail = "env_error", world.broken
+    if world.interrupted is not None:
+        reason, detail, infrastructure = "interrupted", world.interrupted, False
     success = bool(info.get("success")) and not infrastructure and detail is None
     if not success and reason in (None, "predicate", "policy_error") and toolbox.log.calls:
         cause = toolbox.log.cause()
@@ -185,9 +217,10 @@ def run_script_episode(
         detail=detail,
         steps=world.steps,
         sim_s=world.steps * world.period,
-        robot_s=time.monotonic() - began,
+        robot_s=time.monotonic() - began - world.held,
         reset_attempts=world.reset_attempts,
         infrastructure=infrastructure,
+        interrupted=world.interrupted is not None,
         frames=world.frames,
         calls=toolbox.log.rows(),
     )

@@ -182,7 +182,7 @@ class Server:
     async def _held_out(self, request: web.Request) -> web.StreamResponse:
         digest = str((await _body(request)).get("digest"))
         # Not refused where the robot is busy: a job that the deadline cut off may be in its last step, and this waits behind it.
-        return await self._stream(request, lambda stop, on_episode: self._station.held_out(digest, on_episode))
+        return await self._stream(request, functools.partial(self._station.held_out, digest))
 
     async def _stream(
         self, request: web.Request, job: Callable[[Callable[[], bool], Callable[[EpisodeEvent], None]], dict[str, Any]]

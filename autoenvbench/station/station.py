@@ -21,7 +21,8 @@ from autoenvbench.events import CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent,
 from autoenvbench.ledger import Ledger
 from autoenvbench.make_env import make_env
 from autoenvbench.station.bundles import Bundle, BundleStore
-from autoenvbench.station.evaluation import Batch, Evaluator, Tally, write_video
+from autoenvbench.station.evaluation import Batch, Evaluator, Tally, close_evaluations, settle, write_video
+from autoenvbench.station.rollout import Stop
 from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.station.starts import StartStreams
 
@@ -48,9 +49,11 @@ class Station:
             self.env, self.ledger, self._streams, sandbox=config.sandbox, track=self._run.track,
             pace=self._run.pace, station=config.name, scripts=scripts,
         )  # fmt: skip
+        settle(self.ledger, "the station was ended in the middle of it")
+        close_evaluations(self.ledger)
         self._lease = threading.Lock()
         self.doing: str | None = None
-        self._halt = threading.Event()
+        self._halt, self._halts = threading.Event(), 0
         self._going = threading.Event()
         self._going.set()
 
@@ -161,16 +164,22 @@ class Station:
     def receive(self, agent: str, archive: Path, commit: str) -> Bundle:
         bundle = self.bundles.receive(archive, commit)
         self.ledger.append(
-            CommitEvent(phase="received", commit=commit, digest=bundle.digest, subject=bundle.subject), agent=agent
-        )
+            CommitEvent(
+                phase="received", commit=commit, digest=bundle.digest, content=bundle.content, subject=bundle.subject
+            ),
+            agent=agent,
+        )  # fmt: skip
         return bundle
 
     def submit(self, agent: str, digest: str) -> dict[str, Any]:
         self._require_budget()
         bundle = self._bundle(digest)
         self.ledger.append(
-            CommitEvent(phase="submitted", commit=bundle.commit, digest=digest, subject=bundle.subject), agent=agent
-        )
+            CommitEvent(
+                phase="submitted", commit=bundle.commit, digest=digest, content=bundle.content, subject=bundle.subject
+            ),
+            agent=agent,
+        )  # fmt: skip
         return {"submitted": bundle.commit}
 
     def practice(
@@ -224,12 +233,20 @@ class Station:
     # -- what only the run does --------------------------------------------------------------------------------------
     def halt(self) -> None:
         """The deadline: end the job under way after the step it is in."""
+        self._halts += 1
         self._halt.set()
         self._going.set()
 
-    def held_out(self, digest: str, on_episode: OnEpisode) -> dict[str, Any]:
-        """Score the answer on held-out starts, going on where an interrupted scoring ended."""
-        bundle = self._bundle(digest)
+    def held_out(self, digest: str, client_gone: Callable[[], bool], on_episode: OnEpisode) -> dict[str, Any]:
+        """Score the answer on held-out starts, going on where an interrupted scoring ended: what began counts as it stood, and
+        only starts that nobody has seen are run. Raises UserError if it is interrupted."""
+        bundle, halts = self._bundle(digest), self._halts
+
+        def stop() -> str | None:
+            if client_gone():
+                return "whoever asked for it hung up"
+            return "the scoring was halted" if self._halts > halts else None
+
         done = frozenset(
             (e.payload.index, e.payload.attempt)
             for e in self.ledger.events("episode")
@@ -237,8 +254,12 @@ class Station:
         )
         batch = Batch("heldout", self._run.held_out, 0, attempts=self._run.attempts, skip=done)
         with self._leased("held-out scoring"):
-            tally = self._evaluator.run(bundle, batch, evaluation_id="held-out", show=True, on_episode=on_episode)
+            tally = self._evaluator.run(
+                bundle, batch, evaluation_id="held-out", show=True, stop=stop, on_episode=on_episode
+            )
             shown = {kind: self._write_shown(kind, frames) for kind, frames in tally.shown.items()}
+        if tally.aborted:
+            raise UserError(f"held-out scoring was interrupted; go on with: autoenvbench resume {self.config.run_dir}")
         return {**_outcome(tally, bundle), "shown": shown}
 
     # -- parts -------------------------------------------------------------------------------------------------------
@@ -258,14 +279,17 @@ class Station:
             self.doing = None
             self._lease.release()
 
-    def _stopper(self, client_gone: Callable[[], bool]) -> Callable[[], bool]:
+    def _stopper(self, client_gone: Callable[[], bool]) -> Stop:
         self._require_budget()
 
-        def stop() -> bool:
-            while not self._going.wait(0.1):  # paused: the robot stands where it is
-                if client_gone() or self._halt.is_set():
-                    return True
-            return client_gone() or self._halt.is_set() or self.clock.remaining() <= 0
+        def stop() -> str | None:
+            while True:
+                if client_gone():
+                    return "whoever asked for it hung up"
+                if self._halt.is_set():
+                    return "the run was halted"
+                if self._going.wait(0.1):  # paused: the robot stands where it is
+                    return None if self.clock.remaining() > 0 else "the budget is over"
 
         return stop
 
@@ -296,7 +320,7 @@ class Station:
 
     def _next_index(self, *purposes: Purpose) -> int:
         """The first start of a stream that no episode of this run has used."""
-        used = [e.payload.index for e in self.ledger.events("episode") if e.payload.purpose in purposes]
+        used = [e.payload.index for e in self.ledger.events("episode", "start") if e.payload.purpose in purposes]
         return max(used, default=-1) + 1
 
     def _write_shown(self, kind: str, frames: list[np.ndarray]) -> str:

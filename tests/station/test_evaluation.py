@@ -3,11 +3,13 @@
 import multiprocessing
 import time
 
+import gymnasium as gym
 import pytest
 from conftest import ZERO_POLICY
 
+from autoenvbench import metrics
 from autoenvbench.station.bundles import Bundle
-from autoenvbench.station.evaluation import Batch, Evaluator
+from autoenvbench.station.evaluation import Batch, Evaluator, close_evaluations, settle
 from autoenvbench.station.starts import StartStreams
 
 STUMBLING = ZERO_POLICY.replace(
@@ -63,14 +65,101 @@ def test_every_episode_is_in_the_ledger_before_it_is_told(evaluator, ledger, pol
     assert phases == ["started", "finished"]
 
 
-def test_a_stopped_batch_leaves_no_half_episode(evaluator, ledger, policy_dir):
-    calls = iter(range(10**6))
-    tally = evaluator.run(
-        Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("evaluate", 5, 0), stop=lambda: next(calls) > 450
-    )
+def after(calls, why="the client hung up"):
+    """A `stop` that answers from a given call on."""
+    counted = iter(range(10**6))
+    return lambda: why if next(counted) > calls else None
+
+
+def test_an_episode_that_is_stopped_counts_as_it_stands(evaluator, ledger, policy_dir):
+    bundle = Bundle("c", "d", "", policy_dir(ZERO_POLICY))
+    tally = evaluator.run(bundle, Batch("evaluate", 5, 0), stop=after(450))
     assert tally.aborted
-    assert len(tally.episodes) == 1
+    assert [e.reason for e in tally.episodes] == ["time_limit", "interrupted"]
+    assert tally.episodes[1].steps > 100
+    assert tally.episodes[1].detail == "the client hung up"
     assert [e.payload.phase for e in ledger.events("evaluation")] == ["started", "aborted"]
+    assert len(list(ledger.events("start"))) == 2
+    tally = evaluator.run(bundle, Batch("evaluate", 5, 2), stop=after(0))  # before anything was shown to the policy
+    assert tally.aborted
+    assert tally.episodes == []
+    practice = evaluator.run(bundle, Batch("practice", 2, 0), stop=after(450))
+    assert [e.reason for e in practice.episodes] == ["time_limit"]  # practice judges nothing
+
+
+def test_a_start_without_an_outcome_is_judged_when_the_station_comes_back(evaluator, ledger, policy_dir):
+    """What kill -9 leaves behind: the batch is cut off by an exception that nobody may catch."""
+
+    class Killed(BaseException):
+        pass
+
+    def stop():
+        if sum(1 for _ in ledger.events("start")) == 2:
+            raise Killed
+        return None
+
+    kept = []
+    append = ledger.append
+    ledger.append = lambda payload, **more: kept.append(payload) or append(payload, **more) if alive else 0
+    alive = True
+
+    def dying():
+        nonlocal alive
+        try:
+            return stop()
+        except Killed:
+            alive = False  # a dead process writes nothing any more
+            raise
+
+    with pytest.raises(Killed):
+        evaluator.run(Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("heldout", 5, 0), agent="a", stop=dying)
+    del ledger.append
+    assert len(list(ledger.events("start"))) == 2
+    assert len(list(ledger.events("episode"))) == 1
+    (settled,) = settle(ledger, "killed")
+    assert (settled.index, settled.success, settled.reason, settled.detail) == (1, False, "interrupted", "killed")
+    assert settle(ledger, "killed") == []
+    close_evaluations(ledger)
+    close_evaluations(ledger)
+    ended = [e.payload for e in ledger.events("evaluation")]
+    assert [(p.phase, p.episodes, p.successes) for p in ended] == [("started", 0, 0), ("aborted", 2, 0)]
+    assert {e.agent for e in ledger.events("episode", "evaluation")} == {"a"}
+    assert metrics.disturbances(ledger.events()) == metrics.Disturbances(0, 1, 1, 0, 0)
+
+
+class Brittle(gym.Wrapper):
+    """An environment with a mistake of its own that a policy can bring about."""
+
+    def step(self, action):
+        if action[0] > 0.5:
+            raise ZeroDivisionError("nobody thought of that")
+        return super().step(action)
+
+
+def test_whatever_a_step_raises_is_the_outcome_of_the_action(env, ledger, policy_dir):
+    brittle = Evaluator(Brittle(env), ledger, StartStreams(bytes(32)), sandbox="none", track="open")
+    source = ZERO_POLICY.replace("np.zeros(self.shape)", "np.ones(self.shape)")
+    tally = brittle.run(Bundle("c", "d", "", policy_dir(source)), Batch("evaluate", 2, 0))
+    assert [(e.reason, e.success, e.reruns, e.infrastructure) for e in tally.episodes] == [
+        ("env_error", False, 0, False)
+    ] * 2
+    assert "nobody thought of that" in tally.episodes[0].detail
+    assert not tally.aborted
+
+
+def test_a_pause_is_nobodys_robot_time(evaluator, policy_dir):
+    def stop(paused=[False]):  # noqa: B006
+        if not paused[0] and time.monotonic() > began + 0.5:
+            paused[0] = True
+            time.sleep(2)
+
+    slow = ZERO_POLICY.replace("return np.zeros", "import time; time.sleep(0.004); return np.zeros")
+    began = time.monotonic()
+    tally = evaluator.run(Bundle("c", "d", "", policy_dir(slow)), Batch("evaluate", 1, 0), stop=stop)
+    lasted = time.monotonic() - began
+    assert lasted > 3.2
+    assert tally.episodes[0].steps == 300
+    assert 1.2 < tally.episodes[0].robot_s < lasted - 1.9
 
 
 def test_resuming_skips_what_is_done(evaluator, policy_dir):
@@ -89,7 +178,8 @@ def test_a_policy_that_never_answers_is_given_up_on(evaluator, ledger, policy_di
     tally = evaluator.run(Bundle("c", "d", "", policy_dir(sleeper)), Batch("evaluate", 30, 0))
     assert time.monotonic() - began < 20
     assert [e.reason for e in tally.episodes] == ["act_wall_limit"] * 3 + ["policy_unresponsive"] * 27
-    assert [e.reruns for e in tally.episodes[:3]] == [1, 1, 1]
+    assert [e.reruns for e in tally.episodes] == [0] * 30  # silence is an outcome; no second try
+    assert {e.cell for e in tally.episodes} == {"sim"}
 
 
 def test_practice_leaves_trajectories(evaluator, policy_dir, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from enpire_envs.cell import CellFault
 from enpire_envs.remote.venvs import ROBOCASA
 from enpire_envs.tools.config import ToolsConfig
+from enpire_real.motors import MotorFault
 
 from autoenvbench.make_env import make_env
 from autoenvbench.score import score
@@ -128,6 +129,9 @@ while True:
         ("tools.move_eef([1, 2])", "tool_error", "expected 3 finite numbers"),
         ("tools.nudge([1.0, 0, 0])", "tool_error", "at most 0.1 m"),
         ("tools.move_eef(postion=[0, 0, 0])", "tool_error", "unexpected keyword argument 'postion'"),
+        ("tools.move_eef(np.array(['a', 'b', 'c']))", "tool_error", "could not convert"),
+        ("tools.nudge({'a': [1, {'b': None}]})", "tool_error", "nudge"),
+        ("tools.set_gripper(float('inf'))", "tool_error", "there is no tool"),
         ("tools.get_camera_image('left')", "tool_error", "there are: top"),
         ("1 / 0", "policy_error", "ZeroDivisionError"),
         ("while True: pass", "run_cpu_limit", "CPU time"),
@@ -137,6 +141,21 @@ def test_failures_are_told_apart(run, body, reason, detail):
     outcome, _ = run(body, limits=PolicyLimits(act_cpu_s=0.3, script_cpu_s=1.0, memory_mb=1024))
     assert outcome.reason == reason
     assert detail in outcome.detail
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "tools.move_eef([1.5e308] * 3)", "tools.move_eef([1e308] * 3, [0.0] * 4)", "tools.rotate_gripper_in_place(float('nan'))",
+        "tools.nudge([0.01, 0, 0], timeout=float('nan'))", "tools.move_eef([0, 0, 0], tolerance='x')",
+        "tools.freespace_move(np.zeros(3, 'S3'))", "tools.detect_object(np.array([{}][:0]), 3)", "tools.nudge([[0.01, 0, 0]])",
+    ],
+)  # fmt: skip
+def test_what_no_tool_is_made_for_is_the_scripts_own_outcome(run, call):
+    outcome, _ = run(f"try:\n    {call}\nexcept tools.ToolError:\n    pass\ntools.get_robot_state()")
+    assert outcome.reason in ("predicate", "tool_error", "perception")
+    assert (outcome.detail, outcome.success, outcome.infrastructure) == (None, False, False)
+    assert json.dumps(outcome.calls)
 
 
 def test_a_caught_tool_error_is_no_failure_of_the_policy(run):
@@ -230,16 +249,26 @@ def test_prompts_are_reworded_where_a_study_says_so(run):
     assert asked[0][1] is None
 
 
-def test_a_fault_of_the_cell_in_the_middle_of_a_call_is_the_infrastructures(run, pusht, monkeypatch):
+def test_a_fault_of_the_cell_in_the_middle_of_a_call_ends_the_episode(run, pusht, monkeypatch):
+    """A device that failed is the machine's fault; a simulator that cannot go on followed from what it was told."""
     cell = pusht.unwrapped.cell
     good = cell.apply
+    for cause, infrastructure in ((MotorFault("a cable came loose"), True), (None, False)):
 
-    def lost(command):
-        raise CellFault("a cable came loose")
+        def lost(command, cause=cause):
+            raise CellFault("it failed") from cause
 
-    monkeypatch.setattr(cell, "apply", lost)
+        monkeypatch.setattr(cell, "apply", lost)
+        outcome, _ = run("tools.nudge([0.02, 0, 0])")
+        assert (outcome.reason, outcome.infrastructure, outcome.success) == ("cell_fault", infrastructure, False)
+
+    def broken(command):
+        raise ZeroDivisionError("nobody thought of that")
+
+    monkeypatch.setattr(cell, "apply", broken)
     outcome, _ = run("tools.nudge([0.02, 0, 0])")
-    assert (outcome.reason, outcome.infrastructure) == ("cell_fault", True)
+    assert (outcome.reason, outcome.infrastructure, outcome.success) == ("env_error", False, False)
+    assert "nobody thought of that" in outcome.detail
     monkeypatch.setattr(cell, "apply", good)
     assert run("tools.nudge([0.02, 0, 0])")[0].detail is None
 

@@ -1,8 +1,10 @@
 """The station as its clients meet it: a real server process, the real `aeb`, a real repository."""
 
+import contextlib
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ZERO_POLICY
 
+from autoenvbench import metrics
 from autoenvbench.clock import RunClock
 from autoenvbench.config import RunConfig, StationConfig
 from autoenvbench.errors import UserError
@@ -165,6 +168,42 @@ def test_one_client_at_a_time_and_a_lost_one_frees_the_robot(bench):
     assert bench.client().job("/practice", {"digest": digest, "n": 1})["episodes"] == 1
     aborted = [e.payload for e in bench.ledger.events("evaluation") if e.payload.phase == "aborted"]
     assert len(aborted) == 1
+    judged = [e.payload for e in bench.ledger.events("episode") if e.payload.purpose == "evaluate"]
+    assert len(judged) == aborted[0].episodes == sum(1 for _ in bench.ledger.events("start"))
+    assert (judged[-1].reason, judged[-1].success) == ("interrupted", False)  # hanging up before it fails is failing
+
+
+def test_held_out_scoring_that_is_killed_counts_what_began_and_runs_the_rest(bench):
+    bench.commit(NUDGE.replace("        pass", "        __import__('time').sleep(0.3)"))
+    bench.aeb("practice", "-n", "1")
+    digest = next(e.payload.digest for e in bench.ledger.events("commit"))
+    admin = bench.client(bench.admin_token)
+
+    def score():
+        with contextlib.suppress(UserError, OSError, ValueError):
+            admin.job("/held-out", {"digest": digest})
+
+    for attempt in range(3):
+        if attempt:
+            bench.station.__enter__()
+        thread = threading.Thread(target=score)
+        thread.start()
+        while sum(1 for _ in bench.ledger.events("start")) <= attempt:
+            time.sleep(0.01)
+        os.kill(bench.station._process.pid, signal.SIGKILL)
+        thread.join(20)
+        bench.station.__exit__()
+    bench.station.__enter__()  # begins with judging what was cut off
+    held = [e.payload for e in bench.ledger.events("episode") if e.payload.purpose == "heldout"]
+    starts = [e.payload for e in bench.ledger.events("start")]
+    assert (
+        [(e.index, e.success) for e in held]
+        == [(s.index, False) for s in starts]
+        == [(0, False), (1, False), (2, False)]
+    )
+    assert {e.reason for e in held} == {"interrupted"}
+    assert admin.job("/held-out", {"digest": digest})["episodes"] == 0  # all three starts are spent
+    assert metrics.disturbances(bench.ledger.events()).interrupted == 3
 
 
 def test_the_deadline_ends_jobs_and_refuses_new_ones_but_scores(bench):

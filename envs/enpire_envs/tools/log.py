@@ -62,7 +62,8 @@ def brief(value: Any) -> Any:
     import numpy as np
 
     if isinstance(value, np.ndarray):
-        return value.round(4).tolist() if value.size <= 16 else f"array{value.shape} {value.dtype}"
+        small = value.size <= 16 and value.dtype.kind in "fiub"
+        return value.round(4).tolist() if small else f"array{value.shape} {value.dtype}"
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):

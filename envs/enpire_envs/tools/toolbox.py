@@ -130,8 +130,8 @@ class Toolbox:
                 bound = inspect.signature(method).bind(*args, **kwargs)
             except TypeError as error:
                 raise ToolError("usage", f"{name}: {error}; it is {name}{inspect.signature(method)}") from None
-            entry.arguments = {key: brief(value) for key, value in bound.arguments.items()}
             try:
+                entry.arguments = {key: brief(value) for key, value in bound.arguments.items()}
                 result = method(*bound.args, **bound.kwargs)
             except (ToolError, EpisodeOver, CellFault, ResetFailed):
                 raise

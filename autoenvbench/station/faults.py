@@ -1,0 +1,39 @@
+"""What a fault of the cell says about a policy: nothing where a device failed by itself, and everything else is its outcome."""
+
+from __future__ import annotations
+
+import traceback
+
+from enpire_envs.cell import CellFault
+from enpire_real.bus import BusDown, BusTaken
+from enpire_real.cameras import CameraLost
+from enpire_real.control import Stopped
+from enpire_real.motors import MotorFault, ScaleMismatch
+
+_DEVICE_ERRORS = (MotorFault, ScaleMismatch, BusDown, BusTaken, CameraLost)
+#: Reasons of the safety monitor that name a device. The others (limits, margins, silence, a person's or an agent's stop) follow
+#: from what the arms were told, or from nobody's failure.
+_DEVICE_STOPS = ("stale_feedback", "motor_fault", "loop_error", "loop_dead", "observer_failed")
+
+
+def is_device_fault(fault: CellFault) -> bool:
+    """Whether a motor, a bus, a camera or the control loop of an arm's station failed: proof that the machine was at fault.
+
+    What a simulator cannot go on from is none: it followed from the actions that it was given.
+    """
+    cause = fault.__cause__
+    if isinstance(cause, Stopped):
+        return cause.stop.reason in _DEVICE_STOPS or cause.stop.reason.startswith("camera_")
+    return isinstance(cause, _DEVICE_ERRORS)
+
+
+def reason_of(fault: CellFault) -> str:
+    """The ledger's reason: who stopped the arms, where somebody did, else `cell_fault`."""
+    cause = fault.__cause__
+    stopped = isinstance(cause, Stopped) and cause.stop.reason.startswith("stopped_by")
+    return cause.stop.reason if stopped else "cell_fault"  # type: ignore[union-attr]
+
+
+def describe(error: Exception) -> str:
+    """An exception that nobody foresaw, with where it came from."""
+    return f"{type(error).__name__}: {error}\n{''.join(traceback.format_tb(error.__traceback__)[-3:])}"[:4000]
