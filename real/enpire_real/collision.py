@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,15 @@ class Body:
     mjcf: Path | None = None
 
 
+class _Scratch(threading.local):
+    """What MuJoCo works in, one for each thread."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self.data = mujoco.MjData(model)
+
+
 class CollisionModel:
-    """All arms of a station over a table whose top is at z = 0.
+    """All arms of a station over a table whose top is at z = 0. Any number of threads may ask.
 
     Args:
         arms: what each one is made of; joint vectors have their joints in this order.
@@ -57,7 +65,7 @@ class CollisionModel:
         for geom in spec.geoms:
             geom.margin = _NOTICE
         self.model = spec.compile()
-        self._data = mujoco.MjData(self.model)
+        self._scratch = _Scratch(self.model)
         names = [self.model.geom(k).name for k in range(self.model.ngeom)]
         self._names = names
         tool = np.array([any(part in n for part in ("pusher", "pad_", "strut_")) for n in names])
@@ -75,7 +83,7 @@ class CollisionModel:
 
         `q` (n,) over the joints of all arms.
         """
-        model, data = self.model, self._data
+        model, data = self.model, self._scratch.data
         data.qpos[: len(q)] = q
         mujoco.mj_kinematics(model, data)
         mujoco.mj_collision(model, data)
@@ -98,5 +106,5 @@ class CollisionModel:
         return f"{self._names[pair[0]]} and {self._names[pair[1]]} at {distance * 1000:.0f} mm"
 
     def tip(self, name: str) -> np.ndarray:
-        """(3,) tool position of the pose last looked at, station frame [m]."""
-        return np.asarray(self._data.site_xpos[self._tip[name]])
+        """(3,) tool position of the pose that this thread looked at last, station frame [m]."""
+        return np.asarray(self._scratch.data.site_xpos[self._tip[name]])

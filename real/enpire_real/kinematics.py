@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +47,17 @@ class Pose:
         return points @ self.rotation.T + self.position
 
 
+class _Scratch(threading.local):
+    """What MuJoCo works in. One for each thread: the control loop and whoever plans a motion ask at the same time."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self.data = mujoco.MjData(model)
+        self.jacobian = np.zeros((6, model.nv))
+        self.torque = np.zeros(model.nv)
+
+
 class ArmModel:
-    """An arm on its own, base frame at its foot. Joint vectors are (dof,), 6 for a YAM.
+    """An arm on its own, base frame at its foot. Joint vectors are (dof,), 6 for a YAM. Any number of threads may ask.
 
     Args:
         model: its joints in order from base to tip and nothing else that moves, a site `tool`.
@@ -57,10 +67,8 @@ class ArmModel:
         self.model = model
         self.dof = int(model.nv)
         self.lower, self.upper = model.jnt_range[:, 0].copy(), model.jnt_range[:, 1].copy()
-        self._data = mujoco.MjData(model)
+        self._scratch = _Scratch(model)
         self._site = model.site("tool").id
-        self._jacobian = np.zeros((6, self.dof))
-        self._torque = np.zeros(self.dof)
 
     @classmethod
     def yam(cls, tool: Tool = "none", wrist_camera: bool = False) -> ArmModel:
@@ -85,35 +93,34 @@ class ArmModel:
 
     def forward(self, q: np.ndarray, site: str = "tool") -> Pose:
         """Pose of the tool site (or another, by name) in the base frame."""
-        self._kinematics(q)
+        data = self._kinematics(q)
         k = self._site if site == "tool" else self.model.site(site).id
-        return Pose(self._data.site_xpos[k].copy(), self._data.site_xmat[k].reshape(3, 3).copy())
+        return Pose(data.site_xpos[k].copy(), data.site_xmat[k].reshape(3, 3).copy())
 
     def flange(self, q: np.ndarray) -> Pose:
         """Pose of the flange, the last body, in the base frame."""
-        self._kinematics(q)
+        data = self._kinematics(q)
         k = int(self.model.site_bodyid[self._site])
-        return Pose(self._data.xpos[k].copy(), self._data.xmat[k].reshape(3, 3).copy())
+        return Pose(data.xpos[k].copy(), data.xmat[k].reshape(3, 3).copy())
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """(6, dof): rows linear then angular velocity of the tool site in the base frame, per joint velocity."""
-        self._kinematics(q)
-        mujoco.mj_comPos(self.model, self._data)
-        mujoco.mj_jacSite(self.model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
-        return self._jacobian.copy()
+        data, jacobian = self._kinematics(q), self._scratch.jacobian
+        mujoco.mj_comPos(self.model, data)
+        mujoco.mj_jacSite(self.model, data, jacobian[:3], jacobian[3:], self._site)
+        return jacobian.copy()
 
     def torque(self, q: np.ndarray, dq: np.ndarray | None = None, ddq: np.ndarray | None = None) -> np.ndarray:
         """Inverse dynamics (dof,) [Nm]: what the joints must give, without friction; gravity alone by default."""
-        data = self._data
-        self._kinematics(q)
+        data, torque = self._kinematics(q), self._scratch.torque
         mujoco.mj_comPos(self.model, data)
         data.qvel[:] = 0.0 if dq is None else dq
         data.qacc[:] = 0.0 if ddq is None else ddq
         mujoco.mj_comVel(self.model, data)
-        mujoco.mj_rne(self.model, data, 0 if ddq is None else 1, self._torque)
+        mujoco.mj_rne(self.model, data, 0 if ddq is None else 1, torque)
         if ddq is not None:
-            self._torque += self.model.dof_armature * ddq  # mj_rne leaves the rotors out
-        return self._torque.copy()
+            torque += self.model.dof_armature * ddq  # mj_rne leaves the rotors out
+        return torque.copy()
 
     def external_force(self, q: np.ndarray, torque: np.ndarray) -> np.ndarray:
         """(3,) force on the tool [N] that explains joint torques beyond gravity's (damped least squares of J^T f)."""
@@ -131,23 +138,23 @@ class ArmModel:
         again (Nakamura and Hanafusa 1986; Baerlocher and Boulic 2004). The error is the larger of position [m] and 0.1 x rotation
         [rad]; above `tolerance` the target is out of reach or not reached yet.
         """
-        lower, upper = self.lower, self.upper
+        lower, upper, jacobian = self.lower, self.upper, self._scratch.jacobian
         q = np.clip(q, lower, upper)
         error = np.inf
         for _ in range(iterations):
-            self._kinematics(q)
-            twist = self._twist(target)
+            data = self._kinematics(q)
+            twist = self._twist(data, target)
             error = float(max(np.linalg.norm(twist[:3]), 0.1 * np.linalg.norm(twist[3:])))
             if error < tolerance:
                 break
-            mujoco.mj_comPos(self.model, self._data)
-            mujoco.mj_jacSite(self.model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
+            mujoco.mj_comPos(self.model, data)
+            mujoco.mj_jacSite(self.model, data, jacobian[:3], jacobian[3:], self._site)
             # Near the target the damping may vanish: it is there against the wild steps of singular poses far away.
             lam = damping * min(1.0, error / 0.01) + 1e-4
             free = np.ones(self.dof, dtype=bool)
             step = np.zeros(self.dof)
             for _ in range(self.dof):
-                j = self._jacobian[:, free]
+                j = jacobian[:, free]
                 step[:] = 0.0
                 step[free] = j.T @ np.linalg.solve(j @ j.T + lam * lam * np.eye(6), twist)
                 beyond = free & (((q + step < lower) & (q <= lower)) | ((q + step > upper) & (q >= upper)))
@@ -160,14 +167,17 @@ class ArmModel:
             q = np.clip(q + step, lower, upper)
         return q, error
 
-    def _kinematics(self, q: np.ndarray) -> None:
-        self._data.qpos[:] = q
-        mujoco.mj_kinematics(self.model, self._data)
+    def _kinematics(self, q: np.ndarray) -> mujoco.MjData:
+        """This thread's data, at `q`."""
+        data = self._scratch.data
+        data.qpos[:] = q
+        mujoco.mj_kinematics(self.model, data)
+        return data
 
-    def _twist(self, target: Pose) -> np.ndarray:
+    def _twist(self, data: mujoco.MjData, target: Pose) -> np.ndarray:
         """(6,) from the tool to the target: translation [m], rotation vector [rad], base frame."""
-        here = self._data.site_xmat[self._site].reshape(3, 3)
+        here = data.site_xmat[self._site].reshape(3, 3)
         quat, turn = np.zeros(4), np.zeros(3)
         mujoco.mju_mat2Quat(quat, np.ascontiguousarray(target.rotation @ here.T).ravel())
         mujoco.mju_quat2Vel(turn, quat, 1.0)
-        return np.concatenate([target.position - self._data.site_xpos[self._site], turn])
+        return np.concatenate([target.position - data.site_xpos[self._site], turn])
