@@ -28,6 +28,7 @@ from autoenvbench.protocols import starts
 from autoenvbench.score import BASELINES, score
 from autoenvbench.station.bundles import policy_digest
 from autoenvbench.station.script_rollout import checked_tools
+from autoenvbench.statistics import mcnemar, paired_difference
 from autoenvbench.workspace.cage import Sandbox, choose_sandbox
 
 NAMED = ("reference", "naive", "random", *BASELINES)
@@ -315,9 +316,9 @@ def _table(axis: str, rows: list[Measured]) -> str:
         versus, p = "", ""
         if row is not baseline:
             pairs = matched(baseline, row)
-            difference, below, above = metrics.paired_difference(*pairs)
+            difference, below, above = paired_difference(*pairs)
             versus = f"{100 * difference:+.1f} [{100 * below:+.1f}, {100 * above:+.1f}] on {len(pairs[0])} scenes"
-            p = f"{metrics.mcnemar(*pairs):.3g}"
+            p = f"{mcnemar(*pairs):.3g}"
         why = ", ".join(f"{count} {reason}" for reason, count in row.failures.items())
         tokens = row.tokens + row.policy_tokens
         cells = [row.level, f"{100 * row.successes / max(row.episodes, 1):.1f} %", f"{100 * low:.1f} to {100 * high:.1f} %",

@@ -47,13 +47,8 @@ def _score(args: argparse.Namespace) -> int:
     from autoenvbench.make_env import default_track, parse_env_args
     from autoenvbench.printing import episode_progress, print_score
     from autoenvbench.score import score
-    from autoenvbench.workspace.cage import choose_sandbox
 
-    sandbox: Any = "none"
-    if args.policy not in ("reference", "naive", "random"):
-        sandbox, notice = choose_sandbox(args.sandbox, fallback=False)
-        if notice:
-            print(f"autoenvbench: {notice}", file=sys.stderr)
+    sandbox = _policy_sandbox(args, args.policy)
     with episode_progress(args.n * args.attempts, f"{args.policy} on {args.env}") as advance:
         result = score(
             args.env, args.policy, args.n, env_kwargs=parse_env_args(args.env_arg), attempts=args.attempts,
@@ -66,6 +61,32 @@ def _score(args: argparse.Namespace) -> int:
     print_score(result, as_json=args.json)
     # A policy that cannot even be loaded is not a low score but a mistake to mend.
     return 5 if set(result["failures"]) == {"policy_load_error"} else 0
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from autoenvbench.compare import compare
+    from autoenvbench.make_env import default_track, parse_env_args
+    from autoenvbench.printing import comparison_progress, print_comparison
+
+    with comparison_progress(args.n) as on_start:
+        result = compare(
+            args.env, (args.first, args.second), args.n, alpha=args.alpha, env_kwargs=parse_env_args(args.env_arg),
+            seed=args.seed, sandbox=_policy_sandbox(args, args.first, args.second),
+            track=args.track or default_track(args.env), on_start=on_start,
+        )  # fmt: skip
+    print_comparison(result, as_json=args.json)
+
+
+def _policy_sandbox(args: argparse.Namespace, *policies: str) -> Any:
+    """The cage that was asked for; none is needed where only our own policies run."""
+    from autoenvbench.workspace.cage import choose_sandbox
+
+    if all(policy in ("reference", "naive", "random") for policy in policies):
+        return "none"
+    sandbox, notice = choose_sandbox(args.sandbox, fallback=False)
+    if notice:
+        print(f"autoenvbench: {notice}", file=sys.stderr)
+    return sandbox
 
 
 def _eval(args: argparse.Namespace) -> None:
@@ -197,6 +218,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_cage(score)
     score.add_argument("--json", action="store_true", help="print one JSON object")
     score.set_defaults(run=_score)
+
+    versus = commands.add_parser(
+        "compare", help="which of two policies is better: shared starts, a sequential test that stops when it knows"
+    )
+    versus.add_argument("first", metavar="A", help="a policy's folder, or reference, naive, random")
+    versus.add_argument("second", metavar="B")
+    versus.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    versus.add_argument("-n", type=int, default=200, metavar="N", help="starts at most (default 200)")
+    versus.add_argument("--alpha", type=float, default=0.05, metavar="P", help="chance of a false alarm (default 0.05)")
+    versus.add_argument("--seed", type=int, default=0)
+    versus.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
+    _add_cage(versus)
+    versus.add_argument("--json", action="store_true", help="print one JSON object")
+    versus.set_defaults(run=_compare)
 
     run = commands.add_parser("eval", help="let an agent improve a policy over a wall-clock budget, then score it")
     run.add_argument("--agent", default="codex", metavar="NAME",

@@ -46,27 +46,6 @@ def streak(successes: Iterable[bool]) -> int:
     return max((sum(1 for _ in run) for ok, run in groupby(successes) if ok), default=0)
 
 
-def mcnemar(one: Sequence[bool], two: Sequence[bool]) -> float:
-    """Two-sided exact McNemar test of two methods on the same scenes: the p-value. Scenes on which they agree say nothing.
-
-    McNemar (1947), in its exact binomial form.
-    """
-    wins = sum(a and not b for a, b in zip(one, two, strict=True))
-    losses = sum(b and not a for a, b in zip(one, two, strict=True))
-    n = wins + losses
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(min(wins, losses) + 1)) / 2**n) if n else 1.0
-
-
-def paired_difference(one: Sequence[bool], two: Sequence[bool], seed: int = 0) -> tuple[float, float, float]:
-    """Success rate of `two` minus that of `one` over the same scenes, with a 95 % bootstrap interval over scenes."""
-    difference = np.asarray(two, float) - np.asarray(one, float)
-    if not len(difference):
-        return 0.0, -1.0, 1.0
-    picks = np.random.default_rng(seed).integers(len(difference), size=(10_000, len(difference)))
-    low, high = np.percentile(difference[picks].mean(1), [2.5, 97.5])
-    return float(difference.mean()), float(low), float(high)
-
-
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A set of episodes of one policy in numbers. `void` ones (the machine failed twice) are in none of the others."""

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from autoenvbench.events import EpisodeEvent
 from autoenvbench.ledger import Ledger
+from autoenvbench.sequential import PairedTest
 from autoenvbench.text import csv_cell, visible
 
 stderr = Console(stderr=True)
@@ -163,6 +164,46 @@ def print_score(result: dict[str, Any], *, as_json: bool) -> None:
             add_plain(table, "", detail.strip().split("\n")[0])
     if result["sandbox"] == "none":
         add_plain(table, "sandbox", "none")
+    Console().print(table)
+
+
+@contextmanager
+def comparison_progress(most: int) -> Iterator[Callable[[PairedTest], None]]:
+    """Starts done and who won how many of those that differ; without a terminal a line every 20 starts."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=stderr, transient=True, disable=not stderr.is_terminal,
+    ) as progress:  # fmt: skip
+        bar = progress.add_task("comparing", total=most)
+
+        def on_start(test: PairedTest) -> None:
+            told = f"only the first {test.wins}, only the second {test.losses}"
+            progress.update(bar, completed=test.starts, description=told)
+            if not stderr.is_terminal and test.starts % 20 == 0:
+                stderr.print(f"{test.starts} of at most {most} starts: {told}", highlight=False)
+
+        yield on_start
+
+
+def print_comparison(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, indent=1))
+        return
+    table = Table(box=None, show_header=False)
+    add_plain(table, "environment", result["env"])
+    for side in result["policies"]:
+        add_plain(table, side["policy"], percent(side["success_rate"], tuple(side["wilson95"])) + "  (95 % Wilson)")
+    low, high = result["difference95"]
+    add_plain(table, "second - first", f"{100 * result['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]")
+    add_plain(table, "starts", f"{result['starts']} of at most {result['most']}; only the first won {result['only_first']}, "
+                               f"only the second {result['only_second']}")  # fmt: skip
+    if result["void"]:
+        add_plain(table, "left out", f"{result['void']} starts that the machine spoilt")
+    if result["better"] is not None:
+        add_plain(table, "better", f"{result['better']}  (sequential exact McNemar, p = {result['p_value']:.3g})")
+    else:
+        why = "interrupted" if result["interrupted"] else "give a larger -n to tell smaller differences"
+        add_plain(table, "better", f"undecided at alpha {result['alpha']:g}: {why}")
     Console().print(table)
 
 

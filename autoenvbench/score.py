@@ -84,7 +84,7 @@ def score(
     named = starts(protocol, n) if protocol is not None else ()
     env = make_env(env_id, env_kwargs)
     try:
-        bundle, driver = _resolve(env, policy, seed)
+        bundle, driver = resolve_policy(env, policy, seed)
         purpose: Purpose = "heldout" if held_out_secret else "score"
         secret = (
             StartStreams.parse_secret(held_out_secret)
@@ -112,7 +112,8 @@ def score(
         env.close()
 
 
-def _resolve(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Policy | None]:
+def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Policy | None]:
+    """The policy of this name or folder: what to run, and who drives it where it needs no cage. Raises UserError."""
     if policy in ("reference", "naive"):
         from enpire_envs.reference import make_reference
 

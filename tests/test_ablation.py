@@ -13,6 +13,7 @@ from autoenvbench import ablation, metrics
 from autoenvbench.cli import main
 from autoenvbench.errors import UserError
 from autoenvbench.ledger import Ledger
+from autoenvbench.statistics import mcnemar, paired_difference
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPT = """
@@ -156,21 +157,21 @@ def test_research_is_a_level_too(study, tmp_path):
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60))
 def test_paired_statistics(pairs):
     one, two = [a for a, _ in pairs], [b for _, b in pairs]
-    p = metrics.mcnemar(one, two)
+    p = mcnemar(one, two)
     assert 0 < p <= 1
-    assert p == metrics.mcnemar(two, one)
+    assert p == mcnemar(two, one)
     # Scenes on which both agree say nothing.
-    assert p == metrics.mcnemar([*one, True, False], [*two, True, False])
-    difference, low, high = metrics.paired_difference(one, two)
+    assert p == mcnemar([*one, True, False], [*two, True, False])
+    difference, low, high = paired_difference(one, two)
     assert low <= difference + 1e-12
     assert difference <= high + 1e-12
     assert np.isclose(difference, np.mean(two) - np.mean(one)) if pairs else (low, high) == (-1, 1)
 
 
 def test_mcnemar_against_the_binomial_by_hand():
-    assert metrics.mcnemar([True] * 6, [False] * 6) == pytest.approx(2 / 64)
-    assert metrics.mcnemar([True] * 5 + [False], [False] * 5 + [True]) == pytest.approx(2 * 7 / 64)
-    assert metrics.mcnemar([True, False], [True, False]) == 1.0
+    assert mcnemar([True] * 6, [False] * 6) == pytest.approx(2 / 64)
+    assert mcnemar([True] * 5 + [False], [False] * 5 + [True]) == pytest.approx(2 * 7 / 64)
+    assert mcnemar([True, False], [True, False]) == 1.0
 
 
 def test_different_scenes_are_never_paired():
