@@ -45,6 +45,7 @@ class RunConfig(BaseModel):
     agent_memory_gb: float | None = Field(default=None, gt=0)
     gateway: Literal["live", "replay"] = "live"
     replay: str | None = None  # the script's path
+    allow_hosted_tools: bool = False  # the provider's own tools: web search, code execution, remote MCP, ...
     held_out_secret: str | None = None
     held_out: int = Field(default=200, ge=1, le=100_000)
     attempts: int = Field(default=1, ge=1, le=64)
@@ -98,6 +99,7 @@ class RunConfig(BaseModel):
             agent_memory_gb=args.agent_memory,
             gateway="replay" if args.replay else "live",
             replay=str(Path(args.replay).resolve()) if args.replay else None,
+            allow_hosted_tools=args.allow_hosted_tools,
             held_out_secret=args.held_out_secret,
             held_out=args.held_out,
             attempts=args.attempts,

@@ -133,6 +133,40 @@ class EvaluationEvent(Payload):
 POLICY = "policy"
 
 
+#: The one call that a run makes before its clock starts, to see that key, model and address are right.
+PREFLIGHT = "preflight"
+#: Events of these are in no agent's counts.
+NOT_AGENTS = (POLICY, PREFLIGHT)
+
+
+class CallEvent(Payload):
+    """A call to a language model has begun. Its `tokens` event follows when it ends; a resumed run writes those that a
+    kill has left out. Counts are estimates: 4 bytes a token, and what the provider has seen before counts as cached."""
+
+    id: str
+    model: str
+    input: int = 0
+    cached_input: int = 0
+
+
+class WaitEvent(Payload):
+    """The provider could not answer a call (rate limit, failure, unreachable) and is asked again later."""
+
+    phase: Literal["started", "ended"]  # every failed attempt starts one; the call's last attempt ends it
+    call: str
+    reason: str = ""
+    status: int = 0  # the provider's; 0 if there was no answer
+    planned_s: float = 0.0
+
+
+class RefusalEvent(Payload):
+    """What an agent asked of its provider and did not get. Few are written however many there are: see `count`."""
+
+    phase: Literal["refused", "dropped"]  # the whole call, or only these headers and fields
+    names: list[str]
+    count: int = 1  # calls refused so far
+
+
 class TokensEvent(Payload):
     """One call to a language model, as the gateway metered it. ``input`` includes cached input."""
 
@@ -144,8 +178,9 @@ class TokensEvent(Payload):
     output: int = 0
     reasoning: int = 0
     wait_s: float = 0.0
-    in_flight: bool = False  # cut off: input estimated from the request's size, output unknown
+    in_flight: bool = False  # cut off: what the provider had not told by then is estimated (see CallEvent)
     error: str | None = None
+    call: str | None = None  # its CallEvent's id
 
 
 class ComputeEvent(Payload):
@@ -171,6 +206,9 @@ KINDS: dict[str, type[Payload]] = {
     "reset": ResetEvent,
     "episode": EpisodeEvent,
     "evaluation": EvaluationEvent,
+    "call": CallEvent,
+    "wait": WaitEvent,
+    "refusal": RefusalEvent,
     "tokens": TokensEvent,
     "compute": ComputeEvent,
     "note": NoteEvent,

@@ -81,6 +81,15 @@ class Agent(Protocol):
     def stored_session(self, home: Path) -> str | None:
         """The session as the agent has filed it, for those that tell it only at a clean end."""
 
+    def error(self, event: Mapping[str, Any]) -> str | None:
+        """What went wrong, if this line of the agent's event stream tells of an error that ended its work."""
+
+    def models(self, config: RunConfig) -> frozenset[str]:
+        """All models that it may ask, as its requests name them: the run's, and those that it needs beside it."""
+
+    def dialect(self, config: RunConfig) -> str:
+        """Which protocol it speaks to its model: responses, chat or messages."""
+
     def journal(self, home: Path) -> dict[str, int] | None:
         """Tokens by the agent's own books (keys of `TokensEvent`), to cross-check the gateway's; None if it keeps none."""
 
@@ -101,6 +110,16 @@ class BaseAgent:
 
     def stored_session(self, home: Path) -> str | None:
         return None
+
+    def error(self, event: Mapping[str, Any]) -> str | None:
+        return None
+
+    def models(self, config: RunConfig) -> frozenset[str]:
+        model = config.model or self.default_model
+        return frozenset([model] if model else [])
+
+    def dialect(self, config: RunConfig) -> str:
+        return "chat"
 
     def journal(self, home: Path) -> dict[str, int] | None:
         return None

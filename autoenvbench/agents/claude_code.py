@@ -10,6 +10,11 @@ from autoenvbench.agents.base import CliAgent, Launch, find_tool, json_lines
 from autoenvbench.config import RunConfig
 
 
+#: What it asks for summaries and for its quick subagents.
+SMALL_MODEL = "claude-haiku-4-5"
+_A_DAY_MS = "86400000"  # the gateway waits for the provider, and knows when it is dead
+
+
 class ClaudeCode(CliAgent):
     name = "claude-code"
     api_key = "ANTHROPIC_API_KEY"
@@ -32,18 +37,34 @@ class ClaudeCode(CliAgent):
             config.model or self.default_model,
             *(["--effort", config.effort] if config.effort else []),
         ]
+        model = config.model or self.default_model
         resume = ["--resume", session] if session else []
+        hosted = [] if config.allow_hosted_tools else ["--disallowedTools", "WebSearch"]  # the provider's, not its own
+        aliases = {f"ANTHROPIC_DEFAULT_{size}_MODEL": model for size in ("OPUS", "SONNET")}
         switches = ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_AUTOUPDATER", "DISABLE_TELEMETRY",
                     "DISABLE_ERROR_REPORTING", "IS_SANDBOX")  # fmt: skip
         return Launch(
-            argv=[*command, "-p", prompt, *flags, *resume, *config.agent_args],
+            argv=[*command, "-p", prompt, *flags, *hosted, *resume, *config.agent_args],
             env={"ANTHROPIC_BASE_URL": "{gateway}", "ANTHROPIC_API_KEY": "dummy", "CLAUDE_CONFIG_DIR": "{home}/.claude",
+                 "ANTHROPIC_DEFAULT_HAIKU_MODEL": SMALL_MODEL, **aliases,
+                 "API_TIMEOUT_MS": _A_DAY_MS, "CLAUDE_STREAM_IDLE_TIMEOUT_MS": _A_DAY_MS,
                  **dict.fromkeys(switches, "1")},
             read_only=[Path(command[0]).parent],
         )  # fmt: skip
 
     def session(self, event: Mapping[str, Any]) -> str | None:
         return str(event["session_id"]) if event.get("type") == "system" and "session_id" in event else None
+
+    def error(self, event: Mapping[str, Any]) -> str | None:
+        if event.get("type") != "result" or not event.get("is_error"):
+            return None
+        return str(event.get("result") or event.get("errors") or event.get("subtype") or "") or None
+
+    def models(self, config: RunConfig) -> frozenset[str]:
+        return frozenset([config.model or self.default_model, SMALL_MODEL])
+
+    def dialect(self, config: RunConfig) -> str:
+        return "messages"
 
     def journal(self, home: Path) -> dict[str, int] | None:
         """The last usage of each message: earlier pieces of one carry the first token only."""

@@ -38,6 +38,7 @@ class Codex(CliAgent):
         flags = ["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", *config.agent_args]
         resume = ["resume", session] if session else []
         settings = _CONFIG.replace("{model}", config.model or self.default_model)
+        settings = settings.replace("{search}", "live" if config.allow_hosted_tools else "disabled")
         effort = f'model_reasoning_effort = "{config.effort}"\n' if config.effort else ""
         return Launch(
             argv=[*command, "exec", *resume, *flags, prompt],
@@ -48,6 +49,15 @@ class Codex(CliAgent):
 
     def session(self, event: Mapping[str, Any]) -> str | None:
         return str(event["thread_id"]) if event.get("type") == "thread.started" and "thread_id" in event else None
+
+    def error(self, event: Mapping[str, Any]) -> str | None:
+        error = event.get("error") if event.get("type") == "turn.failed" else event
+        if event.get("type") not in ("turn.failed", "error") or not isinstance(error, dict):
+            return None
+        return str(error.get("message") or "") or None
+
+    def dialect(self, config: RunConfig) -> str:
+        return "responses"
 
     def journal(self, home: Path) -> dict[str, int] | None:
         """Per response, once each: turn totals leave out what was killed, and repeat on resumption."""
@@ -64,7 +74,7 @@ _CONFIG = """\
 model = "{model}"
 model_provider = "gateway"
 check_for_update_on_startup = false
-web_search = "disabled"
+web_search = "{search}"
 
 [model_providers.gateway]
 name = "gateway"
@@ -73,7 +83,7 @@ env_key = "AUTOENVBENCH_MODEL_KEY"
 wire_api = "responses"
 request_max_retries = 4
 stream_max_retries = 5
-stream_idle_timeout_ms = 900000
+stream_idle_timeout_ms = 86400000  # the gateway knows when a provider is dead
 
 [analytics]
 enabled = false

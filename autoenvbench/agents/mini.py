@@ -28,12 +28,21 @@ class Mini(CliAgent):
         found = sorted(Path(command[0]).parents[1].glob("lib/*/site-packages/mini_swe_agent-*")) if command else []
         return f"mini-swe-agent {found[0].name.split('-')[1]}" if found else "not installed"
 
+    def models(self, config: RunConfig) -> frozenset[str]:
+        """LiteLLM keeps the provider's name ("openai/gpt-5.5") to itself."""
+        model = config.model or self.default_model
+        return frozenset([model, model.partition("/")[2] or model])
+
+    def dialect(self, config: RunConfig) -> str:
+        return "messages" if (config.model or self.default_model).startswith("anthropic/") else "chat"
+
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
         command = self.command()
         assert command
         model = config.model or self.default_model
         flags = ["--yolo", "--exit-immediately", "--cost-limit", "0", "--output", "{home}/trajectory.json"]
         settings = ["-c", "mini.yaml", "-c", "agent.step_limit=0"]
+        settings += ["-c", "model.model_kwargs.timeout=86400"]  # its calls are held while the gateway waits
         if config.effort:
             settings += ["-c", f"model.model_kwargs.reasoning_effort={config.effort}"]
         return Launch(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from autoenvbench.gateway.dialect import Reading, Step, error_text, sse
+from autoenvbench.gateway.dialect import Reading, Step, error_text, sse, whole
 
 
 class Chat:
@@ -14,6 +14,8 @@ class Chat:
 
     name = "chat"
     path = "/v1/chat/completions"
+    conversation = "messages"
+    keep_alive = b": waiting for the provider\n\n"
 
     def auth(self, key: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {key}"}
@@ -33,6 +35,7 @@ class Chat:
             str(event["model"]) if event.get("model") else None,
             error_text(error) if error else None,
             done=bool(usage),
+            text=_spoken(event),
         )
 
     def tool_results(self, request: Mapping[str, Any]) -> int:
@@ -41,6 +44,17 @@ class Chat:
     def tools(self, request: Mapping[str, Any]) -> set[str]:
         functions = (tool.get("function") or {} for tool in request.get("tools") or [] if isinstance(tool, dict))
         return {str(function.get("name")) for function in functions}
+
+    def most_output(self, request: Mapping[str, Any]) -> int | None:
+        most = whole(request.get("max_completion_tokens")) or whole(request.get("max_tokens"))
+        return most and most * max(1, whole(request.get("n")) or 1)
+
+    def stream_error(self, message: str) -> bytes:
+        return sse({"error": {"type": "provider_error", "message": message}})
+
+    def probe(self, model: str) -> dict[str, Any]:
+        # no limit on the answer: half of the servers know max_tokens, the others max_completion_tokens
+        return {"model": model, "messages": [{"role": "user", "content": "Reply with the word ready."}]}
 
     def reply(self, request: Mapping[str, Any], step: Step, call: str) -> Iterator[bytes]:
         u = step.usage
@@ -67,6 +81,20 @@ class Chat:
             yield sse({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
         yield sse({**head, "choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
+
+
+def _spoken(event: Mapping[str, Any]) -> int:
+    """Bytes of text and of tool arguments in a chunk."""
+    choices = event.get("choices")
+    total = 0
+    for choice in choices if isinstance(choices, list) else ():
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if isinstance(delta, dict):
+            words = [delta.get("content"), delta.get("reasoning_content")]
+            for call in delta.get("tool_calls") or ():
+                words.append((call.get("function") or {}).get("arguments"))
+            total += sum(len(w.encode()) for w in words if isinstance(w, str))
+    return total
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, int]:

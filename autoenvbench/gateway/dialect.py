@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from autoenvbench.events import TokensEvent
 
+BYTES_A_TOKEN = 4
 #: Tool names under which agents offer a shell, and how each wants a command.
 _SHELLS = ("exec_command", "shell", "Bash", "bash", "Shell")
 
@@ -21,6 +22,7 @@ class Reading:
     model: str | None = None
     error: str | None = None
     done: bool = False
+    text: int = 0  # bytes of the model's own words
 
 
 class Dialect(Protocol):
@@ -28,6 +30,8 @@ class Dialect(Protocol):
 
     name: str
     path: str  # below the provider's base URL
+    conversation: str  # the request's field that holds the conversation, a list
+    keep_alive: bytes  # an event that says nothing, and by which an agent knows that somebody is there
 
     def auth(self, key: str) -> dict[str, str]:
         """Headers that carry the key."""
@@ -44,6 +48,15 @@ class Dialect(Protocol):
 
     def tools(self, request: Mapping[str, Any]) -> set[str]:
         """Names of the tools on offer."""
+
+    def most_output(self, request: Mapping[str, Any]) -> int | None:
+        """Output tokens that the request allows, or None where it does not say."""
+
+    def stream_error(self, message: str) -> bytes:
+        """An error in a stream that has begun: status 200 was sent already."""
+
+    def probe(self, model: str) -> dict[str, Any]:
+        """The smallest request that shows whether a model answers."""
 
     def reply(self, request: Mapping[str, Any], step: Step, call: str) -> Iterator[bytes]:
         """One scripted step, under an id of its own (agents take equal ids for one answer), streamed or not as
@@ -90,17 +103,27 @@ class Usage:
         return cls(**{name: int(values[name]) for name in cls.__slots__})
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Input tokens of a request before its provider counts them: 4 bytes a token, and the part of the conversation that
+    was sent before counts as cached."""
+
+    input: int
+    cached_input: int = 0
+
+
 class Meter:
     """Reads an answer as it streams past and knows its usage at the end."""
 
-    def __init__(self, dialect: Dialect, request: Mapping[str, Any], size: int) -> None:
+    def __init__(self, dialect: Dialect, request: Mapping[str, Any], estimate: Estimate) -> None:
         self._dialect = dialect
         self._model = str(request.get("model", "unknown"))
-        self._size = size
+        self._estimate = estimate
         self._buffer = b""
         self._usage: dict[str, Any] = {}
         self._error: str | None = None
         self._done = False
+        self._text = 0
 
     def feed(self, chunk: bytes) -> None:
         self._buffer += chunk
@@ -108,14 +131,13 @@ class Meter:
             return
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
-            # most lines are pieces of text: parse only those that can tell something
-            if line.startswith(b"data:") and (b"usage" in line or b"error" in line or b"_stop" in line):
+            if line.startswith(b"data:"):
                 self._read(line[5:])
 
     def _read(self, data: bytes) -> None:
         try:
             event = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(event, dict):
             return
@@ -124,18 +146,22 @@ class Meter:
         self._model = found.model or self._model
         self._error = found.error or self._error
         self._done |= found.done
+        self._text += found.text
 
-    def result(self, status: int, wait_s: float) -> TokensEvent:
-        """What to write into the ledger. A call that was cut off has what was known by then; without any count its
-        input is estimated at 4 bytes a token."""
+    def result(self, status: int, wait_s: float, call: str | None = None, lost: str | None = None) -> TokensEvent:
+        """What to write into the ledger. A call that was cut off has what the provider told by then; the rest is
+        estimated. `lost`: why the provider's answer ended early, if it did."""
         if self._buffer.lstrip()[:1] == b"{":
             self._read(self._buffer)
             self._done |= bool(self._usage)
         if self._done or status != 200:
             error = self._error or (f"HTTP {status}" if status != 200 else None)
-            return TokensEvent(model=self._model, status=status, wait_s=wait_s, error=error, **self._usage)
-        known = {"input": self._size // 4, **self._usage}
-        return TokensEvent(model=self._model, status=status, wait_s=wait_s, error=self._error, in_flight=True, **known)
+            return TokensEvent(model=self._model, status=status, wait_s=wait_s, error=error, call=call, **self._usage)
+        told = {"input": self._estimate.input, "cached_input": self._estimate.cached_input} | self._usage
+        told["output"] = max(told.get("output", 0), self._text // BYTES_A_TOKEN)
+        return TokensEvent(
+            model=self._model, status=status, wait_s=wait_s, error=self._error or lost, in_flight=True, call=call, **told
+        )
 
 
 def sse(event: Mapping[str, Any], name: str | None = None) -> bytes:
@@ -146,3 +172,8 @@ def sse(event: Mapping[str, Any], name: str | None = None) -> bytes:
 
 def error_text(error: Any) -> str:
     return str(error.get("message", error) if isinstance(error, dict) else error)[:300]
+
+
+def whole(value: Any) -> int | None:
+    """A count in a request, or None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

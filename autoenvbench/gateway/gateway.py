@@ -1,84 +1,71 @@
-"""The gateway's server: a Unix socket that speaks three model protocols, live or from a script, and meters every call."""
+"""The gateway's server: a Unix socket that speaks three model protocols, live or from a script, and meters every call.
+
+admit the request -> reserve its budget -> write `call` into the ledger -> ask the provider, as often as it takes
+-> relay the answer -> write `tokens`
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
-import gzip
 import json
+import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
-from autoenvbench.events import TokensEvent
+from autoenvbench.events import CallEvent, RefusalEvent, TokensEvent, WaitEvent
+from autoenvbench.gateway.admission import Admission, Refused
+from autoenvbench.gateway.allowance import Allowance, BudgetSpent
 from autoenvbench.gateway.chat import Chat
 from autoenvbench.gateway.dialect import Dialect, Meter
 from autoenvbench.gateway.messages import Messages
-from autoenvbench.gateway.prices import Price, price_of
+from autoenvbench.gateway.patience import Failure, Patience, ProviderLost
+from autoenvbench.gateway.reply import QUIET_S, Reply
 from autoenvbench.gateway.responses import Responses
-from autoenvbench.gateway.upstream import KEPT, Call, Upstream
+from autoenvbench.gateway.transcript import MOST_A_CALL, Conversations, Transcript
+from autoenvbench.gateway.upstream import Call, Head, Upstream
 from autoenvbench.ledger import Ledger
-from autoenvbench.metrics import headline_tokens
 
-MAX_REQUEST = 64 << 20
+MAX_REQUEST = 32 << 20  # bytes; the largest that a provider takes
+CALLS_AT_ONCE = 64  # more wait unread: their bodies would be in our memory
+MOST_NAMES = 200  # of dropped headers and fields that are recorded in one run
 DIALECTS: tuple[Dialect, ...] = (Responses(), Chat(), Messages())
 
 
-@dataclass
-class Allowance:
-    """What a run may spend, what it has spent, and the price list.
-
-    Attributes:
-        tokens: budget in headline tokens (fresh input + output), or None.
-        cost: budget in US dollars, or None.
-    """
-
-    prices: dict[str, Price]
-    tokens: int | None = None
-    cost: float | None = None
-    spent_tokens: int = 0
-    spent_cost: float = 0.0
-    unpriced: set[str] = field(default_factory=set)
-
-    def count(self, call: TokensEvent) -> None:
-        self.spent_tokens += headline_tokens(call)
-        price = price_of(call.model, self.prices)
-        if price is not None:
-            self.spent_cost += price.of(call)
-        elif call.input or call.output:
-            self.unpriced.add(call.model)
-
-    def over(self) -> str | None:
-        """The budget that is spent, as a run's stop reason; a cost budget is also over where it can no longer be known."""
-        if self.tokens is not None and self.spent_tokens >= self.tokens:
-            return "token_budget"
-        if self.cost is not None and (self.spent_cost >= self.cost or self.unpriced):
-            return "cost_budget"
-        return None
-
-
 class Gateway:
-    """Serves one run's agents on a Unix socket; every call ends as a `tokens` event in the ledger.
+    """Serves one run's agents on a Unix socket.
+
+    Every call begins as a `call` event in the ledger and ends as a `tokens` event. A provider's failures that pass are
+    waited out here, as `wait` events; the agent sees a slow answer.
 
     Args:
-        transcript: file that keeps every request and answer (gzip, a JSON object a line; keys left out), or None.
-        over: asked before each call; a reason refuses it.
+        transcript: file for what was said and answered (see `transcript.Transcript`), or None.
+        waits: whether a failure is waited out; by default every one that can pass.
+        on_wait: told the reason and the seconds of each wait, and ("", 0) when waiting has ended.
+        quiet_s: silence after which a streaming agent is sent a keep-alive [s].
     """
 
     def __init__(
-        self, socket: Path, ledger: Ledger, upstream: Upstream, agent: str, transcript: Path | None = None,
-        over: Callable[[], str | None] = lambda: None,
-        counted: Callable[[TokensEvent], None] = lambda event: None,
+        self, socket: Path, ledger: Ledger, upstream: Upstream, agent: str, *, transcript: Path | None = None,
+        admission: Admission | None = None, allowance: Allowance | None = None,
+        waits: Callable[[Failure], bool] = lambda failure: failure.passes,
+        on_wait: Callable[[str, float], None] = lambda reason, seconds: None, quiet_s: float = QUIET_S, seed: int = 0,
     ) -> None:  # fmt: skip
         self.socket, self._ledger, self._upstream, self._agent = socket, ledger, upstream, agent
-        self._transcript, self._over, self._counted = transcript, over, counted
+        self._admission, self._allowance = admission or Admission(), allowance or Allowance({})
+        self._waits, self._on_wait, self._quiet_s = waits, on_wait, quiet_s
+        self._transcript, self._conversations, self._patience = Transcript(transcript), Conversations(), Patience(seed)
+        self._room = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._refusals, self._names = 0, set[str]()
         self._runner: web.AppRunner | None = None
-        self._open = asyncio.Event()
-        self._open.set()
+        self._not_paused = asyncio.Event()
+        self._not_paused.set()
 
     async def start(self) -> None:
         app = web.Application(client_max_size=MAX_REQUEST)
@@ -92,7 +79,7 @@ class Gateway:
         await web.UnixSite(self._runner, str(self.socket)).start()
 
     async def close(self) -> None:
-        self._open.set()
+        self._not_paused.set()
         if self._runner is not None:
             await self._runner.cleanup()
         await self._upstream.close()
@@ -100,61 +87,195 @@ class Gateway:
     def hold(self, held: bool) -> None:
         """Keep new calls waiting while a run is paused."""
         if held:
-            self._open.clear()
+            self._not_paused.clear()
         else:
-            self._open.set()
+            self._not_paused.set()
 
+    # -- one call ----------------------------------------------------------------------------------------------------
     async def _serve(self, dialect: Dialect, request: web.Request) -> web.StreamResponse:
-        await self._open.wait()
-        raw = await request.read()
-        try:
-            body = json.loads(raw)
-            assert isinstance(body, dict)
-        except (ValueError, AssertionError):
-            return _refuse(400, "the request's body is not a JSON object")
-        if reason := self._over():
-            return _refuse(403, f"this run's {reason.replace('_', ' ')} is spent; no further calls are answered")
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in KEPT}
-        call = Call(dialect, body, raw, headers, request.query_string)
-        meter, began, kept = Meter(dialect, body, len(raw)), time.monotonic(), bytearray()
-        response: web.StreamResponse | None = None
-        status = 0
-        try:
-            async for status, kind, chunk in self._upstream.answer(call):
-                if response is None:
-                    response = web.StreamResponse(status=status, headers={"Content-Type": kind})
-                    await response.prepare(request)
-                meter.feed(chunk)
-                kept += chunk
-                await response.write(chunk)
-            if response is None:
-                status = 502
-                return _refuse(502, "the provider sent nothing")
-            await response.write_eof()
-            return response
-        finally:  # also when the agent was killed in the middle of the call
-            event = meter.result(status or 200, time.monotonic() - began)
-            self._ledger.append(event, agent=self._agent)
-            self._counted(event)
-            self._keep(call, status, bytes(kept))
+        await self._not_paused.wait()
+        async with self._room:
+            raw = await request.read()
+            try:
+                body = json.loads(raw)
+                if not isinstance(body, dict):
+                    raise ValueError
+            except (ValueError, RecursionError):
+                return _refuse(400, "the request's body is not a JSON object")
+            try:
+                admitted = self._admission.admit(dialect, body, dict(request.headers), request.query_string)
+            except Refused as refused:
+                self._record_refusal(dialect, raw, str(refused))
+                return _refuse(400, f"the gateway passes no {refused} (autoenvbench eval --allow-hosted-tools opens tools)")
+            self._record_dropped(admitted.dropped)
+            call = Call(dialect, admitted.body, admitted.headers, admitted.query)
+            model = str(body.get("model", "unknown"))
+            try:
+                async with self._allowance.reserve(model, len(raw), dialect.most_output(body)):
+                    return await self._exchange(call, request, model)
+            except BudgetSpent as spent:
+                reason = str(spent).replace("_", " ")
+                self._record_refusal(dialect, raw, reason)
+                return _refuse(403, f"this run's {reason} is spent; no further calls are answered")
 
-    def _keep(self, call: Call, status: int, answer: bytes) -> None:
-        if self._transcript is None:
+    async def _exchange(self, call: Call, request: web.Request, model: str) -> web.StreamResponse:
+        known, estimate = self._conversations.known_items(call.dialect, call.body)
+        number = secrets.token_hex(8)
+        self._append(CallEvent(id=number, model=model, input=estimate.input, cached_input=estimate.cached_input))
+        meter, began, kept, status = Meter(call.dialect, call.body, estimate), time.monotonic(), bytearray(), 0
+        lost: str | None = None
+        reply = Reply(call.dialect, request, call.streams, self._quiet_s)
+
+        async def metered() -> AsyncGenerator[Head | bytes, None]:
+            nonlocal status
+            async with aclosing(self._ask(call, number)) as answer:
+                async for part in answer:
+                    if isinstance(part, Head):
+                        status = part.status
+                    else:
+                        meter.feed(part)
+                        kept.extend(part[: max(0, MOST_A_CALL - len(kept))])
+                    yield part
+
+        try:
+            async with aclosing(metered()) as answer:
+                return await reply.relay(answer)
+        except ProviderLost as error:
+            lost = f"the provider's answer was cut: {error}"
+            await reply.fail(lost)
+            return reply.cut()
+        finally:  # also when the agent was killed in the middle of the call
+            event = meter.result(status or 200, time.monotonic() - began, number, lost)
+            self._append(event)
+            self._allowance.count(event)
+            headers, answered = call.headers, bytes(kept)
+            self._transcript.keep(call.dialect, call.body, headers, known, status, answered)
+
+    async def _ask(self, call: Call, number: str) -> AsyncGenerator[Head | bytes, None]:
+        """The first answer that is not a failure which passes. Raises ProviderLost if it ends in its middle and its
+        beginning is with the agent already."""
+        waiting = False
+        attempt = 0
+        try:
+            while True:
+                await self._not_paused.wait()
+                async with aclosing(self._attempt(call)) as answer:
+                    first = await anext(answer)
+                    if not isinstance(first, Failure):
+                        if waiting:
+                            waiting = False
+                            self._end_wait(number)
+                        yield first
+                        async for part in answer:
+                            assert not isinstance(part, Failure)
+                            yield part
+                        return
+                if not self._waits(first):
+                    status = first.status if first.status >= 400 else 502
+                    yield Head(status, "application/json")
+                    yield first.body if first.status else json.dumps(_error(first.words)).encode()
+                    return
+                delay = self._patience.delay(attempt, first)
+                attempt, waiting = attempt + 1, True
+                self._append(
+                    WaitEvent(phase="started", call=number, reason=first.words, status=first.status, planned_s=delay)
+                )
+                self._on_wait(first.words, delay)
+                await asyncio.sleep(delay)
+        finally:
+            if waiting:
+                self._end_wait(number)
+
+    async def _attempt(self, call: Call) -> AsyncGenerator[Head | bytes | Failure, None]:
+        """One request to the provider: a Failure alone, or the answer. What is not streamed is read to its end first,
+        and of a stream its first event: until then the request can be made again."""
+        held = bytearray()
+        head: Head | None = None
+        passed = False
+        try:
+            async with aclosing(self._upstream.answer(call)) as answer:
+                async for part in answer:
+                    if isinstance(part, Head):
+                        head = part
+                        continue
+                    assert head is not None
+                    if passed:
+                        yield part
+                        continue
+                    held += part
+                    if head.status != 200 or not call.streams or b"\n\n" not in held.replace(b"\r\n", b"\n"):
+                        continue
+                    if (failure := _early_error(bytes(held))) is not None:
+                        yield failure
+                        return
+                    passed = True
+                    yield head
+                    yield bytes(held)
+        except ProviderLost as error:
+            if passed:
+                raise
+            message = f"the gateway cannot reach the provider: {error}"
+            if head is not None:
+                message = f"the provider ended its answer before it had begun: {error}"
+            yield Failure(0, json.dumps(_error(message)).encode())
             return
-        line = {
-            "time": time.time(), "path": call.dialect.path, "headers": call.headers, "status": status,
-            "request": call.body, "answer": answer.decode(errors="replace"),
-        }  # fmt: skip
-        with contextlib.suppress(OSError), gzip.open(self._transcript, "at") as file:  # a full disk ends no call
-            file.write(json.dumps(line) + "\n")
+        if passed:
+            return
+        if head is None or not held:
+            yield Failure(0 if head is None or head.status == 200 else head.status, b"", dict(head.headers) if head else {})
+        elif head.status != 200:
+            yield Failure(head.status, bytes(held), head.headers)
+        else:
+            yield head
+            yield bytes(held)
+
+    # -- the record ----------------------------------------------------------------------------------------------------
+    def _append(self, event: CallEvent | TokensEvent | WaitEvent | RefusalEvent) -> None:
+        self._ledger.append(event, agent=self._agent)
+
+    def _end_wait(self, number: str) -> None:
+        self._append(WaitEvent(phase="ended", call=number))
+        self._on_wait("", 0.0)
+
+    def _record_refusal(self, dialect: Dialect, raw: bytes, why: str) -> None:
+        """The first twenty, then the 32nd, the 64th, ...: an agent that asks a million times fills no disk."""
+        self._refusals += 1
+        if self._refusals <= 20 or self._refusals & (self._refusals - 1) == 0:
+            self._append(RefusalEvent(phase="refused", names=[why], count=self._refusals))
+            self._transcript.keep_refused(dialect, raw, why)
+
+    def _record_dropped(self, names: list[str]) -> None:
+        new = sorted(set(names) - self._names)[: MOST_NAMES - len(self._names)]
+        if new:
+            self._names.update(new)
+            self._append(RefusalEvent(phase="dropped", names=new, count=0))
 
     async def _unknown(self, request: web.Request) -> web.Response:
         served = ", ".join(f"POST {dialect.path}" for dialect in DIALECTS)
         return _refuse(404, f"the gateway serves {served}, not {request.method} {request.path}")
 
 
+def _early_error(held: bytes) -> Failure | None:
+    """A stream that begins with an error which passes: the request can be made again."""
+    for line in held.splitlines():
+        if not line.startswith(b"data:"):
+            continue
+        with contextlib.suppress(ValueError, RecursionError):
+            event: Any = json.loads(line[5:])
+            if isinstance(event, dict) and isinstance(event.get("response"), dict):
+                event = event["response"]
+            if isinstance(event, dict) and isinstance(event.get("error"), dict):
+                failure = Failure(200, json.dumps({"error": event["error"]}).encode())
+                return failure if failure.passes else None
+    return None
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": "gateway", "message": message}}
+
+
 def _refuse(status: int, message: str) -> web.Response:
-    return web.json_response({"type": "error", "error": {"type": "gateway", "message": message}}, status=status)
+    return web.json_response(_error(message), status=status)
 
 
 async def _present(request: web.Request) -> web.Response:

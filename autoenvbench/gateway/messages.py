@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from autoenvbench.gateway.dialect import Reading, Step, error_text, sse
+from autoenvbench.gateway.dialect import Reading, Step, error_text, sse, whole
 
 
 class Messages:
@@ -14,6 +14,8 @@ class Messages:
 
     name = "messages"
     path = "/v1/messages"
+    conversation = "messages"
+    keep_alive = sse({"type": "ping"}, "ping")
 
     def auth(self, key: str) -> dict[str, str]:
         return {"x-api-key": key}
@@ -28,6 +30,10 @@ class Messages:
             return Reading(_usage(message.get("usage") or {}), str(message.get("model") or "") or None)
         if kind == "message_delta":
             return Reading(_usage(event.get("usage") or {}))
+        if kind == "content_block_delta":
+            delta = event.get("delta") or {}
+            words = (delta.get(key) for key in ("text", "partial_json", "thinking"))
+            return Reading(text=sum(len(w.encode()) for w in words if isinstance(w, str)))
         if kind == "message_stop":
             return Reading(done=True)
         if kind == "message":  # not streamed
@@ -47,6 +53,16 @@ class Messages:
 
     def tools(self, request: Mapping[str, Any]) -> set[str]:
         return {str(tool.get("name")) for tool in request.get("tools") or [] if isinstance(tool, dict)}
+
+    def most_output(self, request: Mapping[str, Any]) -> int | None:
+        return whole(request.get("max_tokens"))
+
+    def stream_error(self, message: str) -> bytes:
+        return sse({"type": "error", "error": {"type": "invalid_request_error", "message": message}}, "error")
+
+    def probe(self, model: str) -> dict[str, Any]:
+        question = {"role": "user", "content": "Reply with the word ready."}
+        return {"model": model, "max_tokens": 16, "messages": [question]}
 
     def reply(self, request: Mapping[str, Any], step: Step, call: str) -> Iterator[bytes]:
         u = step.usage

@@ -16,6 +16,7 @@ import numpy as np
 from enpire_envs.tools.log import ToolError
 
 from autoenvbench.events import POLICY
+from autoenvbench.gateway.admission import Admission
 from autoenvbench.gateway.gateway import Gateway
 from autoenvbench.gateway.upstream import Live, Replay
 from autoenvbench.ledger import Ledger
@@ -42,7 +43,7 @@ class PolicyModels:
 
     def __enter__(self) -> PolicyModels:
         self._folder = tempfile.TemporaryDirectory(prefix="aeb-")
-        self._gateway = Gateway(Path(self._folder.name) / "vlm.sock", self._ledger, self._upstream, POLICY)
+        self._gateway = Gateway(Path(self._folder.name) / "vlm.sock", self._ledger, self._upstream, POLICY, admission=Admission({self._model}))
         threading.Thread(target=self._loop.run_forever, daemon=True, name="policy-models").start()
         asyncio.run_coroutine_threadsafe(self._gateway.start(), self._loop).result(30)
         return self
@@ -55,9 +56,11 @@ class PolicyModels:
 
     def ask(self, question: str, image: np.ndarray | None) -> str:
         """The model's answer to a question about an image (height, width, 3) uint8 RGB, or about none. Raises ToolError."""
+        answer = asyncio.run_coroutine_threadsafe(self._ask(question, image), self._loop)
         try:
-            return asyncio.run_coroutine_threadsafe(self._ask(question, image), self._loop).result(_TIMEOUT_S)
+            return answer.result(_TIMEOUT_S)
         except (TimeoutError, aiohttp.ClientError, KeyError, ValueError, TypeError, IndexError) as error:
+            answer.cancel()
             raise ToolError("vlm", f"the model gave no answer: {error!r}"[:300]) from None
 
     async def _ask(self, question: str, image: np.ndarray | None) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from autoenvbench.gateway.dialect import Reading, Step, error_text, sse
+from autoenvbench.gateway.dialect import Reading, Step, error_text, sse, whole
 
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
@@ -16,6 +16,8 @@ class Responses:
 
     name = "responses"
     path = "/v1/responses"
+    conversation = "input"
+    keep_alive = sse({"type": "response.in_progress", "response": {}}, "response.in_progress")
 
     def auth(self, key: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {key}"}
@@ -27,7 +29,10 @@ class Responses:
         if event.get("type") in _ENDS:
             event = event.get("response") or {}
         elif str(event.get("type", "")).startswith("response."):
-            return Reading()
+            delta = event.get("delta")
+            return Reading(text=len(delta.encode()) if isinstance(delta, str) else 0)
+        elif event.get("type") == "error":  # an event of its own, with the error inside or spread out
+            return Reading(error=error_text(event.get("error") or event), done=True)
         usage = event.get("usage")
         return Reading(
             _usage(usage) if usage else None,
@@ -44,6 +49,16 @@ class Responses:
 
     def tools(self, request: Mapping[str, Any]) -> set[str]:
         return {str(tool.get("name")) for tool in request.get("tools") or [] if isinstance(tool, dict)}
+
+    def most_output(self, request: Mapping[str, Any]) -> int | None:
+        return whole(request.get("max_output_tokens"))
+
+    def stream_error(self, message: str) -> bytes:
+        error = {"code": "provider_error", "message": message}
+        return sse({"type": "response.failed", "response": {"id": "resp_failed", "error": error}}, "response.failed")
+
+    def probe(self, model: str) -> dict[str, Any]:
+        return {"model": model, "input": "Reply with the word ready.", "max_output_tokens": 16, "store": False}
 
     def reply(self, request: Mapping[str, Any], step: Step, call: str) -> Iterator[bytes]:
         if step.tool:

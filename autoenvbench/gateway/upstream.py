@@ -6,8 +6,8 @@ import asyncio
 import json
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,28 +15,39 @@ import aiohttp
 
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.dialect import Dialect, Step
+from autoenvbench.gateway.patience import ProviderLost
 
-# Names of ours, of the connection, or of the key stay here; everything else is passed on.
-KEPT = {"host", "connection", "content-length", "transfer-encoding", "authorization", "x-api-key", "accept-encoding",
-        "keep-alive"}  # fmt: skip
+SILENCE_S = 900.0  # a model may think for minutes before its first word
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request of an agent."""
+    """One request of an agent, as it was admitted."""
 
     dialect: Dialect
     body: dict[str, Any]
-    raw: bytes
     headers: dict[str, str]
     query: str
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.body.get("stream"))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How an answer begins."""
+
+    status: int
+    kind: str  # its content type
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Upstream(Protocol):
     """Where answers come from."""
 
-    def answer(self, call: Call) -> AsyncIterator[tuple[int, str, bytes]]:
-        """Chunks of the answer as (status, content type, bytes)."""
+    def answer(self, call: Call) -> AsyncGenerator[Head | bytes, None]:
+        """The answer's head, then its bytes. Raises ProviderLost."""
 
     async def close(self) -> None: ...
 
@@ -63,22 +74,19 @@ class Replay:
             ) from None
         self._failed: Counter[int] = Counter()
 
-    async def answer(self, call: Call) -> AsyncIterator[tuple[int, str, bytes]]:
+    async def answer(self, call: Call) -> AsyncGenerator[Head | bytes, None]:
         number = call.dialect.tool_results(call.body)
         step = self._steps[min(number, len(self._steps) - 1)]
         await asyncio.sleep(float(step.get("delay", 0)))
         if "status" in step and self._failed[number] < step.get("times", 1):
             self._failed[number] += 1
-            yield (
-                int(step["status"]),
-                "application/json",
-                b'{"error": {"type": "scripted", "message": "a scripted error"}}',
-            )
+            yield Head(int(step["status"]), "application/json")
+            yield b'{"error": {"type": "scripted", "message": "a scripted error"}}'
             return
-        kind = "text/event-stream" if call.body.get("stream") else "application/json"
+        yield Head(200, "text/event-stream" if call.streams else "application/json")
         name = f"{number}_{secrets.token_hex(4)}"
         for chunk in call.dialect.reply(call.body, Step.resolve(step, call.dialect.tools(call.body)), name):
-            yield 200, kind, chunk
+            yield chunk
 
     async def close(self) -> None:
         pass
@@ -95,23 +103,29 @@ class Live:
         self._base, self._key = base_url.rstrip("/").removesuffix("/v1"), key
         self._session: aiohttp.ClientSession | None = None
 
-    async def answer(self, call: Call) -> AsyncIterator[tuple[int, str, bytes]]:
+    async def answer(self, call: Call) -> AsyncGenerator[Head | bytes, None]:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=900), trust_env=True
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=SILENCE_S), trust_env=True
             )
-        raw = json.dumps(call.body).encode() if call.dialect.prepare(call.body) else call.raw
+        body = dict(call.body)
+        call.dialect.prepare(body)
         url = self._base + call.dialect.path + (f"?{call.query}" if call.query else "")
+        # what was read is what is sent: bytes that another parser would read otherwise (a field twice) do not pass
+        headers = {**call.headers, "content-type": "application/json", **call.dialect.auth(self._key)}
         try:
             async with self._session.post(
-                url, data=raw, headers={**call.headers, **call.dialect.auth(self._key)}
+                url, data=json.dumps(body).encode(), headers=headers, allow_redirects=False
             ) as response:
-                kind = response.headers.get("Content-Type", "application/json")
+                yield Head(
+                    response.status, response.headers.get("Content-Type", "application/json"), dict(response.headers)
+                )
                 async for chunk in response.content.iter_any():
-                    yield response.status, kind, chunk
-        except aiohttp.ClientError as error:
-            body = {"error": {"message": f"the gateway cannot reach the provider: {type(error).__name__}"}}
-            yield 502, "application/json", json.dumps(body).encode()
+                    yield chunk
+        except aiohttp.InvalidURL:
+            raise ProviderLost(f"{self._base!r} is no address") from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ProviderLost(f"{type(error).__name__}: {error}"[:300]) from None
 
     async def close(self) -> None:
         if self._session is not None:

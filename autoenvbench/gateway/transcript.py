@@ -1,0 +1,89 @@
+"""What was said to a model and answered, in a bounded file; and how much of a request its provider has seen before."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autoenvbench.gateway.dialect import BYTES_A_TOKEN, Dialect, Estimate
+
+MOST_A_CALL = 1 << 20  # bytes of text of one request, and of one answer
+MOST_OF_REFUSED = 2 << 10
+MOST_IN_ALL = 256 << 20  # bytes of the file
+_MOST_HASHES = 1_000_000
+
+
+@dataclass
+class Conversations:
+    """The beginnings of conversations that a provider has been sent, as chains of hashes of their items."""
+
+    _seen: set[bytes] = field(default_factory=set)
+
+    def known_items(self, dialect: Dialect, body: Mapping[str, Any]) -> tuple[int, Estimate]:
+        """How many leading items of the request's conversation were sent before, after the same head (tools,
+        instructions), and an estimate of the input. Remembers the request."""
+        items = body.get(dialect.conversation)
+        items = items if isinstance(items, list) else [items]
+        head = {key: body.get(key) for key in ("model", "tools", "instructions", "system")}
+        total = cached = 0
+        known, chain, unbroken = -1, b"", True
+        for item in (head, *items):
+            text = json.dumps(item).encode()
+            chain = hashlib.sha256(chain + text).digest()
+            total += len(text)
+            unbroken = unbroken and chain in self._seen
+            if unbroken:
+                known, cached = known + 1, total
+            elif len(self._seen) < _MOST_HASHES:
+                self._seen.add(chain)
+        return max(known, 0), Estimate(total // BYTES_A_TOKEN, cached // BYTES_A_TOKEN)
+
+
+class Transcript:
+    """Gzip, a JSON object a line: of each request what was not in an earlier one, and the answer. Keys are left out.
+
+    A line is bounded, and so is the file: when it is full, its last line says so.
+    """
+
+    def __init__(self, path: Path | None, most: int = MOST_IN_ALL) -> None:
+        self._path, self._most, self._full = path, most, False
+
+    def keep(
+        self, dialect: Dialect, body: Mapping[str, Any], headers: Mapping[str, str], known: int, status: int, answer: bytes,
+    ) -> None:  # fmt: skip
+        """`known`: leading items of the conversation that an earlier line has."""
+        items = body.get(dialect.conversation)
+        new = {**body, dialect.conversation: items[known:]} if isinstance(items, list) else dict(body)
+        if known:
+            new.pop("tools", None)
+            new.pop("system", None)
+            new.pop("instructions", None)
+        self._write(
+            {"time": time.time(), "path": dialect.path, "headers": dict(headers), "status": status, "items_before": known,
+             "request": _bounded(new, MOST_A_CALL), "answer": answer[:MOST_A_CALL].decode(errors="replace")}
+        )  # fmt: skip
+
+    def keep_refused(self, dialect: Dialect, raw: bytes, why: str) -> None:
+        beginning = raw[:MOST_OF_REFUSED].decode(errors="replace")
+        self._write({"time": time.time(), "path": dialect.path, "refused": why[:300], "request": beginning})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._path is None or self._full:
+            return
+        with contextlib.suppress(OSError):  # a full disk ends no call
+            if self._path.exists() and self._path.stat().st_size > self._most:
+                self._full, line = True, {"time": time.time(), "full": f"no more than {self._most >> 20} MB are kept"}
+            with gzip.open(self._path, "at", compresslevel=6) as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def _bounded(request: Mapping[str, Any], most: int) -> Any:
+    text = json.dumps(request)
+    return request if len(text) <= most else {"cut_to_bytes": most, "of_bytes": len(text), "text": text[:most]}
