@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autoenvbench import metrics
-from autoenvbench.events import POLICY
+from autoenvbench.events import NOT_AGENTS
 from autoenvbench.ledger import Event
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def stages(events: Sequence[Event]) -> Figure:
 
 def utilisation(events: Sequence[Event], research_s: float) -> Figure:
     """Robot busy or idle, cores busy and tokens spent, over research wall-clock."""
-    tokens = [e for e in events if e.kind == "tokens" and e.agent != POLICY]
+    tokens = [e for e in events if e.kind == "tokens" and e.agent not in NOT_AGENTS and not e.payload.in_flight]
     figure = new_figure(8.6, 3.4 if tokens else 2.4)
     axes = figure.subplots(2 if tokens else 1, sharex=True, squeeze=False)[:, 0]
     per, unit = time_unit(research_s)

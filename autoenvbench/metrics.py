@@ -10,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from autoenvbench.events import POLICY, EpisodeEvent, TokensEvent
+from autoenvbench.events import NOT_AGENTS, POLICY, EpisodeEvent, TokensEvent
 from autoenvbench.ledger import Event
 
 THRESHOLDS = (0.5, 0.8, 0.95)
@@ -140,7 +140,7 @@ def best_curves(events: Sequence[Event], min_episodes: int = 20) -> tuple[list[P
     robot_s = 0.0
     for event in events:
         p = event.payload
-        if event.kind == "tokens" and event.agent != POLICY:
+        if event.kind == "tokens" and event.agent not in NOT_AGENTS and not p.in_flight:
             tokens += headline_tokens(p)
         elif event.kind == "episode" and p.purpose != "heldout":
             episodes += 1
@@ -173,7 +173,8 @@ def headline_tokens(tokens: TokensEvent) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TokenTotals:
-    """Tokens of a run by category, and per minute of research wall-clock (MTU)."""
+    """Tokens of a run by category, and per minute of research wall-clock (MTU). All counts are the provider's own; what is
+    estimated, of calls that were cut, stands apart in `cut_*`."""
 
     calls: int
     input: int
@@ -188,17 +189,25 @@ class TokenTotals:
     wait_s: float
     per_minute: float
     by_model: dict[str, int]
+    cut_input: int = 0
+    cut_cached_input: int = 0
+    cut_output: int = 0
+    cut_headline: int = 0
 
 
 def token_totals(events: Iterable[Event], research_s: float, *, of_policies: bool = False) -> TokenTotals:
     """Of the agents, or of the policies' own calls."""
-    calls = [e.payload for e in events if e.kind == "tokens" and (e.agent == POLICY) == of_policies]
+    whose = [
+        e for e in events if e.kind == "tokens" and (e.agent == POLICY if of_policies else e.agent not in NOT_AGENTS)
+    ]
+    made = [e.payload for e in whose]
+    calls, cut = [c for c in made if not c.in_flight], [c for c in made if c.in_flight]
     by_model: Counter[str] = Counter()
     for c in calls:
         by_model[c.model] += headline_tokens(c)
     headline = sum(map(headline_tokens, calls))
     return TokenTotals(
-        calls=len(calls),
+        calls=len(made),
         input=sum(c.input for c in calls),
         cached_input=sum(c.cached_input for c in calls),
         cache_write=sum(c.cache_write for c in calls),
@@ -206,12 +215,43 @@ def token_totals(events: Iterable[Event], research_s: float, *, of_policies: boo
         reasoning=sum(c.reasoning for c in calls),
         headline=headline,
         all=sum(c.input + c.output for c in calls),
-        in_flight_calls=sum(c.in_flight for c in calls),
-        errors=sum(c.error is not None for c in calls),
-        wait_s=sum(c.wait_s for c in calls),
+        in_flight_calls=len(cut),
+        errors=sum(c.error is not None for c in made),
+        wait_s=sum(c.wait_s for c in made),
         per_minute=60 * headline / research_s if research_s else 0.0,
         by_model=dict(by_model),
+        cut_input=sum(c.input for c in cut),
+        cut_cached_input=sum(c.cached_input for c in cut),
+        cut_output=sum(c.output for c in cut),
+        cut_headline=sum(map(headline_tokens, cut)),
     )
+
+
+def stalled_seconds(events: Iterable[Event], research_s: float) -> float:
+    """Research time [s] in which the agent could only wait for its model's provider: at least one of its calls was
+    between two attempts (rate limit, failure, unreachable) and no other was being answered.
+
+    Working time is research time without it. A call waits from its first `wait` event to the one that ends it.
+    """
+    waiting: dict[str | None, bool] = {}  # calls under way, and whether they wait
+    stalled = since = 0.0
+    for event in events:
+        now = min(event.t_run, research_s)
+        if waiting and all(waiting.values()):
+            stalled += max(0.0, now - since)
+        since = now
+        p = event.payload
+        if event.kind == "run" and p.phase == "resumed":
+            waiting.clear()  # what was under way then was killed
+        elif event.agent in NOT_AGENTS:
+            continue
+        elif event.kind == "call":
+            waiting[p.id] = False
+        elif event.kind == "wait" and p.call in waiting:
+            waiting[p.call] = p.phase == "started"
+        elif event.kind == "tokens":
+            waiting.pop(p.call, None)
+    return stalled
 
 
 def robot_utilisation(events: Iterable[Event], research_s: float, stations: int, paced: bool) -> float | None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from autoenvbench import metrics
 from autoenvbench.clock import RunClock, format_duration
 from autoenvbench.config import RunConfig
+from autoenvbench.events import NOT_AGENTS
 from autoenvbench.ledger import Event, Ledger
 from autoenvbench.printing import add_plain, percent
 from autoenvbench.results import Answer, Result
@@ -31,6 +32,7 @@ class RunProgress:
         self._events: list[Event] = []
         self._phase = "research"
         self._last_word = ""
+        self._waiting = ""
         self._next_line = 0.0
         self._next_read = 0.0
         self._live = (
@@ -58,6 +60,12 @@ class RunProgress:
         word = (item or {}).get("text") or (item or {}).get("command")
         if isinstance(word, str) and word.strip():
             self._last_word = word.strip().split("\n")[0][:100]
+
+    def waits(self, reason: str, seconds: float) -> None:
+        """The provider is waited for; with no reason, no longer."""
+        if reason and not self._waiting:
+            self.say(f"waiting for the model's provider ({reason}); next try in {format_duration(seconds)}")
+        self._waiting = f"for the model, {format_duration(seconds)}: {reason}"[:120] if reason else ""
 
     def scoring(self, answer: Answer) -> None:
         self._phase = "scoring"
@@ -113,7 +121,11 @@ class RunProgress:
 
     def _state(self) -> list[tuple[str, str]]:
         raw, confirmed = metrics.best_curves(self._events, self._config.min_episodes)
-        tokens = sum(metrics.headline_tokens(e.payload) for e in self._events if e.kind == "tokens")
+        tokens = sum(
+            metrics.headline_tokens(e.payload)
+            for e in self._events
+            if e.kind == "tokens" and e.agent not in NOT_AGENTS and not e.payload.in_flight
+        )
         samples = [e.payload for e in self._events[-50:] if e.kind == "compute"]
         state = []
         if self._phase == "research":
@@ -129,6 +141,8 @@ class RunProgress:
         state.append(("episodes", str(sum(e.kind == "episode" for e in self._events))))
         if tokens:
             state.append(("tokens", f"{tokens:,}"))
+        if self._waiting and self._phase == "research":
+            state.append(("waiting", self._waiting))
         if self._last_word and self._phase == "research":
             state.append(("agent:", self._last_word))
         return state

@@ -123,7 +123,7 @@ def _tokens(t: metrics.TokenTotals) -> str:
         ("fresh input", f"{t.input - t.cached_input:,}"), ("cached input", f"{t.cached_input:,}"),
         ("cache writes", f"{t.cache_write:,}"), ("output", f"{t.output:,}"), ("of which reasoning", f"{t.reasoning:,}"),
         ("headline: fresh input + output", f"{t.headline:,}"), ("calls", t.calls),
-        ("calls cut off (input estimated)", t.in_flight_calls), ("calls that failed", t.errors),
+        ("calls cut off (counted apart)", t.in_flight_calls), ("fresh input + output of these, estimated", t.cut_headline), ("calls that failed", t.errors),
         ("waiting for the model", format_duration(t.wait_s)),
     ]  # fmt: skip
     return "<h3>Tokens</h3>" + _table(("category", "tokens"), rows)

@@ -9,23 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autoenvbench.agents import forward
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.process import GRACE_S, AgentProcess
 from autoenvbench.clock import RunClock, format_duration
 from autoenvbench.compute import ComputeSampler
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
-from autoenvbench.events import POLICY, AgentEvent, NoteEvent, RunEvent
-from autoenvbench.gateway import prices
-from autoenvbench.gateway.gateway import Allowance, Gateway
-from autoenvbench.gateway.upstream import Live, Replay, Upstream
+from autoenvbench.events import NOT_AGENTS, AgentEvent, NoteEvent, RunEvent, TokensEvent
+from autoenvbench.gateway.allowance import Allowance
+from autoenvbench.gateway.gateway import Gateway
 from autoenvbench.goal import Goal
 from autoenvbench.ledger import Ledger
 from autoenvbench.progress import RunProgress
@@ -34,6 +32,7 @@ from autoenvbench.station.process import StationProcess
 from autoenvbench.workspace.cage import Sandbox
 from autoenvbench.workspace.limits import Limits
 
+NOT_STARTED = 127  # exit code of the cage's first process, as a shell's
 HEARTBEAT_S = 2.0  # what a killed run may lose of its clock
 DISK_EVERY_S = 10.0
 _FINAL = ("deadline", "goal", "token_budget", "cost_budget")
@@ -49,6 +48,10 @@ RESUME_PROMPT = (
 NUDGE = """\
 You stopped{why}, but the run goes on: {left} of the budget is left, and the best confirmed success rate is {best}. What still \
 fails is in `aeb episodes`. Continue: the next hypothesis, change, commit, evaluate, submit."""
+
+
+class CannotStart(UserError):
+    """The agent's program cannot be run in its cage."""
 
 
 @dataclass
@@ -81,25 +84,38 @@ class Research:
     gateway: Gateway | None
     allowance: Allowance
     progress: RunProgress
+    _last_error: str | None = None
 
     async def conduct(self) -> str:
-        """Returns why it ended: deadline, goal, token_budget, cost_budget, agent_ended, gave_up, or a limit that an agent
-        which cannot be sent back to work went over (memory_limit, process_limit, disk_limit)."""
+        """Returns why it ended: deadline, goal, token_budget, cost_budget, agent_ended, gave_up, provider_error (its model's
+        provider refuses), or a limit that an agent which cannot be sent back to work went over (memory_limit,
+        process_limit, disk_limit)."""
         prompt = RESUME_PROMPT if self.run.session else PROMPT
-        fruitless = 0
+        fruitless = interrupted = 0
         while True:
-            before = self._achievements()
+            before, called = self._achievements(), len(self._calls())
             reason = await self._one_shift(prompt)
             kind = reason.partition(":")[0]
             if kind not in ("agent_ended", "memory_limit", "process_limit", "disk_limit"):
                 return kind
             if over := self._over():  # it ended because its model no longer answered, perhaps
                 return over
+            failed = next((call for call in self._calls()[called:][-1:] if call.error is not None), None)
+            if failed is not None and failed.in_flight and self.run.agent.resumes:
+                # its provider's answer was cut off and it gave up: not its fault, so no nudge is counted
+                interrupted += 1
+                prompt = RESUME_PROMPT if self.run.session else PROMPT
+                self._note(f"sent back to work, because {failed.error}")
+                await asyncio.sleep(min(2.0 ** min(interrupted, 6), self.run.clock.remaining()))
+                continue
+            if failed is not None:
+                self.progress.say(f"{self.run.agent.name}'s model: HTTP {failed.status}: {failed.error}")
             if not self.run.agent.resumes:
-                return kind
+                return kind if failed is None else "provider_error"
+            interrupted = 0
             fruitless = 0 if self._achievements() > before else fruitless + 1
             if fruitless >= self.run.config.nudges:
-                return "gave_up" if self.run.config.nudges else kind
+                return "provider_error" if failed is not None else "gave_up" if self.run.config.nudges else kind
             prompt = self._nudge(reason)
             await asyncio.sleep(min(2.0**fruitless, self.run.clock.remaining()))
 
@@ -131,7 +147,10 @@ class Research:
             if self.run.session is None:
                 self.run.session = self.run.agent.stored_session(self.run.agent_dir / "home")
             if reason == "agent_ended" and code:
-                self.progress.say(f"{self.run.agent.name} ended with exit code {code}: {process.last_words()}")
+                self.progress.say(
+                    f"{self.run.agent.name} ended with exit code {code}: {process.last_words(self._last_error)}"
+                )
+                self._check_that_it_started(code, process)
             self._log("exited", exit_code=code, reason=reason, session=self.run.session)
         return reason
 
@@ -191,7 +210,7 @@ class Research:
         await asyncio.to_thread(self.admin.post, "/pause", {"paused": False, "epoch": self.run.clock.epoch})
 
     def _over(self) -> str | None:
-        return "deadline" if self.run.clock.remaining() <= 0 else self.allowance.over()
+        return "deadline" if self.run.clock.remaining() <= 0 else self.allowance.exhausted_budget()
 
     # -- parts -------------------------------------------------------------------------------------------------------
     @functools.cached_property
@@ -202,7 +221,19 @@ class Research:
         if self.run.session is None and (found := self.run.agent.session(event)):
             self.run.session = found
             self._log("started", session=found)
+        self._last_error = self.run.agent.error(event) or self._last_error
         self.progress.heard(event)
+
+    def _calls(self) -> list[TokensEvent]:
+        """Of the agent to its model, so far."""
+        return [e.payload for e in self.run.ledger.events("tokens") if e.agent not in NOT_AGENTS]
+
+    def _check_that_it_started(self, code: int, process: AgentProcess) -> None:
+        """Raises CannotStart if the cage never came to run it, and it has done nothing before either."""
+        launches = sum(1 for e in self.run.ledger.events("agent") if e.payload.phase == "exited")
+        words = process.last_line()
+        if code == NOT_STARTED and words.startswith(forward.CANNOT_START) and not launches:
+            raise CannotStart(words)
 
     def _achievements(self) -> int:
         return sum(1 for e in self.run.ledger.events("idea", "commit", "evaluation") if e.agent == self.run.agent.name)
@@ -212,12 +243,15 @@ class Research:
         best = max((p.successes / p.episodes for p in confirmed if p.episodes), default=None)
         kind, _, detail = reason.partition(": ")
         why = f" (your processes were ended: {kind.replace('_', ' ')}, {detail})" if detail else ""
-        self.run.ledger.append(NoteEvent(text=f"nudged{why}"), agent=self.run.agent.name)
+        self._note(f"nudged{why}")
         return NUDGE.format(
             why=why,
             left=format_duration(self.run.clock.remaining()),
             best="none yet" if best is None else f"{best:.0%}",
         )
+
+    def _note(self, text: str) -> None:
+        self.run.ledger.append(NoteEvent(text=text), agent=self.run.agent.name)
 
     def _log(self, phase: Any, **more: Any) -> None:
         self.run.ledger.append(
@@ -230,56 +264,3 @@ class Research:
             return bool(self.admin.get("/health")["busy"])
         except UserError:
             return False
-
-
-def allowance(run: Run) -> Allowance:
-    """The run's budgets, with what its ledger says is spent already."""
-    config = run.config
-    table = prices.load(config.prices)
-    made = Allowance(table, config.token_budget, config.cost_budget)
-    for event in run.ledger.events("tokens"):
-        made.count(event.payload)
-    return made
-
-
-@contextlib.asynccontextmanager
-async def open_gateway(run: Run, allowed: Allowance, socket: Path) -> AsyncIterator[Gateway | None]:
-    """The model's door while the agent lives, for agents that need one."""
-    config, agent = run.config, run.agent
-    if not agent.needs_model and not config.replay:
-        yield None
-        return
-    upstream: Upstream
-    if config.replay:
-        upstream = Replay(Path(config.replay))
-    else:
-        base = config.base_url or os.environ.get("OPENAI_BASE_URL" if agent.api_key == "OPENAI_API_KEY" else "", "")
-        upstream = Live(base or agent.provider or "", os.environ.get(agent.api_key or "", "none"))
-    transcript = run.agent_dir / "transcript.jsonl.gz"
-    gateway = Gateway(socket, run.ledger, upstream, agent.name, transcript, allowed.over, allowed.count)
-    await gateway.start()
-    try:
-        yield gateway
-    finally:
-        await gateway.close()
-
-
-def cross_check(run: Run) -> str | None:
-    """What the agent's own books say against the gateway, where they disagree. Calls cut off or refused are in no
-    agent's books."""
-    try:
-        theirs = run.agent.journal(run.agent_dir / "home")
-    except (LookupError, TypeError, ValueError, AttributeError, OSError, RecursionError) as error:
-        return f"{run.agent.name}'s own count of tokens cannot be read ({error!r}); the gateway's counts"
-    if theirs is None:
-        return None
-    calls = [
-        e.payload
-        for e in run.ledger.events("tokens")
-        if e.agent != POLICY and not e.payload.in_flight and e.payload.error is None
-    ]
-    ours = {name: sum(getattr(c, name) for c in calls) for name in theirs}
-    if ours == theirs:
-        return None
-    said = ", ".join(f"{name} {theirs[name]} (gateway {ours[name]})" for name in theirs)
-    return f"{run.agent.name}'s own count of tokens differs: {said}; the gateway's counts"

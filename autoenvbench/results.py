@@ -16,7 +16,7 @@ from autoenvbench import metrics
 from autoenvbench.compute import compute_class, hardware
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
-from autoenvbench.events import POLICY, EpisodeEvent
+from autoenvbench.events import NOT_AGENTS, EpisodeEvent
 from autoenvbench.gateway import prices
 from autoenvbench.ledger import Event, Ledger
 
@@ -160,7 +160,6 @@ def make_result(run_dir: Path, config: RunConfig, ledger: Ledger, answer: Answer
     judged = [e.payload for e in events if e.kind == "episode" and e.payload.purpose != "heldout"]
     samples = [e.payload for e in events if e.kind == "compute"]
     gpu = [s.gpu for s in samples if s.gpu is not None]
-    failed_wait = sum(e.payload.wait_s for e in events if e.kind == "tokens" and e.payload.error is not None)
     held_out = metrics.heldout_episodes(events)
     summary = asdict(metrics.summarise(held_out))
     thresholds = (*metrics.THRESHOLDS, *metrics.STRICT_THRESHOLDS)
@@ -178,7 +177,7 @@ def make_result(run_dir: Path, config: RunConfig, ledger: Ledger, answer: Answer
         gateway=config.gateway if tokens.calls or config.replay else "none",
         seed=config.seed, budget_s=config.budget_s, token_budget=config.token_budget, cost_budget=config.cost_budget,
         goal=config.goal, stopped_by=_stopped_by(events), research_s=research_s,
-        working_s=max(0.0, research_s - failed_wait),
+        working_s=max(0.0, research_s - metrics.stalled_seconds(events, research_s)),
         compute_class=compute_class(), hardware=hardware(), versions=started.payload.versions,
         answer=answer,
         held_out=HeldOut(**{k: v for k, v in summary.items() if k in HeldOut.model_fields}),
@@ -210,7 +209,7 @@ def _cost(config: RunConfig, events: Sequence[Event]) -> float | None:
     """US dollars of all calls by the price table, or None where it lacks a model."""
     table = prices.load(Path(config.prices) if config.prices and Path(config.prices).is_file() else None)
     total = 0.0
-    for call in (e.payload for e in events if e.kind == "tokens" and e.agent != POLICY):
+    for call in (e.payload for e in events if e.kind == "tokens" and e.agent not in NOT_AGENTS):
         price = prices.price_of(call.model, table)
         if price is None and (call.input or call.output):
             return None
@@ -224,6 +223,7 @@ def _unranked(config: RunConfig, sandbox: str, held_out: int, kind: str) -> list
         "ideal sensing": config.env_kwargs.get("sensing") == "ideal",
         "starts known beforehand (--held-out-secret)": config.held_out_secret is not None,
         "scripted model (--replay)": config.replay is not None or config.tools_replay is not None,
+        "the provider's own tools (--allow-hosted-tools)": config.allow_hosted_tools,
         "stand-in kitchen: not a RoboCasa score": kind == "stand-in",
         "tools beyond the canonical ones": config.tools.get("mode", "canonical") != "canonical",
         f"fewer than {RANKED_EPISODES} held-out episodes": held_out < RANKED_EPISODES,

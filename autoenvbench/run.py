@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,15 +26,16 @@ from autoenvbench.agents.registry import make_agent
 from autoenvbench.clock import RunClock
 from autoenvbench.config import REGIMES, RunConfig, StationConfig
 from autoenvbench.errors import UserError
-from autoenvbench.events import NoteEvent, RunEvent
+from autoenvbench.events import PREFLIGHT, NoteEvent, RunEvent
 from autoenvbench.gateway.prices import load as load_prices
 from autoenvbench.gateway.prices import price_of
 from autoenvbench.gateway.upstream import Replay
 from autoenvbench.ledger import Ledger
 from autoenvbench.make_env import fingerprint, make_env
+from autoenvbench.model_access import allowance, check_model, count_killed_calls, cross_check, open_gateway
 from autoenvbench.progress import RunProgress
 from autoenvbench.report import write_report
-from autoenvbench.research import PAUSE_FILE, Research, Run, allowance, cross_check, open_gateway
+from autoenvbench.research import PAUSE_FILE, CannotStart, Research, Run
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.process import StationProcess
 from autoenvbench.station.script_rollout import checked_tools
@@ -48,6 +50,7 @@ def research(config: RunConfig, out: Path) -> dict[str, Any]:
     agent, sandbox, notice = preflight(config)
     env = make_env(config.env, config.env_kwargs)
     secret = StartStreams.parse_secret(config.held_out_secret) if config.held_out_secret else StartStreams.new_secret()
+    first_call = check_model(config, agent)
     run_dir = _make_run_dir(config, agent.name, out)
     with _exclusive(run_dir):
         secret_file = run_dir / "secret"
@@ -64,9 +67,17 @@ def research(config: RunConfig, out: Path) -> dict[str, Any]:
         )  # fmt: skip
         if notice:
             ledger.append(NoteEvent(text=notice))
+        if first_call:
+            ledger.append(first_call, agent=PREFLIGHT)
         make_workspace(run_dir / "agents" / agent.name / "workspace", config, env)
         env.close()
-        return asyncio.run(_conduct(Run(run_dir, config, agent, sandbox, clock, ledger, session=None, notice=notice)))
+        run = Run(run_dir, config, agent, sandbox, clock, ledger, session=None, notice=notice)
+        try:
+            return asyncio.run(_conduct(run))
+        except CannotStart:
+            ledger.close()
+            shutil.rmtree(run_dir, ignore_errors=True)  # nothing happened in it
+            raise
 
 
 def pause(run_dir: Path) -> None:
@@ -117,6 +128,7 @@ def resume(run_dir: Path) -> dict[str, Any] | None:
     config = RunConfig.model_validate(next(e.payload.config for e in events if e.kind == "run"))
     agent, sandbox, notice = preflight(config)
     sessions = [e.payload.session for e in events if e.kind == "agent" and e.payload.session]
+    first_call = None if "agents_stopped" in phases else check_model(config, agent)
     with _exclusive(run_dir):
         workspace = run_dir / "agents" / agent.name / "workspace"
         if not (workspace / ".git").exists():  # killed while it was being made
@@ -126,6 +138,9 @@ def resume(run_dir: Path) -> dict[str, Any] | None:
         clock = RunClock.stopped(config.budget_s, already)
         ledger = Ledger(run_dir / "ledger.sqlite", clock)
         ledger.append(RunEvent(phase="resumed"))
+        count_killed_calls(ledger)
+        if first_call:
+            ledger.append(first_call, agent=PREFLIGHT)
         run = Run(run_dir, config, agent, sandbox, clock, ledger, sessions[-1] if sessions else None, notice)
         run.research_over = "agents_stopped" in phases
         return asyncio.run(_conduct(run))
@@ -153,7 +168,7 @@ async def _conduct(run: Run) -> dict[str, Any]:
         with progress:
             if not run.research_over:
                 allowed = allowance(run)
-                async with open_gateway(run, allowed, Path(sockets) / "model.sock") as gateway:
+                async with open_gateway(run, allowed, Path(sockets) / "model.sock", progress) as gateway:
                     token = tokens[run.agent.name]
                     reason = await Research(run, station, admin, token, gateway, allowed, progress).conduct()
                 run.ledger.append(RunEvent(phase="agents_stopped", detail=reason))

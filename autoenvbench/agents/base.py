@@ -84,8 +84,9 @@ class Agent(Protocol):
     def error(self, event: Mapping[str, Any]) -> str | None:
         """What went wrong, if this line of the agent's event stream tells of an error that ended its work."""
 
-    def models(self, config: RunConfig) -> frozenset[str]:
-        """All models that it may ask, as its requests name them: the run's, and those that it needs beside it."""
+    def models(self, config: RunConfig) -> tuple[str, ...]:
+        """All models that it may ask, as its requests name them: the run's first, then those that it needs beside it.
+        None at all for an agent whose model is only ever a script."""
 
     def dialect(self, config: RunConfig) -> str:
         """Which protocol it speaks to its model: responses, chat or messages."""
@@ -114,9 +115,9 @@ class BaseAgent:
     def error(self, event: Mapping[str, Any]) -> str | None:
         return None
 
-    def models(self, config: RunConfig) -> frozenset[str]:
+    def models(self, config: RunConfig) -> tuple[str, ...]:
         model = config.model or self.default_model
-        return frozenset([model] if model else [])
+        return (model,) if model else ()
 
     def dialect(self, config: RunConfig) -> str:
         return "chat"

@@ -9,7 +9,6 @@ from typing import Any
 from autoenvbench.agents.base import CliAgent, Launch, find_tool, json_lines
 from autoenvbench.config import RunConfig
 
-
 #: What it asks for summaries and for its quick subagents.
 SMALL_MODEL = "claude-haiku-4-5"
 _A_DAY_MS = "86400000"  # the gateway waits for the provider, and knows when it is dead
@@ -60,8 +59,8 @@ class ClaudeCode(CliAgent):
             return None
         return str(event.get("result") or event.get("errors") or event.get("subtype") or "") or None
 
-    def models(self, config: RunConfig) -> frozenset[str]:
-        return frozenset([config.model or self.default_model, SMALL_MODEL])
+    def models(self, config: RunConfig) -> tuple[str, ...]:
+        return (config.model or self.default_model).removesuffix("[1m]"), SMALL_MODEL  # it asks for 1 M in a header
 
     def dialect(self, config: RunConfig) -> str:
         return "messages"

@@ -17,6 +17,8 @@ import sys
 import threading
 from pathlib import Path
 
+CANNOT_START = "cannot start "
+
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
@@ -60,7 +62,7 @@ def main() -> int:
     try:
         child = subprocess.Popen([fill(c) for c in command], env={k: fill(v) for k, v in os.environ.items()})
     except OSError as error:
-        print(f"cannot start {command[0]!r} in the cage: {error.strerror}", file=sys.stderr)
+        print(f"{CANNOT_START}{command[0]!r} in the cage: {error.strerror}", file=sys.stderr)
         return 127
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: child.send_signal(number))

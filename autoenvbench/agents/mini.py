@@ -28,10 +28,10 @@ class Mini(CliAgent):
         found = sorted(Path(command[0]).parents[1].glob("lib/*/site-packages/mini_swe_agent-*")) if command else []
         return f"mini-swe-agent {found[0].name.split('-')[1]}" if found else "not installed"
 
-    def models(self, config: RunConfig) -> frozenset[str]:
+    def models(self, config: RunConfig) -> tuple[str, ...]:
         """LiteLLM keeps the provider's name ("openai/gpt-5.5") to itself."""
         model = config.model or self.default_model
-        return frozenset([model, model.partition("/")[2] or model])
+        return (model.partition("/")[2] or model,)
 
     def dialect(self, config: RunConfig) -> str:
         return "messages" if (config.model or self.default_model).startswith("anthropic/") else "chat"

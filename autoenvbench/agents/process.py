@@ -21,6 +21,8 @@ from autoenvbench.workspace.cage import Bind, Cage, Caged, Sandbox, Track, membe
 from autoenvbench.workspace.limits import Limits
 
 GRACE_S = 10.0
+#: Lines that every start of a CLI writes, whatever happens.
+_NOISE = ("Reading additional input from stdin",)
 
 
 class AgentProcess:
@@ -102,12 +104,20 @@ class AgentProcess:
                 if isinstance(event, dict):
                     yield event
 
-    def last_words(self) -> str:
-        """The last line that it wrote to standard error, and where the rest is."""
-        lines = self._stderr_path.read_text(errors="replace").strip().splitlines()
-        return (
-            f"{lines[-1][:200]} (more in {self._stderr_path})" if lines else f"nothing was said ({self._events_path})"
-        )
+    def last_words(self, error: str | None = None) -> str:
+        """What it ended with: the last error of its event stream if it told one, else the last line that it wrote to
+        standard error or (where that says nothing) to standard output; and where the rest is."""
+        line = error or self.last_line()
+        return f"{line[:300]} (more in {self._stderr_path})" if line else f"nothing was said ({self._events_path})"
+
+    def last_line(self) -> str:
+        """The last line of its output that is meant for people."""
+        for path in (self._stderr_path, self._events_path):
+            lines = [line.strip() for line in _tail(path).splitlines()]
+            lines = [line for line in lines if line and not line.startswith(_NOISE) and line[0] not in "{["]
+            if lines:
+                return lines[-1]
+        return ""
 
     def broken_limit(self) -> str | None:
         """The limit on memory or processes that it is over. Without a cage only its first process is known."""
@@ -153,6 +163,13 @@ class AgentProcess:
         for pid in _children(caged.init) if self._sandbox == "bwrap" else [caged.init]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)
+
+
+def _tail(path: Path, most: int = 64 << 10) -> str:
+    """The end of a file that may have any size."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+        return file.read().decode(errors="replace")
 
 
 def _write_inside(home: Path, name: str, text: str) -> None:

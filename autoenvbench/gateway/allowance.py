@@ -77,7 +77,9 @@ class Allowance:
 
     def _need(self, model: str, size: int, most_output: int | None) -> tuple[int, float]:
         """At most: 3 bytes a token, nothing cached, all of the output."""
-        call = TokensEvent(model=model, status=200, input=size // 3, output=min(most_output or MOST_OUTPUT, MOST_OUTPUT))
+        call = TokensEvent(
+            model=model, status=200, input=size // 3, output=min(most_output or MOST_OUTPUT, MOST_OUTPUT)
+        )
         price = price_of(model, self.prices)
         return headline_tokens(call), price.of(call) if price else 0.0
 

@@ -160,7 +160,13 @@ class Meter:
         told = {"input": self._estimate.input, "cached_input": self._estimate.cached_input} | self._usage
         told["output"] = max(told.get("output", 0), self._text // BYTES_A_TOKEN)
         return TokensEvent(
-            model=self._model, status=status, wait_s=wait_s, error=self._error or lost, in_flight=True, call=call, **told
+            model=self._model,
+            status=status,
+            wait_s=wait_s,
+            error=self._error or lost,
+            in_flight=True,
+            call=call,
+            **told,
         )
 
 

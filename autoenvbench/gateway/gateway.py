@@ -106,7 +106,9 @@ class Gateway:
                 admitted = self._admission.admit(dialect, body, dict(request.headers), request.query_string)
             except Refused as refused:
                 self._record_refusal(dialect, raw, str(refused))
-                return _refuse(400, f"the gateway passes no {refused} (autoenvbench eval --allow-hosted-tools opens tools)")
+                return _refuse(
+                    400, f"the gateway passes no {refused} (autoenvbench eval --allow-hosted-tools opens tools)"
+                )
             self._record_dropped(admitted.dropped)
             call = Call(dialect, admitted.body, admitted.headers, admitted.query)
             model = str(body.get("model", "unknown"))
@@ -222,7 +224,9 @@ class Gateway:
         if passed:
             return
         if head is None or not held:
-            yield Failure(0 if head is None or head.status == 200 else head.status, b"", dict(head.headers) if head else {})
+            yield Failure(
+                0 if head is None or head.status == 200 else head.status, b"", dict(head.headers) if head else {}
+            )
         elif head.status != 200:
             yield Failure(head.status, bytes(held), head.headers)
         else:

@@ -43,7 +43,13 @@ class PolicyModels:
 
     def __enter__(self) -> PolicyModels:
         self._folder = tempfile.TemporaryDirectory(prefix="aeb-")
-        self._gateway = Gateway(Path(self._folder.name) / "vlm.sock", self._ledger, self._upstream, POLICY, admission=Admission({self._model}))
+        self._gateway = Gateway(
+            Path(self._folder.name) / "vlm.sock",
+            self._ledger,
+            self._upstream,
+            POLICY,
+            admission=Admission({self._model}),
+        )
         threading.Thread(target=self._loop.run_forever, daemon=True, name="policy-models").start()
         asyncio.run_coroutine_threadsafe(self._gateway.start(), self._loop).result(30)
         return self

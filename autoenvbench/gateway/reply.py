@@ -12,7 +12,7 @@ from autoenvbench.gateway.dialect import Dialect, error_text
 from autoenvbench.gateway.upstream import Head
 
 #: Silence after which a streaming agent is sent an event that says nothing. Short errors still get their own status.
-QUIET_S = 10.0
+QUIET_S = 3.0
 
 
 class Reply:

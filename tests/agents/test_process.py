@@ -10,8 +10,9 @@ from autoenvbench.agents.registry import AGENTS, make_agent
 from autoenvbench.clock import RunClock
 from autoenvbench.config import RunConfig
 from autoenvbench.ledger import Ledger
+from autoenvbench.model_access import cross_check
 from autoenvbench.progress import RunProgress
-from autoenvbench.research import Run, cross_check
+from autoenvbench.research import Run
 from autoenvbench.workspace.limits import Limits
 
 

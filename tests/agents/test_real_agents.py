@@ -18,6 +18,7 @@ from aiohttp import web
 from autoenvbench import metrics
 from autoenvbench.agents.mini import Mini
 from autoenvbench.agents.registry import AGENTS, make_agent
+from autoenvbench.events import NOT_AGENTS
 from autoenvbench.gateway.chat import Chat
 from autoenvbench.gateway.dialect import Step
 from autoenvbench.ledger import Ledger
@@ -56,7 +57,7 @@ def evaluate(tmp_path, agent, steps, *more, budget="100s", held_out=2):
 
 
 def tokens_of(run):
-    calls = [e.payload for e in Ledger(run / "ledger.sqlite").events("tokens")]
+    calls = [e.payload for e in Ledger(run / "ledger.sqlite").events("tokens") if e.agent not in NOT_AGENTS]
     return calls, {key: sum(getattr(c, key) for c in calls) for key in ("input", "cached_input", "output")}
 
 
@@ -127,15 +128,6 @@ def test_killed_in_the_middle_of_a_call(tmp_path, agent):
     stop_wall = next(e.t_wall for e in events if e.kind == "run" and e.payload.phase == "agents_stopped")
     assert written <= stop_wall  # no write after the agent was said to be stopped
     assert alive_in(run) == []
-
-
-def test_provider_errors_are_waited_out_and_recorded(tmp_path):
-    installed("claude-code")
-    steps = [{"shell": "ls", "status": 429, "times": 2, "usage": {"input": 100, "output": 5}}, {"text": "done"}]
-    run, _ = evaluate(tmp_path, "claude-code", steps, "--token-budget", "1000")
-    calls, _ = tokens_of(run)
-    assert [c.status for c in calls[:3]] == [429, 429, 200]
-    assert calls[0].error == "a scripted error"
 
 
 def test_a_token_budget_ends_the_run(tmp_path):
@@ -273,15 +265,6 @@ def test_the_replay_agent_needs_no_model_and_no_cli(tmp_path):
         "agent_ended",
     )
     assert result["tokens"]["calls"] == 0
-
-
-def test_an_agent_that_cannot_start_says_why(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", "command:no-such-program --flag", "--budget", "60s",
-         "--held-out", "1", "--out", str(tmp_path / "runs")], capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "cannot start 'no-such-program' in the cage: No such file or directory" in done.stdout + done.stderr
 
 
 def test_every_agent_says_whether_it_can_run(monkeypatch):

@@ -14,7 +14,7 @@ at that step, one after the other, before it is answered.
 from __future__ import annotations
 
 import asyncio
-import json
+import functools
 import secrets
 import threading
 from collections import Counter
@@ -29,13 +29,16 @@ from autoenvbench.gateway.gateway import DIALECTS
 class FaultyProvider:
     """Serves on a loopback port, on a thread of its own. A context manager; `url` ends in /v1.
 
+    Args:
+        first: faults of calls without tools, such as a run's first; they are step -1.
+
     Attributes:
         seen: (headers, body, query) of every request.
         served: (step, what was done) of every request, in order.
     """
 
-    def __init__(self, steps: list[dict[str, Any]]) -> None:
-        self.steps = steps
+    def __init__(self, steps: list[dict[str, Any]], first: list[dict[str, Any]] | None = None) -> None:
+        self.steps, self.first = steps, {"text": "ready", "faults": first or []}
         self.seen: list[tuple[dict[str, str], dict[str, Any], str]] = []
         self.served: list[tuple[int, str]] = []
         self.at_once = self.most_at_once = 0
@@ -56,7 +59,7 @@ class FaultyProvider:
         async def start() -> web.AppRunner:
             app = web.Application(client_max_size=1 << 26)
             for dialect in DIALECTS:
-                app.router.add_post(dialect.path, lambda request, dialect=dialect: self._answer(dialect, request))
+                app.router.add_post(dialect.path, functools.partial(self._answer, dialect))
             runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -81,14 +84,17 @@ class FaultyProvider:
         body = await request.json()
         self.seen.append((dict(request.headers), body, request.query_string))
         number = dialect.tool_results(body)
-        given = self.steps[min(number, len(self.steps) - 1)]
+        number = number if body.get("tools") else -1
+        given = self.first if number < 0 else self.steps[min(number, len(self.steps) - 1)]
         faults = given.get("faults", [])
         fault: dict[str, Any] = faults[self._failed[number]] if self._failed[number] < len(faults) else {}
         self._failed[number] += 1
         self.served.append((number, next(iter(fault), "answer")))
         if "status" in fault:
             error = fault.get("error", {"type": "rate_limit_error", "message": "a scripted error"})
-            return web.json_response({"type": "error", "error": error}, status=fault["status"], headers=fault.get("headers"))
+            return web.json_response(
+                {"type": "error", "error": error}, status=fault["status"], headers=fault.get("headers")
+            )
         if "refuse" in fault:
             assert request.transport is not None
             request.transport.abort()
@@ -113,15 +119,6 @@ class FaultyProvider:
             await response.write(first)
             await asyncio.sleep(fault["stalled"])
             answer = answer[len(first) :]
-        if fault.get("early"):  # for measurements: keep-alives of the provider's own
-            for _ in range(int(fault["early"])):
-                await response.write(fault["bytes"].encode())
-                await asyncio.sleep(1)
         await response.write(answer)
         await response.write_eof()
         return response
-
-
-def shape(value: Any) -> Any:
-    """A request's keys and types of tools, for a look at what an agent sends."""
-    return json.dumps(value)[:300]

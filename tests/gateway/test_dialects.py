@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from autoenvbench.errors import UserError
 from autoenvbench.events import TokensEvent
 from autoenvbench.gateway import prices
-from autoenvbench.gateway.dialect import Meter, Step
-from autoenvbench.gateway.gateway import DIALECTS, Allowance
+from autoenvbench.gateway.allowance import Allowance
+from autoenvbench.gateway.dialect import Estimate, Meter, Step
+from autoenvbench.gateway.gateway import DIALECTS
 
 BY_NAME = {d.name: d for d in DIALECTS}
 SHELLS = {
@@ -42,7 +43,7 @@ def test_a_scripted_step_is_metered_to_the_token(name, usage, stream, shell, cut
     step = Step.resolve(given_step, dialect.tools(request))
     assert (step.tool is not None) == shell
     answer = b"".join(dialect.reply(request, step, "3_ab"))
-    meter = Meter(dialect, request, 400)
+    meter = Meter(dialect, request, Estimate(100))
     edges = sorted({0, len(answer), *(c for c in cuts if c < len(answer))})
     for low, high in itertools.pairwise(edges):
         meter.feed(answer[low:high])
@@ -60,7 +61,7 @@ def test_an_answer_cut_off_keeps_what_was_known(name):
     answer = b"".join(
         dialect.reply(request, Step.resolve({"text": "x", "usage": {"input": 777, "output": 9}}, set()), "0")
     )
-    meter = Meter(dialect, request, 400)
+    meter = Meter(dialect, request, Estimate(100))
     meter.feed(answer[: len(answer) // 2])
     event = meter.result(200, 1.0)
     assert event.in_flight
@@ -92,7 +93,7 @@ def test_a_live_chat_stream_is_asked_for_its_usage():
 @pytest.mark.parametrize("name", BY_NAME)
 def test_errors_of_a_provider_are_kept(name):
     body = {"type": "error", "error": {"type": "overloaded_error", "message": "come back later"}}
-    meter = Meter(BY_NAME[name], {"model": "m"}, 400)
+    meter = Meter(BY_NAME[name], {"model": "m"}, Estimate(100))
     meter.feed(json.dumps(body).encode())
     event = meter.result(529, 0.1)
     assert (event.error, event.status, event.input) == ("come back later", 529, 0)
@@ -133,12 +134,12 @@ def test_budgets_are_over_when_spent_and_a_cost_budget_when_it_cannot_be_known()
     call = TokensEvent(model="gpt-5.5", status=200, input=100_000, cached_input=50_000, output=1000)
     allowed = Allowance(table, tokens=51_001, cost=1.0)
     allowed.count(call)
-    assert allowed.over() is None
+    assert allowed.exhausted_budget() is None
     allowed.count(call)
-    assert allowed.over() == "token_budget"
+    assert allowed.exhausted_budget() == "token_budget"
     costly = Allowance(table, cost=1.0)
     costly.count(call)
     assert costly.spent_cost == pytest.approx(0.25 + 0.025 + 0.03)
-    assert costly.over() is None
+    assert costly.exhausted_budget() is None
     costly.count(call.model_copy(update={"model": "who-knows"}))
-    assert costly.over() == "cost_budget"
+    assert costly.exhausted_budget() == "cost_budget"
