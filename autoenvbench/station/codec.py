@@ -6,14 +6,19 @@ structured messages (start-up, errors) are msgpack. No pickle crosses this bound
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
 import numpy as np
+from enpire_envs.remote import wire
+from enpire_envs.remote.wire import Malformed
 from gymnasium import spaces
 
 LENGTH = struct.Struct("<I")
 MAX_REPLY = 1 << 20  # what a policy may send back at once [bytes]
+MAX_LIST = 10_000  # entries of one list in a tool call
+MAX_DIMENSIONS = 8
 
 # station -> host
 INIT, RESET, ACT = b"I", b"R", b"A"
@@ -81,19 +86,40 @@ class ObservationCodec:
 def encode_action(action: Any) -> bytes:
     """Any array-like of numbers, with its shape in front. Raises what numpy raises on anything else."""
     array = np.asarray(action, dtype=np.float64)
-    if array.ndim > 8:
+    if array.ndim > MAX_DIMENSIONS:
         raise ValueError(f"an action with {array.ndim} dimensions")
     return struct.pack(f"<B{array.ndim}I", array.ndim, *array.shape) + array.tobytes()
 
 
 def decode_action(data: bytes) -> np.ndarray:
-    """The action, of whatever shape was sent. Raises ValueError on malformed bytes."""
+    """The action, of whatever shape was sent. Raises Malformed, and nothing else."""
     try:
         ndim = data[0]
+        if ndim > MAX_DIMENSIONS:
+            raise ValueError(f"{ndim} dimensions")
         shape = struct.unpack_from(f"<{ndim}I", data, 1)
         body = data[1 + 4 * ndim :]
-        if len(body) != 8 * int(np.prod(shape, dtype=np.float64)):
+        if len(body) != 8 * math.prod(shape):
             raise ValueError("length and shape disagree")
         return np.frombuffer(body, np.float64).reshape(shape)
-    except (IndexError, struct.error, ValueError) as error:
-        raise ValueError(f"malformed action message: {error}") from None
+    except Exception as error:
+        raise Malformed(f"malformed action message: {error}") from None
+
+
+def decode_tool_call(data: bytes) -> tuple[str, list[Any], dict[str, Any]]:
+    """A tool's name and arguments. Raises Malformed, and nothing else, on anything that the host does not write."""
+    call = wire.unpack(data, longest=MAX_LIST)
+    if not (isinstance(call, dict) and isinstance(call.get("tool"), str) and isinstance(call.get("args"), list)):
+        raise Malformed("no tool, or no arguments")
+    kwargs = call.get("kwargs")
+    if not (isinstance(kwargs, dict) and all(isinstance(key, str) for key in kwargs)):
+        raise Malformed("named arguments need names")
+    return call["tool"], call["args"], kwargs
+
+
+def decode_error(data: bytes) -> str:
+    """What the host reports of an exception, at most 4,000 characters. Raises Malformed, and nothing else."""
+    told = wire.unpack(data, longest=MAX_LIST)
+    if not (isinstance(told, dict) and isinstance(told.get("summary"), str) and isinstance(told.get("traceback"), str)):
+        raise Malformed("no summary, or no traceback")
+    return f"{told['summary']}\n{told['traceback']}"[:4000]

@@ -19,6 +19,7 @@ from typing import Any
 import msgpack
 import numpy as np
 from enpire_envs.remote import wire
+from enpire_envs.remote.wire import Malformed
 from enpire_envs.tools.log import EpisodeOver, ToolError
 from gymnasium import spaces
 
@@ -104,8 +105,8 @@ class PolicyProcess:
                          self._limits.act_wall_s, "act")  # fmt: skip
         try:
             action = codec.decode_action(data)
-        except ValueError as error:
-            raise self._fault("bad_action", str(error)) from None
+        except Malformed as error:
+            raise self._fault("protocol_error", str(error)) from None
         return action
 
     def run(self, names: list[str], serve: Serve) -> None:
@@ -134,13 +135,13 @@ class PolicyProcess:
             tag, answer = codec.OVER, b"the episode is over"
             if not over:
                 try:
-                    name, args, kwargs = _tool_call(body)
+                    name, args, kwargs = codec.decode_tool_call(body)
                     tag, answer = codec.RESULT, wire.pack(serve(name, args, kwargs))
                 except ToolError as error:
-                    tag, answer = codec.REFUSED, str(error).encode()
+                    tag, answer = codec.REFUSED, str(error).encode(errors="replace")
                 except EpisodeOver as end:
-                    over, end_by, answer = True, time.monotonic() + _LAST_WORDS_S, str(end).encode()
-                except ValueError as error:
+                    over, end_by, answer = True, time.monotonic() + _LAST_WORDS_S, str(end).encode(errors="replace")
+                except Malformed as error:
                     raise self._fault("protocol_error", f"a malformed tool call: {error}") from None
                 except BaseException:  # the cell's fault, in the middle of a call: no half-answered script goes on
                     self.close()
@@ -302,19 +303,7 @@ class PolicyProcess:
 
     def _reported(self, body: bytes, doing: str) -> PolicyFault:
         try:
-            told = msgpack.unpackb(body)
-            detail = f"{told['summary']}\n{told['traceback']}"[:4000]
-        except Exception:
-            detail = "unreadable error report"
+            detail = codec.decode_error(body)
+        except Malformed as error:
+            return self._fault("protocol_error", f"a malformed error report: {error}")
         return self._fault("policy_load_error" if doing == "load" else "policy_error", detail)
-
-
-def _tool_call(body: bytes) -> tuple[str, list[Any], dict[str, Any]]:
-    """Name and arguments. Raises ValueError on anything that the host does not write."""
-    call = wire.unpack(body)
-    if not (isinstance(call, dict) and isinstance(call.get("tool"), str) and isinstance(call.get("args"), list)):
-        raise ValueError("no tool, or no arguments")
-    kwargs = call.get("kwargs")
-    if not (isinstance(kwargs, dict) and all(isinstance(key, str) for key in kwargs)):
-        raise ValueError("named arguments need names")
-    return call["tool"], call["args"], kwargs

@@ -133,8 +133,15 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
             self.close()
             what = "gave no answer" if isinstance(error, TimeoutError) else "died"
             raise CellFault(f"the {self.simulator.name} process {what} during {request['do']}: {tail}") from None
-        if "ok" in answer:
+        if isinstance(answer, dict) and "ok" in answer:
             return answer["ok"]
+        if not (
+            isinstance(answer, dict) and all(isinstance(answer.get(k), str) for k in ("error", "text", "traceback"))
+        ):
+            self.close()
+            raise CellFault(
+                f"the {self.simulator.name} process gave no answer to {request['do']} but {str(answer)[:200]}"
+            )
         if request["do"] == "make":
             self.close()
         kind = _PASSED_ON.get(answer["error"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import struct
@@ -14,26 +15,44 @@ import numpy as np
 LENGTH = struct.Struct("<I")
 MAX_MESSAGE = 256 << 20  # bytes
 _ARRAY = "__ndarray__"
+_MAX_DIMENSIONS = 8
+#: What an array may be made of, by its name on the wire: numbers and truth values of the machine, nothing that NumPy would parse.
+_DTYPES = {np.dtype(code).str: np.dtype(code) for code in "?bBhHiIlLqQefd"}
+
+
+class Malformed(ValueError):
+    """Bytes that are no message: all that decoding ever raises, whatever was sent."""
 
 
 def pack(message: Any) -> bytes:
-    """Bytes of None, numbers, strings, lists, dicts and arrays."""
+    """Bytes of None, numbers, strings, lists, dicts and arrays of numbers. Raises TypeError on anything else."""
     return msgpack.packb(message, default=_encode)
 
 
-def unpack(data: bytes) -> Any:
-    """Raises ValueError on anything that `pack` does not write."""
+def unpack(data: bytes, *, longest: int = MAX_MESSAGE) -> Any:
+    """The message. Raises Malformed, and nothing else, on anything that `pack` does not write.
+
+    Args:
+        longest: of its lists [entries]. The decoder makes room for as many as a list says it has, before it has seen one, and
+            once more for each list within: so who listens to strangers keeps this small.
+    """
     try:
-        return msgpack.unpackb(data, object_hook=_decode, strict_map_key=False)
-    except (msgpack.UnpackException, msgpack.ExtraData, TypeError, KeyError) as error:
-        raise ValueError(f"malformed message: {error!r}") from None
+        return msgpack.unpackb(
+            data, object_hook=_decode, ext_hook=_no_extension, timestamp=1, strict_map_key=False,
+            max_array_len=min(longest, len(data)),
+        )  # fmt: skip
+    except Malformed:
+        raise
+    except Exception as error:
+        raise Malformed(f"malformed message: {str(error)[:200] or type(error).__name__}") from None
 
 
 def _encode(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        if value.dtype.hasobject:
-            raise TypeError("an array of Python objects cannot be sent")
-        return {_ARRAY: value.dtype.str, "shape": list(value.shape), "data": np.ascontiguousarray(value).tobytes()}
+        array = np.ascontiguousarray(value, value.dtype.newbyteorder("=")).reshape(value.shape)
+        if array.dtype.str not in _DTYPES:
+            raise TypeError(f"an array of {value.dtype} cannot be sent, only one of numbers")
+        return {_ARRAY: array.dtype.str, "shape": list(array.shape), "data": array.tobytes()}
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"a {type(value).__name__} cannot be sent")
@@ -42,10 +61,20 @@ def _encode(value: Any) -> Any:
 def _decode(value: dict[Any, Any]) -> Any:
     if _ARRAY not in value:
         return value
-    dtype = np.dtype(value[_ARRAY])
-    if dtype.hasobject:
-        raise ValueError("an array of Python objects is refused")
-    return np.frombuffer(value["data"], dtype).reshape(value["shape"]).copy()
+    name, shape, data = value[_ARRAY], value.get("shape"), value.get("data")
+    if not (isinstance(name, str) and name in _DTYPES):
+        raise Malformed(f"an array of {str(name)[:40]!r}; known are {', '.join(_DTYPES)}")
+    if not (
+        isinstance(shape, list) and len(shape) <= _MAX_DIMENSIONS and all(type(n) is int and n >= 0 for n in shape)
+    ):
+        raise Malformed("the shape of an array is a list of at most eight whole numbers")
+    if not isinstance(data, bytes) or math.prod(shape) * _DTYPES[name].itemsize != len(data):
+        raise Malformed("the shape and the data of an array disagree")
+    return np.frombuffer(data, _DTYPES[name]).reshape(shape).copy()
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise Malformed(f"an extension of type {code}")
 
 
 class Closed(EOFError):
@@ -76,14 +105,14 @@ class Channel:
             raise Closed from None
 
     def receive(self, timeout: float | None = None) -> Any:
-        """The next message. Raises Closed, TimeoutError, ValueError."""
+        """The next message. Raises Closed, TimeoutError, Malformed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         awake = time.monotonic() + self._spin_s
         while not self._arrived and time.monotonic() < awake and not self._poll.poll(0):
             pass
         (length,) = LENGTH.unpack(self._read(LENGTH.size, deadline))
         if length > MAX_MESSAGE:
-            raise ValueError(f"a message of {length} bytes")
+            raise Malformed(f"a message of {length} bytes")
         return unpack(self._read(length, deadline))
 
     def _read(self, size: int, deadline: float | None) -> bytes:
