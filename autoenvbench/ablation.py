@@ -266,6 +266,11 @@ def _research(study: Study, level: str, condition: Condition, folder: Path, cage
     tokens, times, kind = 0, [], "sim"
     for seed in study.seeds:
         result = research(_config(study, condition, seed, cage), folder / "runs")
+        if result["void_because"]:
+            raise UserError(
+                f"the run {folder / 'runs' / result['run_id']} of level {level} measured nothing: "
+                f"{'; '.join(result['void_because'])}. Mend that and start the study again: it goes on where it was"
+            )
         ledger = Ledger(folder / "runs" / result["run_id"] / "ledger.sqlite")
         episodes = metrics.heldout_episodes(ledger.events("episode"))
         ledger.close()

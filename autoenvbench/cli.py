@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoenvbench import station_cli
-from autoenvbench.errors import UserError
+from autoenvbench.errors import RUN_VOID, UserError
 from autoenvbench.text import visible
 
 
@@ -89,13 +89,19 @@ def _policy_sandbox(args: argparse.Namespace, *policies: str) -> Any:
     return sandbox
 
 
-def _eval(args: argparse.Namespace) -> None:
+def _eval(args: argparse.Namespace) -> int:
     from autoenvbench.config import RunConfig
     from autoenvbench.run import research
 
     result = research(RunConfig.from_args(args), Path(args.out))
     if args.json:
         print(json.dumps(result, indent=1))
+    return _code(result)
+
+
+def _code(result: dict[str, Any]) -> int:
+    """A run that says nothing about its agent is not done: whoever started it in a script must notice."""
+    return RUN_VOID if result["void_because"] else 0
 
 
 def _pause(args: argparse.Namespace) -> None:
@@ -105,11 +111,14 @@ def _pause(args: argparse.Namespace) -> None:
     print(f"{args.run_dir} is paused; go on with: autoenvbench resume {args.run_dir}")
 
 
-def _resume(args: argparse.Namespace) -> None:
+def _resume(args: argparse.Namespace) -> int:
     from autoenvbench.run import resume
 
-    if resume(Path(args.run_dir)) is None:
+    result = resume(Path(args.run_dir))
+    if result is None:
         print(f"{args.run_dir} goes on")
+        return 0
+    return _code(result)
 
 
 def _agents(args: argparse.Namespace) -> None:
@@ -130,14 +139,21 @@ def _ledger(args: argparse.Namespace) -> None:
     print_ledger(Path(args.run_dir), args.kind, args.csv)
 
 
-def _leaderboard(args: argparse.Namespace) -> None:
+def _leaderboard(args: argparse.Namespace) -> int:
     from autoenvbench import leaderboard
 
     if args.action == "add":
-        print(leaderboard.add(Path(args.source), Path(args.dir)))
-    else:
-        for path in leaderboard.build(Path(args.dir)):
-            print(path)
+        added = leaderboard.add(Path(args.source), Path(args.dir))
+        for remark in added.remarks:
+            print(visible(f"autoenvbench: {remark}"), file=sys.stderr)
+        print(added.path)
+        return 0
+    pages, broken = leaderboard.build(Path(args.dir))
+    for path in pages:
+        print(path)
+    for name, reason in broken.items():
+        print(visible(f"autoenvbench: left out {name}: {reason}"), file=sys.stderr)
+    return 1 if broken else 0
 
 
 def _tools(args: argparse.Namespace) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: Exit code of a run that ended but measured nothing: its agent never worked, or its model did not answer.
+RUN_VOID = 6
+
 
 class UserError(Exception):
     """Wrong use. The message says what was wrong, what was expected and what to type next."""

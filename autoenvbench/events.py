@@ -17,13 +17,22 @@ class Payload(BaseModel):
 
 
 class RunEvent(Payload):
-    """A milestone of the run itself."""
+    """A milestone of the run itself. `started` holds all that a result says and that nobody could look up later, `resumed` what
+    of it may have changed since, `finished` the secret of the held-out starts. (Ledgers before 25 November 2026 lack what may
+    be None here.)"""
 
     phase: Literal["started", "resumed", "paused", "unpaused", "deadline", "agents_stopped", "scored", "finished"]
+    run_id: str | None = None
     config: dict[str, Any] | None = None
     secret_sha256: str | None = None
+    known_starts: bool | None = None  # the secret was given beforehand (--held-out-secret), not drawn
     fingerprint: str | None = None
+    cell: str | None = None  # where episodes will happen, as the cell itself says
     versions: dict[str, str] = Field(default_factory=dict)
+    hardware: str | None = None
+    compute_class: str | None = None
+    prices: dict[str, dict[str, float]] | None = None  # by which the run's cost is counted
+    secret: str | None = None
     detail: str | None = None
 
 
@@ -50,9 +59,9 @@ class IdeaEvent(Payload):
 
 
 class CommitEvent(Payload):
-    """A bundle (commit and checkpoints) that the station took in, or that an agent submitted as its answer."""
+    """A bundle (commit and checkpoints): the workspace's first one, one that the station took in, or an agent's answer."""
 
-    phase: Literal["received", "submitted"]
+    phase: Literal["starter", "received", "submitted"]
     commit: str
     digest: str
     content: str = ""

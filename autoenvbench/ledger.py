@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from autoenvbench.clock import RunClock
 from autoenvbench.errors import UserError
@@ -40,7 +42,16 @@ class Event:
     kind: str
     agent: str | None
     station: str | None
-    payload: Any  # the model that events.KINDS names for `kind`
+    payload: Any  # the model that events.KINDS names for `kind`; a bare Payload for kinds of later versions
+    text: str  # the payload as it was written
+
+
+def digest(events: Iterable[Event]) -> str:
+    """SHA-256 over every event, in order, as it was written."""
+    sha = hashlib.sha256()
+    for e in events:
+        sha.update(repr((e.seq, e.t_wall, e.t_run, e.kind, e.agent, e.station, e.text)).encode())
+    return sha.hexdigest()
 
 
 class Ledger:
@@ -56,6 +67,8 @@ class Ledger:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.executescript(_SCHEMA)
+                self._db.create_function("wall_time", 0, time.time)
+                self._db.create_function("research_time", 0, clock.elapsed)
             self._db.execute("SELECT count(*) FROM event WHERE seq < 0")
         except sqlite3.DatabaseError as error:
             raise UserError(f"{path} is not a ledger: {error}") from None
@@ -64,9 +77,11 @@ class Ledger:
         """Write one event durably; returns its sequence number."""
         if self.clock is None:
             raise RuntimeError("this ledger was opened for reading")
+        # The times are read when the write has its turn, so that events stand in the order of their times.
         cursor = self._db.execute(
-            "INSERT INTO event (t_wall, t_run, kind, agent, station, payload) VALUES (?, ?, ?, ?, ?, ?)",
-            (time.time(), self.clock.elapsed(), kind_of(payload), agent, station, payload.model_dump_json()),
+            "INSERT INTO event (t_wall, t_run, kind, agent, station, payload)"
+            " VALUES (wall_time(), research_time(), ?, ?, ?, ?)",
+            (kind_of(payload), agent, station, payload.model_dump_json()),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
@@ -79,8 +94,14 @@ class Ledger:
             (after, *kinds),
         )
         for seq, t_wall, t_run, kind, agent, station, payload in rows.fetchall():
-            if kind in KINDS:
-                yield Event(seq, t_wall, t_run, kind, agent, station, KINDS[kind].model_validate_json(payload))
+            try:
+                parsed = KINDS.get(kind, Payload).model_validate_json(payload)
+            except ValidationError as error:
+                where = ".".join(map(str, error.errors()[0]["loc"]))
+                raise UserError(
+                    f"{self.path}: event {seq} is no {kind} event ({where}: {error.errors()[0]['msg']})"
+                ) from None
+            yield Event(seq, t_wall, t_run, kind, agent, station, parsed, payload)
 
     def last_t_run(self) -> float:
         """Research time of the last event [s]; where a resumed run's clock goes on."""
@@ -88,11 +109,8 @@ class Ledger:
         return float(value)
 
     def digest(self) -> str:
-        """SHA-256 over every row, in order."""
-        sha = hashlib.sha256()
-        for row in self._db.execute("SELECT seq, t_wall, t_run, kind, agent, station, payload FROM event ORDER BY seq"):
-            sha.update(repr(row).encode())
-        return sha.hexdigest()
+        """SHA-256 over every event."""
+        return digest(self.events())
 
     def close(self) -> None:
         self._db.close()

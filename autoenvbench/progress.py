@@ -108,12 +108,13 @@ class RunProgress:
                 )
         add_plain(table, "research", f"{format_duration(result.research_s or 0)}, {result.evaluations} evaluations, "
                       f"{result.episodes} episodes, {result.ideas} ideas")  # fmt: skip
-        if result.tokens.get("calls"):
-            t = result.tokens
-            add_plain(table, "tokens", f"{t['headline']} (fresh input + output), {t['all']} with cache reads, {t['calls']} calls, "
+        if (t := result.tokens) and t.calls:
+            add_plain(table, "tokens", f"{t.headline} (fresh input + output), {t.all} with cache reads, {t.calls} calls, "
                           f"{result.mtu or 0:.0f} per minute")  # fmt: skip
             if result.cost_usd:
                 add_plain(table, "cost", f"{result.cost_usd:.2f} dollars by the price table")
+        if result.void_because:
+            add_plain(table, "no measurement", "; ".join(result.void_because))
         if result.unranked_because:
             add_plain(table, "unranked", "; ".join(result.unranked_because))
         add_plain(table, "report", str(report))

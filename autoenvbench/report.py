@@ -14,7 +14,7 @@ from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
 from autoenvbench.ledger import Event, Ledger
 from autoenvbench.printing import percent
-from autoenvbench.results import research_seconds
+from autoenvbench.results import Result, research_seconds, started
 from autoenvbench.text import html_text
 
 if TYPE_CHECKING:
@@ -26,10 +26,7 @@ def write_report(run_dir: Path, out: Path | None = None) -> Path:
     ledger = Ledger(run_dir / "ledger.sqlite")
     events = list(ledger.events())
     ledger.close()
-    started = next((e for e in events if e.kind == "run" and e.payload.phase == "started"), None)
-    if started is None:
-        raise UserError(f"the ledger in {run_dir} holds no started run")
-    config = RunConfig.model_validate(started.payload.config)
+    _, config = started(events)
     path = out or run_dir / "report.html"
     try:
         path.write_text(_page(run_dir, config, events))
@@ -46,6 +43,7 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     tokens = metrics.token_totals(events, research_s)
     mru = metrics.robot_utilisation(events, research_s, 1, config.pace > 0)
     finished = any(e.kind == "run" and e.payload.phase == "finished" for e in events)
+    result = Result.from_events(events) if finished else None
 
     tiles = [
         ("held-out success", percent(summary.success_rate) if held else "not scored yet",
@@ -65,6 +63,7 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
         "<div class=tiles>" + "".join(
             f"<div><span>{name}</span><b>{value}</b><small>{note}</small></div>" for name, value, note in tiles
         ) + "</div>",
+        _standing(result),
         "<h2>Hill climb</h2>",
         _figure(figures.hill_climb(events, research_s, summary.success_rate if held else None, config.min_episodes)),
         "<p class=note>Bars: 95 % Wilson intervals. The confirmed best rests on fresh episodes only; the raw best of many "
@@ -81,6 +80,15 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     title = html_text(f"{config.agent} on {config.env}")
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>" \
            f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
+
+
+def _standing(result: Result | None) -> str:
+    """What a reader must know before the numbers: whether they measure the agent, and whether they may be ranked."""
+    if result is None:
+        return ""
+    lines = [("This run is no measurement of its agent", result.void_because), ("Not ranked", [
+        reason for reason in result.unranked_because if reason not in result.void_because])]  # fmt: skip
+    return "".join(f"<p class=note><b>{what}:</b> {html_text('; '.join(why))}</p>" for what, why in lines if why)
 
 
 def _figure(figure: Figure) -> str:

@@ -17,16 +17,20 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import gymnasium
 
 from autoenvbench import results
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
 from autoenvbench.clock import RunClock
+from autoenvbench.compute import compute_class, hardware
 from autoenvbench.config import REGIMES, RunConfig, StationConfig
 from autoenvbench.errors import UserError
-from autoenvbench.events import PREFLIGHT, NoteEvent, RunEvent
+from autoenvbench.events import PREFLIGHT, CommitEvent, NoteEvent, RunEvent
 from autoenvbench.gateway.prices import load as load_prices
 from autoenvbench.gateway.prices import price_of
 from autoenvbench.gateway.upstream import Replay
@@ -36,6 +40,7 @@ from autoenvbench.model_access import allowance, check_model, count_killed_calls
 from autoenvbench.progress import RunProgress
 from autoenvbench.report import write_report
 from autoenvbench.research import PAUSE_FILE, CannotStart, Research, Run
+from autoenvbench.results import Result
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.process import StationProcess
 from autoenvbench.station.script_rollout import checked_tools
@@ -60,9 +65,11 @@ def research(config: RunConfig, out: Path) -> dict[str, Any]:
         ledger = Ledger(run_dir / "ledger.sqlite", clock)
         ledger.append(
             RunEvent(
-                phase="started", config={**config.model_dump(exclude={"held_out_secret"}), "sandbox": sandbox},
-                secret_sha256=StartStreams(secret).commitment, fingerprint=fingerprint(env, config.env_kwargs),
-                versions=results.versions(),
+                phase="started", run_id=run_dir.name,
+                config={**config.model_dump(exclude={"held_out_secret"}), "sandbox": sandbox},
+                secret_sha256=StartStreams(secret).commitment, known_starts=config.held_out_secret is not None,
+                prices={model: asdict(price) for model, price in load_prices(config.prices).items()},
+                **_circumstances(env, config),
             )
         )  # fmt: skip
         if notice:
@@ -131,13 +138,14 @@ def resume(run_dir: Path) -> dict[str, Any] | None:
     first_call = None if "agents_stopped" in phases else check_model(config, agent)
     with _exclusive(run_dir):
         workspace = run_dir / "agents" / agent.name / "workspace"
+        env = make_env(config.env, config.env_kwargs)
+        here = _circumstances(env, config)
         if not (workspace / ".git").exists():  # killed while it was being made
-            env = make_env(config.env, config.env_kwargs)
             make_workspace(workspace, config, env)
-            env.close()
+        env.close()
         clock = RunClock.stopped(config.budget_s, already)
         ledger = Ledger(run_dir / "ledger.sqlite", clock)
-        ledger.append(RunEvent(phase="resumed"))
+        ledger.append(RunEvent(phase="resumed", **here))
         count_killed_calls(ledger)
         if first_call:
             ledger.append(first_call, agent=PREFLIGHT)
@@ -164,7 +172,7 @@ async def _conduct(run: Run) -> dict[str, Any]:
         )  # fmt: skip
         admin = StationClient(str(station.socket), tokens["admin"])
         workspace = run.agent_dir / "workspace"
-        starter = _remember_starter(run.dir, admin, workspace)
+        _remember_starter(run.ledger, admin, workspace)
         with progress:
             if not run.research_over:
                 allowed = allowance(run)
@@ -175,14 +183,14 @@ async def _conduct(run: Run) -> dict[str, Any]:
                 if difference := cross_check(run):
                     run.ledger.append(NoteEvent(text=difference))
                     progress.say(difference)
-            answer = results.choose_answer(list(run.ledger.events()), starter, run.config.min_episodes)
+            answer = results.choose_answer(list(run.ledger.events()), run.config.min_episodes)
             progress.scoring(answer)
             scored = await asyncio.to_thread(
                 admin.job, "/held-out", {"digest": answer.digest}, lambda _: progress.refresh()
             )
             run.ledger.append(RunEvent(phase="scored", detail=json.dumps(scored)))
-        run.ledger.append(RunEvent(phase="finished"))
-    result = results.make_result(run.dir, run.config, run.ledger, answer, run.sandbox)
+        run.ledger.append(RunEvent(phase="finished", secret=(run.dir / "secret").read_text()))
+    result = write_result(run.dir)
     report = write_report(run.dir)
     progress.finish(result, report)
     return result.model_dump(mode="json")
@@ -244,10 +252,31 @@ def _exclusive(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def _remember_starter(run_dir: Path, admin: StationClient, workspace: Path) -> results.Starter:
+def _remember_starter(ledger: Ledger, admin: StationClient, workspace: Path) -> None:
     """The first commit, as the station has it: the answer of an agent that gives none."""
-    file = run_dir / "starter.json"
-    if not file.exists():
+    if not any(e.payload.phase == "starter" for e in ledger.events("commit")):
         head = send_head(admin, workspace, allow_dirty=True)
-        file.write_text(json.dumps({"commit": head.commit, "digest": head.digest}))
-    return results.Starter(**json.loads(file.read_text()))
+        ledger.append(CommitEvent(phase="starter", commit=head.commit, digest=head.digest))
+
+
+def _circumstances(env: gymnasium.Env[Any, Any], config: RunConfig) -> dict[str, Any]:
+    """What of this machine and its software a result has to say, as fields of a `RunEvent`."""
+    about = getattr(env.unwrapped, "about", None)  # of an environment in another interpreter
+    return {
+        "fingerprint": fingerprint(env, config.env_kwargs),
+        "cell": about["cell"] if about else getattr(getattr(env.unwrapped, "cell", None), "kind", None),
+        "versions": results.versions(),
+        "hardware": hardware(),
+        "compute_class": compute_class(),
+    }
+
+
+def write_result(run_dir: Path) -> Result:
+    """A finished run's result, computed from its ledger and written to result.json. Raises UserError."""
+    ledger = Ledger(run_dir / "ledger.sqlite")
+    result = Result.from_events(list(ledger.events()))
+    ledger.close()
+    scratch = run_dir / "result.json.tmp"
+    scratch.write_text(result.model_dump_json(indent=1) + "\n")
+    scratch.rename(run_dir / "result.json")
+    return result

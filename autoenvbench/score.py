@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import numpy as np
 
 from autoenvbench import metrics
 from autoenvbench.clock import RunClock
+from autoenvbench.compute import compute_class, hardware
 from autoenvbench.errors import UserError
 from autoenvbench.events import EpisodeEvent, Purpose
 from autoenvbench.ledger import Ledger
 from autoenvbench.make_env import fingerprint, is_robocasa, make_env
 from autoenvbench.protocols import starts
-from autoenvbench.results import cell_kind
+from autoenvbench.results import cell_kind, versions
 from autoenvbench.station.bundles import Bundle, policy_digest
 from autoenvbench.station.evaluation import Batch, Evaluator, Tally, write_video
 from autoenvbench.station.rollout import Policy
@@ -103,7 +105,7 @@ def score(
             for kind, frames in tally.shown.items():
                 write_video(frames, trajectories / f"{kind}.mp4")
         report = _report(
-            env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed
+            env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed, attempts
         )
         own = metrics.token_totals(ledger.events(), 1.0, of_policies=True)
         asked = {"policy_tokens": own.headline, "deterministic": own.calls == 0}
@@ -140,7 +142,7 @@ def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bund
 
 def _report(
     env: gym.Env[Any, Any], env_id: str, env_kwargs: dict[str, Any] | None, policy: str, bundle: Bundle, tally: Tally,
-    sandbox: str, seed: int,
+    sandbox: str, seed: int, attempts: int,
 ) -> dict[str, Any]:  # fmt: skip
     numbers = asdict(metrics.summarise(tally.episodes))
     details = {e.reason: e.detail for e in tally.episodes if e.detail}
@@ -152,6 +154,11 @@ def _report(
         "policy": policy,
         "kind": cell_kind(tally.episodes),
         "seed": seed,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(),
+        "compute_class": compute_class(),
+        "versions": versions(),
+        "attempts": attempts,
         **numbers,
         "failure_details": details,
         "seconds_per_episode": wall / len(tally.episodes),

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,9 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, root], check=True, capture_output=True
     )
     (wheel,) = tmp_path.glob("*.whl")
-    target = tmp_path / "site"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv/bin/python"
+    (target,) = (tmp_path / "venv/lib").glob("python*/site-packages")
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, wheel],
         check=True,
@@ -165,18 +168,32 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     assert sorted(p.name for p in target.iterdir() if p.is_dir() and "dist-info" not in p.name and p.name != "bin") == [
         "autoenvbench", "enpire_envs", "enpire_real",
     ]  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": str(target), "PYTHONSAFEPATH": "1"}
+    (target / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # of this interpreter, without its checkout
+    env = {**os.environ, "PYTHONSAFEPATH": "1"}
 
     def use(*args):
         return subprocess.run(
-            [sys.executable, "-m", "autoenvbench.cli", *args], cwd=tmp_path, env=env, capture_output=True, text=True
+            [python, "-m", "autoenvbench.cli", *args], cwd=tmp_path, env=env, capture_output=True, text=True
         )
 
-    where = subprocess.run([sys.executable, "-c", "import autoenvbench, enpire_envs; print(autoenvbench.__file__, enpire_envs.__file__)"],
+    where = subprocess.run([python, "-c", "import autoenvbench, enpire_envs; print(autoenvbench.__file__, enpire_envs.__file__)"],
                            cwd=tmp_path, env=env, capture_output=True, text=True)  # fmt: skip
     assert where.stdout.count(str(target)) == 2
     assert json.loads(use("score", "--policy", "reference", "-n", "2", "--json").stdout)["successes"] == 2
-    done = use("eval", "--agent", "cem", "--budget", "12s", "--held-out", "2", "--out", str(tmp_path / "runs"))
+    # (Without the cage, which shows this environment and not the one that its packages are borrowed from.)
+    done = use(
+        "eval",
+        "--agent",
+        "cem",
+        "--budget",
+        "12s",
+        "--held-out",
+        "2",
+        "--sandbox",
+        "none",
+        "--out",
+        str(tmp_path / "runs"),
+    )
     assert done.returncode == 0, done.stderr
     assert (
         use("leaderboard", "add", str(next((tmp_path / "runs").iterdir())), "--dir", str(tmp_path / "board")).returncode

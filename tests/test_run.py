@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from test_leaderboard import refuse_every_edit
 
 from autoenvbench import leaderboard
 from autoenvbench.errors import UserError
@@ -52,7 +53,7 @@ def test_a_run_ends_in_a_result_a_report_and_a_row(finished, tmp_path):
     assert result.episodes >= 20
     assert result.research_s == pytest.approx(25, abs=4)
     assert result.mru is None  # robot time was free
-    assert result.tokens["calls"] == 0
+    assert result.tokens.calls == 0
     events = list(Ledger(finished / "ledger.sqlite").events())
     launched = next(e for e in events if e.kind == "agent")
     assert {e.t_run for e in events if e.seq <= launched.seq} == {0.0}  # making ready is nobody's research time
@@ -65,27 +66,30 @@ def test_a_run_ends_in_a_result_a_report_and_a_row(finished, tmp_path):
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
-    path = leaderboard.add(finished, tmp_path / "board")
+    path = leaderboard.add(finished, tmp_path / "board").path
     assert Result.model_validate_json(path.read_text()) == result
-    assert leaderboard.add(finished, tmp_path / "board") == path
+    assert leaderboard.add(finished, tmp_path / "board").path == path
     leaderboard.build(tmp_path / "board")
     table = (tmp_path / "board/README.md").read_text()
-    assert "| cem |" in table
+    assert "| cem 0.1.0 | 1 |" in table
     assert "Codex (GPT-5.5 xhigh)" in table
 
 
-def test_a_changed_result_is_not_filed(finished, tmp_path):
-    original = (finished / "result.json").read_text()
-    for change in (("success_rate", 0.99), ("successes", 8), ("episodes", 200)):
-        changed = json.loads(original)
-        changed["held_out"][change[0]] = change[1]
-        folder = tmp_path / f"{change[0]}"
-        folder.mkdir()
-        for name in ("ledger.sqlite", "secret"):
-            (folder / name).write_bytes((finished / name).read_bytes())
-        (folder / "result.json").write_text(json.dumps(changed))
-        with pytest.raises(UserError, match="does not match"):
-            leaderboard.add(folder, tmp_path / "board")
+def test_no_field_of_a_real_result_can_be_changed(finished, tmp_path):
+    tried, fields = refuse_every_edit(finished, tmp_path / "copy")
+    assert fields >= set(Result.model_fields)
+    assert tried > 150
+
+
+def test_a_run_whose_agent_never_worked_is_no_zero(tmp_path):
+    code, out, err = run(
+        "eval", "--agent", "command:true", "--budget", "20s", "--held-out", "2", "--out", tmp_path / "runs"
+    )
+    assert code == 6, err
+    assert "no measurement" in out
+    result = Result.model_validate_json((only(tmp_path / "runs") / "result.json").read_text())
+    assert "the agent never worked" in result.void_because[0]
+    assert "no measurement of its agent" in (only(tmp_path / "runs") / "report.html").read_text()
 
 
 def test_the_secret_is_committed_to_revealed_and_replays_the_starts(finished, tmp_path):
@@ -160,15 +164,15 @@ def test_the_real_codex_in_its_cage_against_a_replayed_model(tmp_path):
     assert "codex" in (result.agent.version or "")
     steps = json.loads(REPLAY.read_text())["steps"]
     tokens = result.tokens
-    assert tokens["calls"] == len(steps)
-    assert tokens["input"] == sum(s["usage"]["input"] for s in steps)
-    assert tokens["cached_input"] == sum(s["usage"].get("cached_input", 0) for s in steps)
-    assert tokens["headline"] == tokens["input"] - tokens["cached_input"] + tokens["output"]
+    assert tokens.calls == len(steps)
+    assert tokens.input == sum(s["usage"]["input"] for s in steps)
+    assert tokens.cached_input == sum(s["usage"].get("cached_input", 0) for s in steps)
+    assert tokens.headline == tokens.input - tokens.cached_input + tokens.output
     # The CLI's own count, as a cross-check of the gateway's.
     events = [json.loads(line) for line in (path / "agents/codex/events.jsonl").read_text().splitlines()]
     usage = next(e["usage"] for e in events if e["type"] == "turn.completed")
-    assert usage["input_tokens"] == tokens["input"]
-    assert usage["output_tokens"] == tokens["output"]
+    assert usage["input_tokens"] == tokens.input
+    assert usage["output_tokens"] == tokens.output
     ledger = list(Ledger(path / "ledger.sqlite").events())
     ideas = [e.payload for e in ledger if e.kind == "idea"]
     assert ideas[1].parent == "I1"

@@ -21,7 +21,8 @@ import pytest
 import autoenvbench
 from autoenvbench.agents.base import Launch
 from autoenvbench.agents.process import AgentProcess
-from autoenvbench.leaderboard import check_against_ledger
+from autoenvbench.errors import RUN_VOID
+from autoenvbench.leaderboard import check_run
 from autoenvbench.ledger import Ledger
 from autoenvbench.results import Result
 from autoenvbench.workspace.limits import Limits
@@ -144,7 +145,7 @@ def test_the_result_is_borne_out_and_worth_nothing(run):
     """No attempt bought a success; what it did is on record."""
     folder = run["folder"]
     result = Result.model_validate_json((folder / "result.json").read_text())
-    check_against_ledger(result, folder / "ledger.sqlite")
+    assert check_run(folder)[0] == result
     assert result.held_out.successes == 0
     ledger = Ledger(folder / "ledger.sqlite")
     assert not any(e.payload.success for e in ledger.events("episode"))
@@ -158,7 +159,7 @@ def bomb(tmp_path, program, budget, *more):
     agent = shlex.join([sys.executable, "-c", program])
     process = start(agent, tmp_path / "runs", budget, *more)
     said, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, said
+    assert process.returncode == RUN_VOID, said  # an agent that only throws bombs never worked
     (folder,) = (tmp_path / "runs").iterdir()
     ended = [e.payload.reason for e in Ledger(folder / "ledger.sqlite").events("agent") if e.payload.phase == "exited"]
     assert inside(folder) == []

@@ -1,0 +1,122 @@
+"""A finished run's ledger, written through the public door, and ways to tamper with it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from autoenvbench.clock import RunClock
+from autoenvbench.config import RunConfig
+from autoenvbench.events import AgentEvent, CommitEvent, EpisodeEvent, EvaluationEvent, IdeaEvent, Payload, RunEvent
+from autoenvbench.ledger import Ledger
+from autoenvbench.results import Result
+from autoenvbench.station.starts import StartStreams
+
+ME = "cem"
+
+
+def episode(
+    streams: StartStreams, evaluation: str, purpose: Any, index: int, success: bool, **more: Any
+) -> EpisodeEvent:
+    given = {
+        "commit": "c1", "digest": "d1", "score": float(success), "stage": "success" if success else "reach",
+        "reason": None if success else "time_limit", "steps": 10, "sim_s": 1.0, "robot_s": 0.1,
+    }  # fmt: skip
+    return EpisodeEvent(
+        evaluation=evaluation, purpose=purpose, index=index, success=success, seed=streams.seed(purpose, index),
+        **{**given, **more},
+    )  # fmt: skip
+
+
+def write_run(
+    folder: Path, *, number: int = 0, wins: int = 150, held_out: int = 200, work: bool = True, calls: list[Payload | float] | None = None,
+    started: dict[str, Any] | None = None, resumed: dict[str, Any] | None = None, **config: Any,
+) -> Path:  # fmt: skip
+    """A run's folder with its ledger and result.json; `config` and `started` replace fields of the configuration and first event."""
+    given = {
+        "agent": ME,
+        "env": "ENPIRE/PushT-v0",
+        "budget_s": 60,
+        "sandbox": "bwrap",
+        "held_out": held_out,
+        "seed": number,
+    }
+    made = RunConfig(**{**given, **config})
+    secret = hashlib.sha256(f"{folder} {number}".encode()).digest()
+    streams = StartStreams(secret)
+    facts = {
+        "fingerprint": "f" * 16,
+        "versions": {"autoenvbench": "0.1.0"},
+        "hardware": "a computer",
+        "compute_class": "2c-cpu",
+    }
+    first = {
+        "run_id": folder.name, "secret_sha256": streams.commitment, "known_starts": False, "cell": "sim",
+        "prices": {"gpt-x": {"input": 1.0, "cached_input": 0.1, "cache_write": 1.0, "output": 5.0}}, **facts,
+    }  # fmt: skip
+    folder.mkdir(parents=True)
+    ledger = Ledger(folder / "ledger.sqlite", RunClock.start(60))
+    ledger._db.execute("BEGIN")  # one write to the disk instead of hundreds
+    ledger.append(
+        RunEvent(phase="started", config=made.model_dump(exclude={"held_out_secret"}), **{**first, **(started or {})})
+    )
+    ledger.append(CommitEvent(phase="received", commit="c0", digest="d0"), agent="admin")
+    ledger.append(CommitEvent(phase="starter", commit="c0", digest="d0"))
+    ledger.append(AgentEvent(phase="started", name=ME, agent_version="1.0"), agent=ME)
+    for call in calls or []:
+        if isinstance(call, float):
+            time.sleep(call)
+        else:
+            ledger.append(call, agent=ME)
+    if work:
+        ledger.append(IdeaEvent(id="I1", title="an idea"), agent=ME)
+        ledger.append(CommitEvent(phase="received", commit="c1", digest="d1"), agent=ME)
+        for name, purpose, first_index in (("E1", "evaluate", 0), ("E2", "confirm", 20)):
+            batch = [episode(streams, name, purpose, first_index + k, k % 4 != 0) for k in range(20)]
+            about = {"id": name, "purpose": purpose, "commit": "c1", "digest": "d1", "planned": 20}
+            ledger.append(EvaluationEvent(phase="started", **about), agent=ME)
+            for event in batch:
+                ledger.append(event, agent=ME)
+            ledger.append(
+                EvaluationEvent(phase="finished", episodes=20, successes=15, score=0.75, robot_s=2.0, **about), agent=ME
+            )
+        ledger.append(CommitEvent(phase="submitted", commit="c1", digest="d1"), agent=ME)
+    if resumed is not None:
+        ledger.append(RunEvent(phase="resumed", **{**facts, **resumed}))
+    ledger.append(RunEvent(phase="agents_stopped", detail="deadline"))
+    answer = {} if work else {"commit": "c0", "digest": "d0"}
+    for k in range(held_out):
+        ledger.append(episode(streams, "held-out", "heldout", k, k < wins, **answer))
+    ledger.append(RunEvent(phase="finished", secret=secret.hex()))
+    ledger._db.execute("COMMIT")
+    result = Result.from_events(list(ledger.events()))
+    ledger.close()
+    (folder / "result.json").write_text(result.model_dump_json(indent=1) + "\n")
+    return folder
+
+
+def result_of(run: Path) -> Result:
+    return Result.model_validate_json((run / "result.json").read_text())
+
+
+def tampered(run: Path, *statements: str) -> Path:
+    """A copy of the run whose ledger was edited with the triggers out of the way, and whose result.json follows from it."""
+    copy = run.parent / f"{run.name}-tampered"
+    shutil.copytree(run, copy)
+    db = sqlite3.connect(copy / "ledger.sqlite", isolation_level=None)
+    triggers = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        db.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        db.execute(statement)
+    for _, sql in triggers:
+        db.execute(sql)
+    db.close()
+    ledger = Ledger(copy / "ledger.sqlite")
+    (copy / "result.json").write_text(Result.from_events(list(ledger.events())).model_dump_json())
+    ledger.close()
+    return copy
