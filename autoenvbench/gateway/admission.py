@@ -77,7 +77,7 @@ class Admission:
 
     def admit(self, dialect: Dialect, body: Mapping[str, Any], headers: Mapping[str, str], query: str) -> Admitted:
         """Raises Refused."""
-        if self.models is not None and body.get("model") not in self.models:
+        if self.models is not None and body.get("model") not in list(self.models):  # it may be anything
             raise Refused(f"model {str(body.get('model'))[:80]!r}; this run's are {', '.join(sorted(self.models))}")
         sent, dropped = dict(body), []
         if not self.hosted:

@@ -22,7 +22,8 @@ class Chat:
 
     def prepare(self, request: dict[str, Any]) -> bool:
         """A stream tells its usage only when asked to."""
-        options = request.get("stream_options") or {}
+        options = request.get("stream_options")
+        options = options if isinstance(options, dict) else {}
         if not request.get("stream") or options.get("include_usage"):
             return False
         request["stream_options"] = {**options, "include_usage": True}

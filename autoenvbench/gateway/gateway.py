@@ -26,6 +26,7 @@ from autoenvbench.gateway.chat import Chat
 from autoenvbench.gateway.dialect import Dialect, Meter
 from autoenvbench.gateway.messages import Messages
 from autoenvbench.gateway.patience import Failure, Patience, ProviderLost
+from autoenvbench.gateway.pipe import Pipe
 from autoenvbench.gateway.reply import QUIET_S, Reply
 from autoenvbench.gateway.responses import Responses
 from autoenvbench.gateway.transcript import MOST_A_CALL, Conversations, Transcript
@@ -34,6 +35,7 @@ from autoenvbench.ledger import Ledger
 
 MAX_REQUEST = 32 << 20  # bytes; the largest that a provider takes
 CALLS_AT_ONCE = 64  # more wait unread: their bodies would be in our memory
+DRAIN_S = 60.0
 MOST_NAMES = 200  # of dropped headers and fields that are recorded in one run
 DIALECTS: tuple[Dialect, ...] = (Responses(), Chat(), Messages())
 
@@ -48,6 +50,7 @@ class Gateway:
         transcript: file for what was said and answered (see `transcript.Transcript`), or None.
         waits: whether a failure is waited out; by default every one that can pass.
         on_wait: told the reason and the seconds of each wait, and ("", 0) when waiting has ended.
+        drain_s: how long an answer is read on after its agent has hung up, to learn what it has cost [s].
         quiet_s: silence after which a streaming agent is sent a keep-alive [s].
     """
 
@@ -55,11 +58,13 @@ class Gateway:
         self, socket: Path, ledger: Ledger, upstream: Upstream, agent: str, *, transcript: Path | None = None,
         admission: Admission | None = None, allowance: Allowance | None = None,
         waits: Callable[[Failure], bool] = lambda failure: failure.passes,
-        on_wait: Callable[[str, float], None] = lambda reason, seconds: None, quiet_s: float = QUIET_S, seed: int = 0,
+        on_wait: Callable[[str, float], None] = lambda reason, seconds: None, quiet_s: float = QUIET_S,
+        drain_s: float = DRAIN_S, seed: int = 0,
     ) -> None:  # fmt: skip
         self.socket, self._ledger, self._upstream, self._agent = socket, ledger, upstream, agent
         self._admission, self._allowance = admission or Admission(), allowance or Allowance({})
         self._waits, self._on_wait, self._quiet_s = waits, on_wait, quiet_s
+        self._drain_s, self._under_way = drain_s, set[asyncio.Task[None]]()
         self._transcript, self._conversations, self._patience = Transcript(transcript), Conversations(), Patience(seed)
         self._room = asyncio.Semaphore(CALLS_AT_ONCE)
         self._refusals, self._names = 0, set[str]()
@@ -82,6 +87,9 @@ class Gateway:
         self._not_paused.set()
         if self._runner is not None:
             await self._runner.cleanup()
+        for work in list(self._under_way):
+            work.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         await self._upstream.close()
 
     def hold(self, held: bool) -> None:
@@ -94,7 +102,9 @@ class Gateway:
     # -- one call ----------------------------------------------------------------------------------------------------
     async def _serve(self, dialect: Dialect, request: web.Request) -> web.StreamResponse:
         await self._not_paused.wait()
-        async with self._room:
+        await self._room.acquire()
+        work: asyncio.Task[None] | None = None
+        try:
             raw = await request.read()
             try:
                 body = json.loads(raw)
@@ -110,52 +120,76 @@ class Gateway:
                     400, f"the gateway passes no {refused} (autoenvbench eval --allow-hosted-tools opens tools)"
                 )
             self._record_dropped(admitted.dropped)
-            call = Call(dialect, admitted.body, admitted.headers, admitted.query)
-            model = str(body.get("model", "unknown"))
-            try:
-                async with self._allowance.reserve(model, len(raw), dialect.most_output(body)):
-                    return await self._exchange(call, request, model)
-            except BudgetSpent as spent:
-                reason = str(spent).replace("_", " ")
-                self._record_refusal(dialect, raw, reason)
-                return _refuse(403, f"this run's {reason} is spent; no further calls are answered")
+            call, pipe = Call(dialect, admitted.body, admitted.headers, admitted.query), Pipe()
+            work = asyncio.create_task(self._work(call, raw, pipe))
+            self._under_way.add(work)
+            return await self._relay(Reply(dialect, request, call.streams, self._quiet_s), pipe, work)
+        finally:
+            if work is None:
+                self._room.release()
+            else:
+                work.add_done_callback(self._done)
 
-    async def _exchange(self, call: Call, request: web.Request, model: str) -> web.StreamResponse:
+    async def _relay(self, reply: Reply, pipe: Pipe, work: asyncio.Task[None]) -> web.StreamResponse:
+        try:
+            async with aclosing(pipe.read()) as answer:
+                return await reply.relay(answer)
+        except ProviderLost as error:
+            await reply.fail(f"the provider's answer was cut: {error}")
+            return reply.cut()
+        finally:  # also when the agent has hung up or was killed
+            pipe.leave()
+            asyncio.get_running_loop().call_later(self._drain_s, work.cancel)
+
+    def _done(self, work: asyncio.Task[None]) -> None:
+        self._under_way.discard(work)
+        self._room.release()
+
+    async def _work(self, call: Call, raw: bytes, pipe: Pipe) -> None:
+        """One call from its budget to its `tokens` event, whatever becomes of the agent meanwhile."""
+        try:
+            model, most = str(call.body.get("model", "unknown")), call.dialect.most_output(call.body)
+            async with self._allowance.reserve(model, len(raw), most):
+                if not pipe.left.is_set():
+                    await self._metered(call, model, pipe)
+        except BudgetSpent as spent:
+            reason = str(spent).replace("_", " ")
+            self._record_refusal(call.dialect, raw, reason)
+            await pipe.put(Head(403, "application/json"))
+            message = f"this run's {reason} is spent; no further calls are answered"
+            await pipe.put(json.dumps(_error(message)).encode())
+        except ProviderLost as error:
+            await pipe.put(error)
+        finally:
+            await pipe.put(None)
+
+    async def _metered(self, call: Call, model: str, pipe: Pipe) -> None:
         known, estimate = self._conversations.known_items(call.dialect, call.body)
         number = secrets.token_hex(8)
         self._append(CallEvent(id=number, model=model, input=estimate.input, cached_input=estimate.cached_input))
         meter, began, kept, status = Meter(call.dialect, call.body, estimate), time.monotonic(), bytearray(), 0
         lost: str | None = None
-        reply = Reply(call.dialect, request, call.streams, self._quiet_s)
-
-        async def metered() -> AsyncGenerator[Head | bytes, None]:
-            nonlocal status
-            async with aclosing(self._ask(call, number)) as answer:
+        try:
+            async with aclosing(self._ask(call, number, pipe.left)) as answer:
                 async for part in answer:
                     if isinstance(part, Head):
                         status = part.status
                     else:
                         meter.feed(part)
                         kept.extend(part[: max(0, MOST_A_CALL - len(kept))])
-                    yield part
-
-        try:
-            async with aclosing(metered()) as answer:
-                return await reply.relay(answer)
+                    await pipe.put(part)
         except ProviderLost as error:
             lost = f"the provider's answer was cut: {error}"
-            await reply.fail(lost)
-            return reply.cut()
-        finally:  # also when the agent was killed in the middle of the call
+            raise
+        finally:
             event = meter.result(status or 200, time.monotonic() - began, number, lost)
             self._append(event)
             self._allowance.count(event)
-            headers, answered = call.headers, bytes(kept)
-            self._transcript.keep(call.dialect, call.body, headers, known, status, answered)
+            self._transcript.keep(call.dialect, call.body, call.headers, known, status, bytes(kept))
 
-    async def _ask(self, call: Call, number: str) -> AsyncGenerator[Head | bytes, None]:
-        """The first answer that is not a failure which passes. Raises ProviderLost if it ends in its middle and its
-        beginning is with the agent already."""
+    async def _ask(self, call: Call, number: str, left: asyncio.Event) -> AsyncGenerator[Head | bytes, None]:
+        """The first answer that is not a failure which passes; none where the agent has left before. Raises ProviderLost if
+        it ends in its middle and its beginning is with the agent already."""
         waiting = False
         attempt = 0
         try:
@@ -183,7 +217,9 @@ class Gateway:
                     WaitEvent(phase="started", call=number, reason=first.words, status=first.status, planned_s=delay)
                 )
                 self._on_wait(first.words, delay)
-                await asyncio.sleep(delay)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(left.wait(), delay)
+                    return
         finally:
             if waiting:
                 self._end_wait(number)

@@ -151,7 +151,7 @@ def test_a_call_cut_off_in_flight_is_still_counted(tmp_path, ledger):
                 return
             await asyncio.sleep(0.05)
 
-    through(tmp_path, ledger, work, live)
+    through(tmp_path, ledger, work, live, drain_s=0.1)
     (event,) = ledger.events("tokens")
     assert event.payload.in_flight
     assert event.payload.input > 0
@@ -382,7 +382,7 @@ def test_a_cut_call_counts_what_was_seen_before_as_cached_and_the_words_that_cam
                 return
             await asyncio.sleep(0.05)
 
-    through(tmp_path, ledger, work, live)
+    through(tmp_path, ledger, work, live, drain_s=0.1)
     cut = list(ledger.events("tokens"))[1].payload
     assert cut.in_flight
     assert 9_900 < cut.cached_input < 10_200
