@@ -143,7 +143,7 @@ def test_an_unreachable_provider_is_an_answer_not_a_hang(tmp_path, ledger):
 
 def test_a_call_cut_off_in_flight_is_still_counted(tmp_path, ledger):
     async def work(provider, socket):
-        provider.stall = 4
+        provider.stall = 1.5
         with pytest.raises(asyncio.TimeoutError):
             await ask(socket, timeout=0.5)
         for _ in range(100):
@@ -374,7 +374,7 @@ def test_a_cut_call_counts_what_was_seen_before_as_cached_and_the_words_that_cam
 
     async def work(provider, socket):
         await ask(socket, {**REQUEST, "input": items})
-        provider.reply, provider.stall = words + words, 4
+        provider.reply, provider.stall = words + words, 1.5
         with pytest.raises(asyncio.TimeoutError):
             await ask(socket, {**REQUEST, "input": [*items, {"content": "z" * 400}]}, timeout=0.5)
         for _ in range(100):
