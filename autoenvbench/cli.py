@@ -260,7 +260,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--effort", metavar="LEVEL", help="the model's reasoning effort, in the agent's own words")
     run.add_argument("--agent-args", default="", metavar="FLAGS", help="further flags of the agent's command line")
     run.add_argument("--base-url", metavar="URL", help="the model's provider, such as a local OpenAI-compatible server")
-    run.add_argument("--allow-hosted-tools", action="store_true", help="let the provider's own tools pass (web search, ...)")
+    run.add_argument(
+        "--allow-hosted-tools", action="store_true", help="let the provider's own tools pass (web search, ...)"
+    )
     run.add_argument("--token-budget", metavar="N", help="stop at so many tokens (fresh input + output), like 5M")
     run.add_argument("--cost-budget", type=float, metavar="USD", help="stop at so many dollars by the price table")
     run.add_argument("--prices", type=Path, metavar="FILE", help="your prices; see autoenvbench/data/prices.json")

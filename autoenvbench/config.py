@@ -51,6 +51,7 @@ class RunConfig(BaseModel):
     attempts: int = Field(default=1, ge=1, le=64)
     min_episodes: int = Field(default=20, ge=1)  # for a place on the raw curve
     confirm_episodes: int = Field(default=50, ge=1)
+    strict_episodes: int = Field(default=200, ge=1)  # of the confirmation of a candidate of about 98 % or more
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> RunConfig:

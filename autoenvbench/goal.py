@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
 
 from autoenvbench import metrics
+from autoenvbench.candidates import STRICT_EPISODES, STRICT_FROM
 from autoenvbench.errors import UserError
 from autoenvbench.ledger import Event
 
@@ -16,8 +17,9 @@ _FORM = re.compile(r"\s*(success|streak|score)\s*>=\s*(\d+(?:\.\d+)?)\s*")
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`success`: the confirmed success rate (0..1); `score`: mean score of a confirmation; `streak`: successes in a row of
-    one commit over its evaluations and confirmations."""
+    """`success`: the confirmed success rate (0..1); `score`: mean score of the leading candidate's confirmation; `streak`: successes
+    in a row within the first 200 confirmation episodes of one candidate, all of which must have run. From 0.98 on, success and
+    score want 200 confirmation episodes as well."""
 
     metric: str
     threshold: float
@@ -33,11 +35,19 @@ class Goal:
         return cls(match[1], float(match[2]))
 
     def reached(self, events: Iterable[Event]) -> bool:
-        payloads = [e.payload for e in events if e.kind in ("evaluation", "episode")]
+        """By the run's events so far, all kinds of them or evaluations, episodes and the run's own."""
+        events = list(events)
         if self.metric == "streak":
-            judged = [p for p in payloads if hasattr(p, "index") and p.purpose in ("evaluate", "confirm")]
-            runs = [metrics.streak(p.success for p in own) for _, own in groupby(judged, key=lambda p: p.digest)]
-            return max(runs, default=0) >= self.threshold
-        confirmed = [p for p in payloads if hasattr(p, "planned") and p.purpose == "confirm" and p.phase == "finished"]
-        values = [p.score if self.metric == "score" else p.successes / max(p.episodes, 1) for p in confirmed]
-        return max(values, default=0.0) >= self.threshold
+            own: defaultdict[str, list[bool]] = defaultdict(list)
+            for e in events:
+                if e.kind == "episode" and e.payload.purpose == "confirm" and not e.payload.infrastructure:
+                    own[e.payload.content or e.payload.digest].append(e.payload.success)
+            judged = [outcomes[:STRICT_EPISODES] for outcomes in own.values() if len(outcomes) >= STRICT_EPISODES]
+            return max(map(metrics.streak, judged), default=0) >= self.threshold
+        _, confirmed = metrics.best_curves(events)
+        if not confirmed:
+            return False
+        if self.metric == "success":
+            return confirmed[-1].shows(self.threshold)
+        _, score, n = confirmed[-1].strict
+        return score >= self.threshold and (self.threshold < STRICT_FROM or n >= STRICT_EPISODES)

@@ -10,12 +10,12 @@ from itertools import groupby
 
 import numpy as np
 
+from autoenvbench.candidates import STRICT_EPISODES, STRICT_FROM, Candidates
 from autoenvbench.events import NOT_AGENTS, POLICY, EpisodeEvent, TokensEvent
 from autoenvbench.ledger import Event
 
 THRESHOLDS = (0.5, 0.8, 0.95)
-STRICT_THRESHOLDS = (0.99, 1.0)  # only from confirmations of at least STRICT_EPISODES
-STRICT_EPISODES = 200
+STRICT_THRESHOLDS = (0.99, 1.0)  # only from confirmations of at least STRICT_EPISODES of one candidate
 _Z = 1.959963984540054
 
 
@@ -114,7 +114,10 @@ def disturbances(events: Iterable[Event]) -> Disturbances:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One step of a best-so-far curve, with the resources spent until then (all agents of the run)."""
+    """One step of a best-so-far curve, with the resources spent until then (all agents of the run).
+
+    `strict`: (success rate, mean score, episodes) of the leading candidate's confirmation alone: what 98 % and more are claimed on.
+    """
 
     t_run: float
     value: float
@@ -126,16 +129,25 @@ class Point:
     tokens: int
     episodes: int
     robot_s: float
+    strict: tuple[float, float, int] = (0.0, 0.0, 0)
+
+    def shows(self, threshold: float) -> bool:
+        """Whether this is evidence for a success rate of `threshold`."""
+        if threshold < STRICT_FROM:
+            return self.value >= threshold
+        rate, _, n = self.strict
+        return n >= STRICT_EPISODES and rate >= threshold
 
 
 def best_curves(events: Sequence[Event], min_episodes: int = 20) -> tuple[list[Point], list[Point]]:
     """(raw, confirmed) best so far.
 
-    Raw: highest success rate over evaluations of >= `min_episodes`. Confirmed: the rate of an evaluation's fresh
-    confirmation episodes alone; an incumbent falls only to a challenger's higher confirmation.
+    Raw: highest success rate over evaluations of >= `min_episodes`. Confirmed: the pooled estimate of the candidates that lead, from
+    episodes that they were not chosen by (`Candidates`); it is no maximum and may fall.
     """
     raw: list[Point] = []
     confirmed: list[Point] = []
+    candidates = Candidates()
     tokens = episodes = 0
     robot_s = 0.0
     for event in events:
@@ -145,23 +157,30 @@ def best_curves(events: Sequence[Event], min_episodes: int = 20) -> tuple[list[P
         elif event.kind == "episode" and p.purpose != "heldout":
             episodes += 1
             robot_s += p.robot_s
-        elif event.kind == "evaluation" and p.phase == "finished" and p.episodes:
-            curve = {"evaluate": raw, "confirm": confirmed}.get(p.purpose)
-            if curve is None or (p.purpose == "evaluate" and p.episodes < min_episodes):
-                continue
-            rate = p.successes / p.episodes
-            if not curve or rate > curve[-1].value:
-                low, high = wilson(p.successes, p.episodes)
-                curve.append(
-                    Point(event.t_run, rate, low, high, p.episodes, p.commit, p.digest, tokens, episodes, robot_s)
-                )
+        elif event.kind == "run" and p.config:
+            candidates.configure(p.config)
+        elif event.kind == "evaluation":
+            changed = candidates.add(p, event.agent)
+            if p.purpose == "evaluate" and p.phase == "finished" and p.episodes >= min_episodes:
+                rate = p.successes / p.episodes
+                if not raw or rate > raw[-1].value:
+                    low, high = wilson(p.successes, p.episodes)
+                    raw.append(
+                        Point(event.t_run, rate, low, high, p.episodes, p.commit, p.digest, tokens, episodes, robot_s)
+                    )
+            if changed and (leader := candidates.leader) is not None:
+                wins, n = candidates.estimate()
+                alone = (leader.wins / leader.n, leader.score / leader.n, leader.n) if leader.n else (0.0, 0.0, 0)
+                confirmed.append(
+                    Point(event.t_run, wins / n, *wilson(wins, n), n, leader.commit, leader.digest, tokens, episodes, robot_s, alone)
+                )  # fmt: skip
     return raw, confirmed
 
 
 def resources_to(curve: Sequence[Point], threshold: float) -> dict[str, float] | None:
     """What was spent when the confirmed best first reached `threshold`; None if it never did (censored)."""
     for point in curve:
-        if point.value >= threshold and (threshold < STRICT_THRESHOLDS[0] or point.episodes_behind >= STRICT_EPISODES):
+        if point.shows(threshold):
             return {"time_s": point.t_run, "tokens": point.tokens, "episodes": point.episodes, "robot_s": point.robot_s}
     return None
 

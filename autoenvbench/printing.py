@@ -194,7 +194,9 @@ def print_comparison(result: dict[str, Any], *, as_json: bool) -> None:
     for side in result["policies"]:
         add_plain(table, side["policy"], percent(side["success_rate"], tuple(side["wilson95"])) + "  (95 % Wilson)")
     low, high = result["difference95"]
-    add_plain(table, "second - first", f"{100 * result['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]")
+    add_plain(
+        table, "second - first", f"{100 * result['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
+    )
     add_plain(table, "starts", f"{result['starts']} of at most {result['most']}; only the first won {result['only_first']}, "
                                f"only the second {result['only_second']}")  # fmt: skip
     if result["void"]:

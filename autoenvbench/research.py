@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autoenvbench import metrics
 from autoenvbench.agents import forward
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.process import GRACE_S, AgentProcess
@@ -90,6 +91,11 @@ class Research:
         """Returns why it ended: deadline, goal, token_budget, cost_budget, agent_ended, gave_up, provider_error (its model's
         provider refuses), or a limit that an agent which cannot be sent back to work went over (memory_limit,
         process_limit, disk_limit)."""
+        reason = await self._work()
+        await self._robot_done()
+        return reason
+
+    async def _work(self) -> str:
         prompt = RESUME_PROMPT if self.run.session else PROMPT
         fruitless = interrupted = 0
         while True:
@@ -179,7 +185,7 @@ class Research:
             if now >= beat:
                 beat = now + HEARTBEAT_S
                 self.run.ledger.append(sampler.sample(await asyncio.to_thread(self._busy)))
-                if goal and goal.reached(self.run.ledger.events("evaluation", "episode")):
+                if goal and goal.reached(self.run.ledger.events("run", "evaluation", "episode")):
                     return "goal"
             self.progress.refresh()
             await asyncio.sleep(0.2)
@@ -203,6 +209,12 @@ class Research:
         if self.gateway:
             self.gateway.hold(False)
         self.progress.say("going on")
+
+    async def _robot_done(self) -> None:
+        """Wait for what the station still confirms: that is its own job, and needs no agent."""
+        while self.run.clock.remaining() > 0 and self.station.alive() and await asyncio.to_thread(self._busy):
+            self.progress.refresh()
+            await asyncio.sleep(0.2)
 
     async def _start_clock(self) -> None:
         """From here on time is research time, at the station too. (A clock that runs already runs on.)"""
@@ -239,8 +251,8 @@ class Research:
         return sum(1 for e in self.run.ledger.events("idea", "commit", "evaluation") if e.agent == self.run.agent.name)
 
     def _nudge(self, reason: str) -> str:
-        confirmed = [e.payload for e in self.run.ledger.events("evaluation") if e.payload.purpose == "confirm"]
-        best = max((p.successes / p.episodes for p in confirmed if p.episodes), default=None)
+        _, confirmed = metrics.best_curves(list(self.run.ledger.events("run", "evaluation")))
+        best = confirmed[-1].value if confirmed else None
         kind, _, detail = reason.partition(": ")
         why = f" (your processes were ended: {kind.replace('_', ' ')}, {detail})" if detail else ""
         self._note(f"nudged{why}")

@@ -8,7 +8,7 @@ from autoenvbench.events import EpisodeEvent, EvaluationEvent
 from autoenvbench.goal import Goal
 
 
-def episodes(ledger, digest, outcomes, purpose="evaluate"):
+def episodes(ledger, digest, outcomes, purpose="confirm"):
     for index, success in enumerate(outcomes):
         ledger.append(
             EpisodeEvent(
@@ -18,13 +18,14 @@ def episodes(ledger, digest, outcomes, purpose="evaluate"):
         )  # fmt: skip
 
 
-def test_a_streak_is_of_one_commit_and_not_of_practice(ledger):
-    goal = Goal.parse("streak >= 5")
-    episodes(ledger, "a", [True] * 4)
-    episodes(ledger, "b", [True] * 4)
-    episodes(ledger, "b", [True] * 50, "practice")
+def test_a_streak_is_of_one_candidate_within_its_first_200_confirmation_episodes(ledger):
+    goal = Goal.parse("streak >= 50")
+    episodes(ledger, "practised", [True] * 200, "practice")
+    episodes(ledger, "evaluated", [True] * 200, "evaluate")  # as many as the agent likes, until it is lucky
+    episodes(ledger, "a", [True] * 50)
+    episodes(ledger, "b", [False, True] * 100 + [True] * 60)
     assert not goal.reached(ledger.events())
-    episodes(ledger, "b", [True], "confirm")
+    episodes(ledger, "a", [False, True] * 75)
     assert goal.reached(ledger.events())
 
 
@@ -32,7 +33,7 @@ def test_success_counts_when_it_is_confirmed(ledger):
     goal = Goal.parse("success>=0.9")
     common = {"commit": "c", "digest": "d", "planned": 50, "episodes": 50, "successes": 48, "score": 0.97}
     ledger.append(EvaluationEvent(phase="finished", id="E1", purpose="evaluate", **common))
-    ledger.append(EvaluationEvent(phase="aborted", id="E2", purpose="confirm", **common))
+    ledger.append(EvaluationEvent(phase="started", id="E2", purpose="confirm", **common))
     assert not goal.reached(ledger.events())
     ledger.append(EvaluationEvent(phase="finished", id="E3", purpose="confirm", **common))
     assert goal.reached(ledger.events())

@@ -68,22 +68,25 @@ def tokens(t, **counts):
     return Event(0, 0.0, t, "tokens", "a", None, TokensEvent(model="m", status=200, **counts))
 
 
-def test_confirmed_best_uses_confirmations_only_and_never_falls():
+def test_confirmed_best_uses_confirmations_only_and_is_no_maximum():
     events = [
         evaluation(1, "evaluate", 19, 20, "lucky"), evaluation(2, "confirm", 30, 50, "lucky"),
         evaluation(3, "evaluate", 20, 20, "worse"), evaluation(4, "confirm", 25, 50, "worse"),
         evaluation(5, "evaluate", 16, 20, "better"), evaluation(6, "confirm", 40, 50, "better"),
-        evaluation(7, "evaluate", 5, 5, "too few"), evaluation(8, "confirm", 50, 50, "cut off", phase="aborted"),
+        evaluation(7, "evaluate", 5, 5, "too few"), evaluation(8, "confirm", 40, 40, "cut off", phase="aborted"),
     ]  # fmt: skip
     raw, confirmed = metrics.best_curves(events, min_episodes=20)
     assert [(p.t_run, p.value) for p in raw] == [(1, 0.95), (3, 1.0)]
-    assert [(p.t_run, p.value, p.commit) for p in confirmed] == [(2, 0.6, "lucky"), (6, 0.8, "better")]
+    lucky = (30 + 25) / 100  # which cannot be told from "worse"
+    assert [(p.t_run, p.value) for p in confirmed] == [(2, 0.6), (4, lucky), (6, 0.8), (8, 0.8)]
+    assert [p.commit for p in confirmed] == ["lucky", "lucky", "better", "better"]
 
 
 def test_resources_to_a_threshold():
     events = [
         tokens(0.5, input=1000, cached_input=600, output=100), episode(1), episode(1.5), evaluation(2, "confirm", 30, 50),
-        tokens(3, input=2000, cached_input=1500, output=50, reasoning=20), episode(4), evaluation(5, "confirm", 48, 50),
+        tokens(3, input=2000, cached_input=1500, output=50, reasoning=20), episode(4),
+        evaluation(5, "confirm", 48, 50, "another"),
         episode(9, purpose="heldout"),
     ]  # fmt: skip
     _, confirmed = metrics.best_curves(events)

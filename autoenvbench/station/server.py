@@ -159,6 +159,8 @@ class Server:
         """{"paused": true, "stopped_at": research time}, and later {"paused": false, "epoch": of the run's clock without the pause}."""
         body = await _body(request)
         self._station.pause(bool(body.get("paused")), epoch=body.get("epoch"), stopped_at=body.get("stopped_at"))
+        if not body.get("paused"):  # research goes on, and so does what was cut when it was last ended
+            self._jobs.submit(self._station.finish_confirmations)
         return web.json_response({"ok": True})
 
     # -- long ones ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 from enpire_real.cell import CellFault, RealCell
 
 from autoenvbench import metrics
+from autoenvbench.candidates import Candidate, Candidates
 from autoenvbench.clock import RunClock, format_duration
 from autoenvbench.config import REGIMES, StationConfig
 from autoenvbench.errors import BudgetOver, RobotBusy, UserError
@@ -187,6 +189,7 @@ class Station:
         on_episode: OnEpisode,
     ) -> dict[str, Any]:  # fmt: skip
         """Episodes on public starts, whose trajectories (and a script's tool calls) land in data/practice."""
+        self._require_budget()
         bundle = self._bundle(digest)
         _check_n(n)
         with self._leased(f"practice of {bundle.commit[:8]} by {agent}"):
@@ -194,7 +197,7 @@ class Station:
             folder = self.data_dir / "practice"
             tally = self._evaluator.run(
                 bundle, Batch("practice", n, first, interactive=interactive), agent=agent, show=video, practice_dir=folder,
-                stop=self._stopper(stop), on_episode=on_episode,
+                stop=self._stop_when(stop), on_episode=on_episode,
             )  # fmt: skip
             videos = [
                 str(write_video(frames, folder / f"{tally.id}-{kind}.mp4").relative_to(self.data_dir))
@@ -206,7 +209,8 @@ class Station:
     def evaluate(
         self, agent: str, digest: str, n: int, idea: str | None, stop: Callable[[], bool], on_episode: OnEpisode
     ) -> dict[str, Any]:
-        """Episodes on fresh secret starts. One that beats the confirmed best is confirmed on more of them at once."""
+        """Episodes on fresh secret starts. A candidate that beats the confirmed best is confirmed on more of them at once, once."""
+        self._require_budget()
         bundle = self._bundle(digest)
         _check_n(n)
         ideas = [e.payload.id for e in self.ledger.events("idea")]
@@ -214,21 +218,53 @@ class Station:
             raise UserError(f"there is no idea {idea!r}; known: {', '.join(ideas) or 'none yet'}")
         idea = idea or (ideas[-1] if ideas else None)
         with self._leased(f"evaluation of {bundle.commit[:8]} by {agent}"):
-            halt = self._stopper(stop)
             batch = Batch("evaluate", n, self._next_index("evaluate", "confirm"), idea=idea)
-            tally = self._evaluator.run(bundle, batch, agent=agent, stop=halt, on_episode=on_episode)
+            tally = self._evaluator.run(bundle, batch, agent=agent, stop=self._stop_when(stop), on_episode=on_episode)
             result = _outcome(tally, bundle)
-            _, confirmed = metrics.best_curves(list(self.ledger.events()), self._run.min_episodes)
-            incumbent = confirmed[-1] if confirmed else None
-            beaten = tally.rate > (incumbent.value if incumbent else 0.0)
-            if tally.aborted or n < self._run.min_episodes or not beaten:
+            if tally.aborted:
                 return result
-            if incumbent is not None and incumbent.digest == bundle.digest:
-                return result
-            batch = Batch("confirm", self._run.confirm_episodes, self._next_index("evaluate", "confirm"),
-                          idea=idea, beats=tally.id)  # fmt: skip
-            confirmation = self._evaluator.run(bundle, batch, agent=agent, stop=halt, on_episode=on_episode)
-            return {**result, "confirmation": _outcome(confirmation, bundle)}
+            candidates = self._candidates()
+            candidate = candidates.known.get(bundle.content or bundle.digest)
+            if candidate is None or not candidate.begun:
+                if n < self._run.min_episodes or tally.rate <= candidates.value:
+                    return result
+                candidate = Candidate(
+                    bundle.content or bundle.digest, bundle.commit, bundle.digest, agent, idea, tally.id
+                )
+            if confirmation := self._confirm(candidate, on_episode):
+                result["confirmation"] = _outcome(confirmation, bundle)
+            known = self._candidates().known[candidate.content]
+            return {**result, "candidate": {"success_rate": round(known.rate, 4), "episodes": known.counted}}
+
+    def _confirm(self, candidate: Candidate, on_episode: OnEpisode) -> Tally | None:
+        """Run what is missing of a candidate's confirmation; returns what was run.
+
+        The station's own job: it goes on whatever becomes of who asked for the evaluation, until the run's end or a person's.
+        """
+        bundle, ran = self._bundle(candidate.digest), None
+        while True:
+            candidates = self._candidates()
+            known = candidates.known.get(candidate.content)
+            begun = known is not None and known.begun
+            n = candidates.missing(known) if known is not None and begun else self._run.confirm_episodes
+            stop = self._stop_when(lambda: False)
+            if n == 0 or stop() is not None:
+                return ran
+            batch = Batch(
+                "confirm", n, self._next_index("evaluate", "confirm"), idea=candidate.idea, beats=candidate.beats
+            )
+            tally = self._evaluator.run(bundle, batch, agent=candidate.agent, stop=stop, on_episode=on_episode)
+            ran = (
+                tally if ran is None else dataclasses.replace(tally, id=ran.id, episodes=ran.episodes + tally.episodes)
+            )
+            if tally.aborted or not tally.counted:
+                return ran
+
+    def finish_confirmations(self) -> None:
+        """Run what is missing of confirmations that were cut when the station was last ended."""
+        for candidate in self._candidates().pending():
+            with contextlib.suppress(UserError), self._leased(f"confirmation of {candidate.commit[:8]}"):
+                self._confirm(candidate, lambda event: None)
 
     # -- what only the run does --------------------------------------------------------------------------------------
     def halt(self) -> None:
@@ -263,6 +299,9 @@ class Station:
         return {**_outcome(tally, bundle), "shown": shown}
 
     # -- parts -------------------------------------------------------------------------------------------------------
+    def _candidates(self) -> Candidates:
+        return Candidates.of(self.ledger.events("run", "evaluation"))
+
     @property
     def data_dir(self) -> Path:
         """What agents see read-only as data/."""
@@ -279,9 +318,7 @@ class Station:
             self.doing = None
             self._lease.release()
 
-    def _stopper(self, client_gone: Callable[[], bool]) -> Stop:
-        self._require_budget()
-
+    def _stop_when(self, client_gone: Callable[[], bool]) -> Stop:
         def stop() -> str | None:
             while True:
                 if client_gone():

@@ -75,6 +75,8 @@ def _evaluate(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
     text = _table(result)
     if confirmation := result.get("confirmation"):
         text += f"\nThis beat the best so far, so it was confirmed on fresh starts:\n{_table(confirmation)}"
+    elif known := result.get("candidate"):
+        text += f"\nconfirmed already, with the same files: now {100 * known['success_rate']:.0f} % of {known['episodes']} fresh episodes"
     return result, text
 
 

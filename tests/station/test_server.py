@@ -18,9 +18,11 @@ from autoenvbench import metrics
 from autoenvbench.clock import RunClock
 from autoenvbench.config import RunConfig, StationConfig
 from autoenvbench.errors import UserError
+from autoenvbench.events import RunEvent
 from autoenvbench.ledger import Ledger
 from autoenvbench.station.client import CREDENTIALS, StationClient
 from autoenvbench.station.process import StationProcess
+from autoenvbench.workspace.bundling import send_head
 
 
 class Bench:
@@ -34,11 +36,12 @@ class Bench:
         self.ledger = Ledger(self.run_dir / "ledger.sqlite", self.clock)
         self.token, self.admin_token = secrets.token_hex(8), secrets.token_hex(8)
         self.socket = socket_dir / "s.sock"
+        config = RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=budget, min_episodes=3, confirm_episodes=4,
+                           strict_episodes=4, held_out=3)  # fmt: skip
+        self.ledger.append(RunEvent(phase="started", config=config.model_dump()))
         self.station = StationProcess(
             StationConfig(
-                run_dir=self.run_dir, socket=self.socket, sandbox="none", secret_hex="00" * 32,
-                config=RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=budget, min_episodes=3,
-                                 confirm_episodes=4, held_out=3),
+                run_dir=self.run_dir, socket=self.socket, sandbox="none", secret_hex="00" * 32, config=config,
                 clock_epoch=self.clock.epoch, tokens={self.token: "codex", self.admin_token: "admin"},
             )
         )  # fmt: skip
@@ -243,8 +246,88 @@ def test_an_evaluation_that_beats_the_best_is_confirmed_on_fresh_starts(bench):
     assert indices == list(range(7))  # no start twice
     again = json.loads(bench.aeb("evaluate", "-n", "3", "--json")[1])
     assert "confirmation" not in again  # the same bundle is confirmed already
+    assert again["candidate"]["episodes"] == 7  # more episodes pool
     status = json.loads(bench.aeb("status", "--json")[1])
-    assert status["best"]["episodes"] == 4
+    assert status["best"]["episodes"] == 7
+
+
+def confirmations(bench):
+    return [e.payload for e in bench.ledger.events("episode") if e.payload.purpose == "confirm"]
+
+
+def git(bench, *args):
+    subprocess.run(["git", "-C", str(bench.repo), *args], check=True, capture_output=True)
+
+
+def test_the_same_files_earn_one_confirmation_whatever_they_are_called(bench):
+    """Empty commits, other branches and messages, reverts, and checkpoints written anew or in another order."""
+    weights = bench.repo / "checkpoints"
+    weights.mkdir()
+    for name in ("a.bin", "b.bin"):
+        (weights / name).write_bytes(name.encode())
+    (bench.repo / ".gitignore").write_text("checkpoints/\n")
+    git(bench, "add", ".gitignore")
+    bench.commit(_SOLVER)
+    assert "confirmation" in json.loads(bench.aeb("evaluate", "-n", "3", "--json")[1])
+    commits = set()
+    tricks = (
+        lambda: git(bench, "commit", "-q", "--allow-empty", "-m", "nothing"),
+        lambda: git(bench, "checkout", "-qb", "another-name"),
+        lambda: git(bench, "commit", "-q", "--amend", "--allow-empty", "-m", "another message", "--date", "2001-01-01"),
+        lambda: (bench.commit(_SOLVER + "# a comment\n"), git(bench, "revert", "--no-edit", "HEAD")),
+        lambda: [(weights / n).unlink() or (weights / n).write_bytes(n.encode()) for n in ("b.bin", "a.bin")],
+        lambda: os.utime(weights / "a.bin", (1, 1)),
+    )
+    for trick in tricks:
+        trick()
+        head = send_head(bench.client(), bench.repo)
+        commits.add(head.commit)
+        if trick in tricks[::3]:
+            assert "confirmation" not in bench.client().job("/evaluate", {"digest": head.digest, "n": 3})
+    assert len(commits) == 3
+    assert len(confirmations(bench)) == 4
+    (content,) = {e.payload.content for e in bench.ledger.events("evaluation", "episode", "start")}
+    assert len({e.payload.content for e in bench.ledger.events("commit")}) == 1
+    assert content
+    assert len({e.payload.digest for e in bench.ledger.events("commit")}) == 4
+    (weights / "a.bin").write_bytes(b"other weights")
+    send_head(bench.client(), bench.repo)
+    assert len({e.payload.content for e in bench.ledger.events("commit")}) == 2
+
+
+def test_a_confirmation_goes_on_when_whoever_asked_for_it_is_killed(bench):
+    """A confirmation that goes badly cannot be stopped by the agent, and one that was killed with the station is finished."""
+    bench.commit(_SOLVER.replace("class Policy", "import time\n\n\nclass Policy") + "        time.sleep(1)\n")
+    env = {**os.environ, "HOME": str(bench.home)}
+    asking = subprocess.Popen([sys.executable, "-m", "autoenvbench.workspace.aeb", "evaluate", "-n", "3"], cwd=bench.repo,
+                              env=env, stdout=subprocess.DEVNULL)  # fmt: skip
+    began = lambda: [e for e in bench.ledger.events("start") if e.payload.purpose == "confirm"]  # noqa: E731
+    while not began():
+        assert asking.poll() is None
+        time.sleep(0.01)
+    asking.kill()
+    asking.wait()
+    while not confirmations(bench):
+        assert bench.client().get("/health")["busy"]
+        time.sleep(0.01)
+    while len(began()) == 1:
+        time.sleep(0.01)
+    os.kill(bench.station._process.pid, signal.SIGKILL)
+    bench.station.__exit__()
+    cut = confirmations(bench)
+    bench.station.__enter__()
+    bench.client(bench.admin_token).post("/pause", {"paused": False, "epoch": bench.clock.epoch})
+    deadline = time.monotonic() + 60
+    while len(confirmations(bench)) < 4 or bench.client().get("/health")["busy"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert confirmations(bench)[: len(cut)] == cut
+    assert confirmations(bench)[len(cut)].reason == "interrupted"
+    indices = [e.payload.index for e in bench.ledger.events("episode")]
+    assert indices == list(range(7))  # none twice, none left out
+    phases = [e.payload.phase for e in bench.ledger.events("evaluation") if e.payload.purpose == "confirm"]
+    assert phases == ["started", "aborted", "started", "finished"]
+    assert json.loads(bench.aeb("status", "--json")[1])["best"]["episodes"] == 4
 
 
 _TEMPLATE = Path(__file__).parents[2] / "autoenvbench/workspace/templates/pusht/parametric.py"

@@ -48,7 +48,7 @@ def test_the_store_of_commits_is_bounded(station, tmp_path, monkeypatch):
 
 
 def test_a_pause_holds_a_job_between_two_steps_and_leaves_its_time_out(station):
-    stop = station._stopper(lambda: False)
+    stop = station._stop_when(lambda: False)
     assert not stop()
     station.pause(True, stopped_at=station.clock.elapsed())
     answers = []
