@@ -9,6 +9,7 @@ from importlib import resources
 
 from autoenvbench.ranking import MIN_RUNS, Row, Section
 from autoenvbench.report import STYLE
+from autoenvbench.statistics import RUNS_FOR_AN_INTERVAL
 from autoenvbench.text import html_text, markdown, short
 
 _RANKED = (
@@ -28,7 +29,8 @@ _REPORTED = ("task", "agent", "runs", "mean final score", "runs at 100 %", "medi
 _BROKEN = ("file", "what is wrong with it")
 _INTRO = (
     "Held-out success rate of the submitted commit, averaged over runs. A table holds one environment, by its fingerprint, and one "
-    f"set of conditions; a rank takes {MIN_RUNS} runs and is never given across tables. Rows are self-reported: a result is checked "
+    f"set of conditions; a rank takes {MIN_RUNS} runs and is never given across tables. Intervals are over runs "
+    f"where there are {RUNS_FOR_AN_INTERVAL}, and of its episodes (Wilson) where there is one. Rows are self-reported: a result is checked "
     "against its ledger when it is added, but who owns the machine can forge a ledger, so that only re-runs verify."
 )
 _REPORTED_INTRO = (
@@ -81,7 +83,7 @@ def html_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>AutoEnvBench leaderboards</title><style>{STYLE}main{{max-width:1200px}} h2{{overflow-wrap:anywhere}} "
-        f".wide{{overflow-x:auto}} .wide table{{min-width:720px}}</style><main>{''.join(body)}</main></html>\n"
+        f".wide{{overflow-x:auto}} .wide table{{min-width:900px}}</style><main>{''.join(body)}</main></html>\n"
     )
 
 
@@ -96,7 +98,7 @@ def _unranked(row: Row) -> tuple[str, ...]:
 def _figures(row: Row) -> tuple[str, ...]:
     return (
         row.agent, str(row.runs), f"{100 * row.mean:.1f} %", "-" if row.spread is None else f"{100 * row.spread:.1f}",
-        f"{100 * row.low:.1f} to {100 * row.high:.1f}", str(row.streak),
+        "-" if row.interval is None else f"{100 * row.interval[0]:.1f} to {100 * row.interval[1]:.1f}", str(row.streak),
     )  # fmt: skip
 
 

@@ -154,16 +154,18 @@ def _held_out_faults(events: Sequence[Event], planned: set[tuple[int, int]]) -> 
 
 
 def _evaluation_faults(events: Sequence[Event]) -> Iterator[str]:
-    """What a finished evaluation says of its episodes is what they say themselves."""
+    """What an evaluation that ended says of its episodes is what they say themselves."""
     episodes: dict[str, list[EpisodeEvent]] = {}
     for event in events:
         if event.kind == "episode":
             episodes.setdefault(event.payload.evaluation, []).append(event.payload)
-        elif event.kind == "evaluation" and event.payload.phase == "finished" and event.payload.purpose != "heldout":
+        elif event.kind == "evaluation" and event.payload.phase != "started" and event.payload.purpose != "heldout":
             said: EvaluationEvent = event.payload
             own = [e for e in episodes.get(said.id, []) if e.digest == said.digest and not e.infrastructure]
             for name, value in (("episodes", len(own)), ("successes", sum(e.success for e in own))):
                 if getattr(said, name) != value:
                     yield f"event {event.seq}: {said.id} says {name} {getattr(said, name)}, and has {value}"
+            if said.phase == "finished" and said.episodes + said.void != said.planned:
+                yield f"event {event.seq}: {said.id} is finished with {said.episodes + said.void} of {said.planned} episodes"
             if own and not math.isclose(said.score, metrics.summarise(own).score, abs_tol=1e-9):
                 yield f"event {event.seq}: {said.id} says score {said.score}, and its episodes {metrics.summarise(own).score}"

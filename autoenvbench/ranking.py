@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from autoenvbench import metrics
 from autoenvbench.clock import format_duration
 from autoenvbench.config import RunConfig
 from autoenvbench.results import Result
+from autoenvbench.statistics import run_interval, time_to
 
 MIN_RUNS = 3  # for a rank
 
@@ -40,8 +40,7 @@ class Row:
     runs: int
     mean: float
     spread: float | None  # standard deviation over runs
-    low: float  # 95 % Wilson interval of the pooled episodes
-    high: float
+    interval: tuple[float, float] | None  # 95 %: of one run's episodes (Wilson), or over runs where there are enough
     streak: int
     to_80: str
     tokens: str
@@ -146,23 +145,30 @@ def _key(*parts: Any) -> str:
 def _row(group: Sequence[Result], note: str) -> Row:
     # Exact, so that equal rates stay equal.
     rates = [Fraction(x.held_out.successes, max(x.held_out.episodes, 1)) for x in group]
-    low, high = metrics.wilson(sum(x.held_out.successes for x in group), sum(x.held_out.episodes for x in group))
-    reached = sorted(t["time_s"] for x in group if (t := x.to_threshold.get("0.8")) is not None)
     tokens = [x.tokens.headline for x in group if x.tokens and x.tokens.calls]
     return Row(
         agent=_agent_words(group[0]),
         runs=len(group),
         mean=float(statistics.mean(rates)),
         spread=float(statistics.stdev(rates)) if len(rates) > 1 else None,
-        low=low,
-        high=high,
+        interval=group[0].held_out.wilson95 if len(group) == 1 else run_interval([float(rate) for rate in rates]),
         streak=max(x.held_out.streak for x in group),
-        to_80=f"{format_duration(statistics.median(reached))} ({len(reached)}/{len(group)})" if reached else "-",
+        to_80=_time_to_80(group),
         tokens=f"{statistics.median(tokens):,.0f}" if tokens else "-",
         irregular=_irregular(group),
         conditions=_condition_words(group[0]),
         note=note,
     )
+
+
+def _time_to_80(group: Sequence[Result]) -> str:
+    """The Kaplan-Meier median, where half of the runs got there."""
+    times = [spent["time_s"] if (spent := x.to_threshold.get("0.8")) else None for x in group]
+    spent_in_all = time_to(times, [x.research_s or 0.0 for x in group])
+    if spent_in_all is None or not spent_in_all.reached:
+        return "-"
+    median = "more" if spent_in_all.median is None else format_duration(spent_in_all.median)
+    return f"{median} ({spent_in_all.reached}/{len(group)})"
 
 
 def _agent_words(r: Result) -> str:

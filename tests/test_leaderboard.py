@@ -141,6 +141,8 @@ LEDGERS = {
     "another secret": (["UPDATE event SET payload = json_set(payload, '$.secret_sha256', hex(zeroblob(32))) WHERE seq = 1"], "secret revealed"),
     "a better confirmation": (["UPDATE event SET payload = json_set(payload, '$.successes', 20) WHERE kind = 'evaluation' AND"
                                " payload LIKE '%confirm%' AND payload LIKE '%finished%'"], "E2 says successes 20, and has 15"),
+    "a batch thinned out": (["UPDATE event SET payload = json_set(payload, '$.planned', 30) WHERE kind = 'evaluation' AND"
+                             " payload LIKE '%confirm%' AND payload LIKE '%finished%'"], "E2 is finished with 20 of 30 episodes"),
     "time turned back": (["UPDATE event SET t_run = t_run - 30 WHERE kind = 'evaluation'"], "research time goes back"),
     "a time that is none": (["UPDATE event SET t_run = 9e999 WHERE seq = 5"], "has no time"),
     "another body": (["UPDATE event SET payload = json_set(payload, '$.cell', 'reported') WHERE kind = 'episode'"], "no cell calls itself"),
@@ -272,6 +274,7 @@ OTHERWISE = {
     "token_budget": 5, "cost_budget": 5.0, "regime": "bc", "tools": {"width": 640}, "tools_replay": "x.json", "goal": "success>=0.9",
     "nudges": 0, "agent_memory_gb": 1.0, "gateway": "replay", "replay": "x.json", "held_out": 201, "attempts": 2, "min_episodes": 10,
     "confirm_episodes": 20, "allow_hosted_tools": True,
+    "strict_episodes": 100,
 }  # fmt: skip
 
 
@@ -306,6 +309,19 @@ def test_a_rank_is_given_within_a_table_and_starts_anew_in_the_next(tmp_path):
     ranks = {words: [(row.rank, row.agent, row.mean) for row in rows] for words, rows in section.tables.items()}
     assert sorted(ranks.values()) == [[(1, "cem 1.0", 0.9), (2, "cem 1.0 (--lazy)", 0.5)], [(1, "cem 1.0", 0.95)]]
     assert [(row.rank, row.note) for row in section.unranked] == [(None, "2 of the 3 runs that a rank takes")]
+
+
+def test_intervals_are_over_runs_and_times_are_censored(tmp_path):
+    many = [r for k, wins in enumerate((100, 120, 140, 160, 180)) for r in results(tmp_path, f"m{k}", n=1, wins=wins)]
+    (row,) = next(iter(ranking.sections(many)[0].tables.values()))
+    assert row.interval[1] - row.interval[0] > 0.2  # the pooled episodes' would be 0.06 wide
+    assert ranking._row(many[:3], "").interval is None
+    assert ranking._row(many[:1], "").interval == many[0].held_out.wilson95
+    fast, *slow = [r.model_copy(update={"research_s": 600.0}) for r in many]
+    fast = fast.model_copy(update={"to_threshold": {"0.8": {"time_s": 60.0}}})
+    slow = [r.model_copy(update={"to_threshold": {"0.8": None}}) for r in slow]
+    assert ranking._row([fast, *slow], "").to_80 == "more (1/5)"  # and not 60 s, the median of those that got there
+    assert ranking._row([fast, fast, slow[0]], "").to_80 == "1m 00s (2/3)"
 
 
 def test_equal_means_share_a_rank(tmp_path):
