@@ -132,7 +132,7 @@ def _table(r: dict[str, Any]) -> str:
     if r["detail"]:
         lines.append("first error   " + r["detail"].strip().replace("\n", "\n              "))
     if r["aborted"]:
-        lines.append("cut off before its end: it does not count")
+        lines.append("cut off before its end; the episode under way counts as a failure")
     return "\n".join(lines)
 
 

@@ -397,6 +397,23 @@ def forged_episodes():
 
 
 @attempt
+def hang_up_before_it_fails():
+    """Hang up on an evaluation in the middle of an episode, so that it never happened
+    an episode is on record when it begins, and one that is interrupted counts as a failure"""
+    for _ in range(5):  # the end may fall between two episodes, where nothing is lost
+        asking = subprocess.Popen(["aeb", "evaluate", "-n", "40"], stdout=subprocess.PIPE, text=True)
+        asking.stdout.readline()
+        asking.kill()
+        asking.wait()
+        while '"busy": true' in station("/health")[1]:
+            time.sleep(0.05)
+        rows = json.loads(shell("aeb episodes --json --limit 200")[1])
+        if rows and rows[-1]["reason"] == "interrupted" and not rows[-1]["success"]:
+            return None
+    return f"an episode that nobody judged: {rows[-1:]}"
+
+
+@attempt
 def forged_ideas():
     """Register ideas with a parent that does not exist, of a megabyte, or of no known kind
     refused; and a run takes 10,000 at most"""

@@ -6,6 +6,8 @@ import time
 import gymnasium as gym
 import pytest
 from conftest import ZERO_POLICY
+from enpire_envs.cell import CellFault
+from enpire_real.motors import MotorFault
 
 from autoenvbench import metrics
 from autoenvbench.station.bundles import Bundle
@@ -145,6 +147,49 @@ def test_whatever_a_step_raises_is_the_outcome_of_the_action(env, ledger, policy
     ] * 2
     assert "nobody thought of that" in tally.episodes[0].detail
     assert not tally.aborted
+
+
+class Loose(gym.Wrapper):
+    """A cell with a loose cable: the first `faults` episodes lose a motor at step 3; after that it holds."""
+
+    def __init__(self, env, faults):
+        super().__init__(env)
+        self.faults, self.steps = faults, 0
+
+    def reset(self, **more):
+        self.steps = 0
+        return super().reset(**more)
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 3 and self.faults:
+            self.faults -= 1
+            try:
+                raise MotorFault("no answer from motor 2")
+            except MotorFault as cause:
+                raise CellFault(str(cause)) from cause
+        return super().step(action)
+
+
+def test_a_second_fault_of_the_machine_is_no_failure_and_no_success(env, ledger, policy_dir):
+    """The first one is run again, by a policy that is started afresh; the second is on record and counts nowhere."""
+    source = ZERO_POLICY.replace(
+        "        pass", "        self.resets = getattr(self, 'resets', 0) + 1; assert self.resets == 1"
+    )
+    bundle = Bundle("c", "d", "", policy_dir(source))
+    evaluator = Evaluator(Loose(env, 3), ledger, StartStreams(bytes(32)), sandbox="none", track="open")
+    tally = evaluator.run(bundle, Batch("evaluate", 1, 0), agent="a")
+    (void,) = tally.episodes
+    assert (void.reason, void.infrastructure, void.reruns, void.success) == ("cell_fault", True, 1, False)
+    assert "no answer from motor 2" in void.rerun_because
+    (once,) = evaluator.run(bundle, Batch("evaluate", 1, 1), agent="a").episodes
+    assert (once.reason, once.infrastructure, once.reruns) == ("time_limit", False, 1)
+    (ended, _) = [e.payload for e in ledger.events("evaluation") if e.payload.phase == "finished"]
+    assert (ended.planned, ended.episodes, ended.void) == (1, 0, 1)
+    summary = metrics.summarise([void, once])
+    assert (summary.episodes, summary.successes, summary.void, summary.reruns) == (1, 0, 1, 2)
+    assert len(list(ledger.events("start"))) == 2
+    assert metrics.disturbances(ledger.events()) == metrics.Disturbances(0, 0, 0, 2, 1)
 
 
 def test_a_pause_is_nobodys_robot_time(evaluator, policy_dir):
