@@ -99,7 +99,7 @@ def load(path: Path) -> Study:
         return Study.model_validate(yaml.safe_load(path.read_text()))
     except OSError as error:
         raise UserError(f"cannot read the study {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sqlite3
@@ -10,9 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from autoenvbench import station_cli
+from autoenvbench import arguments, station_cli
 from autoenvbench.errors import RUN_VOID, UserError
 from autoenvbench.text import visible
+
+#: What the system answers where a name was wrong; anything else (a full disk, a broken device) is not the user's doing.
+_USERS = (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP,
+          errno.ENAMETOOLONG, errno.EADDRINUSE, errno.EINVAL)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,17 +27,24 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(visible(f"autoenvbench: {error}", lines=True), file=sys.stderr)
         return error.exit_code
-    except (OSError, sqlite3.Error) as error:  # a full disk, a vanished folder: say which, keep what is there
-        if isinstance(error, BrokenPipeError):  # `autoenvbench ... | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        print(
-            f"autoenvbench: {error}; what the ledger has is kept: mend this, then autoenvbench resume", file=sys.stderr
-        )
-        return 1
+    except BrokenPipeError:  # `autoenvbench ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, sqlite3.Error) as error:  # a full disk, a vanished folder: say which, and what is kept
+        print("autoenvbench: " + "; ".join([str(error), *getattr(error, "__notes__", ())]), file=sys.stderr)
+        return 2 if getattr(error, "errno", None) in _USERS else 1
     except KeyboardInterrupt:
         print("autoenvbench: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if os.environ.get("AUTOENVBENCH_TRACEBACK"):
+            raise
+        print(
+            f"autoenvbench: this is a bug of ours ({type(error).__name__}: {error}). Please report it with what "
+            "AUTOENVBENCH_TRACEBACK=1 in front of the same command prints",
+            file=sys.stderr,
+        )
+        return 70
 
 
 # -- commands ------------------------------------------------------------------------------------------------------------
@@ -93,7 +105,7 @@ def _eval(args: argparse.Namespace) -> int:
     from autoenvbench.config import RunConfig
     from autoenvbench.run import research
 
-    result = research(RunConfig.from_args(args), Path(args.out))
+    result = research(RunConfig.from_args(args), args.out)
     if args.json:
         print(json.dumps(result, indent=1))
     return _code(result)
@@ -107,14 +119,14 @@ def _code(result: dict[str, Any]) -> int:
 def _pause(args: argparse.Namespace) -> None:
     from autoenvbench.run import pause
 
-    pause(Path(args.run_dir))
+    pause(args.run_dir)
     print(f"{args.run_dir} is paused; go on with: autoenvbench resume {args.run_dir}")
 
 
 def _resume(args: argparse.Namespace) -> int:
     from autoenvbench.run import resume
 
-    result = resume(Path(args.run_dir))
+    result = resume(args.run_dir)
     if result is None:
         print(f"{args.run_dir} goes on")
         return 0
@@ -130,25 +142,25 @@ def _agents(args: argparse.Namespace) -> None:
 def _report(args: argparse.Namespace) -> None:
     from autoenvbench.report import write_report
 
-    print(write_report(Path(args.run_dir), Path(args.out) if args.out else None))
+    print(write_report(args.run_dir, args.out))
 
 
 def _ledger(args: argparse.Namespace) -> None:
     from autoenvbench.printing import print_ledger
 
-    print_ledger(Path(args.run_dir), args.kind, args.csv)
+    print_ledger(args.run_dir, args.kind, args.csv, args.parquet)
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
     from autoenvbench import leaderboard
 
     if args.action == "add":
-        added = leaderboard.add(Path(args.source), Path(args.dir))
+        added = leaderboard.add(args.source, args.dir)
         for remark in added.remarks:
             print(visible(f"autoenvbench: {remark}"), file=sys.stderr)
         print(added.path)
         return 0
-    pages, broken = leaderboard.build(Path(args.dir))
+    pages, broken = leaderboard.build(args.dir)
     for path in pages:
         print(path)
     for name, reason in broken.items():
@@ -210,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     setup.add_argument("name", nargs="?", metavar="robocasa|gym-pusht", help="without it: say what is installed")
     setup.add_argument(
-        "--assets", type=Path, metavar="FOLDER", help="RoboCasa's downloaded assets (it says where to get them)"
+        "--assets", type=arguments.path, metavar="FOLDER", help="RoboCasa's downloaded assets (it says where to get them)"
     )
     setup.add_argument("--tasks", action="store_true", help="list RoboCasa's tasks by name")
     setup.set_defaults(run=_setup)
@@ -222,12 +234,12 @@ def _parser() -> argparse.ArgumentParser:
     score = commands.add_parser("score", help="score a policy folder, the reference policy or a random one")
     score.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
     score.add_argument("--policy", required=True, metavar="PATH|reference|naive|random|zero-shot|vla")
-    score.add_argument("-n", type=int, default=100, metavar="N", help="starts (default 100)")
-    score.add_argument("--attempts", type=int, default=1, metavar="K", help="episodes per start; 8 for pass@8")
-    score.add_argument("--seed", type=int, default=0)
+    score.add_argument("-n", type=arguments.episodes, default=100, metavar="N", help="starts (default 100)")
+    score.add_argument("--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per start; 8 for pass@8")
+    score.add_argument("--seed", type=arguments.seed, default=0)
     score.add_argument("--held-out-secret", metavar="HEX", help="replay the held-out starts of a finished run")
     score.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
-    score.add_argument("--trajectories", type=Path, metavar="DIR", help="keep every episode as .npz (demonstrations)")
+    score.add_argument("--trajectories", type=arguments.path, metavar="DIR", help="keep every episode as .npz (demonstrations)")
     score.add_argument("--protocol", metavar="NAME", help="the first N starts of a fixed set: robocasa-40")
     score.add_argument("--base-url", metavar="URL", help="of the model behind vlm_query")
     _add_tools(score)
@@ -241,9 +253,9 @@ def _parser() -> argparse.ArgumentParser:
     versus.add_argument("first", metavar="A", help="a policy's folder, or reference, naive, random")
     versus.add_argument("second", metavar="B")
     versus.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
-    versus.add_argument("-n", type=int, default=200, metavar="N", help="starts at most (default 200)")
-    versus.add_argument("--alpha", type=float, default=0.05, metavar="P", help="chance of a false alarm (default 0.05)")
-    versus.add_argument("--seed", type=int, default=0)
+    versus.add_argument("-n", type=arguments.whole(1, 10_000), default=200, metavar="N", help="starts at most (default 200)")
+    versus.add_argument("--alpha", type=arguments.real(1e-6, 0.5), default=0.05, metavar="P", help="chance of a false alarm (default 0.05)")
+    versus.add_argument("--seed", type=arguments.seed, default=0)
     versus.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
     _add_cage(versus)
     versus.add_argument("--json", action="store_true", help="print one JSON object")
@@ -254,8 +266,8 @@ def _parser() -> argparse.ArgumentParser:
                      help="see `autoenvbench agents`; also command:PROGRAM and replay:SCRIPT (default codex)")  # fmt: skip
     run.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
     run.add_argument("--budget", default="2h", metavar="TIME", help="research wall-clock, like 8h, 90m, 120s")
-    run.add_argument("--seed", type=int, default=0)
-    run.add_argument("--out", default="runs/", metavar="DIR", help="where the run's folder is made (default runs/)")
+    run.add_argument("--seed", type=arguments.seed, default=0)
+    run.add_argument("--out", type=arguments.path, default=Path("runs"), metavar="DIR", help="where the run's folder is made (default runs/)")
     run.add_argument("--model", metavar="NAME", help="the agent's model")
     run.add_argument("--effort", metavar="LEVEL", help="the model's reasoning effort, in the agent's own words")
     run.add_argument("--agent-args", default="", metavar="FLAGS", help="further flags of the agent's command line")
@@ -264,17 +276,17 @@ def _parser() -> argparse.ArgumentParser:
         "--allow-hosted-tools", action="store_true", help="let the provider's own tools pass (web search, ...)"
     )
     run.add_argument("--token-budget", metavar="N", help="stop at so many tokens (fresh input + output), like 5M")
-    run.add_argument("--cost-budget", type=float, metavar="USD", help="stop at so many dollars by the price table")
-    run.add_argument("--prices", type=Path, metavar="FILE", help="your prices; see autoenvbench/data/prices.json")
+    run.add_argument("--cost-budget", type=arguments.real(0.01, 1e6), metavar="USD", help="stop at so many dollars by the price table")
+    run.add_argument("--prices", type=arguments.path, metavar="FILE", help="your prices; see autoenvbench/data/prices.json")
     run.add_argument("--goal", metavar="GOAL", help='stop when reached: "streak>=50", "success>=0.95", "score>=0.9"')
-    run.add_argument("--nudges", type=int, default=3, metavar="N",
+    run.add_argument("--nudges", type=arguments.whole(0, 10_000), default=3, metavar="N",
                      help="send an agent that stopped early back to work, until N times in a row nothing came of it (default 3)")  # fmt: skip
-    run.add_argument("--agent-memory", type=float, metavar="GB", help="memory of the agent's cage (default 3/4 of all)")
+    run.add_argument("--agent-memory", type=arguments.real(0.1, 1e5), metavar="GB", help="memory of the agent's cage (default 3/4 of all)")
     run.add_argument("--replay", metavar="FILE", help="serve the model from a script instead of a provider")
-    run.add_argument("--pace", type=float, metavar="X", help="1: the station runs in real time; 0: as fast as it can")
+    run.add_argument("--pace", type=arguments.real(0, 1), metavar="X", help="1: the station runs in real time; 0: as fast as it can")
     run.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
-    run.add_argument("--held-out", type=int, default=200, metavar="N", help="held-out episodes (default 200)")
-    run.add_argument("--attempts", type=int, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8")
+    run.add_argument("--held-out", type=arguments.episodes, default=200, metavar="N", help="held-out episodes (default 200)")
+    run.add_argument("--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8")
     run.add_argument("--held-out-secret", metavar="HEX", help="draw starts from a known secret (unranked)")
     run.add_argument(
         "--regime", metavar="NAME", help="the only regime that the agent may work in: heuristic, tools, bc, ..."
@@ -287,10 +299,10 @@ def _parser() -> argparse.ArgumentParser:
     ablation = commands.add_parser(
         "ablate", help="vary one thing at a time on matched scenes: a table and a figure per axis"
     )
-    ablation.add_argument("study", type=Path, metavar="STUDY", help="a YAML file; see examples/ablation_vision.yaml")
-    ablation.add_argument("-n", type=int, metavar="N", help="episodes of each level (default: the study's)")
+    ablation.add_argument("study", type=arguments.path, metavar="STUDY", help="a YAML file; see examples/ablation_vision.yaml")
+    ablation.add_argument("-n", type=arguments.episodes, metavar="N", help="episodes of each level (default: the study's)")
     ablation.add_argument(
-        "--out", type=Path, default=Path("runs/ablations"), metavar="DIR", help="default runs/ablations/"
+        "--out", type=arguments.path, default=Path("runs/ablations"), metavar="DIR", help="default runs/ablations/"
     )
     ablation.add_argument(
         "--sandbox", choices=("bwrap", "docker", "none"), help="default bwrap; refused where it is missing"
@@ -300,31 +312,33 @@ def _parser() -> argparse.ArgumentParser:
     station_cli.add_parser(commands)
 
     pause = commands.add_parser("pause", help="let a run that is under way stand still; the time does not count")
-    pause.add_argument("run_dir", metavar="RUN")
+    pause.add_argument("run_dir", type=arguments.path, metavar="RUN")
     pause.set_defaults(run=_pause)
 
     resume = commands.add_parser("resume", help="go on with a run that was paused or interrupted")
-    resume.add_argument("run_dir", metavar="RUN")
+    resume.add_argument("run_dir", type=arguments.path, metavar="RUN")
     resume.set_defaults(run=_resume)
 
     report = commands.add_parser("report", help="write a run's report as one HTML file")
-    report.add_argument("run_dir", metavar="RUN")
-    report.add_argument("--out", metavar="FILE", help="default RUN/report.html")
+    report.add_argument("run_dir", type=arguments.path, metavar="RUN")
+    report.add_argument("--out", type=arguments.path, metavar="FILE", help="default RUN/report.html")
     report.set_defaults(run=_report)
 
     ledger = commands.add_parser("ledger", help="print a run's ledger")
-    ledger.add_argument("run_dir", metavar="RUN")
-    ledger.add_argument("--kind", action="append", default=[], help="only events of this kind (repeatable)")
-    ledger.add_argument("--csv", metavar="FILE", help="write them to a CSV file instead")
+    ledger.add_argument("run_dir", type=arguments.path, metavar="RUN")
+    ledger.add_argument("--kind", action="append", default=[], metavar="KIND",
+                        help="only events of this kind: episode, evaluation, tokens ... (repeatable)")  # fmt: skip
+    ledger.add_argument("--csv", type=arguments.path, metavar="FILE", help="write a table instead, a column a field")
+    ledger.add_argument("--parquet", type=arguments.path, metavar="FILE", help="the same as Parquet (needs pyarrow)")
     ledger.set_defaults(run=_ledger)
 
     board = commands.add_parser("leaderboard", help="add a result to the leaderboards, or build their tables")
     actions = board.add_subparsers(dest="action", required=True, metavar="add|build")
     add = actions.add_parser("add", help="check a run's result and file it as a submission")
-    add.add_argument("source", metavar="RUN", help="a run's folder, or a score's JSON file")
+    add.add_argument("source", type=arguments.path, metavar="RUN", help="a run's folder, or a score's JSON file")
     build = actions.add_parser("build", help="write the tables from the submissions")
     for action in (add, build):
-        action.add_argument("--dir", default="leaderboards", help="default leaderboards/")
+        action.add_argument("--dir", type=arguments.path, default=Path("leaderboards"), help="default leaderboards/")
     board.set_defaults(run=_leaderboard)
     return parser
 
@@ -333,7 +347,7 @@ def _add_tools(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tool", action="append", default=[], metavar="KEY=VALUE",
                         help="of script policies: mode=interactive, vision=none, planner=false, width=640, vlm=MODEL ... (repeatable)")  # fmt: skip
     parser.add_argument(
-        "--tools-replay", type=Path, metavar="FILE", help="a script that stands in for the model behind vlm_query"
+        "--tools-replay", type=arguments.path, metavar="FILE", help="a script that stands in for the model behind vlm_query"
     )
 
 

@@ -73,6 +73,10 @@ class RunConfig(BaseModel):
         if is_real(args.env) and args.track == "open":
             raise UserError(f"{args.env} is on the station track: a robot's simulator is not part of its own station")
         tools = parse_tools(args)
+        try:
+            agent_args = shlex.split(args.agent_args)
+        except ValueError as error:
+            raise UserError(f"cannot read --agent-args {args.agent_args!r}: {error}; quote it as for a shell") from None
         pace = _pace(args) if args.pace is None else args.pace
         if not 0 <= pace <= 1:
             raise UserError(f"--pace {pace}: 1 is real time, 0 as fast as possible")
@@ -87,7 +91,7 @@ class RunConfig(BaseModel):
             sandbox=args.sandbox,
             model=args.model,
             effort=args.effort,
-            agent_args=shlex.split(args.agent_args),
+            agent_args=agent_args,
             base_url=args.base_url,
             token_budget=parse_count(args.token_budget) if args.token_budget else None,
             cost_budget=args.cost_budget,

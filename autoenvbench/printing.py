@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import gymnasium
@@ -16,12 +17,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from autoenvbench.events import EpisodeEvent
+from autoenvbench.agents.base import Agent
+from autoenvbench.errors import UserError
+from autoenvbench.events import KINDS, EpisodeEvent
 from autoenvbench.ledger import Ledger
 from autoenvbench.sequential import PairedTest
-from autoenvbench.text import csv_cell, visible
+from autoenvbench.text import visible
 
 stderr = Console(stderr=True)
+_LINE_EVERY_S = 15.0  # of progress where there is no terminal
+_ANSWER_S = 2.5  # that programs have to tell their version in `agents`
 
 
 def add_plain(table: Table, *cells: str) -> None:
@@ -97,13 +102,7 @@ def print_tools(env_id: str, env_kwargs: dict[str, Any], tools: dict[str, Any]) 
 def print_agents(*, as_json: bool) -> None:
     from autoenvbench.agents.registry import AGENTS
 
-    rows = []
-    for make in AGENTS.values():
-        agent = make()
-        problem, key = agent.problem(), agent.api_key
-        if problem is None and key and not os.environ.get(key):
-            problem = f"for live runs: export {key}=..."
-        rows.append({"name": agent.name, "version": agent.version(), "ready": problem is None, "missing": problem})
+    rows = _agent_rows([make() for make in AGENTS.values()])
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -119,21 +118,47 @@ def print_agents(*, as_json: bool) -> None:
     Console().print(table)
 
 
+def _agent_rows(agents: list[Agent]) -> list[dict[str, Any]]:
+    """Each asks programs for help and version, side by side; one that takes too long is not waited for."""
+    answers: dict[tuple[str, str], Any] = {}
+
+    def ask(agent: Agent, what: str) -> None:
+        answers[agent.name, what] = getattr(agent, what)()
+
+    threads = [Thread(target=ask, args=(agent, what), daemon=True) for agent in agents for what in ("problem", "version")]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + _ANSWER_S
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    rows = []
+    for agent in agents:
+        problem = answers.get((agent.name, "problem"), f"gave no answer within {_ANSWER_S:g} s; try again")
+        if problem is None and agent.api_key and not os.environ.get(agent.api_key):
+            problem = f"for live runs: export {agent.api_key}=..."
+        version = answers.get((agent.name, "version"), "?")
+        rows.append({"name": agent.name, "version": version, "ready": problem is None, "missing": problem})
+    return rows
+
+
 @contextmanager
 def episode_progress(total: int, title: str) -> Iterator[Callable[[EpisodeEvent], None]]:
-    """A progress bar on stderr; yields what to call with each episode."""
-    successes = 0
+    """A progress bar on stderr, or a line now and then without a terminal; yields what to call with each episode."""
+    successes, next_line = 0, time.monotonic() + _LINE_EVERY_S
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(), console=stderr, transient=True,
+        TimeRemainingColumn(), console=stderr, transient=True, disable=not stderr.is_terminal,
     ) as progress:  # fmt: skip
         bar = progress.add_task(title, total=total, rate="")
 
         def advance(event: EpisodeEvent) -> None:
-            nonlocal successes
+            nonlocal successes, next_line
             successes += event.success
             done = int(progress.tasks[0].completed) + 1
             progress.update(bar, advance=1, rate=f"{successes / done:.1%} success")
+            if not stderr.is_terminal and time.monotonic() >= next_line:
+                next_line = time.monotonic() + _LINE_EVERY_S
+                stderr.print(f"{title}: {done} of {total}, {successes / done:.1%} success", highlight=False, soft_wrap=True)
 
         yield advance
 
@@ -169,7 +194,8 @@ def print_score(result: dict[str, Any], *, as_json: bool) -> None:
 
 @contextmanager
 def comparison_progress(most: int) -> Iterator[Callable[[PairedTest], None]]:
-    """Starts done and who won how many of those that differ; without a terminal a line every 20 starts."""
+    """Starts done and who won how many of those that differ."""
+    next_line = time.monotonic() + _LINE_EVERY_S
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=stderr, transient=True, disable=not stderr.is_terminal,
@@ -177,10 +203,12 @@ def comparison_progress(most: int) -> Iterator[Callable[[PairedTest], None]]:
         bar = progress.add_task("comparing", total=most)
 
         def on_start(test: PairedTest) -> None:
+            nonlocal next_line
             told = f"only the first {test.wins}, only the second {test.losses}"
             progress.update(bar, completed=test.starts, description=told)
-            if not stderr.is_terminal and test.starts % 20 == 0:
-                stderr.print(f"{test.starts} of at most {most} starts: {told}", highlight=False)
+            if not stderr.is_terminal and time.monotonic() >= next_line:
+                next_line = time.monotonic() + _LINE_EVERY_S
+                stderr.print(f"{test.starts} of at most {most} starts: {told}", highlight=False, soft_wrap=True)
 
         yield on_start
 
@@ -209,20 +237,20 @@ def print_comparison(result: dict[str, Any], *, as_json: bool) -> None:
     Console().print(table)
 
 
-def print_ledger(run_dir: Path, kinds: list[str], csv_path: str | None) -> None:
+def print_ledger(run_dir: Path, kinds: list[str], csv: Path | None, parquet: Path | None) -> None:
+    """Events as lines, or as tables in files. Raises UserError."""
+    from autoenvbench.export import events_table, write_csv, write_parquet
+
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise UserError(f"there is no kind of event {unknown[0]!r}; choose from {', '.join(KINDS)}")
     ledger = Ledger(run_dir / "ledger.sqlite")
-    rows = (
-        [e.seq, f"{e.t_wall:.3f}", f"{e.t_run:.3f}", e.kind, e.agent or "", e.station or "",
-         e.payload.model_dump_json(exclude_defaults=True)]
-        for e in ledger.events(*kinds)
-    )  # fmt: skip
-    header = ["seq", "t_wall", "t_run", "kind", "agent", "station", "payload"]
-    if csv_path:
-        with open(csv_path, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows(map(csv_cell, row) for row in rows)
-        print(csv_path)
+    if csv is not None or parquet is not None:
+        table = events_table(ledger.events(*kinds))
+        for path, write in ((csv, write_csv), (parquet, write_parquet)):
+            if path is not None:
+                write(table, path)
+                print(path)
         return
-    for seq, _, t_run, kind, agent, _, payload in rows:
-        print(visible(f"{seq:>6} {float(str(t_run)):>10.2f}s {kind:<10} {agent:<10} {payload}"))
+    for e in ledger.events(*kinds):
+        text = e.payload.model_dump_json(exclude_defaults=True)
+        print(visible(f"{e.seq:>6} {e.t_run:>10.2f}s {e.kind:<10} {e.agent or '':<10} {text}"))

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
@@ -117,6 +118,8 @@ def _is_live(run_dir: Path) -> bool:
 
 def resume(run_dir: Path) -> dict[str, Any] | None:
     """Go on with a run that was paused (returns None) or interrupted: its clock continues where its ledger ends."""
+    if not (run_dir / "ledger.sqlite").is_file():
+        raise UserError(f"{run_dir} is no run's folder; runs are in runs/ unless --out said otherwise")
     paused = (run_dir / PAUSE_FILE).exists()
     (run_dir / PAUSE_FILE).unlink(missing_ok=True)
     if paused and _is_live(run_dir):
@@ -249,7 +252,11 @@ def _exclusive(run_dir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"{run_dir} is being conducted by another process; wait for it, or stop it first") from None
-        yield
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            error.add_note(f"what the ledger has is kept: mend this, then autoenvbench resume {run_dir}")
+            raise
 
 
 def _remember_starter(ledger: Ledger, admin: StationClient, workspace: Path) -> None:

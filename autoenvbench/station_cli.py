@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from autoenvbench import arguments
 from autoenvbench.errors import UserError
 
 HELP = "bring up a station of real parts, or its twin"
@@ -38,7 +39,7 @@ def add_parser(commands: Any) -> None:
     init.add_argument("file", metavar="FILE")
     init.add_argument("--like", choices=("yam-pair", "twin"), default="yam-pair")
     prints = action("print", _print, "write the calibration board and the mat's markers as images for printing")
-    prints.add_argument("folder", metavar="DIR")
+    prints.add_argument("folder", type=arguments.path, metavar="DIR")
     doctor = action(
         "doctor", _doctor, "check buses, motors, cameras; with --confirm-motion torque signs, too", moves=True
     )
@@ -48,22 +49,22 @@ def add_parser(commands: Any) -> None:
     calibrate.add_argument(
         "--arm", metavar="NAME", help="the arm that moves (default: the one that the camera is on, else the first)"
     )
-    calibrate.add_argument("--bearing-deg", type=float, metavar="A", help="joint 1 to take samples around")
+    calibrate.add_argument("--bearing-deg", type=arguments.real(-180, 180), metavar="A", help="joint 1 to take samples around")
     calibrate.add_argument("--lens", action="store_true", help="measure the intrinsics from the same views, too")
     calibrate.add_argument(
-        "--samples", type=int, default=24, metavar="N", help="views of the board (default 24, at least 12)"
+        "--samples", type=arguments.whole(12, 1000), default=24, metavar="N", help="views of the board (default 24, at least 12)"
     )
     action("validate", _validate, "check the file, the cameras against the mat, and touch the table", moves=True)
     action("home", _home, "bring the arms home and fold them down", moves=True)
     watch = action("watch", _watch, "show the station in a browser, in three dimensions")
-    watch.add_argument("--port", type=int, default=8080)
-    watch.add_argument("--seconds", type=float, metavar="S", help="end after so long")
+    watch.add_argument("--port", type=arguments.port, default=8080)
+    watch.add_argument("--seconds", type=arguments.real(0, 1e7), metavar="S", help="end after so long")
     twin = action("twin", _twin, "run the twin in real time as a process of its own, until its standard input closes")
-    twin.add_argument("folder", metavar="DIR", help="where its serial devices and its station file appear")
+    twin.add_argument("folder", type=arguments.path, metavar="DIR", help="where its serial devices and its station file appear")
     twin.add_argument("file", nargs="?", metavar="FILE", help="station file of kind twin (default: the one that ships)")
     dataset = action("dataset", _dataset, "make a LeRobotDataset of recorded episodes")
-    dataset.add_argument("folder", metavar="DIR", help="what `record=` was given")
-    dataset.add_argument("out", metavar="OUT", help="the dataset's folder; must not exist")
+    dataset.add_argument("folder", type=arguments.path, metavar="DIR", help="what `record=` was given")
+    dataset.add_argument("out", type=arguments.path, metavar="OUT", help="the dataset's folder; must not exist")
     dataset.add_argument("--python", metavar="PROGRAM", help="an interpreter that has lerobot (default: this one)")
 
 
@@ -108,7 +109,7 @@ def _init(args: argparse.Namespace) -> None:
 def _print(args: argparse.Namespace) -> None:
     from enpire_real.bringup.file import print_patterns
 
-    for path in print_patterns(Path(args.folder)):
+    for path in print_patterns(args.folder):
         print(path)
 
 
@@ -204,10 +205,10 @@ def _twin(args: argparse.Namespace) -> None:
     if file.twin is None:
         raise UserError(f"{args.file} is a physical station; only a station of kind twin can be simulated")
     print("the twin runs until this program's standard input closes (Ctrl-D)", file=sys.stderr)
-    serve(file, Path(args.folder).resolve())
+    serve(file, args.folder.resolve())
 
 
 def _dataset(args: argparse.Namespace) -> None:
     from enpire_real.dataset import convert
 
-    print(json.dumps(convert(Path(args.folder), Path(args.out), args.python)))
+    print(json.dumps(convert(args.folder, args.out, args.python)))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import gymnasium as gym
 import numpy as np
@@ -21,6 +22,7 @@ from enpire_envs.tools.toolbox import Toolbox
 
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.policy_models import PolicyModels
+from autoenvbench.gateway.upstream import Replay
 from autoenvbench.ledger import Ledger
 from autoenvbench.station.actions import check_action
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
@@ -50,6 +52,10 @@ def checked_tools(tools: dict[str, Any], replay: str | None, base_url: str | Non
         config = ToolsConfig.of(tools)
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from None
+    if replay is not None:
+        Replay(Path(replay))
+    if base_url is not None and not (urlsplit(base_url).scheme in ("http", "https") and urlsplit(base_url).hostname):
+        raise UserError(f"{base_url!r} is not an address; write it like http://127.0.0.1:8000/v1")
     if config.vlm is not None and not (replay or base_url or os.environ.get("OPENAI_API_KEY")):
         raise UserError(
             f"vlm={config.vlm} needs OPENAI_API_KEY: type `export OPENAI_API_KEY=...` (or --base-url, or a script with --tools-replay)"

@@ -230,6 +230,8 @@ def load_station(path: Path | str | None = None) -> StationFile:
         raise StationError(
             f"cannot read the station file {path}: {error.strerror}; `autoenvbench station init {path}` writes one"
         ) from None
+    except UnicodeDecodeError:
+        raise StationError(f"{path} is not a station file but binary; `autoenvbench station init` writes one") from None
     return parse_station(text, str(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ class Viewer:
         except ImportError:
             raise ImportError("the 3-D view needs viser: pip install 'autoenvbench[view]'") from None
         self._station = station
+        socket.create_server(("127.0.0.1", port)).close()  # viser would take another port without a word
         self._server = viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
         self.url = f"http://127.0.0.1:{self._server.get_port()}"
         eye = self._server.initial_camera

@@ -97,7 +97,8 @@ class PushTEnv(CellEnv):
         arena: Literal["station", "gym-pusht"] = "station",
         **options: Unpack[CellOptions],
     ) -> None:
-        criterion = criterion or ("simple" if variant == "simple" else "coverage")
+        if criterion is None:
+            criterion = "simple" if variant == "simple" else "coverage"
         choose("sensing", sensing, SENSING)
         choose("criterion", criterion, ("coverage", "pose", "simple"))
         choose("control", control, ("delta", "absolute"))

@@ -1,0 +1,54 @@
+"""Types of command-line arguments: what cannot be meant is refused where it is typed, with what was expected."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+#: Seeds go into NumPy's generators and, as 63 bits at most, into records.
+MAX_SEED = 2**63 - 1
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from `low` to `high`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; give one from {low} to {high}") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is out of range; give a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def real(low: float, high: float) -> Callable[[str], float]:
+    """A finite number from `low` to `high`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number; give one from {low:g} to {high:g}") from None
+        if not (math.isfinite(value) and low <= value <= high):
+            raise argparse.ArgumentTypeError(f"{text} is out of range; give a number from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+def path(text: str) -> Path:
+    """A file or folder; an empty name would be the working folder unsaid."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name; give a file or folder, '.' for the working folder")
+    return Path(text)
+
+
+seed = whole(0, MAX_SEED)
+episodes = whole(1, 100_000)
+attempts = whole(1, 64)
+port = whole(0, 65_535)
