@@ -6,9 +6,19 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+from autoenvbench.errors import UserError
 
 #: Seeds go into NumPy's generators and, as 63 bits at most, into records.
 MAX_SEED = 2**63 - 1
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error is said. Its subcommands do, too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

@@ -21,8 +21,8 @@ _USERS = (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EACCES,
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
     try:
+        args = _parser().parse_args(argv)
         return int(args.run(args) or 0)
     except UserError as error:
         print(visible(f"autoenvbench: {error}", lines=True), file=sys.stderr)
@@ -201,7 +201,7 @@ def _setup(args: argparse.Namespace) -> None:
 
 # -- arguments -----------------------------------------------------------------------------------------------------------
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="autoenvbench",
         description="Coding agents against robot environments that reset and verify themselves.",
     )

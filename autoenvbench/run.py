@@ -118,13 +118,11 @@ def _is_live(run_dir: Path) -> bool:
 
 def resume(run_dir: Path) -> dict[str, Any] | None:
     """Go on with a run that was paused (returns None) or interrupted: its clock continues where its ledger ends."""
-    if not (run_dir / "ledger.sqlite").is_file():
-        raise UserError(f"{run_dir} is no run's folder; runs are in runs/ unless --out said otherwise")
+    reading = Ledger(run_dir / "ledger.sqlite")
     paused = (run_dir / PAUSE_FILE).exists()
     (run_dir / PAUSE_FILE).unlink(missing_ok=True)
     if paused and _is_live(run_dir):
         return None
-    reading = Ledger(run_dir / "ledger.sqlite")
     events = list(reading.events("run", "agent"))
     already = reading.last_t_run()
     reading.close()

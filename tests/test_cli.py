@@ -26,7 +26,7 @@ def call(capsys, *args):
         (["score", "--env", "zzz", "--policy", "random"], "known: ENPIRE/"),
         (["score", "--policy", "/no/such/folder"], "does not exist"),
         (["score", "--policy", "."], "has no policy.py"),
-        (["score", "--policy", "random", "-n", "0"], "at least 1"),
+        (["score", "--policy", "random", "-n", "0"], "from 1 to"),
         (["score", "--policy", "random", "--env-arg", "criterion"], "criterion=pose"),
         (["score", "--policy", "random", "--env-arg", "criterion=luck"], "choose one of"),
         (["score", "--policy", "random", "--env-arg", "lidar=1"], "lidar"),
@@ -34,9 +34,9 @@ def call(capsys, *args):
         (["eval", "--agent", "nobody"], "choose one of: codex, claude-code"),
         (["eval", "--agent", "cem", "--budget", "2 parsecs"], "write it like 2h"),
         (["eval", "--agent", "cem", "--env", "ENPIRE/Nope-v0"], "unknown environment"),
-        (["eval", "--agent", "cem", "--pace", "7"], "real time"),
+        (["eval", "--agent", "cem", "--pace", "7"], "from 0 to 1"),
         (["eval", "--agent", "codex", "--replay", "/no/file"], "no replay script"),
-        (["eval", "--agent", "cem", "--held-out", "0"], "at least 1"),
+        (["eval", "--agent", "cem", "--held-out", "0"], "from 1 to"),
         (["resume", "/no/such/run"], "no ledger"),
         (["report", "/no/such/run"], "no ledger"),
         (["ledger", "/no/such/run"], "no ledger"),
@@ -93,7 +93,7 @@ def test_score_is_repeatable_and_the_seed_matters(capsys):
     first, again, other = scored(1), scored(1), scored(2)
     for r in (first, again, other):
         del r["seconds_per_episode"], r["realtime_factor"]
-    assert first == again
+    assert {**first, "date": ""} == {**again, "date": ""}
     assert first != other
 
 

@@ -151,7 +151,8 @@ class CliAgent(BaseAgent, ABC):
 
     def version(self) -> str:
         command = self.command()
-        return ask([*command, "--version"]).strip().splitlines()[0] if command else "not installed"
+        said = ask([*command, "--version"]).strip() if command else "not installed"
+        return said.splitlines()[0] if said else "unknown"
 
 
 def find_tool(variable: str, patterns: Iterable[str], on_path: str | None = None) -> Path | None:
