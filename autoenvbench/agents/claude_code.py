@@ -46,6 +46,7 @@ class ClaudeCode(CliAgent):
             argv=[*command, "-p", prompt, *flags, *hosted, *resume, *config.agent_args],
             env={"ANTHROPIC_BASE_URL": "{gateway}", "ANTHROPIC_API_KEY": "dummy", "CLAUDE_CONFIG_DIR": "{home}/.claude",
                  "ANTHROPIC_DEFAULT_HAIKU_MODEL": SMALL_MODEL, **aliases,
+                 "CLAUDE_CODE_MAX_RETRIES": "3",  # what passes by waiting, the gateway waits for
                  "API_TIMEOUT_MS": _A_DAY_MS, "CLAUDE_STREAM_IDLE_TIMEOUT_MS": _A_DAY_MS,
                  **dict.fromkeys(switches, "1")},
             read_only=[Path(command[0]).parent],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from autoenvbench.workspace.cage import Bind, Cage, Caged, Sandbox, Track, membe
 from autoenvbench.workspace.limits import Limits
 
 GRACE_S = 10.0
+
+_ERROR = re.compile(r"(error|[A-Za-z_.]*(Error|Exception)|panic|fatal|cannot start .*):", re.IGNORECASE)
 #: Lines that every start of a CLI writes, whatever happens.
 _NOISE = ("Reading additional input from stdin",)
 
@@ -111,12 +114,13 @@ class AgentProcess:
         return f"{line[:300]} (more in {self._stderr_path})" if line else f"nothing was said ({self._events_path})"
 
     def last_line(self) -> str:
-        """The last line of its output that is meant for people."""
+        """The last error of its output that is meant for people, with what follows it; else the last line."""
         for path in (self._stderr_path, self._events_path):
             lines = [line.strip() for line in _tail(path).splitlines()]
             lines = [line for line in lines if line and not line.startswith(_NOISE) and line[0] not in "{["]
+            errors = [at for at, line in enumerate(lines) if _ERROR.match(line)]
             if lines:
-                return lines[-1]
+                return " ".join(lines[errors[-1] :]) if errors else lines[-1]
         return ""
 
     def broken_limit(self) -> str | None:

@@ -113,3 +113,41 @@ def test_what_an_agent_says_is_text_and_not_markup(tmp_path, capsys):
     said = capsys.readouterr()
     assert "[/no such tag]" in said.out + said.err
     assert "[/tmp] and [red] and [link=x]" in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("stderr", "stdout", "words"),
+    [
+        ("Reading additional input from stdin...\n", '{"type": "turn.started"}\n', ""),
+        ("Reading additional input from stdin...\nerror: the disk is full\n", "", "error: the disk is full"),
+        ("", "not json\n{}\n", "not json"),
+        ("warming up\nerror: provider.auth_error: 401 revoked\nSee log: /x\n", "", "error: provider.auth_error: 401 revoked See log: /x"),
+        ("Traceback (most recent call last):\n  File\nlitellm.AuthenticationError: this key\nwas revoked\n", "", "litellm.AuthenticationError: this key was revoked"),
+        ("cannot start '/nope' in the cage: No such file or directory\n", "", "cannot start '/nope' in the cage: No such file or directory"),
+    ],
+)  # fmt: skip
+def test_the_last_words_are_what_went_wrong(folder, stderr, stdout, words):
+    launch = Launch(["true"])
+    process = AgentProcess(
+        launch, folder / "agent", folder / "data", "bwrap", "open", folder / "s.sock", "t", None, Limits.default()
+    )
+    (folder / "agent/stderr.log").write_text(stderr)
+    (folder / "agent/events.jsonl").write_text(stdout)
+    assert process.last_line() == words
+    assert process.last_words("the provider said no").startswith("the provider said no (more in ")
+
+
+@pytest.mark.parametrize(
+    ("agent", "event", "error"),
+    [
+        ("codex", {"type": "turn.failed", "error": {"message": "unexpected status 401"}}, "unexpected status 401"),
+        ("codex", {"type": "error", "message": "stream disconnected"}, "stream disconnected"),
+        ("codex", {"type": "item.completed", "item": {"type": "error", "message": "Model metadata not found"}}, None),
+        ("codex", {"type": "turn.failed", "error": 3}, None),
+        ("claude-code", {"type": "result", "subtype": "success", "is_error": True, "result": "API Error: 401"}, "API Error: 401"),
+        ("claude-code", {"type": "result", "subtype": "success", "is_error": False, "result": "done"}, None),
+        ("kimi-code", {"role": "assistant", "content": "x"}, None),
+    ],
+)  # fmt: skip
+def test_an_agents_own_errors_are_read(agent, event, error):
+    assert make_agent(agent).error(event) == error
