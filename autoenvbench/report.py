@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
         "<h2>Stages reached</h2>", _figure(figures.stages(events)),
         _failures(summary),
         "<h2>Utilisation</h2>", _figure(figures.utilisation(events, research_s)),
-        _tokens(tokens),
+        _tokens(tokens), _waits(events, research_s), _refusals(events),
         "<h2>Ideas</h2>", _ideas(events),
         _pictures(run_dir),
         "<h2>Notes</h2>", _notes(events),
@@ -132,9 +133,36 @@ def _tokens(t: metrics.TokenTotals) -> str:
         ("cache writes", f"{t.cache_write:,}"), ("output", f"{t.output:,}"), ("of which reasoning", f"{t.reasoning:,}"),
         ("headline: fresh input + output", f"{t.headline:,}"), ("calls", t.calls),
         ("calls cut off (counted apart)", t.in_flight_calls), ("fresh input + output of these, estimated", t.cut_headline), ("calls that failed", t.errors),
-        ("waiting for the model", format_duration(t.wait_s)),
+        ("time of all calls together", format_duration(t.wait_s)),
     ]  # fmt: skip
     return "<h3>Tokens</h3>" + _table(("category", "tokens"), rows)
+
+
+def _waits(events: list[Event], research_s: float) -> str:
+    """What the model's provider could not answer at once, by its own words."""
+    waits = [e.payload for e in events if e.kind == "wait" and e.payload.phase == "started"]
+    if not waits:
+        return ""
+    times = Counter(w.reason for w in waits)
+    asked = {reason: sum(w.planned_s for w in waits if w.reason == reason) for reason in times}
+    rows = [(reason, count, format_duration(asked[reason])) for reason, count in times.most_common(20)]
+    stalled = format_duration(metrics.stalled_seconds(events, research_s))
+    return (
+        f"<h3>Waiting for the model's provider: {stalled}, which is research time and no working time</h3>"
+        + _table(("its answer", "times", "waits after it"), rows)
+    )  # fmt: skip
+
+
+def _refusals(events: list[Event]) -> str:
+    """What the agent asked of its provider and did not get."""
+    refused = Counter(
+        n for e in events if e.kind == "refusal" and e.payload.phase == "refused" for n in e.payload.names
+    )
+    dropped = [n for e in events if e.kind == "refusal" and e.payload.phase == "dropped" for n in e.payload.names]
+    rows = [(f"refused: {name}", f"{count} on record") for name, count in refused.most_common(20)]
+    if dropped:
+        rows.append(("left out of its requests", ", ".join(dropped)))
+    return "<h3>What did not pass to the provider</h3>" + _table(("what", ""), rows) if rows else ""
 
 
 def _ideas(events: list[Event]) -> str:

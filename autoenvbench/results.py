@@ -317,6 +317,8 @@ def _void(events: Sequence[Event], tokens: metrics.TokenTotals, research_s: floa
     answered = any(call.error is None and not call.in_flight for call in calls)
     failing, waiting = tokens.calls and tokens.errors / tokens.calls, research_s and stalled_s / research_s
     found = []
+    if any(e.kind == "run" and e.payload.detail == "provider_error" for e in events):
+        found.append("it ended because its model's provider refused to answer (provider_error)")
     if not worked and not answered:
         found.append("the agent never worked: no idea, no commit, no evaluation, no answered model call")
     if failing > FAILING_SHARE:

@@ -13,6 +13,7 @@ from faulty_provider import FaultyProvider
 
 from autoenvbench import metrics
 from autoenvbench.agents.registry import make_agent
+from autoenvbench.errors import RUN_VOID
 from autoenvbench.ledger import Ledger
 
 AGENTS = ("codex", "claude-code", "kimi-code", "mini")
@@ -75,6 +76,9 @@ def test_a_run_goes_through_its_providers_failures(tmp_path, agent):
     waits = [e.payload for e in events if e.kind == "wait"]
     assert [w.status for w in waits if w.phase == "started"][:2] == [429, 500]
     assert sum(w.phase == "ended" for w in waits) >= 1
+    page = (run / "report.html").read_text()
+    assert "Waiting for the model" in page
+    assert "HTTP 429: slow down" in page
     assert "own count of tokens differs" not in err
     cut = [e.payload for e in events if e.kind == "tokens" and e.payload.in_flight]
     # what was cut before its first event, or is not streamed, was asked for again by the gateway; the rest by the CLI
@@ -88,8 +92,9 @@ def test_an_agent_that_gives_up_on_cut_answers_is_sent_back_to_work(tmp_path):
     steps = [{**STEPS[0], "faults": [{"cut": 0.5}] * 6}, {**STEPS[2], "faults": []}, STEPS[3]]
     with FaultyProvider(steps) as provider:
         code, err, run = finish(start(tmp_path, "codex", provider.url), tmp_path)
-    assert code == 0, err
+    assert code == RUN_VOID, err
     result = json.loads((run / "result.json").read_text())
+    assert result["void_because"] == ["6 of its 9 model calls failed"]
     assert result["answer"]["how"] == "submitted"
     notes = [e.payload.text for e in Ledger(run / "ledger.sqlite").events("note")]
     assert any("sent back to work" in note for note in notes)
@@ -102,7 +107,7 @@ def test_a_key_that_is_revoked_ends_the_run_with_the_providers_words(tmp_path):
     steps = [{**STEPS[0], "faults": []}, {**STEPS[1], "faults": [revoked] * 100}]
     with FaultyProvider(steps) as provider:
         code, err, run = finish(start(tmp_path, "codex", provider.url), tmp_path)
-    assert code in (0, 1), err
+    assert code == RUN_VOID, err
     assert json.loads((run / "result.json").read_text())["stopped_by"] == "provider_error"
     assert "this key was revoked" in err
     said = next(line for line in err.splitlines() if "ended with exit code" in line)
