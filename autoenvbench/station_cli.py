@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
 
     def action(name: str, run: Callable[[argparse.Namespace], int | None], text: str, *, moves: bool = False) -> Any:
         made = actions.add_parser(name, help=text)
-        if name not in ("init", "print", "dataset", "twin"):
+        if name not in ("init", "print", "dataset", "twin", "stop", "acknowledge"):
             made.add_argument(
                 "file", nargs="?", metavar="FILE", help="station file (default AUTOENVBENCH_STATION, else the twin)"
             )
@@ -56,6 +56,13 @@ def add_parser(commands: Any) -> None:
     )
     action("validate", _validate, "check the file, the cameras against the mat, and touch the table", moves=True)
     action("home", _home, "bring the arms home and fold them down", moves=True)
+    for name, act, text in (
+        ("stop", _stop, "stop the arms of a station that is up, from any terminal; it holds until acknowledged"),
+        ("acknowledge", _acknowledge, "a person's word that a stopped station may move again, with its next reset"),
+    ):
+        made = action(name, act, text)
+        made.add_argument("run", nargs="?", metavar="RUN", help="a run's folder (default: the only station there is)")
+        made.add_argument("--station", metavar="FILE", help="a station file, in place of a run")
     watch = action("watch", _watch, "show the station in a browser, in three dimensions")
     watch.add_argument("--port", type=arguments.port, default=8080)
     watch.add_argument("--seconds", type=arguments.real(0, 1e7), metavar="S", help="end after so long")
@@ -177,6 +184,18 @@ def _validate(args: argparse.Namespace) -> int:
         bad += finding.grade == "fail"
         print(f"{finding.grade:4}  {finding.what}: {finding.detail}", flush=True)
     return 1 if bad else 0
+
+
+def _stop(args: argparse.Namespace) -> None:
+    from autoenvbench.station.by_hand import choose, stop
+
+    print(stop(choose(args.run, args.station, stopped=False)))
+
+
+def _acknowledge(args: argparse.Namespace) -> None:
+    from autoenvbench.station.by_hand import acknowledge, choose
+
+    print(acknowledge(choose(args.run, args.station, stopped=True)))
 
 
 def _home(args: argparse.Namespace) -> None:

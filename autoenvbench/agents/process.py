@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from autoenvbench.agents import forward
 from autoenvbench.agents.base import Launch
-from autoenvbench.station.client import CREDENTIALS
+from autoenvbench.station.client import CREDENTIALS, stop_socket
 from autoenvbench.workspace import docker
 from autoenvbench.workspace.cage import Bind, Cage, Caged, Sandbox, Track, members, python_path
 from autoenvbench.workspace.limits import Limits
@@ -51,7 +51,9 @@ class AgentProcess:
         at_station = Path("/run/aeb/station.sock") if caged else station_socket
         at_model = None if model_socket is None else Path("/run/aeb/model.sock") if caged else model_socket
 
-        files = {**launch.home_files, CREDENTIALS: json.dumps({"socket": str(at_station), "token": token})}
+        at_stop = stop_socket(at_station)
+        known = {"socket": str(at_station), "token": token, "stop": str(at_stop)}
+        files = {**launch.home_files, CREDENTIALS: json.dumps(known)}
         for name, text in files.items():
             _write_inside(home, name, text)
         if not caged and not (workspace / "data").is_symlink():
@@ -59,7 +61,7 @@ class AgentProcess:
             (workspace / "data").symlink_to(data)
         binds = [Bind(p, p) for p in launch.read_only]
         binds += [Bind(workspace, at_workspace, True), Bind(home, at_home, True), Bind(data, at_workspace / "data")]
-        binds.append(Bind(station_socket, at_station))
+        binds += [Bind(station_socket, at_station), Bind(stop_socket(station_socket), at_stop)]
         if model_socket is not None and at_model is not None:
             binds.append(Bind(model_socket, at_model))
         env = {

@@ -11,9 +11,14 @@ from typing import Any
 
 from autoenvbench.errors import BudgetOver, PolicyFailed, RobotBusy, UserError
 
-#: In an agent's home: {"socket": ..., "token": ...}.
+#: In an agent's home: {"socket": ..., "token": ..., "stop": the stop's own socket}.
 CREDENTIALS = ".aeb.json"
 _ERRORS = {error.exit_code: error for error in (UserError, BudgetOver, RobotBusy, PolicyFailed)}
+
+
+def stop_socket(socket_path: Path) -> Path:
+    """Where the stop's door is, beside a station's socket."""
+    return socket_path.with_name(f"{socket_path.stem}.stop")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -30,15 +35,15 @@ class _UnixConnection(http.client.HTTPConnection):
 class StationClient:
     """Talks to one station. Every method raises the UserError that the station answered with."""
 
-    def __init__(self, socket_path: str, token: str) -> None:
-        self._socket, self._token = socket_path, token
+    def __init__(self, socket_path: str, token: str, stop_socket: str | None = None) -> None:
+        self._socket, self._token, self._stop = socket_path, token, stop_socket
 
     @classmethod
     def from_home(cls) -> StationClient:
         """The station of the run this process is part of, as the run wrote it into the agent's home."""
         try:
             known = json.loads((Path.home() / CREDENTIALS).read_text())
-            return cls(known["socket"], known["token"])
+            return cls(known["socket"], known["token"], known.get("stop"))
         except (OSError, ValueError, KeyError):
             raise UserError(
                 f"there is no station here (no ~/{CREDENTIALS}): aeb works inside the workspace of a running "
@@ -50,6 +55,10 @@ class StationClient:
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self._request("POST", path, json.dumps(body).encode())
+
+    def stop(self) -> Any:
+        """Stop the arms, by the door that nothing else uses where it is known."""
+        return StationClient(self._stop or self._socket, self._token).post("/stop", {})
 
     def upload(self, path: str, file: Path) -> Any:
         with file.open("rb") as data:

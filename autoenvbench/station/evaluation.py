@@ -19,6 +19,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent, StartEvent
 from autoenvbench.ledger import Event, Ledger
 from autoenvbench.station.bundles import Bundle
+from autoenvbench.station.faults import BY_PERSON
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
 from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, Stop, Trajectory, run_episode
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
@@ -170,7 +171,7 @@ class Evaluator:
                     if outcome.calls:
                         _save_calls(outcome.calls, practice_dir / f"{tally.id}-{index}{again}.calls.jsonl")
                 on_episode(event)
-                if outcome.interrupted:
+                if outcome.interrupted or outcome.reason == BY_PERSON:
                     break
             else:
                 tally.aborted = False
@@ -194,13 +195,13 @@ class Evaluator:
         interactive: bool,
     ) -> tuple[Outcome, int, str | None]:
         """One episode, run once more if the machine is proven to have been at fault; with the number of reruns and the proof."""
-        because = None
+        because, first = None, None
         for reruns in itertools.count():
             if record is not None:
                 record.clear()
 
-            def on_begin(first: bool = reruns == 0) -> None:
-                if first and start.purpose != "practice":
+            def on_begin(once: bool = reruns == 0) -> None:
+                if once and start.purpose != "practice":
                     self._ledger.append(start, agent=agent, station=self._station)
 
             try:
@@ -223,15 +224,19 @@ class Evaluator:
                         on_begin=on_begin,
                     )
             except ResetFailed as error:
-                self._ledger.append(ResetEvent(attempts=3, detail=str(error)), station=self._station)
+                self._ledger.append(ResetEvent(attempts=error.attempts, detail=str(error)), station=self._station)
+                if first is not None:  # what is known of the episode is known; there is no second try of it
+                    first.interrupted = True
+                    return first, 0, None
                 raise UserError(
                     f"the scene could not be made ready, so no episode was begun: {error}. What ran before counts; try again, "
                     "and if it stays so the station needs a person"
                 ) from None
             if agent is not None and (outcome.reason or "").endswith("_wall_limit"):
                 outcome.infrastructure = False  # what an agent runs beside its policy is not the machine's fault
-            if not outcome.infrastructure or reruns == 1:
+            if not outcome.infrastructure or reruns == 1 or outcome.reason == BY_PERSON:
                 return outcome, reruns, because
+            first = outcome
             because = f"{outcome.reason}: {outcome.detail}"
             if isinstance(policy, PolicyProcess):
                 policy.close()  # it shall not know that it is its second try

@@ -10,28 +10,33 @@ from enpire_real.cameras import CameraLost
 from enpire_real.control import Stopped
 from enpire_real.motors import MotorFault, ScaleMismatch
 
+BY_PERSON = "stopped_by_person"  # by hand, or by the emergency stop
 _DEVICE_ERRORS = (MotorFault, ScaleMismatch, BusDown, BusTaken, CameraLost)
-#: Reasons of the safety monitor that name a device. The others (limits, margins, silence, a person's or an agent's stop) follow
-#: from what the arms were told, or from nobody's failure.
+#: Reasons of the safety monitor that name a device. The others (limits, margins, silence, an agent's stop) follow from what the
+#: arms were told.
 _DEVICE_STOPS = ("stale_feedback", "motor_fault", "loop_error", "loop_dead", "observer_failed")
 
 
 def is_device_fault(fault: CellFault) -> bool:
     """Whether a motor, a bus, a camera or the control loop of an arm's station failed: proof that the machine was at fault.
+    A person's stop says as little about the policy; its episode is on record, never run again, and ends the batch.
 
     What a simulator cannot go on from is none: it followed from the actions that it was given.
     """
     cause = fault.__cause__
     if isinstance(cause, Stopped):
-        return cause.stop.reason in _DEVICE_STOPS or cause.stop.reason.startswith("camera_")
+        return cause.stop.person or cause.stop.reason in _DEVICE_STOPS or cause.stop.reason.startswith("camera_")
     return isinstance(cause, _DEVICE_ERRORS)
 
 
 def reason_of(fault: CellFault) -> str:
     """The ledger's reason: who stopped the arms, where somebody did, else `cell_fault`."""
     cause = fault.__cause__
-    stopped = isinstance(cause, Stopped) and cause.stop.reason.startswith("stopped_by")
-    return cause.stop.reason if stopped else "cell_fault"  # type: ignore[union-attr]
+    if not isinstance(cause, Stopped):
+        return "cell_fault"
+    if cause.stop.person:
+        return BY_PERSON
+    return "stopped_by_agent" if cause.stop.reason == "stopped_by_agent" else "cell_fault"
 
 
 def describe(error: Exception) -> str:

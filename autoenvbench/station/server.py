@@ -26,10 +26,13 @@ from autoenvbench.config import StationConfig
 from autoenvbench.errors import RobotBusy, UserError
 from autoenvbench.events import EpisodeEvent
 from autoenvbench.station.bundles import MAX_BUNDLE
+from autoenvbench.station.client import stop_socket
 from autoenvbench.station.station import Station
+from autoenvbench.station.stop_door import StopDoor
 
 ADMIN = "admin"
 PARK_S = 30.0  # that the arms of a real station may take to fold
+END_S = 3.0  # that a halted job may take to end before its arms are taken from it
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -50,6 +53,7 @@ class Server:
             web.get("/frames/{camera}", self._frame),
             web.post("/{where:home|avoid|resume}", self._move),
             web.post("/stop", self._stop),
+            web.post("/acknowledge", self._acknowledge),
             web.get("/bundles/{digest}", self._has_bundle),
             web.post("/bundles", self._receive),
             web.post("/ideas", self._idea),
@@ -71,7 +75,7 @@ class Server:
             if not names:
                 return _failure(UserError("this station does not know you: no valid bearer token"), 401)
             request["client"] = names[0]
-            if request.path in ("/halt", "/held-out", "/pause") and names[0] != ADMIN:
+            if request.path in ("/halt", "/held-out", "/pause", "/acknowledge") and names[0] != ADMIN:
                 return _failure(UserError(f"{request.path} is not for agents"), 403)
         try:
             return await handler(request)
@@ -114,7 +118,14 @@ class Server:
         )
 
     async def _stop(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._call(self._station.stop, request["client"]))
+        return web.json_response(self.stop(request["client"]))
+
+    def stop(self, client: str) -> dict[str, Any]:
+        """What the stop's own door says, too (`stop_door`): it is quicker where much is under way."""
+        return self._station.stop(client, person=client == ADMIN)
+
+    async def _acknowledge(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._call(self._station.acknowledge, request["client"]))
 
     async def _has_bundle(self, request: web.Request) -> web.Response:
         bundle = await self._call(self._station.bundles.get, request.match_info["digest"])
@@ -240,11 +251,25 @@ class Server:
         return await asyncio.get_running_loop().run_in_executor(self._jobs, function, *args)
 
     async def close(self) -> None:
-        """Park a real station; the job under way must have been halted."""
+        """Fold the arms of a real station; the job under way must have been halted. One that does not end is not waited for."""
         try:
-            await asyncio.wait_for(self._on_job_thread(self._station.close), PARK_S)
+            if await self._ends_within(END_S) or not self._station.in_real_time:
+                await asyncio.wait_for(self._on_job_thread(self._station.close), PARK_S)
+                return
+            self._station.interrupt()
+            await self._ends_within(END_S)
+            closing = threading.Thread(target=self._station.close, daemon=True)  # its job thread may wait for a policy
+            closing.start()
+            await asyncio.to_thread(closing.join, PARK_S)
         except Exception:
             traceback.print_exc()
+
+    async def _ends_within(self, seconds: float) -> bool:
+        for _ in range(round(seconds / 0.05)):
+            if not self._station.doing:
+                return True
+            await asyncio.sleep(0.05)
+        return False
 
     async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._quick, function, *args)
@@ -275,11 +300,12 @@ async def _serve(config: StationConfig) -> None:
     station = Station(config)
     server = Server(station, config.tokens)
     # A lost client must be noticed while a job runs: aiohttp then cancels the handler.
-    runner = web.AppRunner(server.app(), handler_cancellation=True, access_log=None)
+    runner = web.AppRunner(server.app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     config.socket.unlink(missing_ok=True)
     await web.UnixSite(runner, str(config.socket)).start()
     os.chmod(config.socket, 0o600)
+    door = StopDoor(stop_socket(config.socket), config.tokens, server.stop, urgent=station.real_cell is not None)
     closed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -292,6 +318,7 @@ async def _serve(config: StationConfig) -> None:
     station.halt()
     await runner.cleanup()
     await server.close()
+    door.close()
     os._exit(0)  # renderers and executors must not delay the end
 
 

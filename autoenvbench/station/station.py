@@ -13,6 +13,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from enpire_real.cell import CellFault, RealCell
+from enpire_real.person_stop import write_record
 
 from autoenvbench import metrics
 from autoenvbench.candidates import Candidate, Candidates
@@ -53,6 +54,12 @@ class Station:
         )  # fmt: skip
         settle(self.ledger, "the station was ended in the middle of it")
         close_evaluations(self.ledger)
+        if (cell := self.real_cell) is not None:
+            cell.station.run = config.run_dir.absolute()
+            if cell.kind == "twin" and cell.station.twin is not None:  # it lives as long as the run does
+                cell.station.stops.folder = cell.station.run / "stops"
+            cell.station.stops.make_folder()
+            write_record(cell.station.run, cell.station.record())
         self._lease = threading.Lock()
         self.doing: str | None = None
         self._halt, self._halts = threading.Event(), 0
@@ -119,10 +126,25 @@ class Station:
                 raise UserError(f"the arms did not get there: {fault}") from None
         return {"at": where}
 
-    def stop(self, agent: str) -> dict[str, Any]:
-        """Stop the arms at once, whatever is under way; the next reset goes on."""
-        self._require_real("stop").stop(f"by {agent}")
-        return {"stopped": True}
+    def stop(self, client: str, *, person: bool) -> dict[str, Any]:
+        """Stop the arms at once, whatever is under way. Waits for nothing that a job, an upload or the disk may hold.
+
+        A person's stop holds until a person acknowledges it. An agent's ends its episode, and the next reset goes on.
+        """
+        durable = self._require_real("stop").stop(f"by {client}", person=person)
+        threading.Thread(
+            target=self.ledger.append, args=(NoteEvent(text="stopped the arms"),), kwargs={"agent": client}
+        ).start()
+        return {"stopped": True, **({"durable": durable} if person else {})}
+
+    def acknowledge(self, client: str) -> dict[str, Any]:
+        """A person says that the arms may move again, when somebody next asks for it. Raises UserError."""
+        try:
+            ended = self._require_real("acknowledge").acknowledge(client)
+        except (CellFault, OSError) as error:
+            raise UserError(f"not acknowledged: {error}") from None
+        self.ledger.append(NoteEvent(text=f"acknowledged {len(ended)} stops: {'; '.join(ended)}"), agent=client)
+        return {"acknowledged": ended}
 
     def _require_real(self, what: str) -> RealCell:
         if self.real_cell is None:
@@ -134,6 +156,16 @@ class Station:
         if self.real_cell is not None or hasattr(self.env.unwrapped, "about"):
             self.env.close()
         self._models.close()
+
+    def interrupt(self) -> None:
+        """End what moves the arms, now, for a job that does not end by itself."""
+        if self.real_cell is not None:
+            self.real_cell.end()
+
+    @property
+    def in_real_time(self) -> bool:
+        """Whether the arms have a clock that any thread may use."""
+        return self.real_cell is not None and not self.real_cell.station.clock.virtual
 
     # -- what agents do ----------------------------------------------------------------------------------------------
     def idea(

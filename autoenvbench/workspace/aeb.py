@@ -101,6 +101,10 @@ def _episodes(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
     return rows, "\n".join(lines if rows else ["no episodes yet: aeb practice -n 5"])
 
 
+def _stop(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
+    return client.stop(), "stopped; the episode that was under way is over, as your outcome"
+
+
 def _note(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
     return client.post("/notes", {"text": args.text}), "noted"
 
@@ -173,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     episodes = verb("episodes", _episodes, "judged episodes with stage, reason and error")
     episodes.add_argument("evaluation", nargs="?", metavar="E4", help="only this batch")
     episodes.add_argument("--limit", type=int, default=50)
+    verb("stop", _stop, "stop a real station's arms at once; the episode under way counts as it stands")
     note = verb("note", _note, "write a remark into the run's record")
     note.add_argument("text")
     return parser

@@ -21,7 +21,11 @@ MAX_RESET_ATTEMPTS = 3
 
 
 class ResetFailed(RuntimeError):
-    """The scene could not be brought to a verified start; no episode was begun."""
+    """The scene could not be brought to a verified start in `attempts` tries; no episode was begun."""
+
+    def __init__(self, words: str, attempts: int = 1) -> None:
+        super().__init__(words)
+        self.attempts = attempts
 
 
 class CellOptions(TypedDict, total=False):
@@ -103,7 +107,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
                 break
         else:
             self._over = True
-            raise ResetFailed(f"{self.task.name}: not ready after {MAX_RESET_ATTEMPTS} resets: {complaint}")
+            raise ResetFailed(f"{self.task.name}: not ready after {tries} resets: {complaint}", tries)
         self.task.begin(start, readings, streams.sensing)
         self._steps, self._over = 0, False
         observation = self._observe(readings)

@@ -13,8 +13,10 @@ from enpire_real.bus import BusDown, BusTaken
 from enpire_real.cameras import CameraLost
 from enpire_real.control import Stopped
 from enpire_real.motors import MotorFault, ScaleMismatch
+from enpire_real.person_stop import HOW
 from enpire_real.station import Station
 
+_DURABLE_S = 0.020  # how long whoever stops waits for the disk; the arms do not
 _FAULTS = (Stopped, MotorFault, ScaleMismatch, BusDown, BusTaken, CameraLost)
 
 
@@ -47,19 +49,29 @@ class RealScene(Protocol):
 class RealCell:
     """A physical station, or the twin. Nothing starts before the first `reset`.
 
-    Every fault of the station (a stop of the safety monitor, a motor, a bus, a camera) is a `CellFault`: the episode then
-    says nothing about the policy, and the next reset acknowledges it.
+    Every fault of the station (a stop of the safety monitor, a motor, a bus, a camera) is a `CellFault`: the episode is over, and
+    the next reset acknowledges it. A stop by a person is acknowledged by a person alone.
     """
 
     def __init__(self, station: Station, scene: RealScene) -> None:
         self.station, self.scene = station, scene
         self.kind = station.kind
         self._started = False
+        self.resets = 0  # that were tried
+        self.ending = False
+
+    @property
+    def by_person(self) -> bool:
+        """Whether a person's stop holds."""
+        stop = self.station.control.monitor.stop
+        return stop is not None and stop.person
 
     def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
+        self.resets += 1
         self._guard(self._reset, start, rng)
 
     def _reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
+        self._require_run()
         self.start()
         self._go_on()
         self.scene.reset(start, rng)
@@ -71,6 +83,10 @@ class RealCell:
             self._started = True
 
     def apply(self, command: np.ndarray) -> None:
+        """Raises ValueError for a NaN or an infinity, CellFault."""
+        if not np.isfinite(command).all():
+            raise ValueError(f"the command {command} is not finite; nothing was sent")
+        self._require_run()
         self._guard(self.scene.drive, command)
 
     def read(self) -> Any:
@@ -107,23 +123,67 @@ class RealCell:
 
     def move(self, where: str) -> None:
         """ "home", "avoid" or "resume". Raises CellFault."""
+        self._require_run()
         self._guard(self.start)
         self._guard(self._go_on)
         self._guard({"home": self.scene.home, "avoid": self.scene.avoid, "resume": self.scene.resume}[where])
 
+    def _require_run(self) -> None:
+        if self.ending:
+            raise CellFault("the run is over: the arms are on their way to rest")
+
     def _go_on(self) -> None:
-        """Acknowledge a stop, if there is one."""
+        """Acknowledge a stop, if there is one. Raises Stopped if it is a person's."""
+        self.station.control.heed()
         if self.station.control.monitor.stop is not None:
             self.station.clock.sleep(0.2)  # a camera that has just come back needs a frame or two
             self.station.control.acknowledge()
 
-    def stop(self, reason: str) -> None:
-        """Stop the arms, from any thread, at once."""
-        self.station.control.stop("stopped_by_hand", reason)
+    def stop(self, by: str, *, person: bool) -> bool:
+        """Stop the arms, from any thread, at once. A person's stop holds until a person acknowledges it.
+
+        Returns whether it would survive the end of this process already.
+        """
+        if not person:
+            self.station.control.stop("stopped_by_agent", by)
+            return False
+        written = self.station.stops.press(by, "stopped by hand")
+        self.station.control.stop("stopped_by_person", f"{by}; {HOW}", person=True)
+        return written.wait(_DURABLE_S)
+
+    def acknowledge(self, by: str) -> list[str]:
+        """A person says that work may go on: with the next reset or move, nothing moves now. Returns what was acknowledged.
+
+        Raises CellFault while the emergency stop is pressed, OSError.
+        """
+        pressed = self.station.control.monitor.watches["emergency_stop"](self.station.clock.now())
+        if pressed is not None:
+            raise CellFault(f"{pressed}: release it first, then acknowledge")
+        ended = self.station.stops.acknowledge(by)
+        self.station.control.heed()
+        return ended
+
+    def end(self) -> None:
+        """Whatever is under way is over, from any thread: the arms brake, and move again only to be folded down."""
+        self.ending = True
+        self.station.control.stop("run_over", "the run is over")
+
+    def park(self) -> str | None:
+        """Fold the arms down, after a fault as well; returns why not, if not."""
+        try:
+            if self._started:
+                self._go_on()
+                self.scene.home()
+                self.station.park()
+        except _FAULTS as fault:
+            return str(fault)
+        return None
 
     def close(self) -> None:
-        if self._started and self.station.control.monitor.stop is None:
+        """Fold the arms down and let go of everything; says why, where they cannot be folded."""
+        if self._started:
             try:
+                self._go_on()
                 self.scene.home()  # clear of whatever it was doing, before it folds
             except _FAULTS:
                 pass  # the station's own close says what could not be done

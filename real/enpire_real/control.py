@@ -137,16 +137,24 @@ class Control:
         if self.snapshot is not None and now - self.snapshot.time > _DEAD_S:
             raise Stopped(self.monitor.trip(now, "loop_dead", "the control loop does not tick any more"))
 
-    def stop(self, reason: str, detail: str) -> None:
-        """Stop the arms from outside the loop."""
-        with self._lock:
-            self.monitor.trip(self.clock.now(), reason, detail)
+    def stop(self, reason: str, detail: str, *, person: bool = False) -> None:
+        """Stop the arms from outside the loop, from any thread. Waits for nothing."""
+        self.monitor.trip(self.clock.now(), reason, detail, person=person)
+
+    def heed(self) -> None:
+        """Look now, and not at the next tick, whether a person stops."""
+        self.monitor.heed(self.clock.now())
 
     def acknowledge(self) -> None:
         """Go on after a stop: reopen a bus that failed, switch motors on again, hold where the arms are.
 
-        Raises MotorFault or BusDown if the fault is still there; Stopped if a check still objects.
+        Raises MotorFault or BusDown if the fault is still there; Stopped if a check still objects, if a person's stop holds, or if
+        somebody stops meanwhile.
         """
+        self.heed()
+        if self.monitor.stop is not None and self.monitor.stop.person:
+            raise Stopped(self.monitor.stop)
+        trips = self.monitor.trips
         if self._limp:
             with self._lock:
                 for arm in self.arms.values():
@@ -157,7 +165,7 @@ class Control:
                 if self._reading is not None and np.abs(self._reading.dq).max() < _SLOW:
                     break
         with self._lock:
-            self._adopt()
+            self._adopt(trips)
             self._limp = False
             self._motions = {name: Hold() for name in self.arms}
         self.clock.sleep(2 * self.period)
@@ -185,12 +193,15 @@ class Control:
     def running(self) -> bool:
         return self.ticker is not None
 
-    def close(self) -> None:
-        """Stop ticking and switch the motors off. Safe to call twice."""
+    def close(self, *, as_they_are: bool = False) -> None:
+        """Stop ticking and switch the motors off. Safe to call twice.
+
+        `as_they_are`: leave the motors to their own watchdogs instead, which damp: arms that were switched off would fall.
+        """
         if self.ticker is not None:
             self.ticker.cancel()
             self.ticker = None
-            self._off()
+            self._off(disable=not as_they_are)
 
     # -- the tick ----------------------------------------------------------------------------------------------------
     def tick(self) -> None:
@@ -199,6 +210,7 @@ class Control:
             return
         try:
             now = self.clock.now()
+            self.monitor.heed(now)
             if not self._limp:
                 self._drive(now)
             if self._limp:
@@ -279,7 +291,7 @@ class Control:
             max(r.temperature_c for r in readings),
         )
 
-    def _adopt(self) -> None:
+    def _adopt(self, trips: int | None = None) -> None:
         """Take the measured pose for the commanded one. Raises MotorFault, BusDown: an old pose will not do."""
         for name, arm in self.arms.items():
             arm.look()
@@ -289,11 +301,11 @@ class Control:
         limits = self.monitor.limits
         self._commanded = np.clip(self._reading.q, limits.lower, limits.upper)
         self._velocity = np.zeros_like(self._commanded)
-        self.monitor.acknowledge(self._commanded)
+        self.monitor.acknowledge(self._commanded, trips)
 
-    def _off(self) -> None:
+    def _off(self, *, disable: bool = True) -> None:
         for arm in self.arms.values():
-            for act in (arm.disable, arm.close):
+            for act in (arm.disable, arm.close) if disable else (arm.close,):
                 try:
                     act()
                 except Exception:

@@ -65,20 +65,28 @@ class RealEnv(CellEnv):
         if seed is not None:
             gym.Env.reset(self, seed=seed)
         state = self.np_random.bit_generator.state
+        before = self.real_cell.resets
         for attempt in range(1, MAX_RESET_ATTEMPTS + 1):
             try:
                 self.np_random.bit_generator.state = state  # the same start again
                 observation, info = super().reset(options=options)
                 break
             except CellFault as fault:
-                self._over = True
-                if attempt == MAX_RESET_ATTEMPTS:
-                    raise ResetFailed(
-                        f"{self.task.name}: the station failed {attempt} times, the last time: {fault}"
-                    ) from fault
+                if attempt == MAX_RESET_ATTEMPTS or self.real_cell.by_person or self.real_cell.ending:
+                    raise self._given_up(f"{self.task.name}: {fault}", before) from fault
+            except ResetFailed as failed:
+                raise self._given_up(str(failed), before) from failed
         if self._recorder is not None:
             self._recorder.begin(info)
         return observation, info
+
+    def _given_up(self, why: str, before: int) -> ResetFailed:
+        """No start could be made: the arms do not stay where that left them."""
+        self._over = True
+        attempts = self.real_cell.resets - before
+        why_not = self.real_cell.park()
+        arms = "the arms are folded down" if why_not is None else f"the arms could not be folded down: {why_not}"
+        return ResetFailed(f"{why} ({attempts} attempt{'s' if attempts != 1 else ''}; {arms})", attempts)
 
     def tool_body(self) -> RealBody:
         """What the tools of script policies act through."""

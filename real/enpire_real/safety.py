@@ -2,13 +2,15 @@
 
 A command is approved or it is not; nothing is bent into shape here (what moves the arms keeps the limits by itself, so a
 command beyond them is a fault). The first objection latches: the arms brake along their own path and hold, and stay so until
-`acknowledge`, which a person or the next reset says. An exception in a check is an objection.
+`acknowledge`, which the next reset says. A stop by a person (`PEOPLE`) is stronger: it holds as long as its watch complains, which
+only a person's acknowledgement ends. An exception in a check is an objection.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -58,11 +60,13 @@ class Stop:
     reason: str  # a fixed word, for statistics
     detail: str  # with numbers, for people
     time: float
+    person: bool = False  # by a person, and not acknowledged yet
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
 
 
+PEOPLE = ("emergency_stop", "stopped_by_person")  # the watches through which people stop
 _APART = 1e-4  # [m] by which a distance may shrink and still count as kept
 
 
@@ -98,6 +102,8 @@ class Monitor:
     workspace: dict[str, tuple[np.ndarray, np.ndarray]]
     watches: dict[str, Watch] = field(default_factory=dict)
     stop: Stop | None = None
+    trips: int = 0  # how often somebody outside has asked for a stop
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # held for assignments only: nobody waits to stop
     _last_q: np.ndarray | None = None
     _last_v: np.ndarray | None = None
     _close: dict[tuple[int, int], float] = field(default_factory=dict)  # pairs that were too close at the last command
@@ -110,25 +116,51 @@ class Monitor:
         try:
             velocity = self._check(now, command, reading)
         except Objection as objection:
-            self.stop = Stop(objection.reason, objection.detail, now)
+            self._latch(Stop(objection.reason, objection.detail, now))
         except Exception as error:
-            self.stop = Stop("safety_check_error", repr(error), now)
+            self._latch(Stop("safety_check_error", repr(error), now))
         else:
             self._last_q, self._last_v = command.q, velocity
         return self.stop
 
-    def trip(self, now: float, reason: str, detail: str) -> Stop:
-        """Stop for a reason from outside; an earlier one stands."""
-        if self.stop is None:
-            self.stop = Stop(reason, detail, now)
-        return self.stop
+    def trip(self, now: float, reason: str, detail: str, *, person: bool = False) -> Stop:
+        """Stop for a reason from outside, from any thread; an earlier one stands, unless only this one is a person's."""
+        with self._lock:
+            self.trips += 1
+        return self._latch(Stop(reason, detail, now, person))
 
-    def acknowledge(self, q: np.ndarray) -> None:
-        """Go on from commanded angles `q` at rest. What still holds will object again at once."""
-        self.stop = None
+    def heed(self, now: float) -> None:
+        """Whether a person stops, or has acknowledged. Asked on every tick, stopped or not."""
+        try:
+            complaints = [(name, self.watches[name](now)) for name in PEOPLE if name in self.watches]
+        except Exception as error:
+            self._latch(Stop("safety_check_error", repr(error), now))
+            return
+        for name, complaint in complaints:
+            if complaint is not None:
+                self._latch(Stop(name, complaint, now, person=True))
+                return
+        with self._lock:
+            if self.stop is not None and self.stop.person:
+                self.stop = replace(self.stop, person=False)  # from here on it is as any other
+
+    def acknowledge(self, q: np.ndarray, trips: int | None = None) -> None:
+        """Go on from commanded angles `q` at rest. What still holds will object again at once.
+
+        A person's stop stays, and so does one that was asked for after the count of `trips`.
+        """
+        with self._lock:
+            if not (self.stop is not None and self.stop.person) and trips in (None, self.trips):
+                self.stop = None
         self._last_q, self._last_v = np.array(q, dtype=np.float64), np.zeros_like(q)
         self._close = self.collision.too_close(self._last_q)
         self._out = self._outside()
+
+    def _latch(self, stop: Stop) -> Stop:
+        with self._lock:
+            if self.stop is None or (stop.person and not self.stop.person):
+                self.stop = stop
+            return self.stop
 
     def _check(self, now: float, command: Command, reading: Reading) -> np.ndarray:
         limits = self.limits

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,11 +19,20 @@ from enpire_real.bus import BusLock, open_bus
 from enpire_real.cameras import Camera, Lens, LeRobotCamera, OpenCVCamera, mount_pose
 from enpire_real.clock import Clock, WallClock
 from enpire_real.collision import Body, CollisionModel
-from enpire_real.control import Arm, Control
+from enpire_real.control import Arm, Control, Stopped
 from enpire_real.damiao import SCALES, Scale
 from enpire_real.kinematics import ArmModel, Pose
 from enpire_real.motion import JointMove
 from enpire_real.motors import Motor, MotorBus
+from enpire_real.person_stop import (
+    PersonStops,
+    Record,
+    Registration,
+    emergency_file,
+    folder_of,
+    own_folder,
+    write_record,
+)
 from enpire_real.safety import Limits, Monitor, Watch
 from enpire_real.station_file import EmergencyStop, StationFile, YamArm
 from enpire_real.yam import GRIPPER, HOME, JOINTS, REST
@@ -43,9 +54,12 @@ class Station:
     clock: Clock
     control: Control
     cameras: dict[str, Camera]
+    stops: PersonStops  # by people
     twin: Twin | None = None
     locks: list[BusLock] = field(default_factory=list)
     closers: list[Callable[[], None]] = field(default_factory=list)
+    run: Path | None = None  # the run that it serves
+    _registered: Registration | None = None
 
     @property
     def kind(self) -> str:
@@ -55,9 +69,16 @@ class Station:
     def start(self) -> None:
         """Take the buses, start cameras and arms; the arms hold where they are.
 
-        Raises BusTaken, BusDown, MotorFault, ScaleMismatch, CameraLost; everything is released again then.
+        Raises BusTaken, BusDown, MotorFault, ScaleMismatch, CameraLost, and Stopped while a person's stop holds; everything is
+        released again then.
         """
+        self.stops.make_folder()
+        self.control.heed()
+        if (stop := self.control.monitor.stop) is not None and stop.person:
+            raise Stopped(stop)  # nothing is open yet, and nothing is opened
         try:
+            write_record(self.stops.folder, self.record())
+            self._registered = Registration(self.record())
             for lock in self.locks:
                 lock.acquire()
             for camera in self.cameras.values():
@@ -72,6 +93,14 @@ class Station:
         except BaseException:
             self.close()
             raise
+
+    def record(self) -> Record:
+        """What whoever wants to stop it has to know."""
+        emergency = self.file.safety.emergency_stop
+        return Record(
+            self.file.name, str(self.stops.folder.absolute()), os.getpid(), str(self.run) if self.run else None,
+            str(emergency.path) if emergency.type == "file" else None,
+        )  # fmt: skip
 
     def lens(self, camera: str) -> Lens:
         return Lens.of(self.file.cameras[camera])
@@ -99,13 +128,21 @@ class Station:
                 self.control.wait(name, 20.0)
 
     def close(self) -> None:
-        """Park if the arms can move, stop and release everything. Safe to call twice."""
+        """Park if the arms can move, stop and release everything. Safe to call twice.
+
+        While a person's stop holds nothing moves: the arms stay where they are, for their motors' watchdogs to let down slowly.
+        """
+        by_person = False
         if self.control.running:
+            self.control.heed()
             try:
                 self.park()
             except Exception as error:  # an arm that cannot be parked sinks when it is switched off
-                print(f"the arms could not be parked before they were switched off: {error}", file=sys.stderr)
-        self.control.close()
+                stop = self.control.monitor.stop
+                by_person = stop is not None and stop.person
+                why = "not folded, for a person stopped them" if by_person else "could not be parked"
+                print(f"the arms were {why} ({error})", file=sys.stderr)
+        self.control.close(as_they_are=by_person)
         for camera in self.cameras.values():
             camera.close()
         for close in self.closers:
@@ -113,6 +150,9 @@ class Station:
         self.closers.clear()
         for lock in self.locks:
             lock.release()
+        if self._registered is not None:
+            self._registered.close()
+            self._registered = None
 
     def __enter__(self) -> Station:
         self.start()
@@ -147,9 +187,23 @@ def build_station(file: StationFile, *, twin_args: dict[str, Any] | None = None)
 
             arms[name] = LeRobotDriver(name, config)
     cameras = _cameras(file, clock, twin)
-    monitor = _monitor(file, arms, cameras, twin)
+    stops = PersonStops(stops_folder(file))
+    if file.twin is not None and file.twin.link is None:
+        closers.append(partial(shutil.rmtree, stops.folder, ignore_errors=True))
+    monitor = _monitor(file, arms, cameras, twin, stops)
     control = Control(arms, monitor, clock, file.rate_hz)
-    return Station(file, clock, control, cameras, twin, locks, closers)
+    return Station(file, clock, control, cameras, stops, twin, locks, closers)
+
+
+def stops_folder(file: StationFile) -> Path:
+    """Where the stops of these arms are kept: the same folder for every program that moves them."""
+    if file.twin is not None and file.twin.link is None:
+        return own_folder()  # a twin in this process is nobody else's
+    buses = [
+        f"{arm.bus.interface}:{arm.bus.channel}" if isinstance(arm, YamArm) else json.dumps(arm.robot, sort_keys=True)
+        for arm in file.arms.values()
+    ]
+    return folder_of(file.name, buses)
 
 
 def _yam(name: str, config: YamArm, channel: str, clock: Clock) -> YamDriver:
@@ -195,7 +249,9 @@ def _cameras(file: StationFile, clock: Clock, twin: Twin | None) -> dict[str, Ca
     return cameras
 
 
-def _monitor(file: StationFile, arms: dict[str, Arm], cameras: dict[str, Camera], twin: Twin | None) -> Monitor:
+def _monitor(
+    file: StationFile, arms: dict[str, Arm], cameras: dict[str, Camera], twin: Twin | None, stops: PersonStops
+) -> Monitor:
     safety = file.safety
 
     def each(values: list[float]) -> np.ndarray:
@@ -218,7 +274,14 @@ def _monitor(file: StationFile, arms: dict[str, Arm], cameras: dict[str, Camera]
         shapes,
         arm_margin=safety.arm_margin_m, table_margin=safety.table_margin_m, tool_table_margin=safety.tool_table_margin_m,
     )  # fmt: skip
-    watches: dict[str, Watch] = {"emergency_stop": _emergency(safety.emergency_stop, twin)}
+    emergency = _emergency(safety.emergency_stop, twin)
+
+    def button(now: float) -> str | None:
+        if (complaint := emergency(now)) is not None:
+            stops.latch("the emergency stop", complaint)
+        return complaint
+
+    watches: dict[str, Watch] = {"emergency_stop": button, "stopped_by_person": stops.watch}
     for name, config in file.cameras.items():
         if config.required:
             watches[f"camera_{name}"] = partial(_stale, cameras[name], safety.camera_age_ms / 1000)
@@ -246,16 +309,7 @@ def _emergency(config: EmergencyStop, twin: Twin | None) -> Watch:
         return lambda now: pressed if faults.emergency_stop else None
     if config.type == "file":
         path = Path(str(config.path))
-
-        def look(now: float) -> str | None:
-            try:
-                os.stat(path)
-            except FileNotFoundError:
-                # Its folder must be there: a button that was never connected must not look released.
-                return None if path.parent.is_dir() else f"cannot look for the emergency stop at {path}"
-            return pressed
-
-        return look
+        return lambda now: emergency_file(path)
     return lambda now: None
 
 

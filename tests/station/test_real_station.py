@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -15,7 +20,7 @@ import pytest
 
 from autoenvbench.config import RunConfig, StationConfig
 from autoenvbench.errors import RobotBusy, UserError
-from autoenvbench.station.client import StationClient
+from autoenvbench.station.client import StationClient, stop_socket
 from autoenvbench.station.process import StationProcess
 
 
@@ -29,7 +34,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StationClient]:
             clock_epoch=time.time(), tokens={"t": "agent", "a": "admin"},
         )  # fmt: skip
         with StationProcess(config) as station:
-            yield StationClient(str(station.socket), "t")
+            yield StationClient(str(station.socket), "t", str(stop_socket(station.socket)))
 
 
 def test_the_arms_go_home_out_of_the_way_and_back(client: StationClient) -> None:
@@ -66,11 +71,11 @@ def test_stop_stops_what_is_under_way_and_the_next_move_goes_on(client: StationC
         thread = threading.Thread(target=move)
         thread.start()
         time.sleep(0.3)
-        assert client.post("/stop", {}) == {"stopped": True}
+        assert client.stop() == {"stopped": True}
         thread.join(60)
         if failed:
             break
-    assert "stopped_by_hand" in failed[0]
+    assert "stopped_by_agent" in failed[0]
     for _ in range(50):
         try:
             assert client.post("/home", {}) == {"at": "home"}
@@ -87,8 +92,78 @@ def test_a_simulated_station_has_nothing_to_move(tmp_path: Path) -> None:
         config=RunConfig(agent="cem", env="ENPIRE/PushT-v0", budget_s=60), clock_epoch=time.time(), tokens={},
     )  # fmt: skip
     station = Station(config)
-    for act in (lambda: station.move("agent", "home"), lambda: station.stop("agent")):
+    for act in (lambda: station.move("agent", "home"), lambda: station.stop("agent", person=True)):
         with pytest.raises(UserError, match="simulated"):
             act()
     with pytest.raises(UserError, match="one camera, top"):
         station.frame("wrist")
+
+
+def test_an_agent_acknowledges_nothing_and_a_person_holds_the_arms(client: StationClient) -> None:
+    admin = StationClient(client._socket, "a", str(stop_socket(Path(client._socket))))
+    assert admin.stop()["stopped"]
+    for attempt in range(3):
+        with pytest.raises(UserError, match="autoenvbench station acknowledge"):
+            client.post(("/home", "/avoid", "/resume")[attempt], {})
+    client.stop()  # an agent's stop does not replace a person's
+    with pytest.raises(UserError, match="not for agents"):
+        client.post("/acknowledge", {})
+    assert len(admin.post("/acknowledge", {})["acknowledged"]) == 1
+    assert client.post("/home", {}) == {"at": "home"}
+
+
+@pytest.mark.real_time
+def test_stop_is_answered_within_50_ms_whatever_else_is_under_way(client: StationClient) -> None:
+    """A hundred requests at once, uploads among them, a pause, and 300 connections to its own door that say nothing."""
+    admin = StationClient(client._socket, "a", str(stop_socket(Path(client._socket))))
+    over, busy = threading.Event(), threading.Barrier(101)
+    junk = os.urandom(3_000_000)
+
+    def ask(k: int) -> None:
+        busy.wait()
+        while not over.is_set():
+            with contextlib.suppress(UserError, OSError, ValueError):
+                if k % 5 == 0:
+                    client._request("POST", "/bundles?commit=x", junk, {"Content-Length": str(len(junk))})
+                else:
+                    client.get(("/status", "/episodes", "/health", "/frames/top")[k % 4])
+
+    threads = [threading.Thread(target=ask, args=(k,)) for k in range(100)]
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(300)]
+    for thread in threads:
+        thread.start()
+    try:
+        admin.post("/pause", {"paused": True})
+        busy.wait()
+        time.sleep(0.5)
+        for connection in silent:
+            connection.settimeout(1.0)
+            with contextlib.suppress(OSError):
+                connection.connect(str(stop_socket(Path(client._socket))))
+        # Timed by a process of its own: here a hundred threads share an interpreter.
+        script = (
+            "import contextlib, os, socket, sys, time\n"
+            "with contextlib.suppress(OSError, AttributeError):\n"  # the door is timed, not this machine's other work
+            "    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))\n"
+            "for _ in range(20):\n"
+            "    began = time.monotonic()\n"
+            "    s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1])\n"
+            "    s.sendall(b'POST /stop HTTP/1.1\\r\\nAuthorization: Bearer t\\r\\n\\r\\n')\n"
+            "    assert b'\"stopped\": true' in s.recv(4096)\n"
+            "    print(time.monotonic() - began)\n"
+            "    time.sleep(0.02)\n"
+        )
+        door = str(stop_socket(Path(client._socket)))
+        told = subprocess.run(
+            [sys.executable, "-c", script, door], capture_output=True, text=True, check=True, timeout=60
+        )
+    finally:
+        over.set()
+        admin.post("/pause", {"paused": False})
+        for thread in threads:
+            thread.join(60)
+        for connection in silent:
+            connection.close()
+    times = list(map(float, told.stdout.split()))
+    assert len(times) == 20
+    assert max(times) < 0.050, [round(1000 * t) for t in times]

@@ -88,7 +88,7 @@ class SimulatorTask(ABC):
                 raise ResetFailed(f"the start {start} is solved already: there is nothing to do in it")
             seed = int(np.random.default_rng([seed, 3]).integers(2**31))  # another one, that follows from the first
         else:
-            raise ResetFailed(f"{MAX_RESET_ATTEMPTS} starts in a row were solved already")
+            raise ResetFailed(f"{MAX_RESET_ATTEMPTS} starts in a row were solved already", MAX_RESET_ATTEMPTS)
         self._steps, self._held, self._over = 0, 0, False
         info = self._info(False)
         info.update(reset_attempts=attempts, reset_verified=True, start=start, episode_seed=start["seed"])

@@ -1,0 +1,116 @@
+"""The stop's own door: a socket and a thread that share nothing with uploads, jobs, pauses or the disk.
+
+It understands `POST /stop` with a bearer token, answers, and closes. Connections are read as they come, so that a slow one keeps
+nobody waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from enpire_real.clock import ask_for_real_time
+
+from autoenvbench.errors import UserError
+
+_MOST = 256  # connections; beyond, the one that has been silent for longest is closed
+_PATIENCE_S, _LONGEST = 5.0, 8192
+_REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 500: "Internal Server Error"}
+
+
+class StopDoor:
+    """Listens until `close`. `stop` is called with the client's name and must not block.
+
+    `urgent`: where there are arms to stop, this thread goes before all others that the machine lets it precede.
+    """
+
+    def __init__(
+        self, path: Path, tokens: dict[str, str], stop: Callable[[str], dict[str, Any]], *, urgent: bool
+    ) -> None:
+        self._tokens, self._stop, self._urgent = tokens, stop, urgent
+        path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        os.chmod(path, 0o600)
+        self._listener.listen(_MOST)
+        self._listener.setblocking(False)
+        self._heard: dict[socket.socket, tuple[float, bytes]] = {}  # since when, and what so far
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stop", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join(2.0)
+
+    def _run(self) -> None:
+        if self._urgent:
+            ask_for_real_time()
+        while not self._closed.is_set():
+            for key, _ in self._selector.select(0.5):
+                connection = key.fileobj
+                assert isinstance(connection, socket.socket)
+                try:
+                    self._accept() if connection is self._listener else self._read(connection)
+                except OSError:
+                    self._hang_up(connection)
+            for connection in [c for c, (since, _) in self._heard.items() if time.monotonic() - since > _PATIENCE_S]:
+                self._hang_up(connection)
+        for connection in list(self._heard):
+            self._hang_up(connection)
+        self._listener.close()
+        self._selector.close()
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.setblocking(False)
+        if len(self._heard) >= _MOST:
+            self._hang_up(next(iter(self._heard)))
+        self._heard[connection] = (time.monotonic(), b"")
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _read(self, connection: socket.socket) -> None:
+        came = connection.recv(_LONGEST)
+        since, before = self._heard[connection]
+        heard = before + came
+        self._heard[connection] = (since, heard)
+        if b"\r\n\r\n" in heard or not came or len(heard) > _LONGEST:
+            status, body = self._answer(heard)
+            text = json.dumps(body).encode()
+            head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n"
+            with contextlib.suppress(OSError):
+                connection.send(f"{head}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n".encode() + text)
+            self._hang_up(connection)
+
+    def _answer(self, heard: bytes) -> tuple[int, dict[str, Any]]:
+        first, *lines = heard.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        if first.split(" ")[:2] != ["POST", "/stop"]:
+            return 404, {"error": "here is POST /stop and nothing else", "exit_code": 2}
+        given = headers.get("authorization", "").removeprefix("Bearer ").encode()
+        names = [name for token, name in self._tokens.items() if hmac.compare_digest(token.encode(), given)]
+        if not names:
+            return 401, {"error": "this station does not know you: no valid bearer token", "exit_code": 2}
+        try:
+            return 200, self._stop(names[0])
+        except UserError as error:
+            return 400, {"error": str(error), "exit_code": error.exit_code}
+        except Exception as error:
+            return 500, {"error": f"station error: {error!r}", "exit_code": 1}
+
+    def _hang_up(self, connection: socket.socket) -> None:
+        if self._heard.pop(connection, None) is not None:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(connection)
+            connection.close()
