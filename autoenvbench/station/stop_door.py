@@ -36,7 +36,7 @@ class StopDoor:
     def __init__(
         self, path: Path, tokens: dict[str, str], stop: Callable[[str], dict[str, Any]], *, urgent: bool
     ) -> None:
-        self._tokens, self._stop, self._urgent = tokens, stop, urgent
+        self._path, self._tokens, self._stop, self._urgent = path, tokens, stop, urgent
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
@@ -53,6 +53,7 @@ class StopDoor:
     def close(self) -> None:
         self._closed.set()
         self._thread.join(2.0)
+        self._path.unlink(missing_ok=True)
 
     def _run(self) -> None:
         if self._urgent:

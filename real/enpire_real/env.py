@@ -101,9 +101,12 @@ class RealEnv(CellEnv):
         observation, reward, terminated, truncated, info = super().conclude()
         if self._recorder is not None:
             self._recorder.after(reward, terminated or truncated, info)
+            info["recording"] = self._recorder.told()
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
-        super().close()
-        if self._recorder is not None:
-            self._recorder.close()
+        try:
+            super().close()
+        finally:
+            if self._recorder is not None:
+                self._recorder.close()

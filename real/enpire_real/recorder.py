@@ -16,18 +16,21 @@ from typing import Any
 
 import cv2
 import numpy as np
+from gymnasium import logger
 
 from enpire_real.station import Station
 
 IMAGE_SIZE = (320, 240)  # of recorded images (width, height) [px]
 _QUEUE = 64  # frames that may wait to be encoded; beyond, the episode is given up, never the robot's rhythm
+_CLOSE_S = 60.0  # that the last episodes may take to be written
 
 
 class Recorder:
     """Writes `DIR/episodes/<n>.npz`: state, action, reward, done (T, ...), JPEG images per camera, and a JSON header.
 
     `state` is all arms' measured joints [rad] and gripper openings; `action` is the policy's. `action_source` is "policy" in
-    all frames: nothing else drives an episode.
+    all frames: nothing else drives an episode. What is lost is counted (`dropped`, `dropped_frames`), and `problem` says why;
+    `told` is what the environment's `info` says of it.
     """
 
     def __init__(self, folder: Path, station: Station, control_hz: float, task: str) -> None:
@@ -37,11 +40,11 @@ class Recorder:
         taken = [int(p.stem) for p in self._folder.glob("*.npz") if p.stem.isdigit()]
         self._next = max(taken, default=-1) + 1
         self._queue: queue.Queue[tuple[int, str, dict[str, Any]]] = queue.Queue(_QUEUE)
-        self._episode = 0
+        self._episode, self._broken = 0, -1
         self._info: dict[str, Any] = {}
         self._recording = self._lost = False
         self._frame: dict[str, Any] = {}
-        self.written, self.dropped = 0, 0
+        self.written, self.dropped, self.dropped_frames = 0, 0, 0
         self.problem: str | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
@@ -76,7 +79,9 @@ class Recorder:
                     (self._episode, "frame", {**self._frame, "reward": np.float32(reward), "done": done})
                 )
             except queue.Full:
-                self._lost = True
+                self._lose("the disk was too slow: frames waited to be written")
+        if self._lost:
+            self.dropped_frames += 1
         if done:
             self._recording = False
             verdict = {k: info.get(k) for k in ("success", "score", "stage", "reason")}
@@ -85,16 +90,38 @@ class Recorder:
                     raise queue.Full
                 self._queue.put((self._episode, "end", {**self._info, **verdict}), timeout=10)  # nothing moves now
             except queue.Full:
+                self._lose("the disk was too slow: an episode waited to be written")
                 self.dropped += 1
+
+    def told(self) -> dict[str, Any]:
+        """For the environment's `info`."""
+        return {"written": self.written, "dropped": self.dropped, "dropped_frames": self.dropped_frames,
+                "problem": self.problem}  # fmt: skip
+
+    def _lose(self, why: str) -> None:
+        self._lost = True
+        self.problem = why
 
     def discard(self) -> None:
         """Forget an episode that was not finished."""
         self._recording = False
 
     def close(self) -> None:
-        """Write what is left."""
-        self._queue.put((-1, "stop", {}))
-        self._thread.join(60)
+        """Write what is left, as far as that is possible in a minute, and say what was lost."""
+        deadline = time.monotonic() + _CLOSE_S
+        try:
+            self._queue.put((-1, "stop", {}), timeout=_CLOSE_S)
+            self._thread.join(max(deadline - time.monotonic(), 0.0))
+        except queue.Full:
+            pass
+        if self._thread.is_alive():
+            self.problem = f"the disk did not take everything in {_CLOSE_S:.0f} s; what was not written is lost"
+            self.dropped += 1
+        if self.dropped:
+            logger.warn(
+                f"{self.dropped} of {self.dropped + self.written} episodes ({self.dropped_frames} frames) were not recorded in "
+                f"{self._folder}: {self.problem}"
+            )
 
     # -- the thread's side -------------------------------------------------------------------------------------------
     def _work(self) -> None:
@@ -106,15 +133,21 @@ class Recorder:
                 return
             if episode != current:
                 frames, current = [], episode
-            if kind == "frame":
-                what["images"] = {name: _encode(image) for name, image in what["images"].items()}
-                frames.append(what)
+            if episode == self._broken:
+                self.dropped_frames += kind == "frame"
                 continue
             try:
-                self._write(frames, what)
-                self.written += 1
-            except OSError as error:  # a full disk costs the recording, not the run
-                self.problem, self.dropped = str(error), self.dropped + 1
+                if kind == "frame":
+                    what["images"] = {name: _encode(image) for name, image in what["images"].items()}
+                    frames.append(what)
+                else:
+                    self._write(frames, what)
+                    self.written += 1
+            except Exception as error:  # a full disk, a picture of no size, costs the recording and not the run
+                self.problem = str(error) or repr(error)
+                self.dropped += 1
+                self.dropped_frames += len(frames) + (kind == "frame")
+                self._broken = episode  # what is left of it is no whole episode
 
     def _write(self, frames: list[dict[str, Any]], verdict: dict[str, Any]) -> None:
         header = {
@@ -135,7 +168,7 @@ class Recorder:
             with part.open("wb") as file:
                 np.savez(file, **columns)
             part.rename(self._folder / f"{self._next:06d}.npz")
-        except OSError:
+        except BaseException:
             part.unlink(missing_ok=True)
             raise
         self._next += 1

@@ -138,7 +138,10 @@ class Monitor:
             return
         for name, complaint in complaints:
             if complaint is not None:
-                self._latch(Stop(name, complaint, now, person=True))
+                held = self._latch(Stop(name, complaint, now, person=True))
+                self.stop = replace(
+                    held, detail=complaint
+                )  # a button that was released is not pressed any more, but holds
                 return
         with self._lock:
             if self.stop is not None and self.stop.person:

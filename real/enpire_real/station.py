@@ -278,7 +278,7 @@ def _monitor(
 
     def button(now: float) -> str | None:
         if (complaint := emergency(now)) is not None:
-            stops.latch("the emergency stop", complaint)
+            stops.latch("the emergency stop", "it was pressed, or could not be looked at")
         return complaint
 
     watches: dict[str, Watch] = {"emergency_stop": button, "stopped_by_person": stops.watch}

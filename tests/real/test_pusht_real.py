@@ -175,6 +175,9 @@ def test_the_emergency_stop_ends_the_episode_and_power_comes_back(env: gym.Env) 
     for side in twin.motors.values():
         for motor in side.ids:
             side.reboot(motor)  # power was off
+    with pytest.raises(ResetFailed, match="autoenvbench station acknowledge"):  # released is not acknowledged
+        env.reset(seed=6)
+    env.unwrapped.real_cell.acknowledge("a person")
     _, info = env.reset(seed=6)
     assert info["reset_verified"]
 

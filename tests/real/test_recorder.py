@@ -100,3 +100,48 @@ def test_without_lerobot_the_way_to_it_is_said(tmp_path: Path) -> None:
         convert(tmp_path, tmp_path / "out")
     with pytest.raises(FileExistsError, match="exists already"):
         convert(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("where", ["_write", "_encode"])
+def test_no_exception_ends_the_writer(recorded: gym.Env, monkeypatch, where: str) -> None:
+    """Anything may go wrong in one episode; the next one is recorded, and what was lost is said."""
+    from enpire_real import recorder as module
+
+    recorder = recorded.unwrapped._recorder
+    broken = [True]
+    target = recorder if where == "_write" else module
+    kept = getattr(target, where)
+
+    def once(*args: object) -> object:
+        if broken.pop() if broken else False:
+            raise ZeroDivisionError("no such luck")
+        return kept(*args)
+
+    monkeypatch.setattr(target, where, once)
+    run(recorded, 3, finish=True)
+    run(recorded, 4, finish=True)
+    recorded.close()
+    assert (recorder.written, recorder.dropped) == (1, 1)
+    assert recorder.dropped_frames == 3
+    assert "no such luck" in recorder.problem
+
+
+def test_closing_ends_although_the_disk_does_not_answer(recorded: gym.Env, monkeypatch) -> None:
+    import threading
+    import time
+
+    monkeypatch.setattr("enpire_real.recorder._CLOSE_S", 0.5)
+    recorder, release = recorded.unwrapped._recorder, threading.Event()
+    recorder._write = lambda frames, verdict: release.wait(60)
+    run(recorded, 2, finish=True)
+    recorded.unwrapped._max_steps = 1000
+    recorded.reset(options={"start": {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}})
+    for _ in range(70):
+        *_, info = recorded.step(np.zeros(2))
+    assert info["recording"]["dropped_frames"] > 0  # said while it happens
+    assert "too slow" in info["recording"]["problem"]
+    began = time.monotonic()
+    recorder.close()
+    assert time.monotonic() - began < 3
+    assert recorder.dropped >= 1
+    release.set()
