@@ -19,8 +19,8 @@ STRICT_THRESHOLDS = (0.99, 1.0)  # only from confirmations of at least STRICT_EP
 _Z = 1.959963984540054
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a rate. (0, 1) when there is no episode."""
+def wilson(successes: float, n: float) -> tuple[float, float]:
+    """95 % Wilson score interval of a rate. (0, 1) when there is no episode. An effective number of episodes may be a fraction."""
     if n == 0:
         return 0.0, 1.0
     p, z2 = successes / n, _Z * _Z
@@ -28,6 +28,24 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     # At 0 and n of n the bound is the rate itself; rounding must not push it past.
     return min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
+
+
+def clustered_wilson(by_start: Sequence[Sequence[bool]]) -> tuple[float, float]:
+    """95 % Wilson interval of a rate where the attempts at one start are one cluster, (low, high).
+
+    The episodes count for as many independent ones as their spread over starts says: n / design effect, after Rao and Scott
+    (1992), "A simple method for the analysis of clustered binary data". Where all succeed or all fail there is no spread to
+    tell, and a start counts once. With one attempt a start it is `wilson`.
+    """
+    starts, n = len(by_start), sum(map(len, by_start))
+    if starts == n:
+        return wilson(sum(map(sum, by_start)), n)
+    rate = sum(map(sum, by_start)) / n
+    effective = float(starts)
+    if 0 < rate < 1 and starts > 1:
+        spread = starts / (starts - 1) * sum((sum(a) - rate * len(a)) ** 2 for a in by_start)
+        effective = n * min(1.0, n * rate * (1 - rate) / spread) if spread else float(n)
+    return wilson(rate * effective, effective)
 
 
 def pass_at_k(outcomes: Sequence[Sequence[bool]], k: int = 8) -> float | None:
@@ -76,7 +94,7 @@ def summarise(episodes: Sequence[EpisodeEvent]) -> Summary:
         episodes=n,
         successes=wins,
         success_rate=wins / n if n else 0.0,
-        wilson95=wilson(wins, n),
+        wilson95=clustered_wilson(by_start),
         score=sum(e.score for e in episodes) / n if n else 0.0,
         streak=streak(attempts[0] for attempts in by_start),
         pass_at_8=pass_at_k(by_start),

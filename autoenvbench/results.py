@@ -77,10 +77,10 @@ class HeldOut(Strict):
             raise ValueError("streak <= successes <= episodes does not hold")
         if not math.isclose(self.success_rate, rate, abs_tol=1e-9):
             raise ValueError(f"success_rate is {self.success_rate}, but {self.successes} of {self.episodes} is {rate}")
-        expected = metrics.wilson(self.successes, self.episodes)
-        if not all(math.isclose(a, b, abs_tol=1e-9) for a, b in zip(self.wilson95, expected, strict=True)):
+        low, high = metrics.wilson(self.successes, self.episodes)  # wider where a start had several attempts
+        if not (0 <= self.wilson95[0] <= low + 1e-9 and high - 1e-9 <= self.wilson95[1] <= 1):
             raise ValueError(
-                f"wilson95 is {self.wilson95}, but of {self.successes} of {self.episodes} it is {expected}"
+                f"wilson95 is {self.wilson95}, but of {self.successes} of {self.episodes} it is at least {(low, high)}"
             )
         if sum(self.failures.values()) != self.episodes - self.successes or min(self.failures.values(), default=1) < 1:
             raise ValueError("the counts in failures do not add up to the episodes that failed")

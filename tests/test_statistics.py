@@ -17,6 +17,22 @@ def test_wilson_is_scipys(wins, n):
     assert metrics.wilson(wins, n) == pytest.approx((found.low, found.high), abs=1e-12)
 
 
+def test_attempts_at_one_start_are_one_cluster():
+    assert metrics.clustered_wilson([[True], [False], [True]]) == metrics.wilson(2, 3)
+    # Eight attempts that always agree are one observation, and say no more than one would.
+    starts = [[k % 4 != 0] * 8 for k in range(40)]
+    low, high = metrics.clustered_wilson(starts)
+    assert (low, high) == pytest.approx(metrics.wilson(30, 40), abs=0.005)
+    assert metrics.clustered_wilson([[True] * 8] * 20) == metrics.wilson(20, 20)
+    covered = 0
+    rng = np.random.default_rng(2)
+    for _ in range(400):  # a start's own chance decides most of it: Beta(0.5, 0.5), mean 0.5
+        chances = rng.beta(0.5, 0.5, size=50)
+        low, high = metrics.clustered_wilson((rng.random((50, 8)) < chances[:, None]).tolist())
+        covered += low <= 0.5 <= high
+    assert 0.92 < covered / 400 < 0.98
+
+
 # -- agents: the unit is the run -----------------------------------------------------------------------------------------
 def test_an_agents_interval_covers_its_true_mean_where_pooled_episodes_do_not():
     """Runs differ by more than their episodes do: true rates of 0.3 to 0.9, 200 episodes each."""
