@@ -30,5 +30,5 @@ def test_markup_and_escape_sequences_do_not_reach_a_report(hostile):
 
 
 def test_nor_a_terminal(hostile, capsys):
-    print_ledger(hostile, [], None)
+    print_ledger(hostile, [], None, None)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", capsys.readouterr().out)
