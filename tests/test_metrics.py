@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoenvbench import metrics
-from autoenvbench.events import EpisodeEvent, EvaluationEvent, TokensEvent
+from autoenvbench.events import CallEvent, EpisodeEvent, EvaluationEvent, RunEvent, TokensEvent, WaitEvent, kind_of
 from autoenvbench.ledger import Event
 
 
@@ -55,17 +55,17 @@ def evaluation(t, purpose, wins, n, commit="c", phase="finished"):
     payload = EvaluationEvent(
         phase=phase, id="E", purpose=purpose, commit=commit, digest=commit, planned=n, episodes=n, successes=wins
     )
-    return Event(0, 0.0, t, "evaluation", "a", "s", payload)
+    return Event(0, 0.0, t, "evaluation", "a", "s", payload, "")
 
 
 def episode(t, purpose="evaluate", success=True, robot_s=2.0, index=0, attempt=0):
     payload = EpisodeEvent(evaluation="E", purpose=purpose, index=index, attempt=attempt, commit="c", digest="c", seed=0,
                            success=success, score=float(success), stage="", steps=1, sim_s=1.0, robot_s=robot_s)  # fmt: skip
-    return Event(0, 0.0, t, "episode", "a", "s", payload)
+    return Event(0, 0.0, t, "episode", "a", "s", payload, "")
 
 
 def tokens(t, **counts):
-    return Event(0, 0.0, t, "tokens", "a", None, TokensEvent(model="m", status=200, **counts))
+    return Event(0, 0.0, t, "tokens", "a", None, TokensEvent(model="m", status=200, **counts), "")
 
 
 def test_confirmed_best_uses_confirmations_only_and_is_no_maximum():
@@ -127,3 +127,26 @@ def test_summary_counts_first_attempts_for_the_streak():
     assert s.pass_at_8 == 1.0
     assert s.failures == {"unknown": 14}
     assert metrics.summarise([]).success_rate == 0.0
+
+
+def test_waiting_for_the_provider_is_no_working_time():
+    """Two calls: only while one waits and no other is answered does the agent stand still; a kill ends all waits."""
+
+    def event(t, payload):
+        return Event(0, 0.0, t, kind_of(payload), "a", None, payload, "")
+
+    def wait(t, call, phase):
+        return event(t, WaitEvent(phase=phase, call=call))
+
+    def done(t, call):
+        return event(t, TokensEvent(model="m", status=200, call=call))
+
+    one = [event(0, CallEvent(id="A", model="m")), wait(1, "A", "started"), wait(3, "A", "started"), wait(7, "A", "ended"), done(9, "A")]
+    assert metrics.stalled_seconds(one, 100) == 6
+    assert metrics.stalled_seconds(one, 4) == 3  # the research was over by then
+    other = [event(2, CallEvent(id="B", model="m")), done(5, "B")]
+    both = sorted(one + other, key=lambda e: e.t_run)
+    assert metrics.stalled_seconds(both, 100) == 3  # 1 to 2 and 5 to 7
+    killed = [*one[:2], event(4, RunEvent(phase="resumed")), event(50, RunEvent(phase="agents_stopped"))]
+    assert metrics.stalled_seconds(killed, 100) == 3
+    assert metrics.stalled_seconds([], 100) == 0
