@@ -102,7 +102,7 @@ class Evaluator:
         task = getattr(env.unwrapped, "task", env.unwrapped)
         self._cell = cell_of(env)
         self._renders: bool | None = None  # not tried yet
-        self._limits = PolicyLimits(act_cpu_s=getattr(task, "act_cpu_ms", 250.0) / 1000)
+        self._limits = PolicyLimits.of(step_limit(env), getattr(task, "act_cpu_ms", 250.0) / 1000)
 
     def policy_process(self, bundle: Bundle) -> PolicyProcess:
         space = self.env.action_space
@@ -317,6 +317,12 @@ def close_evaluations(ledger: Ledger) -> None:
                 }
             )  # fmt: skip
             ledger.append(ended, agent=e.agent, station=e.station)
+
+
+def step_limit(env: gym.Env[Any, Any]) -> int:
+    """The time limit of an episode in control steps."""
+    inner: Any = env.unwrapped
+    return int(inner.about["limit"] if hasattr(inner, "about") else inner._max_steps)
 
 
 def cell_of(env: gym.Env[Any, Any]) -> str:

@@ -1,7 +1,9 @@
 """The program inside a policy's cage: loads `policy.py`, answers observations with actions, or runs a script's `run(tools)`.
 
-Run as ``python -m autoenvbench.station.policy_host READ_FD WRITE_FD MEMORY_MB`` with the checkout as working
-directory. It is untrusted like the policy it hosts: the station believes nothing from here but the bytes of an action.
+Run by path as ``python -s -P policy_host.py READ_FD WRITE_FD MEMORY_MB`` with the checkout as working directory, which is not
+where Python looks for modules until all that this program needs is imported, and then the last place. From the moment on that the
+policy's code is loaded the process is untrusted: the station believes nothing from here but the bytes of an action, and what the
+policy may use was set before, for good.
 """
 
 from __future__ import annotations
@@ -20,16 +22,19 @@ import numpy as np
 from enpire_envs.remote import wire
 
 from autoenvbench.station import codec
+from autoenvbench.station.confine import confine
 from autoenvbench.station.scripts import is_script
 
 _MAX_FILE = 64 << 20  # bytes
+_MAX_OPEN = 256  # files, pipes and sockets, each of which holds memory of the kernel
 
 
 def _limit_memory(megabytes: int) -> None:
     size = megabytes << 20
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))  # anonymous private memory: what a policy allocates
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE, _MAX_FILE))  # its log included
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE, _MAX_FILE))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN, _MAX_OPEN))
 
 
 class _Channel:
@@ -51,7 +56,7 @@ class _Channel:
 
 def _load(observation_space: Any, action_space: Any) -> Any:
     path = Path("policy.py").resolve()
-    sys.path.insert(0, str(path.parent))
+    sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location("policy", path)
     assert spec is not None
     assert spec.loader is not None
@@ -95,7 +100,11 @@ class Tools:
             raise AttributeError(name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._channel.send(codec.TOOL, wire.pack({"tool": name, "args": list(args), "kwargs": kwargs}))
+            try:
+                message = wire.pack({"tool": name, "args": list(args), "kwargs": kwargs})
+            except (TypeError, ValueError, OverflowError) as error:
+                raise ToolError(f"{name}: {error}") from None
+            self._channel.send(codec.TOOL, message)
             tag, data = self._channel.receive()
             if tag == codec.RESULT:
                 return wire.unpack(data)
@@ -124,6 +133,7 @@ def main() -> None:
         observation_space = codec.rebuild(hello["observation_space"])
         observations = codec.ObservationCodec(observation_space)
         _seed()
+        confine()
         policy = _load(observation_space, codec.rebuild(hello["action_space"]))
         channel.send(codec.READY)
         while True:

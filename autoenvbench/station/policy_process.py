@@ -1,7 +1,8 @@
 """The station's side of a policy: start it in its cage, ask it for actions, and bound what it may cost.
 
 CPU time is read from the kernel's per-process clock, which the policy cannot touch, so a busy machine changes no
-verdict. Wall-clock bounds are only a backstop for a policy that sleeps.
+verdict; all of it counts, also what is used between two answers. Wall-clock bounds are only a backstop for a policy that sleeps.
+A policy is one process (`confine`), whose memory is watched from outside (`watch`).
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,16 @@ from enpire_envs.remote.wire import Malformed
 from enpire_envs.tools.log import EpisodeOver, ToolError
 from gymnasium import spaces
 
-from autoenvbench.station import codec
+from autoenvbench.station import codec, policy_host
 from autoenvbench.station.scripts import is_script
 from autoenvbench.station.starvation import Wait
+from autoenvbench.station.watch import Output, Watch
 from autoenvbench.workspace.cage import PIPES, Bind, Cage, Caged, Sandbox, Track, python_path
 
 _NAP_S = 0.02  # between two looks at a silent policy
 _LOG_LIMIT = 64 << 10  # bytes of a policy's output that are kept
+_SCRATCH = 256 << 20  # bytes that /tmp and /dev/shm may hold each
+_HOST = Path(policy_host.__file__).resolve()
 _LAST_WORDS_S = 2.0  # that a script has to end once its episode is over
 
 
@@ -46,7 +49,11 @@ class PolicyFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PolicyLimits:
-    """What a policy may use. CPU limits decide verdicts; wall limits are backstops."""
+    """What a policy may use. CPU limits decide verdicts; wall limits are backstops.
+
+    `episode_wall_s` is what the station waits for a policy in one episode, all answers together; the environment's own time,
+    pauses and sleeping at pace 1 are not in it.
+    """
 
     act_cpu_s: float
     reset_cpu_s: float = 5.0
@@ -54,7 +61,14 @@ class PolicyLimits:
     script_cpu_s: float = 120.0  # of a whole `run(tools)`
     act_wall_s: float = 30.0
     load_wall_s: float = 120.0
+    episode_wall_s: float = 600.0
     memory_mb: int = 4096
+
+    @classmethod
+    def of(cls, steps: int, act_cpu_s: float) -> PolicyLimits:
+        """For a task of so many control steps: in an episode the station waits four times what a policy may compute in it."""
+        limits = cls(act_cpu_s)
+        return replace(limits, episode_wall_s=4 * max(steps * act_cpu_s, limits.script_cpu_s))
 
 
 Serve = Callable[[str, list[Any], dict[str, Any]], Any]  # a tool by name, with its arguments
@@ -85,8 +99,11 @@ class PolicyProcess:
         )
         self._caged: Caged | None = None
         self._in = self._out = -1
-        self._log: Any = None
+        self._output = Output(_LOG_LIMIT)
+        self._watch: Watch | None = None
         self._buffer = b""
+        self._counted = 0.0  # CPU time of the process that is accounted for
+        self._waited = 0.0  # of this episode
         self.acts = 0
         self.act_cpu_s = 0.0
         self.is_script = is_script(self._checkout / "policy.py")
@@ -95,7 +112,7 @@ class PolicyProcess:
     def reset(self, observation: Any) -> None:
         if self._caged is None:
             self._start()
-        self.acts, self.act_cpu_s = 0, 0.0
+        self.acts, self.act_cpu_s, self._waited = 0, 0.0, 0.0
         self._ask(codec.RESET, self._observations.encode(observation), codec.READY, self._limits.reset_cpu_s,
                   self._limits.act_wall_s, "reset")  # fmt: skip
 
@@ -113,16 +130,22 @@ class PolicyProcess:
         """Execute a script once, answering its tool calls by `serve`, whose EpisodeOver ends it. Raises PolicyFault."""
         if self._caged is None:
             self._start()
-        before, limits, over, end_by = self._cpu(), self._limits, False, 0.0
+        before, limits, over, end_by = self._counted, self._limits, False, 0.0
+        self._waited = 0.0
         self._post(codec.RUN, wire.pack(names), before, limits.script_cpu_s, "run")
         while True:
-            deadline = end_by if over else time.monotonic() + limits.act_wall_s
+            began = time.monotonic()
             try:
-                got, body = self._receive(before, limits.script_cpu_s, deadline, "run")
+                got, body = self._receive(before, limits.script_cpu_s, end_by if over else self._deadline(), "run")
             except PolicyFault:
                 if over:
                     return  # it has had its time, and now it is gone
                 raise
+            finally:
+                self._waited += time.monotonic() - began
+            self._counted = self._cpu()
+            if self._counted - before > limits.script_cpu_s and not over:
+                raise self._over_cpu("run", limits.script_cpu_s)
             if got == codec.DONE:
                 return
             if got == codec.ERROR:
@@ -149,12 +172,10 @@ class PolicyProcess:
             self._post(tag, answer, before, limits.script_cpu_s, "run")
 
     def output(self) -> str:
-        """The tail of what the policy printed."""
-        if self._log is None:
-            return ""
-        size = os.fstat(self._log.fileno()).st_size
-        data = os.pread(self._log.fileno(), _LOG_LIMIT, max(0, size - _LOG_LIMIT))
-        return data.decode("utf-8", "replace")
+        """The tail of what the policy printed, in all its lives."""
+        if self._watch is not None:
+            self._watch.drain()
+        return self._output.text()
 
     def close(self) -> None:
         caged, self._caged = self._caged, None
@@ -162,6 +183,9 @@ class PolicyProcess:
             caged.kill()
             os.close(self._in)
             os.close(self._out)
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
         self._buffer = b""
 
     def __enter__(self) -> PolicyProcess:
@@ -169,18 +193,14 @@ class PolicyProcess:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
 
     # -- process -----------------------------------------------------------------------------------------------------
     def _start(self) -> None:
         if not (self._checkout / "policy.py").is_file():
             raise PolicyFault("policy_load_error", "there is no policy.py at the root of the commit")
-        if self._log is None:
-            self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by __exit__)
         to_read, self._out = os.pipe()
         self._in, to_write = os.pipe()
+        printed, to_print = os.pipe()
         inside = Path("/policy")
         cage = Cage(
             # A script acts through tools alone: no simulator is within its reach, whatever the track.
@@ -191,13 +211,25 @@ class PolicyProcess:
                 # One thread: CPU limits mean the same on any machine, and floating-point sums come out the same.
                 "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
             },
+            tmp=_SCRATCH,
         )  # fmt: skip
-        argv = [python_path(), "-s", "-m", "autoenvbench.station.policy_host", *PIPES, str(self._limits.memory_mb)]
-        self._caged = cage.start(argv, outside=self._checkout, stdout=self._log, stderr=self._log,
-                                 pipes=(to_read, to_write), as_pid_1=True)  # fmt: skip
-        os.close(to_read)
-        os.close(to_write)
-        self._buffer = b""
+        # By path, and with no folder of the policy's among those that modules come from (-P): it runs what is installed here.
+        # The environment is ours, so that -I, which would ignore the seed of hashes in it, adds nothing.
+        argv = [python_path(), "-s", "-P", str(_HOST), *PIPES, str(self._limits.memory_mb)]
+        try:
+            with os.fdopen(to_print, "wb", buffering=0) as log:
+                self._caged = cage.start(argv, outside=self._checkout, stdout=log, stderr=log,
+                                         pipes=(to_read, to_write), as_pid_1=True)  # fmt: skip
+        except BaseException:
+            for fd in (self._in, self._out, printed):
+                os.close(fd)
+            raise
+        finally:
+            os.close(to_read)
+            os.close(to_write)
+        scratch = _SCRATCH if self._caged.namespace is not None else 0
+        self._watch = Watch(self._caged.init, printed, self._output, self._limits.memory_mb << 20, scratch)
+        self._buffer, self._counted, self._waited = b"", 0.0, 0.0
         self._ask(codec.INIT, self._hello, codec.READY, self._limits.load_cpu_s, self._limits.load_wall_s, "load")
 
     def _cpu(self) -> float:
@@ -209,14 +241,17 @@ class PolicyProcess:
             return 0.0
 
     def _ask(self, tag: bytes, data: bytes, expected: bytes, cpu_s: float, wall_s: float, doing: str) -> bytes:
-        before = self._cpu()
+        before, began = self._counted, time.monotonic()
         self._post(tag, data, before, cpu_s, doing, wall_s)
-        got, body = self._receive(before, cpu_s, time.monotonic() + wall_s, doing)
+        got, body = self._receive(before, cpu_s, self._deadline(wall_s), doing)
         if self._buffer:
             raise self._fault("protocol_error", "the policy wrote to the station's pipe on its own")
+        self._counted = self._cpu()
+        if doing != "load":
+            self._waited += time.monotonic() - began
         if doing == "act":
             self.acts += 1
-            used = self._cpu() - before
+            used = self._counted - before
             self.act_cpu_s += max(used, 0.0)
             if used > cpu_s:
                 raise self._over_cpu(doing, cpu_s)
@@ -226,11 +261,16 @@ class PolicyProcess:
             raise self._fault("protocol_error", f"unexpected reply {got!r} to {doing}")
         return body
 
+    def _deadline(self, wall_s: float | None = None) -> float:
+        """When the wait that begins now must be over: by the limit of one answer, or of the episode."""
+        left = max(self._limits.episode_wall_s - self._waited, 0.0)
+        return time.monotonic() + min(wall_s or self._limits.act_wall_s, left)
+
     def _post(
         self, tag: bytes, data: bytes, before: float, cpu_s: float, doing: str, wall_s: float | None = None
     ) -> None:
-        deadline = time.monotonic() + (wall_s or self._limits.act_wall_s)
-        self._send(codec.LENGTH.pack(1 + len(data)) + tag + data, before, cpu_s, deadline, doing)
+        message = codec.LENGTH.pack(1 + len(data)) + tag + data
+        self._send(message, before, cpu_s, self._deadline(wall_s), doing)
 
     def _receive(self, before: float, cpu_s: float, deadline: float, doing: str) -> tuple[bytes, bytes]:
         while (reply := self._take()) is None:
@@ -281,8 +321,14 @@ class PolicyProcess:
             if self._cpu() - before > cpu_s:
                 raise self._over_cpu(doing, cpu_s)
             if time.monotonic() > deadline:
+                limits, lasted = self._limits, time.monotonic() - wait.began
+                if doing != "load" and self._waited + lasted > limits.episode_wall_s:
+                    raise self._fault(
+                        "episode_wall_limit",
+                        f"the station waited {limits.episode_wall_s:.0f} s for the policy in this episode",
+                    )
                 starved = wait.starved(self._cpu() - before)
-                silent = f"{doing} gave no answer in {self._limits.act_wall_s:.0f} s of wall-clock"
+                silent = f"{doing} gave no answer in {lasted:.0f} s of wall-clock"
                 raise self._fault(f"{doing}_wall_limit", starved or silent, infrastructure=starved is not None)
 
     # -- faults: each ends the process -------------------------------------------------------------------------------
@@ -291,7 +337,10 @@ class PolicyProcess:
         return PolicyFault(reason, detail, infrastructure=infrastructure)
 
     def _over_cpu(self, doing: str, cpu_s: float) -> PolicyFault:
-        return self._fault(f"{doing}_cpu_limit", f"{doing} used more than {cpu_s * 1000:.0f} ms of CPU time")
+        return self._fault(
+            f"{doing}_cpu_limit",
+            f"{doing} used more than {cpu_s * 1000:.0f} ms of CPU time, with what was used since the answer before",
+        )
 
     def _exited(self, doing: str) -> PolicyFault:
         assert self._caged is not None
@@ -299,6 +348,8 @@ class PolicyProcess:
             code: int | None = self._caged.process.wait(5)
         except subprocess.TimeoutExpired:
             code = None
+        if self._watch is not None and self._watch.broken is not None:
+            return self._fault(*self._watch.broken)
         return self._fault("policy_exited", f"the policy's process ended during {doing} (exit code {code})")
 
     def _reported(self, body: bytes, doing: str) -> PolicyFault:

@@ -125,6 +125,7 @@ class Cage:
         cwd: working directory (inside).
         binds: what is visible beside the system and Python; later ones may lie inside earlier ones.
         env: the whole environment of the program.
+        tmp: what /tmp and /dev/shm may hold each [bytes of memory].
     """
 
     sandbox: Sandbox
@@ -132,6 +133,7 @@ class Cage:
     cwd: Path
     binds: list[Bind] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
+    tmp: int = _TMP
 
     def start(
         self, argv: Sequence[str], *, outside: Path, stdout: IO[bytes], stderr: IO[bytes], pipes: tuple[int, int] | None = None,
@@ -171,7 +173,7 @@ class Cage:
         mounts += [(bind.outside, bind.inside, bind.writable) for bind in self.binds]
         argv = [part.format(read=3, write=4) if part in PIPES else part for part in argv]
         line = docker.command(name, mounts, hidden_paths(self.track), self.cwd, self.env, argv, pipes=pipes is not None,
-                              tmp=_TMP, label=label)  # fmt: skip
+                              tmp=self.tmp, label=label)  # fmt: skip
         process = subprocess.Popen(
             line, stdin=pipes[0] if pipes else subprocess.DEVNULL, stdout=pipes[1] if pipes else stdout,
             stderr=stderr, start_new_session=True,
@@ -195,10 +197,23 @@ class Cage:
                 line += ["--ro-bind", name, name]
         for name in _ETC:
             line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-        line += ["--dev", "/dev", "--proc", "/proc"]
+        line += [
+            "--dev",
+            "/dev",
+            "--proc",
+            "/proc",
+            "--ro-bind",
+            "/dev/null",
+            "/proc/locks",
+        ]  # it shows locks of other cages
         for device in (*_GPU.glob("nvidia*"), *_GPU.glob("dri")):
             line += ["--dev-bind", str(device), str(device), "--ro-bind-try", "/sys", "/sys"]
-        for name, size in (("/tmp", _TMP), ("/dev/shm", _TMP), ("/var/tmp", _TMP >> 6), ("/run", _TMP >> 6)):
+        for name, size in (
+            ("/tmp", self.tmp),
+            ("/dev/shm", self.tmp),
+            ("/var/tmp", self.tmp >> 6),
+            ("/run", self.tmp >> 6),
+        ):
             line += ["--size", str(size), "--tmpfs", name]  # of memory: a file there must not fill it
         for path in runtime_paths():
             line += ["--ro-bind", str(path), str(path)]
@@ -208,7 +223,7 @@ class Cage:
             line += ["--bind" if bind.writable else "--ro-bind", str(bind.outside), str(bind.inside)]
         for key, value in self.env.items():
             line += ["--setenv", key, value]
-        return [*line, "--remount-ro", "/", "--chdir", str(self.cwd), "--", *argv]
+        return [*line, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(self.cwd), "--", *argv]
 
 
 def python_path() -> str:

@@ -268,7 +268,7 @@ def git_submodule():
 @attempt
 def python_start_up_files():
     """Hook the station's Python with sitecustomize, usercustomize, .pth, conftest and PYTHONPATH
-    policies run isolated (-I), in a cage; the station imports nothing from a commit"""
+    a policy's host runs by path and without the folder it is in (-P), in a cage; the station imports nothing from a commit"""
     for name in ("sitecustomize.py", "usercustomize.py", "conftest.py", "numpy.py", "autoenvbench.py"):
         Path(name).write_text(_MARK.format(HOST["marker"] + "-" + name))
     site = Path.home() / ".local/lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"

@@ -100,14 +100,14 @@ POLICIES = {
         threads = [threading.Thread(target=burn) for _ in range(3)]
         [t.start() for t in threads]; [t.join() for t in threads]
         return np.zeros(self.shape)""", {"act_cpu_limit"}),
-    "memory": ("Take all memory", "an address-space limit of 4 GB", """
+    "memory": ("Take all memory", "private memory is limited to 4 GB (RLIMIT_DATA)", """
         return None
     def act(self, observation):
         self.hold = np.ones((8 << 30) // 8)
         return np.zeros(self.shape)""", {"policy_error"}),
     "exit": ("End the process in the middle of an episode", "its own episodes fail, with a reason", """
         os._exit(0)""", None),
-    "spawn": ("Leave processes behind", "the PID namespace ends with the policy", """
+    "spawn": ("Leave processes behind", "a policy can start none, and its PID namespace ends with it", """
         if not hasattr(self, "child"):
             self.child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(77777)"], start_new_session=True)
         return None""", None),

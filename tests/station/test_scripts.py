@@ -129,7 +129,7 @@ while True:
         ("tools.move_eef([1, 2])", "tool_error", "expected 3 finite numbers"),
         ("tools.nudge([1.0, 0, 0])", "tool_error", "at most 0.1 m"),
         ("tools.move_eef(postion=[0, 0, 0])", "tool_error", "unexpected keyword argument 'postion'"),
-        ("tools.move_eef(np.array(['a', 'b', 'c']))", "tool_error", "could not convert"),
+        ("tools.move_eef(np.array(['a', 'b', 'c']))", "policy_error", "cannot be sent"),
         ("tools.nudge({'a': [1, {'b': None}]})", "tool_error", "nudge"),
         ("tools.set_gripper(float('inf'))", "tool_error", "there is no tool"),
         ("tools.get_camera_image('left')", "tool_error", "there are: top"),
