@@ -16,6 +16,7 @@ from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
 from autoenvbench.events import CallEvent, TokensEvent, WaitEvent
 from autoenvbench.ledger import Ledger
+from autoenvbench.report import write_report
 from autoenvbench.results import Result
 
 
@@ -138,6 +139,8 @@ LEDGERS = {
                                       " json_extract(payload, '$.index') = 199"], "was not planned"),
     "a failure that never ended": (["UPDATE event SET kind = 'start' WHERE payload LIKE '%heldout%' AND json_extract(payload, '$.index') = 199"],
                                    "an episode began, and has no outcome"),
+    "another bundle scored": (["UPDATE event SET payload = json_set(payload, '$.digest', 'd9') WHERE payload LIKE '%heldout%'"],
+                              "a held-out episode of d9, and the answer is d1"),
     "another secret": (["UPDATE event SET payload = json_set(payload, '$.secret_sha256', hex(zeroblob(32))) WHERE seq = 1"], "secret revealed"),
     "a better confirmation": (["UPDATE event SET payload = json_set(payload, '$.successes', 20) WHERE kind = 'evaluation' AND"
                                " payload LIKE '%confirm%' AND payload LIKE '%finished%'"], "E2 says successes 20, and has 15"),
@@ -210,6 +213,7 @@ def test_an_old_ledger_says_what_it_cannot_bear_out(tmp_path):
     nothing = dict.fromkeys(("run_id", "known_starts", "hardware", "compute_class", "prices", "cell"))
     run = write_run(tmp_path / "run", started=nothing)
     (run / "result.json").write_text(json.dumps({"version": 1, "run_id": "mine", "hardware": "a supercomputer"}))
+    assert write_report(run).exists()
     added = leaderboard.add(run, tmp_path / "board")
     filed = Result.model_validate_json(added.path.read_text())
     assert filed.run_id.startswith("unnamed-")
