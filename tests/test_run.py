@@ -141,6 +141,8 @@ def test_kill_9_then_resume_loses_nothing(tmp_path):
     assert before <= resumed.t_run < before + 3  # the time it lay dead is not research time
     result = Result.model_validate_json((path / "result.json").read_text())
     assert result.held_out.episodes == 5
+    assert leaderboard.check_run(path)[0] == result  # an interruption is stated, and no contradiction
+    assert result.disturbances.resumes == 1
     judged = [e.payload.index for e in events if e.kind == "episode" and e.payload.purpose in ("evaluate", "confirm")]
     assert len(judged) == len(set(judged))  # no start twice, across the interruption
     code, _, err = run("resume", path)

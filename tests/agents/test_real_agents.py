@@ -22,6 +22,7 @@ from autoenvbench.errors import RUN_VOID
 from autoenvbench.events import NOT_AGENTS
 from autoenvbench.gateway.chat import Chat
 from autoenvbench.gateway.dialect import Step
+from autoenvbench.leaderboard import check_run
 from autoenvbench.ledger import Ledger
 
 pytestmark = [pytest.mark.cage]
@@ -238,6 +239,7 @@ def test_pause_stops_time_and_processes(tmp_path):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
+    check_run(run)  # the clock stood still, and did not go back
     events = list(Ledger(run / "ledger.sqlite").events("run"))
     at = {e.payload.phase: e for e in events}
     assert at["unpaused"].t_wall - at["paused"].t_wall > 4

@@ -111,6 +111,10 @@ def test_a_session_with_aeb(bench):
     kinds = [e.kind for e in bench.ledger.events()]
     assert {"idea", "commit", "episode", "evaluation", "note"} <= set(kinds)
     assert next(e.payload.idea for e in bench.ledger.events("evaluation") if e.payload.purpose == "evaluate") == "I1"
+    assert bench.aeb("idea", "\x1b]0;owned\x07 \u202e a title")[0] == 0
+    code, out, _ = bench.aeb("status")
+    assert code == 0
+    assert "\\x1b]0;owned\\x07 \\u202e a title" in out  # one agent's words do nothing on another's terminal
 
 
 def test_a_broken_policy_is_told_with_its_traceback(bench):
