@@ -14,10 +14,11 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 from aiohttp import web
@@ -31,6 +32,8 @@ from autoenvbench.station.station import Station
 from autoenvbench.station.stop_door import StopDoor
 
 ADMIN = "admin"
+MAX_UPLOADS = 2  # under way at once, of one client: so it holds two times MAX_BUNDLE of disk at most
+UPLOAD_SILENCE_S = 30.0
 PARK_S = 30.0  # that the arms of a real station may take to fold
 END_S = 3.0  # that a halted job may take to end before its arms are taken from it
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -43,6 +46,8 @@ class Server:
         self._station, self._tokens = station, tokens
         self._jobs = ThreadPoolExecutor(1, thread_name_prefix="job")
         self._quick = ThreadPoolExecutor(2, thread_name_prefix="quick")
+        self._uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
+        self._uploading: Counter[str] = Counter()  # by client
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=1 << 20)
@@ -132,24 +137,28 @@ class Server:
         return web.json_response({"known": bundle is not None})
 
     async def _receive(self, request: web.Request) -> web.Response:
-        with tempfile.NamedTemporaryFile(dir=self._station.config.run_dir, suffix=".upload") as file:
-            size = 0
-            async for chunk in request.content.iter_chunked(1 << 18):
-                size += len(chunk)
-                if size > MAX_BUNDLE:
-                    raise UserError(f"the upload is over {MAX_BUNDLE >> 20} MB; checkpoints may hold 512 MB")
-                file.write(chunk)
-            file.flush()
-            bundle = await self._call(
-                self._station.receive, request["client"], Path(file.name), request.query.get("commit", "")
-            )
+        client = request["client"]
+        if self._uploading[client] >= MAX_UPLOADS:
+            raise UserError(f"{client} has {MAX_UPLOADS} uploads under way; finish or end one of them, then try again")
+        self._uploading[client] += 1
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._station.config.run_dir, suffix=".upload") as file:
+                await _take(request, file)
+                commit = request.query.get("commit", "")
+                # On a thread of their own, one after the other: nobody else waits for them.
+                unpacked = asyncio.get_running_loop().run_in_executor(
+                    self._uploads, self._station.receive, client, Path(file.name), commit
+                )
+                bundle = await asyncio.shield(unpacked)
+        finally:
+            self._uploading[client] -= 1
         return web.json_response({"commit": bundle.commit, "digest": bundle.digest})
 
     async def _idea(self, request: web.Request) -> web.Response:
         body = await _body(request)
         idea = await self._call(
             self._station.idea, request["client"], str(body.get("title", "")), body.get("parent"),
-            list(body.get("inspired_by") or []), body.get("regime"),
+            body.get("inspired_by") or [], body.get("regime"),
         )  # fmt: skip
         return web.json_response(idea)
 
@@ -275,11 +284,29 @@ class Server:
         return await asyncio.get_running_loop().run_in_executor(self._quick, function, *args)
 
 
+async def _take(request: web.Request, file: IO[bytes]) -> None:
+    """Write an upload to a file as it comes. Raises UserError where it is too large, or where nothing comes any more."""
+    size = 0
+    while True:
+        try:
+            chunk = await asyncio.wait_for(request.content.readany(), UPLOAD_SILENCE_S)
+        except TimeoutError:
+            raise UserError(f"nothing came of the upload for {UPLOAD_SILENCE_S:.0f} s; send it again") from None
+        if not chunk:
+            break
+        size += len(chunk)
+        if size > MAX_BUNDLE:
+            raise UserError(f"the upload is over {MAX_BUNDLE >> 20} MB; checkpoints may hold 512 MB")
+        file.write(chunk)
+    file.flush()
+
+
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = await request.json()
-    except ValueError:
-        raise UserError("the request's body is not JSON") from None
+        json.dumps(body, ensure_ascii=False).encode()  # half a character is a string in JSON, and in no file
+    except (ValueError, RecursionError):
+        raise UserError("the request's body is not JSON of whole characters") from None
     if not isinstance(body, dict):
         raise UserError("the request's body must be a JSON object")
     return body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from autoenvbench.station.starts import StartStreams
 
 MAX_EPISODES = 1000
 MAX_WORDS = 10_000  # ideas, and notes, of a run
+MAX_SOURCES = 20  # that an idea names
 OnEpisode = Callable[[EpisodeEvent], None]
 
 
@@ -169,8 +170,14 @@ class Station:
 
     # -- what agents do ----------------------------------------------------------------------------------------------
     def idea(
-        self, agent: str, title: str, parent: str | None, inspired_by: list[str], regime: str | None
+        self, agent: str, title: str, parent: str | None, inspired_by: Sequence[str], regime: str | None
     ) -> dict[str, Any]:
+        if (
+            not isinstance(inspired_by, list)
+            or len(inspired_by) > MAX_SOURCES
+            or len(set(map(str, inspired_by))) < len(inspired_by)
+        ):
+            raise UserError(f"inspired_by is a list of at most {MAX_SOURCES} different ideas, such as I3")
         title = " ".join(title.split())
         if not 3 <= len(title) <= 200:
             raise UserError('an idea needs a title of 3 to 200 characters: aeb idea "what you will try, and why"')
@@ -185,7 +192,7 @@ class Station:
             raise UserError(f"this run has {MAX_WORDS} ideas already; test some of them first")
         for other in [parent, *inspired_by]:
             if other is not None and other not in known:
-                raise UserError(f"there is no idea {other!r}; known: {', '.join(known[-20:]) or 'none yet'}")
+                raise UserError(f"there is no idea {str(other)[:40]!r}; known: {', '.join(known[-20:]) or 'none yet'}")
         event = IdeaEvent(id=f"I{len(known) + 1}", title=title, parent=parent, inspired_by=inspired_by, regime=regime)
         self.ledger.append(event, agent=agent)
         return event.model_dump()

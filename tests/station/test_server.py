@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -372,3 +373,44 @@ def test_scripts_are_interactive_in_practice_alone(bench):
     result = json.loads(bench.aeb("evaluate", "-n", "1", "--json")[1])
     assert result["failures"] == {"tool_error": 1}
     assert len(list((bench.run_dir / "data" / "practice").glob("*.calls.jsonl"))) == 2  # evaluations leave none
+
+
+def test_unfinished_uploads_are_few_and_end_in_silence(bench):
+    """Two at once of one client; the third is refused, and there is room again when one has gone."""
+    head = f"POST /bundles?commit={'a' * 40} HTTP/1.1\r\nHost: s\r\nAuthorization: Bearer {bench.token}\r\nContent-Length: 30000000\r\n\r\n"
+    held = []
+    try:
+        for _ in range(2):
+            held.append(socket.socket(socket.AF_UNIX))
+            held[-1].connect(str(bench.socket))
+            held[-1].sendall(head.encode() + bytes(1 << 20))
+        time.sleep(0.5)
+        with pytest.raises(UserError, match="2 uploads under way"):
+            send_head(bench.client(), bench.repo)
+        held.pop().close()
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                send_head(bench.client(), bench.repo)
+                break
+            except UserError:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+    finally:
+        for one in held:
+            one.close()
+
+
+def test_ideas_name_few_others_and_everything_is_whole_text(bench):
+    client = bench.client()
+    assert client.post("/ideas", {"title": "the first", "inspired_by": []})["id"] == "I1"
+    assert client.post("/ideas", {"title": "the second", "inspired_by": ["I1"]})["id"] == "I2"
+    for sources in (["I1"] * 170_000, ["I1", "I1"], "I1", 7, {"I1": 1}, [["I1"]], [f"I{k}" for k in range(30)]):
+        with pytest.raises(UserError, match=r"inspired_by|no idea"):
+            client.post("/ideas", {"title": "many parents", "inspired_by": sources})
+    for body in ({"title": "half a character \ud800"}, {"title": "x", "parent": ["\udfff"]}):
+        with pytest.raises(UserError, match="whole characters"):
+            client.post("/ideas", body)
+    with pytest.raises(UserError, match="JSON"):
+        client._request("POST", "/notes", b"[" * 200_000)
+    assert [e.payload.id for e in bench.ledger.events("idea")] == ["I1", "I2"]
