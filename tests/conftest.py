@@ -40,6 +40,9 @@ class Policy:
     def act(self, observation):
         return np.zeros(self.shape)
 """
+#: Parameters of the workspace's Push-T template that solve about four starts of five.
+TUNED = {"characteristic_length": 0.05, "rotation_weight": 0.06, "push_gain": 0.8, "push_max": 0.08, "standoff": 0.004,
+          "margin": 0.006, "travel_weight": 0.02, "fine_error": 0.03, "fine_speed": 0.3}  # fmt: skip
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

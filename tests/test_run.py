@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import TUNED
 from test_leaderboard import refuse_every_edit
 
 from autoenvbench import leaderboard
@@ -148,6 +150,41 @@ def test_kill_9_then_resume_loses_nothing(tmp_path):
     code, _, err = run("resume", path)
     assert code == 2
     assert "finished already" in err
+
+
+_LEAVING = f"""
+import pathlib, subprocess
+pathlib.Path("policy.py").write_text('''from parametric import ParametricPolicy
+
+class Policy(ParametricPolicy):
+    def __init__(self, observation_space, action_space):
+        super().__init__(observation_space, action_space, {TUNED!r})
+''')
+subprocess.run(["git", "commit", "-qam", "tuned"], check=True)
+asking = subprocess.Popen(["aeb", "evaluate", "-n", "20"], stdout=subprocess.PIPE, text=True)
+next(line for line in asking.stdout if "confirm" in line)
+"""
+
+
+def test_a_confirmation_outlives_its_agent(tmp_path):
+    """An agent that leaves when the confirmation begins: the station finishes it, and the run waits for that."""
+    agent = shlex.join([sys.executable, "-c", _LEAVING])
+    code, _, err = run("eval", "--agent", f"command:{agent}", "--budget", "4m", "--held-out", "1", "--sandbox", "none",
+                       "--out", tmp_path / "runs")  # fmt: skip
+    assert code == 0, err
+    path = only(tmp_path / "runs")
+    events = list(Ledger(path / "ledger.sqlite").events())
+    exited = next(e.seq for e in events if e.kind == "agent" and e.payload.phase == "exited")
+    confirmed = next(
+        e for e in events if e.kind == "evaluation" and (e.payload.purpose, e.payload.phase) == ("confirm", "finished")
+    )
+    stopped = next(e.seq for e in events if e.kind == "run" and e.payload.phase == "agents_stopped")
+    assert exited < confirmed.seq < stopped
+    assert confirmed.payload.episodes == 50
+    result = Result.model_validate_json((path / "result.json").read_text())
+    assert result.answer.how == "confirmed best"
+    assert result.best_confirmed == confirmed.payload.successes / 50
+    assert result.disturbances.interrupted == 0
 
 
 @pytest.mark.codex

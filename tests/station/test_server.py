@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ZERO_POLICY
+from conftest import TUNED, ZERO_POLICY
 
 from autoenvbench import metrics
 from autoenvbench.clock import RunClock
@@ -336,15 +336,13 @@ def test_a_confirmation_goes_on_when_whoever_asked_for_it_is_killed(bench):
 
 
 _TEMPLATE = Path(__file__).parents[2] / "autoenvbench/workspace/templates/pusht/parametric.py"
-_TUNED = {"characteristic_length": 0.05, "rotation_weight": 0.06, "push_gain": 0.8, "push_max": 0.08, "standoff": 0.004,
-          "margin": 0.006, "travel_weight": 0.02, "fine_error": 0.03, "fine_speed": 0.3}  # fmt: skip
 _SOLVER = (
     _TEMPLATE.read_text()
     + f"""
 
 class Policy(ParametricPolicy):
     def __init__(self, observation_space, action_space):
-        super().__init__(observation_space, action_space, {_TUNED!r})
+        super().__init__(observation_space, action_space, {TUNED!r})
 """
 )
 
