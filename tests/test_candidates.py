@@ -18,7 +18,7 @@ def event(purpose, wins, n, content, commit=None, phase="finished", score=None):
         phase=phase, id="E", purpose=purpose, commit=commit or content, digest=commit or content, content=content, planned=n,
         episodes=n, successes=wins, score=wins / n if score is None else score,
     )  # fmt: skip
-    return Event(0, 0.0, 1.0, "evaluation", "a", "s", payload)
+    return Event(0, 0.0, 1.0, "evaluation", "a", "s", payload, "")
 
 
 def confirmed(*events):
@@ -65,7 +65,7 @@ def test_from_98_percent_on_the_station_confirms_on_200_episodes():
     assert made.missing(made.known["x"]) == 0
     made.add(event("evaluate", 60, 60, "x").payload)  # unlucky at first
     assert made.missing(made.known["x"]) == 150
-    streak = Event(0, 0.0, 0.0, "run", None, None, RunEvent(phase="started", config={"goal": "streak>=50"}))
+    streak = Event(0, 0.0, 0.0, "run", None, None, RunEvent(phase="started", config={"goal": "streak>=50"}), "")
     made = Candidates.of([streak, event("confirm", 46, 50, "x")])
     assert made.missing(made.known["x"]) == 150
 

@@ -156,7 +156,7 @@ def test_who_may_do_what(bench):
 
 
 def test_one_client_at_a_time_and_a_lost_one_frees_the_robot(bench):
-    bench.commit(NUDGE)
+    bench.commit(NUDGE.replace("return np", "__import__('time').sleep(0.005); return np"))
     bench.aeb("practice", "-n", "1")
     digest = next(e.payload.digest for e in bench.ledger.events("commit"))
     env = {**os.environ, "HOME": str(bench.home)}
