@@ -90,8 +90,8 @@ class Admission:
             dropped += [key for key in sent if key not in FIELDS[dialect.name] and key != "store"]
             for key in dropped:
                 del sent[key]
-        if dialect.name == "responses" or "store" in body:
-            sent["store"] = False
+            if dialect.name == "responses" or "store" in body:
+                sent["store"] = False
         kept: dict[str, str] = {}
         for name, value in headers.items():
             if name.lower() not in HEADERS:

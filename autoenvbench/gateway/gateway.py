@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import secrets
+import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -19,7 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
-from autoenvbench.events import CallEvent, RefusalEvent, TokensEvent, WaitEvent
+from autoenvbench.events import CallEvent, NoteEvent, Payload, RefusalEvent, WaitEvent
 from autoenvbench.gateway.admission import Admission, Refused
 from autoenvbench.gateway.allowance import Allowance, BudgetSpent
 from autoenvbench.gateway.chat import Chat
@@ -101,7 +102,6 @@ class Gateway:
 
     # -- one call ----------------------------------------------------------------------------------------------------
     async def _serve(self, dialect: Dialect, request: web.Request) -> web.StreamResponse:
-        await self._not_paused.wait()
         await self._room.acquire()
         work: asyncio.Task[None] | None = None
         try:
@@ -144,6 +144,11 @@ class Gateway:
     def _done(self, work: asyncio.Task[None]) -> None:
         self._under_way.discard(work)
         self._room.release()
+        if not work.cancelled() and (error := work.exception()) is not None:
+            with contextlib.suppress(
+                sqlite3.Error
+            ):  # a full disk, perhaps: then nothing can be recorded, and nothing is asked
+                self._append(NoteEvent(text=f"the gateway failed at a call: {error!r}"[:500]))
 
     async def _work(self, call: Call, raw: bytes, pipe: Pipe) -> None:
         """One call from its budget to its `tokens` event, whatever becomes of the agent meanwhile."""
@@ -270,7 +275,7 @@ class Gateway:
             yield bytes(held)
 
     # -- the record ----------------------------------------------------------------------------------------------------
-    def _append(self, event: CallEvent | TokensEvent | WaitEvent | RefusalEvent) -> None:
+    def _append(self, event: Payload) -> None:
         self._ledger.append(event, agent=self._agent)
 
     def _end_wait(self, number: str) -> None:

@@ -41,7 +41,9 @@ class Reply:
                 self._error += part
             else:
                 await self._write(part)
-        assert self._response is not None
+        if self._response is None:  # the call could not even be made, or not be recorded
+            error = {"type": "gateway", "message": "the gateway failed at this call; see the run's ledger"}
+            return web.json_response({"type": "error", "error": error}, status=502)
         if self._early and self._status != 200:
             await self._write(self._dialect.stream_error(_words(bytes(self._error), self._status)))
         await self._response.write_eof()

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import re
+import sqlite3
 import time
 
 import aiohttp
@@ -402,3 +403,43 @@ def test_a_killed_run_counts_the_calls_that_had_begun(tmp_path, ledger):
     last = list(ledger.events("tokens"))[-1]
     assert (last.agent, last.payload.call, last.payload.input, last.payload.cached_input) == ("codex", "a", 700, 300)
     assert last.payload.in_flight
+
+
+def test_a_call_that_cannot_be_recorded_is_not_made(tmp_path, ledger):
+    """A full disk: no call without its event, an answer all the same, and the next call goes on."""
+    append, full = ledger.append, True
+
+    def failing(event, **more):
+        if full and event.__class__ is CallEvent:
+            raise sqlite3.OperationalError("database or disk is full")
+        return append(event, **more)
+
+    ledger.append = failing
+
+    async def work(provider, socket):
+        nonlocal full
+        first, made = await ask(socket), len(provider.seen)
+        full = False
+        return first[0], made, (await ask(socket))[0]
+
+    assert through(tmp_path, ledger, work, live) == (502, 0, 200)
+
+
+def test_a_call_during_a_pause_waits_and_is_kept_alive(tmp_path, ledger):
+    async def main():
+        async with Provider() as provider:
+            gateway = Gateway(tmp_path / "g.sock", ledger, live(provider), "codex", quiet_s=0.1)
+            await gateway.start()
+            gateway.hold(True)
+            asking = asyncio.create_task(ask(tmp_path / "g.sock"))
+            await asyncio.sleep(0.5)
+            asked = len(provider.seen)
+            gateway.hold(False)
+            answer = await asking
+            await gateway.close()
+            return asked, answer
+
+    asked, (status, body) = asyncio.run(main())
+    assert (asked, status) == (0, 200)
+    assert body.endswith(ANSWER)
+    assert body.startswith(b"event: response.in_progress")
