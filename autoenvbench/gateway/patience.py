@@ -16,6 +16,7 @@ from autoenvbench.gateway.dialect import error_text
 
 FIRST_S = 1.0
 LONGEST_S = 60.0  # of our own waits
+LEAST_LATER_S = 5.0  # after five failures, however little a provider asks for
 LONGEST_ASKED_S = 3600.0  # a provider that asks for more is asked again every hour
 #: 4xx that mean "later". All 5xx do but 501 (not implemented) and 505 (HTTP version).
 _LATER = {408, 409, 425, 429}
@@ -84,7 +85,7 @@ class Patience:
         if asked is None:
             return own
         # a provider that always says "at once" is not asked a thousand times
-        return max(min(asked, LONGEST_ASKED_S), own if attempt >= 5 else FIRST_S / 4)
+        return max(min(asked, LONGEST_ASKED_S), FIRST_S / 4 if attempt < 5 else min(own, LEAST_LATER_S))
 
 
 def asked_delay(headers: Mapping[str, str], now: float | None = None) -> float | None:
