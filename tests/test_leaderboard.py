@@ -170,6 +170,16 @@ def test_an_edited_ledger_contradicts_itself(run, tmp_path, name):
         leaderboard.add(forged, tmp_path / "board")
 
 
+def test_a_failure_blamed_on_the_machine_costs_the_rank(run, tmp_path):
+    copy = tmp_path / run.name
+    shutil.copytree(run, copy)
+    forged = tampered(copy, "UPDATE event SET payload = json_set(payload, '$.infrastructure', json('true')) WHERE payload LIKE '%heldout%'"
+                            " AND json_extract(payload, '$.index') = 199")  # fmt: skip
+    result, _ = leaderboard.check_run(forged)
+    assert (result.held_out.episodes, result.held_out.void) == (199, 1)
+    assert "only 199 of 200 held-out episodes count" in result.unranked_because
+
+
 def test_a_view_is_no_ledger(run, tmp_path):
     """It could answer otherwise each time it is read, or for ever."""
     import sqlite3
