@@ -1,7 +1,8 @@
 """What the kernel refuses a policy's process from the moment on that its code is loaded, for good (a seccomp filter).
 
 - It stays one process, of as many threads as it likes: so its CPU clock and its memory are those of all that it does.
-- Memory that belongs to no mapping of its own (in-memory files, System V segments, file systems of its own) is not to be had.
+- Memory that belongs to no mapping of its own (in-memory files, System V segments, file systems of its own) is not to be had. Where
+  there is a GPU its driver may need in-memory files: there the station counts them (`watch`).
 - What other cages could see, or make it see, through the read-only files that all of them read: locks, leases, watches, the page
   cache and the free space of the disk; and the keyring, which comes from whoever started the station.
 """
@@ -14,6 +15,7 @@ import os
 import platform
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 _CLONE_THREAD = 0x10000
 _LOCKS = (5, 6, 7, 36, 37, 38, 1024, 1025, 1026)  # fcntl: locks of processes and of open files, leases, watches
@@ -76,7 +78,9 @@ def confine() -> None:
 
 def _program(machine: _Machine) -> bytes:
     """The filter, in the kernel's own language."""
-    numbers = machine.numbers
+    numbers = dict(machine.numbers)
+    if any(Path("/dev").glob("nvidia*")) or Path("/dev/dri").exists():
+        del numbers["memfd_create"]
     steps = [_load(4), _equal(machine.audit, 1, 0), _return(_KILL), _load(0)]
     if machine.audit == 0xC000003E:
         steps += [_step(0x35, 0, 1, 0x40000000), _return(_ERRNO | errno.ENOSYS)]  # the same calls under other numbers

@@ -96,7 +96,7 @@ class Policy:
 ```
 
 {_script_section(env, config)}It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
-memory, one thread and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
+memory, numeric libraries set to one thread, no child processes, no file locks, and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
 
 **Your own limits.** {memory:.0f} GB of memory and {limits.processes} processes at a time in all, {limits.disk >> 30} GB in this directory \
 and your home, 2 GB in `/tmp`. What goes over them is killed. Run long jobs in the background, with their output in a file.

@@ -64,6 +64,10 @@ ATTACKS = {
     "zero": ("The same through /dev/zero", "the same", """
         self.held.append(mmap.mmap(os.open("/dev/zero", os.O_RDWR), 1 << 30))
         time.sleep(1)""", "memory_limit"),
+    "page-tables": ("Take the kernel's memory with page tables, by reading here and there in a mapping of a terabyte", "page tables count", """
+        self.held.append(mmap.mmap(-1, 1 << 40, flags=mmap.MAP_PRIVATE | 0x4000, prot=mmap.PROT_READ))
+        np.frombuffer(self.held[0], np.uint8)[: 500 << 30 : 2 << 20].max()
+        time.sleep(1)""", "memory_limit"),
     "scratch": ("Take memory as files in /tmp, /dev/shm and /run", "they hold 256 MB each, and count as memory", """
         for folder in ("/tmp", "/dev/shm", "/var/tmp", "/run"):
             for n in range(20):
@@ -91,7 +95,7 @@ ATTACKS = {
     "threads": ("Start thousands of threads", "counted from outside", """
         threading.stack_size(32 << 10)
         def sleep(): time.sleep(77777)
-        for _ in range(1000): threading.Thread(target=sleep, daemon=True).start()
+        for _ in range(2000): threading.Thread(target=sleep, daemon=True).start()
         time.sleep(1)""", "process_limit"),
     "asleep": ("Take almost the longest allowed for every answer, for hours", "a limit of what the station waits for a policy in an episode", """
         time.sleep(0.4)""", "episode_wall_limit"),
