@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,18 @@ def check_action(action: Any, space: spaces.Box) -> np.ndarray:
     if action.shape != space.shape:
         raise PolicyFault("bad_action_shape", f"act returned shape {action.shape}, expected {space.shape}")
     action = action.astype(np.float64, copy=False)
-    if not np.isfinite(action).all():
-        raise PolicyFault("bad_action_nonfinite", f"act returned {_brief(action)}; every number must be finite")
-    with np.errstate(over="ignore"):
-        if not np.isfinite(action.astype(space.dtype)).all():  # 1.5e308 is an infinity to a float32
-            raise PolicyFault("bad_action_range", f"act returned {_brief(action)}, which no {space.dtype} can hold")
-    return action
+    if (
+        np.abs(action) <= _largest(space.dtype)
+    ).all():  # element by element: a sum may overflow, and a NaN compares as false
+        return action
+    if np.isfinite(action).all():  # 1.5e308 is an infinity to a float32
+        raise PolicyFault("bad_action_range", f"act returned {_brief(action)}, which no {space.dtype} can hold")
+    raise PolicyFault("bad_action_nonfinite", f"act returned {_brief(action)}; every number must be finite")
+
+
+@functools.cache
+def _largest(dtype: np.dtype[Any]) -> float:
+    return float(np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max)
 
 
 def _brief(action: np.ndarray) -> str:

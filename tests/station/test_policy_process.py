@@ -9,7 +9,7 @@ from conftest import ZERO_POLICY
 from autoenvbench.station.policy_process import PolicyFault, PolicyLimits, PolicyProcess
 from autoenvbench.station.rollout import run_episode
 
-LIMITS = PolicyLimits(act_cpu_s=0.3, act_wall_s=2.0, load_cpu_s=5.0, load_wall_s=10.0, memory_mb=1024)
+LIMITS = PolicyLimits(act_cpu_s=0.3, act_wall_s=2.0, load_cpu_s=5.0, load_wall_s=60.0, memory_mb=1024)
 SANDBOXES = [pytest.param("bwrap", marks=pytest.mark.cage), "none"]
 
 
