@@ -140,12 +140,14 @@ def test_a_wrong_key_or_model_ends_before_anything_is_made(tmp_path, error, word
 
 
 @pytest.mark.cage
-@pytest.mark.parametrize("url", ["notaurl", "http://127.0.0.1:{port}/v1"])
-def test_an_address_where_nobody_answers_ends_before_anything_is_made(tmp_path, url):
+@pytest.mark.parametrize(
+    ("url", "words"), [("notaurl", "is not an address"), ("http://127.0.0.1:{port}/v1", "cannot reach the provider")]
+)
+def test_an_address_where_nobody_answers_ends_before_anything_is_made(tmp_path, url, words):
     installed("codex")
     code, err, run = finish(start(tmp_path, "codex", url.format(port=closed_port())), tmp_path)
     assert (code, run) == (2, None)
-    assert "cannot reach the provider" in err
+    assert words in err
 
 
 @pytest.mark.cage
