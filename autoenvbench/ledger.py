@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -61,14 +62,13 @@ class Ledger:
         if clock is None and not path.exists():
             raise UserError(f"no ledger at {path}; give the folder of a run, such as runs/<id>")
         self.path, self.clock = path, clock
+        self._turn = threading.Lock()  # threads share the connection; one uses it at a time
         self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
         try:
             if clock is not None:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.executescript(_SCHEMA)
-                self._db.create_function("wall_time", 0, time.time)
-                self._db.create_function("research_time", 0, clock.elapsed)
             self._db.execute("SELECT count(*) FROM event WHERE seq < 0")
         except sqlite3.DatabaseError as error:
             raise UserError(f"{path} is not a ledger: {error}") from None
@@ -77,23 +77,32 @@ class Ledger:
         """Write one event durably; returns its sequence number."""
         if self.clock is None:
             raise RuntimeError("this ledger was opened for reading")
-        # The times are read when the write has its turn, so that events stand in the order of their times.
-        cursor = self._db.execute(
-            "INSERT INTO event (t_wall, t_run, kind, agent, station, payload)"
-            " VALUES (wall_time(), research_time(), ?, ?, ?, ?)",
-            (kind_of(payload), agent, station, payload.model_dump_json()),
-        )
+        row = (kind_of(payload), agent, station, payload.model_dump_json())
+        with self._turn:
+            # The times are read when the write has its turn among all processes, so that events stand in their order. (Not in
+            # SQL functions of ours: they want the interpreter while SQLite is locked, and a reader the other way round.)
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                cursor = self._db.execute(
+                    "INSERT INTO event (t_wall, t_run, kind, agent, station, payload) VALUES (?, ?, ?, ?, ?, ?)",
+                    (time.time(), self.clock.elapsed(), *row),
+                )
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.rollback()
+                raise
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def events(self, *kinds: str, after: int = 0) -> Iterator[Event]:
         """Events in order, of the given kinds (all if none), with `seq` above `after`."""
         where = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
-        rows = self._db.execute(
-            f"SELECT seq, t_wall, t_run, kind, agent, station, payload FROM event WHERE seq > ? {where} ORDER BY seq",
-            (after, *kinds),
-        )
-        for seq, t_wall, t_run, kind, agent, station, payload in rows.fetchall():
+        with self._turn:
+            rows = self._db.execute(
+                f"SELECT seq, t_wall, t_run, kind, agent, station, payload FROM event WHERE seq > ? {where} ORDER BY seq",
+                (after, *kinds),
+            ).fetchall()
+        for seq, t_wall, t_run, kind, agent, station, payload in rows:
             try:
                 parsed = KINDS.get(kind, Payload).model_validate_json(payload)
             except ValidationError as error:
@@ -105,7 +114,8 @@ class Ledger:
 
     def last_t_run(self) -> float:
         """Research time of the last event [s]; where a resumed run's clock goes on."""
-        (value,) = self._db.execute("SELECT coalesce(max(t_run), 0) FROM event").fetchone()
+        with self._turn:
+            (value,) = self._db.execute("SELECT coalesce(max(t_run), 0) FROM event").fetchone()
         return float(value)
 
     def digest(self) -> str:

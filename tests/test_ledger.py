@@ -95,3 +95,22 @@ def test_every_kind_has_one_versioned_model():
     for kind, model in KINDS.items():
         assert "version" in model.model_fields
         assert kind_of(model.model_construct()) == kind
+
+
+@pytest.mark.timeout(60)
+def test_threads_that_read_and_write_through_one_ledger_never_wait_for_one_another_for_ever(ledger):
+    """A station's threads do. Events of all of them stand in the order of their times."""
+
+    def write(name):
+        for k in range(150):
+            ledger.append(NoteEvent(text=f"{name} {k}"))
+
+    writers = [threading.Thread(target=write, args=(n,), daemon=True) for n in range(4)]
+    for thread in writers:
+        thread.start()
+    while any(thread.is_alive() for thread in writers):
+        list(ledger.events("note"))
+        ledger.last_t_run()
+    times = [e.t_run for e in ledger.events()]
+    assert len(times) == 600
+    assert times == sorted(times)
