@@ -128,13 +128,17 @@ class YamDriver:
 
     def feed_forward(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray, dt: float) -> np.ndarray:
         """Torques (6,) for a planned motion: gravity and inertia at `q`, friction, and what experience adds."""
-        gravity = self.model.torque(q)
-        inertia = self.model.torque(q, dq, ddq) - gravity
         assert self.reading is not None, "connect() comes first"
         trim = (
             self._trim.step(q - self.reading.q, dt) if np.abs(dq).max() < 0.2 else self._trim.step(np.zeros_like(q), dt)
         )
-        return self._factor * gravity + inertia + self._friction * np.tanh(dq / 0.02) + trim
+        return self.needed_torque(q, dq, ddq) + trim
+
+    def needed_torque(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
+        """Torques (6,) for a planned motion by the model alone: gravity, inertia, friction."""
+        gravity = self.model.torque(q)
+        inertia = self.model.torque(q, dq, ddq) - gravity
+        return self._factor * gravity + inertia + self._friction * np.tanh(dq / 0.02)
 
     def hold_torque(self, q: np.ndarray) -> np.ndarray:
         return self._factor * self.model.torque(q)
@@ -159,10 +163,11 @@ class YamDriver:
         """Switch the motors off, as far as they can be reached."""
         self.bus.disable()
 
-    def damp(self) -> None:
-        """Give way slowly: no position held, gravity carried, motion damped."""
+    def damp(self, most: np.ndarray) -> None:
+        """Give way slowly: no position held, gravity carried, motion damped, with torques (6,) of at most `most`."""
         assert self.reading is not None, "connect() comes first"
-        carried = self.hold_torque(self.reading.q)
+        damping = -self.kd * self.reading.dq
+        carried = np.clip(self.hold_torque(self.reading.q) + damping, -most, most) - damping
         cycle = [Mit(0.0, 0.0, 0.0, kd, t) for kd, t in zip(self.kd.tolist(), carried.tolist(), strict=True)]
         self._read(self.bus.exchange([*cycle, Mit(0.0, 0.0, 0.0, GRIPPER.kd, 0.0)]))
 

@@ -15,7 +15,7 @@ from enpire_real.clock import Clock, Ticker
 from enpire_real.kinematics import ArmModel
 from enpire_real.motion import Braking, Hold, Motion
 from enpire_real.motors import MotorFault
-from enpire_real.safety import Command, Monitor, Reading, Stop
+from enpire_real.safety import Command, Monitor, Reading, Stop, within_torque
 
 _DEAD_S = 0.5
 _SINK_S, _SLOW = 3.0, 0.1  # how long arms may take to come to rest after a fault [s], and what counts as rest [rad/s]
@@ -39,9 +39,11 @@ class Arm(Protocol):
 
     def feed_forward(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray, dt: float) -> np.ndarray: ...
 
+    def needed_torque(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray: ...
+
     def command(self, q: np.ndarray, dq: np.ndarray, tau: np.ndarray) -> ArmReading: ...
 
-    def damp(self) -> None: ...
+    def damp(self, most: np.ndarray) -> None: ...
 
     def recover(self) -> None: ...
 
@@ -91,6 +93,7 @@ class Control:
         self._reading: Reading | None = None
         self._heard: dict[str, float] = {}  # when each arm last answered
         self._limp = False
+        self._braked = 0  # ticks on the way to rest
         self.snapshot: Snapshot | None = None
         self.ticker: Ticker | None = None
 
@@ -241,6 +244,8 @@ class Control:
         try:
             if command is None or self.monitor.review(now, command, self._reading) is not None:
                 command = self._braking()
+            else:
+                self._braked = 0
             self._velocity = command.dq
             self._commanded = command.q
             self._send(command)
@@ -250,13 +255,16 @@ class Control:
             self.monitor.trip(now, "motor_fault" if known else "loop_error", str(fault) or repr(fault))
 
     def _braking(self) -> Command:
-        """One tick along the path that was under way, slower by what the limits allow."""
-        limits = self.monitor.limits
-        slower = np.maximum(np.abs(self._velocity) - limits.acceleration * self.period, 0.0)
-        velocity = np.sign(self._velocity) * slower
-        q = np.clip(self._commanded + velocity * self.period, limits.lower, limits.upper)
-        velocity = (q - self._commanded) / self.period
-        return Command(q, velocity, self._feed_forward(q, velocity))
+        """One tick further on the way to rest that the monitor planned with the last command it approved."""
+        monitor = self.monitor
+        assert self._reading is not None
+        self._braked += 1
+        if monitor.braking is None:
+            q, velocity = self._commanded, np.zeros_like(self._commanded)
+        else:
+            q, velocity = monitor.braking.at(self._braked)
+        command = Command(q, velocity, self._feed_forward(q, velocity))
+        return within_torque(command, self._reading, monitor.kp, monitor.kd, monitor.limits.torque)
 
     def _feed_forward(self, q: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         acceleration = (velocity - self._velocity) / self.period
@@ -275,7 +283,7 @@ class Control:
         """After a motor or bus fault: the arms that can still be reached sink slowly instead of falling."""
         for name, arm in self.arms.items():
             try:
-                arm.damp()
+                arm.damp(self.monitor.limits.torque[self._rows[name]])
                 self._heard[name] = self.clock.now()
             except Exception:
                 continue  # its own watchdog does the same
@@ -300,7 +308,7 @@ class Control:
         assert self._reading is not None
         limits = self.monitor.limits
         self._commanded = np.clip(self._reading.q, limits.lower, limits.upper)
-        self._velocity = np.zeros_like(self._commanded)
+        self._velocity, self._braked = np.zeros_like(self._commanded), 0
         self.monitor.acknowledge(self._commanded, trips)
 
     def _off(self, *, disable: bool = True) -> None:

@@ -77,6 +77,9 @@ class LeRobotDriver:
     def feed_forward(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray, dt: float) -> np.ndarray:
         return np.zeros(self.dof)
 
+    def needed_torque(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
+        return np.zeros(self.dof)
+
     def command(self, q: np.ndarray, dq: np.ndarray, tau: np.ndarray) -> ArmReading:
         raw = (q - self._offset) * self._sign / self._unit
         action = {f"{joint}.pos": float(v) for joint, v in zip(self._config.joints, raw, strict=True)}
@@ -88,7 +91,7 @@ class LeRobotDriver:
             raise MotorFault(f"{self.name}: {error}") from error
         return self.look()
 
-    def damp(self) -> None:
+    def damp(self, most: np.ndarray) -> None:
         """Position-controlled servos cannot give way; they hold where they are."""
         assert self.reading is not None, "connect() comes first"
         self.command(self.reading.q, np.zeros(self.dof), np.zeros(self.dof))

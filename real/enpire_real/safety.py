@@ -79,6 +79,42 @@ class Objection(Exception):
 
 
 Watch = Callable[[float], str | None]
+#: (n,) torques [Nm] that a planned motion needs: of angles [rad], velocities [rad/s], accelerations [rad/s^2], (n,) each.
+Dynamics = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+_SHARE = 0.8  # of a torque limit that braking plans with; the rest is for what the model does not know
+_LONGEST = 0.5  # [s] that braking may take, however little torque is left
+
+
+@dataclass(frozen=True, slots=True)
+class Braking:
+    """The way to rest from one command on: along its path, every joint slower in proportion, at rest after `ticks`.
+
+    What the collision margin is checked with, and what a stop then does: the same object.
+    """
+
+    q: np.ndarray  # [rad] where it begins
+    velocity: np.ndarray  # [rad/s] there
+    ticks: int
+    period: float
+
+    def at(self, tick: int) -> tuple[np.ndarray, np.ndarray]:
+        """Angles and velocities, (n,) each, after so many ticks."""
+        k = min(tick, self.ticks)
+        left = 1.0 - k / self.ticks
+        return self.q + self.velocity * self.period * (k - k * (k + 1) / (2 * self.ticks)), self.velocity * left
+
+    @property
+    def rest(self) -> np.ndarray:
+        """(n,) where it ends."""
+        return self.at(self.ticks)[0]
+
+
+def within_torque(command: Command, reading: Reading, kp: np.ndarray, kd: np.ndarray, most: np.ndarray) -> Command:
+    """The command with a feed-forward that keeps the whole torque, PD included, within `most` (n,)."""
+    pd = kp * (command.q - reading.q) + kd * (command.dq - reading.dq)
+    total = np.clip(np.nan_to_num(pd + command.tau), -most, most)
+    return Command(command.q, command.dq, total - pd)
 
 
 @dataclass(slots=True)
@@ -101,9 +137,12 @@ class Monitor:
     collision: CollisionModel
     workspace: dict[str, tuple[np.ndarray, np.ndarray]]
     watches: dict[str, Watch] = field(default_factory=dict)
+    dynamics: Dynamics | None = None  # None: arms whose torques are unknown
+    braking: Braking | None = None  # from the last approved command on
     stop: Stop | None = None
     trips: int = 0  # how often somebody outside has asked for a stop
     _lock: threading.Lock = field(default_factory=threading.Lock)  # held for assignments only: nobody waits to stop
+    _planned: Braking | None = None
     _last_q: np.ndarray | None = None
     _last_v: np.ndarray | None = None
     _close: dict[tuple[int, int], float] = field(default_factory=dict)  # pairs that were too close at the last command
@@ -120,7 +159,7 @@ class Monitor:
         except Exception as error:
             self._latch(Stop("safety_check_error", repr(error), now))
         else:
-            self._last_q, self._last_v = command.q, velocity
+            self._last_q, self._last_v, self.braking = command.q, velocity, self._planned
         return self.stop
 
     def trip(self, now: float, reason: str, detail: str, *, person: bool = False) -> Stop:
@@ -155,7 +194,7 @@ class Monitor:
         with self._lock:
             if not (self.stop is not None and self.stop.person) and trips in (None, self.trips):
                 self.stop = None
-        self._last_q, self._last_v = np.array(q, dtype=np.float64), np.zeros_like(q)
+        self._last_q, self._last_v, self.braking = np.array(q, dtype=np.float64), np.zeros_like(q), None
         self._close = self.collision.too_close(self._last_q)
         self._out = self._outside()
 
@@ -197,8 +236,10 @@ class Monitor:
 
         # The command, and where the arms would come to rest if it were the last: a stop must fit into the margins, too.
         close, outside = self.collision.too_close(command.q), self._outside()
+        self._planned = self._brake(command.q, velocity, self.kp * off + self.kd * (command.dq - reading.dq))
         if velocity.any():
-            rest = command.q + velocity * np.abs(velocity) / (2 * limits.acceleration)
+            rest = self._planned.rest
+            _within("joint_limit", rest, limits.lower - 1e-9, limits.upper + 1e-9, "rad after braking")
             for pair, distance in self.collision.too_close(rest).items():
                 close[pair] = min(distance, close.get(pair, np.inf))
             outside = {name: max(amount, outside[name]) for name, amount in self._outside().items()}
@@ -213,6 +254,19 @@ class Monitor:
                 raise Objection("workspace_limit", f"the {name} tool would be {amount * 1000:.0f} mm outside")
         self._out = {name: min(amount, self._out.get(name, 0.0)) for name, amount in outside.items()}
         return velocity
+
+    def _brake(self, q: np.ndarray, velocity: np.ndarray, pd: np.ndarray) -> Braking:
+        """The shortest way to rest along the path that keeps the limits of acceleration, and of torque beside `pd` (n,) [Nm]."""
+        limits = self.limits
+        seconds = float(np.max(np.abs(velocity) / limits.acceleration))
+        if self.dynamics is not None and velocity.any():
+            standing = self.dynamics(q, velocity, np.zeros_like(q))
+            inertia = standing - self.dynamics(q, velocity, -velocity)  # torques per 1/s of braking, against the motion
+            room = _SHARE * limits.torque - np.where(inertia > 0, -1.0, 1.0) * (standing + pd)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                need = np.where(np.abs(inertia) > 1e-9, np.abs(inertia) / np.maximum(room, 1e-9), 0.0)
+            seconds = min(max(seconds, float(need.max())), max(seconds, _LONGEST))
+        return Braking(q, velocity, max(int(np.ceil(seconds / self.period - 1e-9)), 1), self.period)
 
     def _outside(self) -> dict[str, float]:
         """How far each tool is out of its workspace, for the pose that `collision` looked at last [m]."""

@@ -285,6 +285,12 @@ def _monitor(
     for name, config in file.cameras.items():
         if config.required:
             watches[f"camera_{name}"] = partial(_stale, cameras[name], safety.camera_age_ms / 1000)
+    ends = np.cumsum([arm.dof for arm in arms.values()])[:-1]
+
+    def dynamics(q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
+        parts = zip(arms.values(), *(np.split(values, ends) for values in (q, dq, ddq)), strict=True)
+        return np.concatenate([arm.needed_torque(*values) for arm, *values in parts])
+
     return Monitor(
         limits,
         np.concatenate([arm.kp for arm in arms.values()]),
@@ -293,6 +299,7 @@ def _monitor(
         collision,
         {name: (np.array(safety.workspace[name].low_m), np.array(safety.workspace[name].high_m)) for name in arms},
         watches,
+        dynamics,
     )
 
 
