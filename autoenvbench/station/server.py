@@ -6,6 +6,7 @@ Run as ``python -m autoenvbench.station.server`` with a StationConfig as JSON on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hmac
 import json
@@ -342,9 +343,14 @@ async def _serve(config: StationConfig) -> None:
 
     threading.Thread(target=watch_parent, daemon=True).start()
     await closed.wait()
+    # Nobody is left who would end this process if something in it hung: it ends itself, and motors have their watchdogs.
+    end = threading.Timer(PARK_S + 4 * END_S, os._exit, (1,))
+    end.daemon = True
+    end.start()
     station.halt()
-    await runner.cleanup()
-    await server.close()
+    await server.close()  # the arms first, then whoever is still connected
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(runner.cleanup(), END_S)
     door.close()
     os._exit(0)  # renderers and executors must not delay the end
 

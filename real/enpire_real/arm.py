@@ -69,7 +69,23 @@ class GripperLimit:
         return Mit(here + min(max(gap, -reach), reach), 0.0, GRIPPER.kp, _GRIP_KD, 0.0)
 
 
-class YamDriver:
+class Gripper:
+    """Where an arm's gripper is told to be, 0 closed to 1 open. Raises ValueError for what is no number: a NaN on the bus is a fault."""
+
+    _opening = 0.0
+
+    @property
+    def opening(self) -> float:
+        return self._opening
+
+    @opening.setter
+    def opening(self, wanted: float) -> None:
+        if not math.isfinite(wanted):
+            raise ValueError(f"a gripper's opening must be a number from 0 to 1, got {wanted}; nothing was moved")
+        self._opening = min(max(float(wanted), 0.0), 1.0)
+
+
+class YamDriver(Gripper):
     """A YAM arm on a motor bus.
 
     Args:

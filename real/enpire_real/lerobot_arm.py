@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from enpire_real.arm import ArmReading
+from enpire_real.arm import ArmReading, Gripper
 from enpire_real.kinematics import ArmModel
 from enpire_real.motors import MotorFault
 from enpire_real.station_file import LeRobotArm, StationError
 
 
-class LeRobotDriver:
+class LeRobotDriver(Gripper):
     """Drives the joints that the station file lists, in its order."""
 
     def __init__(self, name: str, config: LeRobotArm) -> None:

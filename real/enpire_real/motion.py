@@ -18,6 +18,14 @@ class Unreachable(RuntimeError):
     """No joint angles bring the tool there."""
 
 
+def finite(what: str, values: object) -> np.ndarray:
+    """Raises ValueError for a NaN or an infinity: refused where it comes in, it stops nobody."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{what} must be finite, got {numbers}; nothing was moved")
+    return numbers
+
+
 class Motion(Protocol):
     """A motion of one arm."""
 
@@ -59,7 +67,7 @@ class JointMove:
     """Through joint poses with a stop at each: quintic time law, all joints in step, speed and acceleration limited."""
 
     def __init__(self, poses: Sequence[np.ndarray], speed: float, acceleration: float) -> None:
-        self._poses = [np.asarray(p, dtype=np.float64) for p in poses]
+        self._poses = [finite("joint angles", p) for p in poses]
         self._speed, self._acceleration = speed, acceleration
         self._from: np.ndarray | None = None
         self._duration = self._time = 0.0
@@ -98,9 +106,7 @@ class JointFollow:
 
     def aim(self, target: np.ndarray) -> None:
         """Raises ValueError for a NaN; clips to the limits."""
-        if not np.isfinite(target).all():
-            raise ValueError(f"joint targets must be finite, got {target}")
-        self.target = np.clip(target, self._lower, self._upper)
+        self.target = np.clip(finite("joint targets", target), self._lower, self._upper)
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
         self._velocity = approach(self.target - q, self._velocity, self._speed, self._acceleration, dt)

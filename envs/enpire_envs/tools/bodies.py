@@ -136,6 +136,9 @@ class CellBody:
     def action(
         self, position: np.ndarray | None, quaternion: np.ndarray | None, grip: float | None, base: np.ndarray | None
     ) -> np.ndarray:
+        for what, given in (("position", position), ("quaternion", quaternion), ("gripper", grip)):
+            if given is not None and not np.isfinite(np.asarray(given, float)).all():
+                raise ValueError(f"{what} must be finite, got {given}; nothing was moved")
         pose = self._pose(self._cell.read())
         action = np.zeros(len(self._unit))
         n = min(3, len(self._unit))

@@ -10,7 +10,7 @@ import numpy as np
 from lerobot.robots.robot import Robot
 
 from enpire_real.lerobot_robot.config import EnpireStationConfig
-from enpire_real.motion import JointFollow
+from enpire_real.motion import JointFollow, finite
 from enpire_real.station import Station, build_station
 from enpire_real.station_file import default_station, load_station
 
@@ -96,16 +96,21 @@ class EnpireStation(Robot):
         return told
 
     def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
-        """Move toward the given positions at limited speed; returns them clipped to the limits. Raises Stopped."""
+        """Move toward the given positions at limited speed; returns them clipped to the limits. Raises Stopped, ValueError."""
         station = self._on()
         station.control.check()
+        goals, openings = {}, {}
+        for name, follow in self._follow.items():  # all are looked at before any is sent
+            goal = [float(action.get(f"{name}_joint{k + 1}.pos", follow.target[k])) for k in range(6)]
+            goals[name] = finite(f"the {name} arm's joint positions", goal)
+            opening = action.get(f"{name}_gripper.pos", station.control.arms[name].opening)
+            openings[name] = float(finite(f"the {name} gripper's position", opening))
         sent: dict[str, Any] = {}
         for name, follow in self._follow.items():
-            goal = np.array([float(action.get(f"{name}_joint{k + 1}.pos", follow.target[k])) for k in range(6)])
-            follow.aim(goal)
+            follow.aim(goals[name])
             sent.update({f"{name}_joint{k + 1}.pos": float(v) for k, v in enumerate(follow.target)})
-            opening = float(np.clip(action.get(f"{name}_gripper.pos", station.control.arms[name].opening), 0, 1))
-            station.control.arms[name].opening = sent[f"{name}_gripper.pos"] = opening
+            station.control.arms[name].opening = openings[name]
+            sent[f"{name}_gripper.pos"] = station.control.arms[name].opening
         return sent
 
     def disconnect(self) -> None:
