@@ -49,10 +49,16 @@ def add_parser(commands: Any) -> None:
     calibrate.add_argument(
         "--arm", metavar="NAME", help="the arm that moves (default: the one that the camera is on, else the first)"
     )
-    calibrate.add_argument("--bearing-deg", type=arguments.real(-180, 180), metavar="A", help="joint 1 to take samples around")
+    calibrate.add_argument(
+        "--bearing-deg", type=arguments.real(-180, 180), metavar="A", help="joint 1 to take samples around"
+    )
     calibrate.add_argument("--lens", action="store_true", help="measure the intrinsics from the same views, too")
     calibrate.add_argument(
-        "--samples", type=arguments.whole(12, 1000), default=24, metavar="N", help="views of the board (default 24, at least 12)"
+        "--samples",
+        type=arguments.whole(12, 1000),
+        default=24,
+        metavar="N",
+        help="views of the board (default 24, at least 12)",
     )
     action("validate", _validate, "check the file, the cameras against the mat, and touch the table", moves=True)
     action("home", _home, "bring the arms home and fold them down", moves=True)
@@ -61,13 +67,17 @@ def add_parser(commands: Any) -> None:
         ("acknowledge", _acknowledge, "a person's word that a stopped station may move again, with its next reset"),
     ):
         made = action(name, act, text)
-        made.add_argument("run", nargs="?", metavar="RUN", help="a run's folder (default: the only station there is)")
+        made.add_argument(
+            "run_dir", nargs="?", metavar="RUN", help="a run's folder (default: the only station there is)"
+        )
         made.add_argument("--station", metavar="FILE", help="a station file, in place of a run")
     watch = action("watch", _watch, "show the station in a browser, in three dimensions")
     watch.add_argument("--port", type=arguments.port, default=8080)
     watch.add_argument("--seconds", type=arguments.real(0, 1e7), metavar="S", help="end after so long")
     twin = action("twin", _twin, "run the twin in real time as a process of its own, until its standard input closes")
-    twin.add_argument("folder", type=arguments.path, metavar="DIR", help="where its serial devices and its station file appear")
+    twin.add_argument(
+        "folder", type=arguments.path, metavar="DIR", help="where its serial devices and its station file appear"
+    )
     twin.add_argument("file", nargs="?", metavar="FILE", help="station file of kind twin (default: the one that ships)")
     dataset = action("dataset", _dataset, "make a LeRobotDataset of recorded episodes")
     dataset.add_argument("folder", type=arguments.path, metavar="DIR", help="what `record=` was given")
@@ -189,13 +199,13 @@ def _validate(args: argparse.Namespace) -> int:
 def _stop(args: argparse.Namespace) -> None:
     from autoenvbench.station.by_hand import choose, stop
 
-    print(stop(choose(args.run, args.station, stopped=False)))
+    print(stop(choose(args.run_dir, args.station, stopped=False)))
 
 
 def _acknowledge(args: argparse.Namespace) -> None:
     from autoenvbench.station.by_hand import acknowledge, choose
 
-    print(acknowledge(choose(args.run, args.station, stopped=True)))
+    print(acknowledge(choose(args.run_dir, args.station, stopped=True)))
 
 
 def _home(args: argparse.Namespace) -> None:

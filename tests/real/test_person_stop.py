@@ -15,12 +15,17 @@ from enpire_envs.env import ResetFailed
 from enpire_real.cell import CellFault, RealCell
 from enpire_real.control import Stopped
 from enpire_real.motion import JointMove
-from enpire_real.person_stop import PersonStops, Registration, live_stations
+from enpire_real.person_stop import PersonStops, Registration, live_stations, write_record
 from enpire_real.station import build_station
 from enpire_real.yam import HOME
 
+from autoenvbench.cli import main
 from autoenvbench.errors import UserError
+from autoenvbench.ledger import Ledger
 from autoenvbench.station import by_hand
+from autoenvbench.station.bundles import Bundle
+from autoenvbench.station.evaluation import Batch, Evaluator
+from autoenvbench.station.starts import StartStreams
 
 START = {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}
 
@@ -215,3 +220,46 @@ def test_acknowledging_by_hand_looks_at_the_button(tmp_path: Path) -> None:
         by_hand.acknowledge(record)
     (tmp_path / "button").unlink()
     assert "a: b" in by_hand.acknowledge(record)
+
+
+@pytest.mark.parametrize(("person", "reason"), [(False, "stopped_by_agent"), (True, "stopped_by_person")])
+def test_who_stops_an_episode_gets_no_second_one(
+    env: gym.Env, ledger: Ledger, tmp_path: Path, person: bool, reason: str
+) -> None:
+    """An agent's stop is its policy's outcome, a person's says nothing about it; neither is run again."""
+    evaluator = Evaluator(env, ledger, StartStreams(bytes(32)), sandbox="none", track="station")
+    cell: RealCell = env.unwrapped.real_cell
+    env.unwrapped._max_steps = 6
+
+    class Stops:
+        begun = 0
+
+        def reset(self, observation: object) -> None:
+            self.begun += 1
+
+        def act(self, observation: object) -> np.ndarray:
+            if self.begun == 1:
+                cell.stop("by somebody", person=person)
+            return np.zeros(2)
+
+    policy = Stops()
+    bundle = Bundle(path=tmp_path, commit="c" * 40, digest="d", content="e", subject="s")
+    evaluator.run(bundle, Batch("evaluate", 2, 0), agent="a", policy=policy)
+    told = [e.payload for e in ledger.events("episode")]
+    assert (told[0].reason, told[0].infrastructure, told[0].reruns, told[0].success) == (reason, person, 0, False)
+    assert len(told) == policy.begun == (1 if person else 2)  # the next start waits for the person, not for the agent
+    ends = [e.payload.phase for e in ledger.events("evaluation")]
+    assert ends == ["started", "aborted" if person else "finished"]
+
+
+def test_the_commands(make_station: MakeStation, tmp_path: Path, capsys) -> None:
+    station = make_station()
+    write_record(tmp_path, station.record())
+    assert main(["station", "stop", str(tmp_path)]) in (0, None)
+    assert "stopped" in capsys.readouterr().out
+    station.clock.sleep(0.05)
+    assert station.control.monitor.stop.person
+    assert main(["station", "acknowledge", str(tmp_path)]) in (0, None)
+    assert "acknowledged" in capsys.readouterr().out
+    for wrong in (["acknowledge", str(tmp_path)], ["stop", str(tmp_path / "none")], ["stop", "x", "--station", "y"]):
+        assert main(["station", *wrong]) == 2
