@@ -184,6 +184,7 @@ def _unpack(archive: Path, into: Path, max_bytes: int) -> None:
     line = [
         sys.executable,
         "-I",
+        "-S",
         str(Path(unpack.__file__).resolve()),
         str(archive),
         str(into),

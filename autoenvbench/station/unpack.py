@@ -1,4 +1,4 @@
-"""The program that unpacks an upload: run by path as ``python -I unpack.py ARCHIVE INTO FILES BYTES``, under limits of its own.
+"""The program that unpacks an upload: run by path as ``python -I -S unpack.py ARCHIVE INTO FILES BYTES``, under limits of its own.
 
 Whatever an archive holds, it costs this process its time and memory, and the station a message: exit code 3 and the reason in words.
 """

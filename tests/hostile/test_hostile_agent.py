@@ -196,6 +196,7 @@ def test_a_disk_bomb_is_ended(tmp_path):
     for name in ("agent/workspace/data", "agent/home", "data"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "station.sock").touch()
+    (tmp_path / "station.stop").touch()
     program = (
         "import time\n"
         "try:\n"
