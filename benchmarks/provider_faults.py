@@ -1,9 +1,10 @@
-"""The real CLIs against a provider that fails, in full length: a dead minute, an hour's worth of errors in a row, and silence longer
-than any CLI's own time-out.
+"""The real CLIs against a provider that fails, in full length: rate limits, errors in a row, cut answers, a dead minute, and
+silence longer than the time-outs that Claude Code and Kimi Code have by themselves (300 s).
 
 Each scenario is one run of one agent, live, against a scripted server on loopback. It passes if the run ends with the submitted
 answer, with the script's own count of tokens, and without giving up. Results are kept in --state, and what is there is not run
-again: an interrupted command goes on. `python benchmarks/provider_faults.py --state faults.json` takes about half an hour.
+again: an interrupted command goes on. `python benchmarks/provider_faults.py --state faults.json` takes about
+50 minutes; an exit code of 6 says that the run rightly counts as void, having waited for most of its time.
 """
 
 from __future__ import annotations
