@@ -6,9 +6,17 @@ import ast
 from pathlib import Path
 
 
+_MAX_SOURCE = 1 << 20  # bytes
+
+
 def is_script(policy: Path) -> bool:
-    """Read, not run. A file that cannot be parsed is no script: loading it says what is wrong."""
+    """Read, not run. A file that cannot be parsed is no script: loading it says what is wrong.
+
+    The station reads it, and Python takes a hundred bytes for each that it parses: a file over 1 MB is no script either.
+    """
     try:
+        if policy.stat().st_size > _MAX_SOURCE:
+            return False
         body = ast.parse(policy.read_bytes()).body
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False

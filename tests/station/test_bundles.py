@@ -13,6 +13,7 @@ import pytest
 
 from autoenvbench.errors import UserError
 from autoenvbench.station.bundles import BundleStore
+from autoenvbench.station.scripts import is_script
 
 
 def git(repo, *args):
@@ -271,3 +272,15 @@ def test_a_subject_that_is_no_text(tmp_path):
     )
     assert bundle.subject.startswith("caf")
     assert len(bundle.subject) <= 200
+
+
+def test_a_policy_of_megabytes_is_not_parsed_by_the_station(tmp_path):
+    policy = tmp_path / "policy.py"
+    policy.write_text("def run(tools):\n    return [" + "1," * (10 << 20) + "]\n")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert not is_script(policy)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10
+    policy.write_text("def run(tools):\n    return [" + "1," * 1000 + "]\n")
+    assert is_script(policy)
+    policy.write_text("def run(tools):\n    return " + "(" * 5000 + ")" * 5000 + "\n")
+    assert not is_script(policy)
