@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-
 _MAX_SOURCE = 1 << 20  # bytes
 
 
