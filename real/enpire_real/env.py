@@ -84,6 +84,8 @@ class RealEnv(CellEnv):
         """No start could be made: the arms do not stay where that left them."""
         self._over = True
         attempts = self.real_cell.resets - before
+        if self.real_cell.by_person:
+            return ResetFailed(f"{why}. Until then the arms stay where they are", attempts)
         why_not = self.real_cell.park()
         arms = "the arms are folded down" if why_not is None else f"the arms could not be folded down: {why_not}"
         return ResetFailed(f"{why} ({attempts} attempt{'s' if attempts != 1 else ''}; {arms})", attempts)
