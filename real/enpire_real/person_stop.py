@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+PRESSED = "the emergency stop is pressed"
 RECORD = "station.json"  # in a run's folder
 HOW = "nothing moves until a person says so: autoenvbench station acknowledge"
 
@@ -158,7 +159,7 @@ def emergency_file(path: Path) -> str | None:
         return None if path.parent.is_dir() else f"cannot look for the emergency stop at {path}"
     except OSError as error:
         return f"cannot look for the emergency stop at {path}: {error.strerror}"
-    return "the emergency stop is pressed"
+    return PRESSED
 
 
 def state_home() -> Path:

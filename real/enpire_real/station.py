@@ -25,6 +25,7 @@ from enpire_real.kinematics import ArmModel, Pose
 from enpire_real.motion import JointMove
 from enpire_real.motors import Motor, MotorBus
 from enpire_real.person_stop import (
+    PRESSED,
     PersonStops,
     Record,
     Registration,
@@ -74,7 +75,7 @@ class Station:
         """
         self.stops.make_folder()
         self.control.heed()
-        if (stop := self.control.monitor.stop) is not None and stop.person:
+        if (stop := self.control.monitor.stop) is not None and self.stops.watch() is not None:
             raise Stopped(stop)  # nothing is open yet, and nothing is opened
         try:
             write_record(self.stops.folder, self.record())
@@ -277,8 +278,9 @@ def _monitor(
     emergency = _emergency(safety.emergency_stop, twin)
 
     def button(now: float) -> str | None:
-        if (complaint := emergency(now)) is not None:
-            stops.latch("the emergency stop", "it was pressed, or could not be looked at")
+        complaint = emergency(now)
+        if complaint == PRESSED:  # one that cannot be looked at stops as long as that lasts, but is nobody's word
+            stops.latch("the emergency stop", "it was pressed")
         return complaint
 
     watches: dict[str, Watch] = {"emergency_stop": button, "stopped_by_person": stops.watch}
@@ -309,11 +311,10 @@ def _stale(camera: Camera, most: float, now: float) -> str | None:
 
 
 def _emergency(config: EmergencyStop, twin: Twin | None) -> Watch:
-    pressed = "the emergency stop is pressed"
     if config.type == "twin":
         assert twin is not None
         faults = twin.faults
-        return lambda now: pressed if faults.emergency_stop else None
+        return lambda now: PRESSED if faults.emergency_stop else None
     if config.type == "file":
         path = Path(str(config.path))
         return lambda now: emergency_file(path)

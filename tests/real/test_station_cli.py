@@ -78,7 +78,7 @@ def test_home_validate_and_calibrate_on_a_twins_own_file(capsys, tmp_path: Path)
     ("args", "words"),
     [
         (["calibrate", "--camera", "nose"], "no camera 'nose'"),
-        (["calibrate", "--camera", "top", "--samples", "3"], "at least 12"),
+        (["calibrate", "--camera", "top", "--samples", "3"], "from 12 to"),
         (["calibrate", "--camera", "top", "--arm", "third"], "no YAM arm"),
         (["doctor", "/nowhere.yaml"], "cannot read the station file"),
         (["dataset", "nowhere", "out"], "no recorded episodes"),
