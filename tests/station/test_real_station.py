@@ -17,11 +17,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import ZERO_POLICY
 
 from autoenvbench.config import RunConfig, StationConfig
 from autoenvbench.errors import RobotBusy, UserError
+from autoenvbench.ledger import Ledger
 from autoenvbench.station.client import StationClient, stop_socket
 from autoenvbench.station.process import StationProcess
+from autoenvbench.workspace.bundling import send_head
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +170,37 @@ def test_stop_is_answered_within_50_ms_whatever_else_is_under_way(client: Statio
     times = list(map(float, told.stdout.split()))
     assert len(times) == 20
     assert max(times) < 0.050, [round(1000 * t) for t in times]
+
+
+def test_scoring_whose_client_and_run_are_gone_ends_with_the_arms_at_rest(tmp_path: Path, policy_dir) -> None:
+    """Held-out scoring under way, then the run's end of the pipe closes, as by Ctrl-C or `kill -9`: the station folds and ends."""
+    folder = policy_dir(ZERO_POLICY)
+    for args in (["init", "-q", "-b", "main"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t.invalid", "commit", "-qm", "zero"]):  # fmt: skip
+        subprocess.run(["git", "-C", str(folder), *args], check=True)
+    with tempfile.TemporaryDirectory(prefix="aeb-", dir="/tmp", ignore_cleanup_errors=True) as short:
+        config = StationConfig(
+            run_dir=tmp_path, socket=Path(short) / "s", sandbox="none", secret_hex=secrets.token_hex(32),
+            config=RunConfig(agent="cem", env="ENPIRE/PushT-real-v0", budget_s=600, track="station"),
+            clock_epoch=time.monotonic(), tokens={"a": "admin"},
+        )  # fmt: skip
+        station = StationProcess(config).__enter__()
+        admin = StationClient(str(station.socket), "a")
+        digest = send_head(admin, folder).digest
+        first = threading.Event()
+        scoring = threading.Thread(target=_score, args=(admin, digest, first))
+        scoring.start()
+        assert first.wait(120)
+        began = time.monotonic()
+        station._process.stdin.close()
+        station._process.wait(45)
+        assert time.monotonic() - began < 40
+        scoring.join(10)
+        assert not scoring.is_alive()
+    assert "could not be" not in (tmp_path / "station-1.log").read_text()
+    ends = [e.payload.phase for e in Ledger(tmp_path / "ledger.sqlite").events("evaluation")]
+    assert ends == ["started", "aborted"]
+
+
+def _score(admin: StationClient, digest: str, first: threading.Event) -> None:
+    with contextlib.suppress(UserError):
+        admin.job("/held-out", {"digest": digest}, lambda episode: first.set())
