@@ -204,7 +204,8 @@ class PolicyProcess:
         inside = Path("/policy")
         cage = Cage(
             # A script acts through tools alone: no simulator is within its reach, whatever the track.
-            self._sandbox, "station" if self.is_script else self._track, cwd=inside, binds=[Bind(self._checkout, inside)],
+            self._sandbox, "station" if self.is_script else self._track, cwd=inside, 
+            binds=[Bind(self._checkout, inside), Bind(Path("/dev/null"), Path("/dev/zero"))],  # that is shared memory
             env={
                 "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0",
                 "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",

@@ -223,6 +223,8 @@ class Cage:
             line += ["--bind" if bind.writable else "--ro-bind", str(bind.outside), str(bind.inside)]
         for key, value in self.env.items():
             line += ["--setenv", key, value]
+        for path in hidden_paths(self.track):
+            line += ["--remount-ro", str(path)]  # an empty folder, not one to fill
         return [*line, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(self.cwd), "--", *argv]
 
 

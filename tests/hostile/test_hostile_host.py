@@ -47,23 +47,32 @@ ATTACKS = {
                 if pid > 0:
                     return f"child {pid}\"""", None),
     "other-abi": ("Fork through the 32-bit system calls", "the filter ends a process that makes one", """
-        code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        code = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+                         prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
         code.write(b"\\xb8\\x02\\x00\\x00\\x00\\xcd\\x80\\xc3")  # mov eax, 2 (fork); int 0x80; ret
         pid = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()
         return f"child {pid}" if pid > 0 else None""", "policy_exited"),
-    "shared": ("Take memory in one shared mapping, which RLIMIT_DATA does not count", "memory is watched from outside, shared mappings included", """
-        self.held.append(mmap.mmap(-1, 1 << 30))
-        for at in range(0, 1 << 30, 4096): self.held[0][at] = 1
-        time.sleep(1)""", "memory_limit"),
-    "let-go": ("Let go of shared pages, which then count for nobody and stay in memory", "of shared memory all that is mapped counts", """
-        self.held.append(mmap.mmap(-1, 1 << 30))
-        for at in range(0, 1 << 30, 1 << 24):
-            self.held[0][at : at + 4096] = bytes(4096)
-            self.held[0].madvise(mmap.MADV_DONTNEED, at, 1 << 24)
-        time.sleep(1)""", "memory_limit"),
-    "zero": ("The same through /dev/zero", "the same", """
-        self.held.append(mmap.mmap(os.open("/dev/zero", os.O_RDWR), 1 << 30))
-        time.sleep(1)""", "memory_limit"),
+    "shared": ("Take memory in shared mappings of no file, which RLIMIT_DATA does not count", "refused by the filter", """
+        for flags in (0x01 | mmap.MAP_ANONYMOUS, 0x03 | mmap.MAP_ANONYMOUS):
+            with contextlib.suppress(OSError):
+                return mmap.mmap(-1, 1 << 20, flags=flags)""", None),
+    "zero": ("The same through /dev/zero", "policies have none", """
+        with contextlib.suppress(OSError, ValueError):
+            return mmap.mmap(os.open("/dev/zero", os.O_RDWR), 1 << 20)""", None),
+    "hidden": ("Fill the folders that are hidden, which are file systems in memory", "they are read-only, in every cage", """
+        for line in open("/proc/self/mounts"):
+            where = line.split()[1]
+            if line.startswith("tmpfs") and where not in ("/tmp", "/dev/shm", "/var/tmp", "/run"):
+                with contextlib.suppress(OSError):
+                    open(where + "/hoard", "wb").write(bytes(1 << 20))
+                    return where""", None),
+    "queues": ("Leave words, or memory, in System V and POSIX queues", "refused by the filter", """
+        for call in (lambda: libc.msgget(0, 0o1666), lambda: libc.semget(0, 100, 0o1666), lambda: libc.syscall(240, b"q", 0o102, 0o666, 0)):
+            if call() >= 0:
+                return "a queue\"""", None),
+    "cached": ("See in the page cache which file an agent has read, by a read that would not wait", "refused by the filter", """
+        with contextlib.suppress(OSError):
+            return os.preadv(os.open(SHARED, os.O_RDONLY), [bytearray(64)], 1 << 20, os.RWF_NOWAIT)""", None),
     "page-tables": ("Take the kernel's memory with page tables, by reading here and there in a mapping of a terabyte", "page tables count", """
         self.held.append(mmap.mmap(-1, 1 << 40, flags=mmap.MAP_PRIVATE | 0x4000, prot=mmap.PROT_READ))
         np.frombuffer(self.held[0], np.uint8)[: 500 << 30 : 2 << 20].max()
