@@ -158,6 +158,12 @@ class Control:
         if self.monitor.stop is not None and self.monitor.stop.person:
             raise Stopped(self.monitor.stop)
         trips = self.monitor.trips
+        for _ in range(
+            round(_SINK_S / self.period)
+        ):  # still braking: going on from rest in the middle of it would jerk
+            if self._limp or not self._velocity.any():
+                break
+            self.clock.sleep(self.period)
         if self._limp:
             with self._lock:
                 for arm in self.arms.values():

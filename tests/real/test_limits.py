@@ -36,3 +36,17 @@ def test_no_fuzzed_command_that_reaches_a_motor_exceeds_a_limit(audit: ModuleTyp
     station.control.close()
     assert told["braking"] > 300
     assert (told["over_torque"], told["over_other"]) == (0, 0)
+
+
+def test_acknowledging_in_the_middle_of_braking_does_not_jerk(audit: ModuleType) -> None:
+    station = audit.make_station(5)
+    witness = audit.Witness(station)
+    for k in range(5):
+        station.control.move("left", audit.JointMove([audit.HOME + 0.8 * (1 - 2 * (k % 2)) * np.eye(6)[0]], 1.5, 8.0))
+        station.clock.sleep(0.45)
+        station.control.stop("test", "now")
+        station.clock.sleep(0.01 * k)
+        station.control.acknowledge()
+    station.control.close()
+    assert (witness.counts["over_torque"], witness.counts["over_other"]) == (0, 0)
+    assert witness.counts["braking"] > 20
