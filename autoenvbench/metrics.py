@@ -17,6 +17,8 @@ from autoenvbench.ledger import Event
 THRESHOLDS = (0.5, 0.8, 0.95)
 STRICT_THRESHOLDS = (0.99, 1.0)  # only from confirmations of at least STRICT_EPISODES of one candidate
 _Z = 1.959963984540054
+_WRONG_REQUEST = {400, 404, 405, 411, 413, 414, 415, 422, 431}  # HTTP statuses: the fault of who wrote the request
+_NO_CREDIT = "Your credit balance is too low"  # how Anthropic begins a 400 that is about its user's account
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:
@@ -206,6 +208,12 @@ def resources_to(curve: Sequence[Point], threshold: float) -> dict[str, float] |
 def headline_tokens(tokens: TokensEvent) -> int:
     """Fresh input + output (reasoning is inside output). "All tokens" would add cache reads."""
     return tokens.input - tokens.cached_input + tokens.output
+
+
+def failed_by_provider(call: TokensEvent) -> bool:
+    """Whether a call failed by its provider's doing, or its account's: key, limits, an outage, an answer that was cut. A wrong
+    request is its agent's doing: else an agent whose run goes badly could void it by asking for nonsense."""
+    return call.error is not None and (call.status not in _WRONG_REQUEST or call.error.startswith(_NO_CREDIT))
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class Research:
                 return kind
             if over := self._over():  # it ended because its model no longer answered, perhaps
                 return over
-            failed = next((call for call in self._calls()[called:][-1:] if call.error is not None), None)
+            failed = next(filter(metrics.failed_by_provider, self._calls()[called:][-1:]), None)
             if failed is not None and failed.in_flight and self.run.agent.resumes:
                 # its provider's answer was cut off and it gave up: not its fault, so no nudge is counted
                 interrupted += 1

@@ -315,14 +315,15 @@ def _void(events: Sequence[Event], tokens: metrics.TokenTotals, research_s: floa
     worked = any(e.kind in ("idea", "commit", "evaluation") and e.agent not in (None, "admin") for e in events)
     calls = [e.payload for e in events if e.kind == "tokens" and e.agent not in NOT_AGENTS]
     answered = any(call.error is None and not call.in_flight for call in calls)
-    failing, waiting = tokens.calls and tokens.errors / tokens.calls, research_s and stalled_s / research_s
+    failed = sum(map(metrics.failed_by_provider, calls))
+    failing, waiting = calls and failed / len(calls), research_s and stalled_s / research_s
     found = []
     if any(e.kind == "run" and e.payload.detail == "provider_error" for e in events):
         found.append("it ended because its model's provider refused to answer (provider_error)")
     if not worked and not answered:
         found.append("the agent never worked: no idea, no commit, no evaluation, no answered model call")
-    if failing > FAILING_SHARE:
-        found.append(f"{tokens.errors} of its {tokens.calls} model calls failed")
+    if failing and failing > FAILING_SHARE:
+        found.append(f"{failed} of its {len(calls)} model calls failed")
     if waiting > FAILING_SHARE:
         found.append(f"{waiting:.0%} of its research time went into waiting for its model's provider")
     return found

@@ -253,6 +253,8 @@ def test_resuming_alone_is_stated_and_no_reproach(tmp_path):
 
 # -- no true 0 % -------------------------------------------------------------------------------------------------------
 FAILED, ANSWERED = TokensEvent(model="gpt-x", status=429, error="HTTP 429", wait_s=0.0), TokensEvent(model="gpt-x", status=200, input=100, output=10)  # fmt: skip
+NONSENSE = TokensEvent(model="gpt-x", status=400, error="max_tokens must be above 0")  # asked for by the agent
+NO_CREDIT = NONSENSE.model_copy(update={"error": "Your credit balance is too low to access the API."})
 
 
 @pytest.mark.parametrize(("given", "reason"), [
@@ -262,6 +264,7 @@ FAILED, ANSWERED = TokensEvent(model="gpt-x", status=429, error="HTTP 429", wait
     ({"calls": [CallEvent(id="1", model="gpt-x"), WaitEvent(phase="started", call="1"), 1.0, WaitEvent(phase="ended", call="1"), ANSWERED]},
      "waiting for its model's provider"),
     ({"work": False, "calls": [ANSWERED.model_copy(update={"in_flight": True})]}, "never worked"),
+    ({"calls": [ANSWERED] + [NO_CREDIT] * 9}, "9 of its 10 model calls failed"),
 ])  # fmt: skip
 def test_a_run_that_measured_nothing_is_no_zero(tmp_path, given, reason):
     result = result_of(write_run(tmp_path / "run", wins=0, **given))
@@ -269,7 +272,9 @@ def test_a_run_that_measured_nothing_is_no_zero(tmp_path, given, reason):
     assert set(result.void_because) <= set(ranking.unranked_because(result))
 
 
-@pytest.mark.parametrize("given", [{}, {"work": False, "calls": [ANSWERED]}, {"calls": [ANSWERED] * 3 + [FAILED]}])
+@pytest.mark.parametrize("given", [
+    {}, {"work": False, "calls": [ANSWERED]}, {"calls": [ANSWERED] * 3 + [FAILED]}, {"calls": [ANSWERED] + [NONSENSE] * 9},
+])  # fmt: skip
 def test_a_run_that_tried_and_failed_is_a_zero(tmp_path, given):
     result = result_of(write_run(tmp_path / "run", wins=0, **given))
     assert result.void_because == []

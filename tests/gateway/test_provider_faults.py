@@ -114,6 +114,19 @@ def test_a_key_that_is_revoked_ends_the_run_with_the_providers_words(tmp_path):
     assert "this key was revoked" in said  # and not "Reading additional input from stdin..."
 
 
+@pytest.mark.cage
+def test_an_agent_that_asks_for_nonsense_does_not_void_its_run(tmp_path):
+    installed("codex")
+    nonsense = {"status": 400, "error": {"type": "invalid_request_error", "message": "max_tokens must be above 0"}}
+    steps = [{**STEPS[0], "faults": []}, {**STEPS[2], "faults": []}, {**STEPS[3], "faults": [nonsense] * 100}]
+    with FaultyProvider(steps) as provider:
+        code, err, run = finish(start(tmp_path, "codex", provider.url), tmp_path)
+    assert code == 0, err
+    result = json.loads((run / "result.json").read_text())
+    assert result["stopped_by"] != "provider_error"
+    assert result["void_because"] == []
+
+
 # -- before the clock ----------------------------------------------------------------------------------------------------------
 def closed_port():
     with socket.socket() as s:
