@@ -156,7 +156,8 @@ def test_who_may_do_what(bench):
 
 
 def test_one_client_at_a_time_and_a_lost_one_frees_the_robot(bench):
-    bench.commit(NUDGE.replace("return np", "__import__('time').sleep(0.005); return np"))
+    # It stands still until the time is over, six seconds an episode, so that it is lost in the middle of one.
+    bench.commit(ZERO_POLICY.replace("return np", "__import__('time').sleep(0.02); return np"))
     bench.aeb("practice", "-n", "1")
     digest = next(e.payload.digest for e in bench.ledger.events("commit"))
     env = {**os.environ, "HOME": str(bench.home)}
