@@ -1,5 +1,6 @@
 """A leaderboard takes what a ledger bears out, ranks like with like, and survives whatever lies in its folder."""
 
+import dataclasses
 import json
 import os
 import re
@@ -14,10 +15,10 @@ from board import result_of, tampered, write_run
 from autoenvbench import leaderboard, ranking
 from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
-from autoenvbench.events import CallEvent, TokensEvent, WaitEvent
+from autoenvbench.events import CallEvent, CommitEvent, TokensEvent, WaitEvent
 from autoenvbench.ledger import Ledger
 from autoenvbench.report import write_report
-from autoenvbench.results import Result
+from autoenvbench.results import Result, choose_answer
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,21 @@ def test_an_edited_ledger_contradicts_itself(run, tmp_path, name):
         sqlite3.connect(copy / "ledger.sqlite").execute(statements[0])
     with pytest.raises(UserError, match=re.escape(words)):
         leaderboard.add(forged, tmp_path / "board")
+
+
+def test_what_ends_after_the_answer_was_chosen_does_not_change_it(run):
+    """A policy that sleeps at the deadline, an upload or a submission under way: their events may come late."""
+    ledger = Ledger(run / "ledger.sqlite")
+    events = list(ledger.events())
+    ledger.close()
+    over = next(k for k, e in enumerate(events) if e.kind == "run" and e.payload.phase == "agents_stopped")
+    late = dataclasses.replace(
+        events[0], kind="commit", agent="cem", payload=CommitEvent(phase="submitted", commit="c2", digest="d2")
+    )
+    chosen = choose_answer(events, 20)
+    assert chosen.digest == "d1"
+    assert choose_answer([*events[: over + 1], late, *events[over + 1 :]], 20) == chosen
+    assert choose_answer([*events[:over], late, *events[over:]], 20).digest == "d2"
 
 
 def test_a_failure_blamed_on_the_machine_costs_the_rank(run, tmp_path):
