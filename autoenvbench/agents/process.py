@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,8 @@ from autoenvbench.workspace.cage import Bind, Cage, Caged, Sandbox, Track, membe
 from autoenvbench.workspace.limits import Limits
 
 GRACE_S = 10.0
+_LONGEST_LINE = 16 << 20  # bytes of an event
+_EVENTS_AT_ONCE = 1000
 
 _ERROR = re.compile(r"(error|[A-Za-z_.]*(Error|Exception)|panic|fatal|cannot start .*):", re.IGNORECASE)
 #: Lines that every start of a CLI writes, whatever happens.
@@ -97,14 +100,15 @@ class AgentProcess:
         return self._caged.process.poll()
 
     def new_events(self) -> Iterator[dict[str, Any]]:
-        """JSON objects the agent has printed since the last call; other lines are left in the file."""
+        """JSON objects the agent has printed since the last call; other lines are left in the file. A thousand lines at a
+        time, so that one who prints faster than they are read keeps nobody from the clock."""
         with self._events_path.open("rb") as file:
             file.seek(self._read_at)
-            for line in _whole_lines(file):
+            for line in islice(_whole_lines(file), _EVENTS_AT_ONCE):
                 self._read_at += len(line)
                 try:
                     event = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(event, dict):
                     yield event
@@ -195,8 +199,8 @@ def _write_inside(home: Path, name: str, text: str) -> None:
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    for line in file:
-        if not line.endswith(b"\n"):
+    while line := file.readline(_LONGEST_LINE):
+        if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
             return  # still being written
         yield line
 

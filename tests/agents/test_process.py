@@ -1,6 +1,7 @@
 """What the harness itself writes and reads in places that an agent could prepare."""
 
 import os
+import time
 
 import pytest
 
@@ -25,7 +26,7 @@ def folder(tmp_path):
 
 def prepare(folder):
     launch = Launch(["true"], home_files={".codex/config.toml": "new"})
-    AgentProcess(
+    return AgentProcess(
         launch, folder / "agent", folder / "data", "bwrap", "open", folder / "s.sock", "token", None, Limits.default()
     )
 
@@ -151,3 +152,25 @@ def test_the_last_words_are_what_went_wrong(folder, stderr, stdout, words):
 )  # fmt: skip
 def test_an_agents_own_errors_are_read(agent, event, error):
     assert make_agent(agent).error(event) == error
+
+
+@pytest.mark.parametrize("line", [b"[" * 200_000, b"{" * (40 << 20), b'{"type": "x"}\n' * 200_000], ids=["deep", "long", "many"])
+def test_what_an_agent_prints_neither_ends_nor_holds_the_run(folder, line):
+    process = prepare(folder)
+    path = folder / "agent/events.jsonl"
+    path.write_bytes(line)
+    began = time.monotonic()
+    assert len(list(process.new_events())) <= 1000
+    with path.open("ab") as file:
+        file.write(b'\n{"type": "y"}\n')
+    assert any(event == {"type": "y"} for _ in range(210) for event in process.new_events())
+    assert time.monotonic() - began < 10
+
+
+def test_an_unfinished_line_is_read_once_it_is_whole(folder):
+    process = prepare(folder)
+    path = folder / "agent/events.jsonl"
+    path.write_bytes(b'{"type": ')
+    assert list(process.new_events()) == []
+    path.write_bytes(b'{"type": "x"}\n')
+    assert list(process.new_events()) == [{"type": "x"}]
