@@ -136,6 +136,18 @@ class Candidates:
         """(successes, episodes) that the best rests on."""
         return sum(c.counted_wins for c in self.group), sum(self._behind(c) for c in self.group)
 
+    def strict(self) -> tuple[float, float, int]:
+        """(success rate, mean score, episodes) of the leader's confirmation alone, for claims of STRICT_FROM and more. The rate is
+        at most one episode in STRICT_EPISODES above what all of the group's strict confirmations have together: a candidate cut
+        into thirty copies does not choose the luckiest."""
+        leader = self.leader
+        if leader is None or not leader.n:
+            return 0.0, 0.0, 0
+        rate, same = leader.wins / leader.n, [c for c in self.group if c.n >= self.strict_episodes]
+        if same:
+            rate = min(rate, sum(c.wins for c in same) / sum(c.n for c in same) + 1 / self.strict_episodes)
+        return rate, leader.score / leader.n, leader.n
+
     @property
     def value(self) -> float:
         wins, n = self.estimate()

@@ -136,7 +136,7 @@ def disturbances(events: Iterable[Event]) -> Disturbances:
 class Point:
     """One step of a best-so-far curve, with the resources spent until then (all agents of the run).
 
-    `strict`: (success rate, mean score, episodes) of the leading candidate's confirmation alone: what 98 % and more are claimed on.
+    `strict`: what 98 % and more are claimed on (`Candidates.strict`).
     """
 
     t_run: float
@@ -190,9 +190,9 @@ def best_curves(events: Sequence[Event], min_episodes: int = 20) -> tuple[list[P
                     )
             if changed and (leader := candidates.leader) is not None:
                 wins, n = candidates.estimate()
-                alone = (leader.wins / leader.n, leader.score / leader.n, leader.n) if leader.n else (0.0, 0.0, 0)
                 confirmed.append(
-                    Point(event.t_run, wins / n, *wilson(wins, n), n, leader.commit, leader.digest, tokens, episodes, robot_s, alone)
+                    Point(event.t_run, wins / n, *wilson(wins, n), n, leader.commit, leader.digest, tokens, episodes, robot_s,
+                          candidates.strict())
                 )  # fmt: skip
     return raw, confirmed
 

@@ -195,7 +195,9 @@ def choose_answer(events: Sequence[Event], min_episodes: int) -> Answer:
     """The submitted commit, else the confirmed best, else the best evaluated one (the budget ended before its
     confirmation did), else the starter; by what was known when the agents had stopped: an episode that the deadline cut may
     end after the answer was chosen. Raises UserError where not even that is known."""
-    over = next((k for k, e in enumerate(events) if e.kind == "run" and e.payload.phase == "agents_stopped"), len(events))
+    over = next(
+        (k for k, e in enumerate(events) if e.kind == "run" and e.payload.phase == "agents_stopped"), len(events)
+    )
     events = events[:over]
     commits: list[CommitEvent] = [e.payload for e in events if e.kind == "commit"]
     if submitted := [c for c in commits if c.phase == "submitted"]:

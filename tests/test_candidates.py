@@ -82,6 +82,15 @@ def test_a_lucky_fifty_claims_no_99_percent(threshold):
     assert not goal.reached([event("confirm", 50, 50, "x"), event("evaluate", 150, 150, "x")])  # asked for by the agent
 
 
+def test_copies_of_a_candidate_claim_no_99_percent_by_the_luckiest_of_them():
+    copies = [event("confirm", 194, 200, f"copy {k}") for k in range(9)]
+    lucky = event("confirm", 198, 200, "lucky")
+    assert not confirmed(*copies, lucky)[-1].shows(0.99)
+    assert not Goal.parse("success>=0.99").reached([*copies, lucky])
+    assert confirmed(event("confirm", 197, 200, "before"), lucky)[-1].shows(0.99)
+    assert confirmed(*copies, event("confirm", 200, 200, "better"))[-1].shows(1.0)  # it can be told apart
+
+
 def test_an_old_ledger_counts_by_what_it_has():
     old = event("confirm", 30, 50, "", "d1")
     assert confirmed(old)[-1].digest == "d1"

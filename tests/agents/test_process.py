@@ -154,7 +154,9 @@ def test_an_agents_own_errors_are_read(agent, event, error):
     assert make_agent(agent).error(event) == error
 
 
-@pytest.mark.parametrize("line", [b"[" * 200_000, b"{" * (40 << 20), b'{"type": "x"}\n' * 200_000], ids=["deep", "long", "many"])
+@pytest.mark.parametrize(
+    "line", [b"[" * 200_000, b"{" * (40 << 20), b'{"type": "x"}\n' * 200_000], ids=["deep", "long", "many"]
+)
 def test_what_an_agent_prints_neither_ends_nor_holds_the_run(folder, line):
     process = prepare(folder)
     path = folder / "agent/events.jsonl"
