@@ -83,6 +83,9 @@ class BundleStore:
         if not self._repo.exists():
             root.mkdir(parents=True, exist_ok=True)
             self._git("init", "--quiet", "--bare", str(self._repo), repo=False)
+            # Files are what the tree says: no commit message is written into them, none is left out.
+            (self._repo / "info").mkdir(exist_ok=True)
+            (self._repo / "info/attributes").write_text("* -export-subst -export-ignore\n")
         self._packed = on_disk(self._repo)
         self._made = on_disk(root) - self._packed
 

@@ -30,7 +30,7 @@ from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.station.starts import StartStreams
 
 MAX_EPISODES = 1000
-MAX_WORDS = 10_000  # ideas, and notes, of a run
+MAX_WORDS = 10_000  # ideas, notes, and submissions of a run
 MAX_SOURCES = 20  # that an idea names
 OnEpisode = Callable[[EpisodeEvent], None]
 
@@ -215,6 +215,8 @@ class Station:
     def submit(self, agent: str, digest: str) -> dict[str, Any]:
         self._require_budget()
         bundle = self._bundle(digest)
+        if sum(e.payload.phase == "submitted" for e in self.ledger.events("commit")) >= MAX_WORDS:
+            raise UserError(f"this run has {MAX_WORDS} submissions already; the last one counts")
         self.ledger.append(
             CommitEvent(
                 phase="submitted", commit=bundle.commit, digest=digest, content=bundle.content, subject=bundle.subject

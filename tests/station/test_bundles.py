@@ -43,6 +43,18 @@ def test_a_commit_arrives_whole_and_twice_is_once(tmp_path, repo):
     assert store.receive(other, commit).digest != bundle.digest
 
 
+def test_equal_trees_are_equal_files_whatever_their_commits_say(tmp_path, repo):
+    (repo / ".gitattributes").write_text("skill.txt export-subst\npolicy.py export-ignore\n")
+    (repo / "skill.txt").write_text("$Format:%s$")
+    git(repo, "add", ".gitattributes", "skill.txt")
+    store, seen = BundleStore(tmp_path / "store"), []
+    for subject in ("good", "bad"):
+        git(repo, "commit", "-q", "--allow-empty", "-m", subject)
+        bundle = store.receive(*pack(tmp_path, repo))
+        seen.append((bundle.content, (bundle.path / "skill.txt").read_text(), (bundle.path / "policy.py").is_file()))
+    assert seen[0] == seen[1] == (bundle.content, "$Format:%s$", True)
+
+
 def test_the_claimed_commit_must_be_the_one_sent(tmp_path, repo):
     store = BundleStore(tmp_path / "store")
     upload, _ = pack(tmp_path, repo)

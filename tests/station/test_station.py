@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from test_bundles import pack
 
 from autoenvbench.clock import RunClock
 from autoenvbench.config import RunConfig, StationConfig
@@ -66,3 +67,12 @@ def test_a_pause_holds_a_job_between_two_steps_and_leaves_its_time_out(station):
     station.pause(True)
     station.halt()  # a deadline ends a pause
     assert stop()
+
+
+def test_submissions_do_not_fill_the_ledger(station, tmp_path, repo, monkeypatch):
+    monkeypatch.setattr(module, "MAX_WORDS", 3)
+    bundle = station.receive("a1", *pack(tmp_path, repo))
+    for _ in range(3):
+        station.submit("a1", bundle.digest)
+    with pytest.raises(UserError, match="3 submissions already"):
+        station.submit("a1", bundle.digest)
