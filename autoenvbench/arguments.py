@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from autoenvbench.errors import UserError
+
+N = TypeVar("N", int, float)
 
 #: Seeds go into NumPy's generators and, as 63 bits at most, into records.
 MAX_SEED = 2**63 - 1
@@ -23,32 +25,22 @@ class Parser(argparse.ArgumentParser):
 
 def whole(low: int, high: int) -> Callable[[str], int]:
     """A whole number from `low` to `high`."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; give one from {low} to {high}") from None
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is out of range; give a whole number from {low} to {high}")
-        return value
-
-    return read
+    return partial(_ranged, int, "whole number", low, high)
 
 
 def real(low: float, high: float) -> Callable[[str], float]:
     """A finite number from `low` to `high`."""
+    return partial(_ranged, float, "number", low, high)
 
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number; give one from {low:g} to {high:g}") from None
-        if not (math.isfinite(value) and low <= value <= high):
-            raise argparse.ArgumentTypeError(f"{text} is out of range; give a number from {low:g} to {high:g}")
-        return value
 
-    return read
+def _ranged(read: Callable[[str], N], what: str, low: N, high: N, text: str) -> N:
+    try:
+        value = read(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {what}; give one from {low} to {high}") from None
+    if not low <= value <= high:  # nor is a NaN
+        raise argparse.ArgumentTypeError(f"{text} is out of range; give a {what} from {low} to {high}")
+    return value
 
 
 def path(text: str) -> Path:

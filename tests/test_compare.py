@@ -3,27 +3,16 @@
 import json
 
 import pytest
+from conftest import ZERO_POLICY
 
 from autoenvbench.cli import main
 from autoenvbench.compare import compare
 from autoenvbench.errors import UserError
 
-STANDS_STILL = """
-import numpy as np
-
-class Policy:
-    def __init__(self, observation_space, action_space):
-        self.shape = action_space.shape
-    def reset(self, observation):
-        pass
-    def act(self, observation):
-        return np.zeros(self.shape)
-"""
-
 
 @pytest.mark.cage
 def test_the_better_policy_is_named_and_the_comparison_stops(policy_dir, capsys):
-    code = main(["compare", str(policy_dir(STANDS_STILL)), "reference", "-n", "60", "--json"])
+    code = main(["compare", str(policy_dir(ZERO_POLICY)), "reference", "-n", "60", "--json"])
     result = json.loads(capsys.readouterr().out)
     assert code == 0
     assert result["better"] == "reference"
