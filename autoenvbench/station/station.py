@@ -133,9 +133,11 @@ class Station:
         A person's stop holds until a person acknowledges it. An agent's ends its episode, and the next reset goes on.
         """
         durable = self._require_real("stop").stop(f"by {client}", person=person)
-        threading.Thread(
-            target=self.ledger.append, args=(NoteEvent(text="stopped the arms"),), kwargs={"agent": client}
-        ).start()
+        self._stops += 1
+        if person or self._stops <= MAX_WORDS:  # of an agent that says nothing else, not every one is noted
+            threading.Thread(
+                target=self.ledger.append, args=(NoteEvent(text="stopped the arms"),), kwargs={"agent": client}
+            ).start()
         return {"stopped": True, **({"durable": durable} if person else {})}
 
     def acknowledge(self, client: str) -> dict[str, Any]:

@@ -251,3 +251,15 @@ def test_seeds_by_purpose():
     assert a.seed("evaluate", 5) == a.seed("confirm", 5)
     assert len({a.seed("heldout", k) for k in range(1000)}) == 1000
     assert a.commitment != b.commitment
+
+
+def test_a_policy_does_not_remember_an_earlier_attempt_at_the_same_start(evaluator, policy_dir):
+    """Nor does its process: pass@k is over independent attempts."""
+    remembers = ZERO_POLICY.replace("import numpy as np", "import numpy as np\nSEEN = set()").replace(
+        "        pass", "        if observation[4:].round(1).tobytes() in SEEN: raise RuntimeError('here again')\n"
+        "        SEEN.add(observation[4:].round(1).tobytes())"
+    )  # fmt: skip
+    tally = evaluator.run(Bundle("c", "d", "", policy_dir(remembers)), Batch("heldout", 2, 0, attempts=3))
+    assert len(tally.episodes) == 6
+    assert {e.reason for e in tally.episodes} == {"time_limit"}
+    assert sorted((e.index, e.attempt) for e in tally.episodes) == [(i, a) for i in range(2) for a in range(3)]
