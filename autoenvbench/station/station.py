@@ -63,6 +63,7 @@ class Station:
             write_record(cell.station.run, cell.station.record())
         self._lease = threading.Lock()
         self.doing: str | None = None
+        self._stops = 0  # asked for so far
         self._halt, self._halts = threading.Event(), 0
         self._going = threading.Event()
         self._going.set()
