@@ -79,12 +79,12 @@ class Study(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one level came to. `outcomes` and `scenes` are in the order of the starts."""
+    """What one level came to. `outcomes` (None where the machine failed: no evidence) and `scenes` are in the order of the starts."""
 
     level: str
     episodes: int
     successes: int
-    outcomes: list[bool]
+    outcomes: list[bool | None]
     scenes: list[str | None]
     failures: dict[str, int]
     kind: str
@@ -260,7 +260,7 @@ def _research(study: Study, level: str, condition: Condition, folder: Path, cage
     from autoenvbench.ledger import Ledger
     from autoenvbench.run import research
 
-    outcomes: list[bool] = []
+    outcomes: list[bool | None] = []
     scenes: list[str | None] = []
     failures: dict[str, int] = {}
     tokens, times, kind = 0, [], "sim"
@@ -274,7 +274,7 @@ def _research(study: Study, level: str, condition: Condition, folder: Path, cage
         ledger = Ledger(folder / "runs" / result["run_id"] / "ledger.sqlite")
         episodes = metrics.heldout_episodes(ledger.events("episode"))
         ledger.close()
-        outcomes += [e.success for e in episodes]
+        outcomes += [None if e.infrastructure else e.success for e in episodes]
         scenes += [e.scene for e in episodes]
         for reason, count in result["held_out"]["failures"].items():
             failures[reason] = failures.get(reason, 0) + count
@@ -284,7 +284,7 @@ def _research(study: Study, level: str, condition: Condition, folder: Path, cage
         kind = result["kind"]
     known = [t for t in times if t is not None]
     return Measured(
-        level, len(outcomes), sum(outcomes), outcomes, scenes, failures, kind, tokens=tokens,
+        level, len(outcomes) - outcomes.count(None), sum(map(bool, outcomes)), outcomes, scenes, failures, kind, tokens=tokens,
         time_to_80=sorted(known)[len(times) // 2] if len(known) > len(times) // 2 else None,
     )  # fmt: skip
 
@@ -339,11 +339,12 @@ def _table(axis: str, rows: list[Measured]) -> str:
 
 def matched(one: Measured, two: Measured) -> tuple[list[bool], list[bool]]:
     """Outcomes on the scenes that both saw: the same start, and the same digest of the scene where there is one."""
-    same = [
-        k for k in range(min(one.episodes, two.episodes))
-        if one.scenes[k] is None or two.scenes[k] is None or one.scenes[k] == two.scenes[k]
-    ]  # fmt: skip
-    return [one.outcomes[k] for k in same], [two.outcomes[k] for k in same]
+    pairs = [
+        (first, second)
+        for first, second, seen, seen_too in zip(one.outcomes, two.outcomes, one.scenes, two.scenes, strict=False)
+        if first is not None and second is not None and (seen is None or seen_too is None or seen == seen_too)
+    ]
+    return [first for first, _ in pairs], [second for _, second in pairs]
 
 
 def _slug(axis: str) -> str:

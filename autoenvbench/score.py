@@ -148,6 +148,7 @@ def _report(
     details = {e.reason: e.detail for e in tally.episodes if e.detail}
     sim = sum(e.sim_s for e in tally.episodes)
     wall = sum(e.robot_s for e in tally.episodes)
+    by_start = sorted(tally.episodes, key=lambda e: (e.index, e.attempt))
     return {
         "env": env_id,
         "env_kwargs": env_kwargs or {},
@@ -166,6 +167,6 @@ def _report(
         "fingerprint": fingerprint(env, env_kwargs),
         "digest": bundle.digest,
         "sandbox": sandbox,
-        "scenes": [e.scene for e in tally.episodes],
-        "outcomes": [e.success for e in tally.episodes],
+        "scenes": [e.scene for e in by_start],
+        "outcomes": [None if e.infrastructure else e.success for e in by_start],
     }

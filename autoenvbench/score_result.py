@@ -53,7 +53,7 @@ class ScoreReport(Strict):
     digest: str
     sandbox: str
     scenes: list[str | None]
-    outcomes: list[bool]
+    outcomes: list[bool | None]  # the attempts at the first start, then those at the next; None for a void one
     protocol: str | None
     tools: dict[str, Any]
     policy_tokens: int = Field(ge=0)
@@ -62,14 +62,14 @@ class ScoreReport(Strict):
     @model_validator(mode="after")
     def check_outcomes(self) -> ScoreReport:
         """The outcomes, episode by episode, give the numbers."""
-        if len(self.scenes) != self.episodes + self.void or sum(self.stages.values()) != self.episodes:
+        if len(self.scenes) != len(self.outcomes) or sum(self.stages.values()) != self.episodes:
             raise ValueError("scenes and stages are not one for each episode")
-        if self.void:  # outcomes have them as failures, the numbers leave them out
-            return self
-        by_start = [self.outcomes[k : k + self.attempts] for k in range(0, len(self.outcomes), self.attempts)]
+        starts = [self.outcomes[k : k + self.attempts] for k in range(0, len(self.outcomes), self.attempts)]
+        judged = [[won for won in start if won is not None] for start in starts]
+        judged = [start for start in judged if start]
         for name, value in (
-            ("episodes", len(self.outcomes)), ("successes", sum(self.outcomes)),
-            ("streak", metrics.streak(start[0] for start in by_start)), ("pass_at_8", metrics.pass_at_k(by_start)),
+            ("episodes", sum(map(len, judged))), ("void", self.outcomes.count(None)), ("successes", sum(map(sum, judged))),
+            ("streak", metrics.streak(start[0] for start in judged)), ("pass_at_8", metrics.pass_at_k(judged)),
         ):  # fmt: skip
             if getattr(self, name) != value:
                 raise ValueError(f"{name} is {getattr(self, name)}, and by the outcomes it is {value}")

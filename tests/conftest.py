@@ -154,5 +154,13 @@ def make_station() -> Iterator[MakeStation]:
 
 
 @pytest.fixture
+def twin_env() -> Iterator[gym.Env]:
+    """Push-T with arms, on a twin in virtual time."""
+    made = gym.make("ENPIRE/PushT-real-v0", disable_env_checker=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

@@ -180,3 +180,9 @@ def test_different_scenes_are_never_paired():
 
     assert ablation.matched(row("a", ["x", "y", "z"]), row("b", ["x", "q", "z"])) == ([True, False], [True, False])
     assert len(ablation.matched(row("a", [None] * 3), row("b", [None] * 3))[0]) == 3
+
+
+def test_where_the_machine_failed_there_is_no_pair():
+    one = ablation.Measured("a", 2, 2, [True, None, True], [None] * 3, {}, "sim")
+    two = ablation.Measured("b", 3, 1, [False, False, True], [None] * 3, {}, "sim")
+    assert ablation.matched(one, two) == ([True, True], [False, True])

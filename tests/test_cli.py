@@ -97,6 +97,20 @@ def test_score_is_repeatable_and_the_seed_matters(capsys):
     assert first != other
 
 
+def test_outcomes_of_several_attempts_are_told_start_by_start(capsys, tmp_path):
+    """However they were run; and what is printed can be filed."""
+
+    def scored(*args):
+        text = call(capsys, "score", "--env", "ENPIRE/TieZipTie-v0", "--policy", "naive", "-n", "4", "--json", *args)[1]
+        (tmp_path / "score.json").write_text(text)
+        assert call(capsys, "leaderboard", "add", tmp_path / "score.json", "--dir", tmp_path / f"board{len(args)}")[0] == 0
+        return json.loads(text)["outcomes"]
+
+    once = scored()
+    assert len(set(once)) == 2  # some fail, some do not: an order can be seen
+    assert scored("--attempts", "2")[::2] == once
+
+
 def test_a_policy_that_cannot_load_is_exit_code_5(capsys, tmp_path):
     (tmp_path / "policy.py").write_text("import nothing_like_this")
     code, out, _ = call(capsys, "score", "--policy", tmp_path, "-n", "2", "--sandbox", "none")

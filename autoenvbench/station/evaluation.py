@@ -134,13 +134,13 @@ class Evaluator:
             # 75 us of waking an idle one. (Rendering would keep its threads off the other cores: not with pixels.)
             os.sched_setaffinity(0, {sorted(affinity)[os.getpid() % len(affinity)]})
         try:
-            round_ = 0
+            lives_for = 0  # the attempt that the policy's process has been started for
             for attempt, index in itertools.product(range(batch.attempts), range(batch.first, batch.first + batch.n)):
                 if (index, attempt) in batch.skip:
                     continue
-                if attempt != round_ and process is not None:
+                if attempt != lives_for and process is not None:
                     process.close()  # whoever comes to a start again shall not remember it
-                round_ = attempt
+                lives_for = attempt
                 seed = self._streams.seed(batch.purpose, index)
                 options: dict[str, Any] = {"attempt": attempt} if attempt else {}
                 if batch.starts:

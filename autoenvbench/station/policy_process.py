@@ -202,10 +202,12 @@ class PolicyProcess:
         self._in, to_write = os.pipe()
         printed, to_print = os.pipe()
         inside = Path("/policy")
+        binds = [Bind(self._checkout, inside)]
+        if self._sandbox == "bwrap":  # /dev/zero is shared memory to who maps it (in Docker it counts as it is mapped)
+            binds.append(Bind(Path("/dev/null"), Path("/dev/zero")))
         cage = Cage(
             # A script acts through tools alone: no simulator is within its reach, whatever the track.
-            self._sandbox, "station" if self.is_script else self._track, cwd=inside, 
-            binds=[Bind(self._checkout, inside), Bind(Path("/dev/null"), Path("/dev/zero"))],  # that is shared memory
+            self._sandbox, "station" if self.is_script else self._track, cwd=inside, binds=binds,
             env={
                 "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0",
                 "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",

@@ -22,13 +22,6 @@ from autoenvbench.station.starts import StartStreams
 START = {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}
 
 
-@pytest.fixture
-def env():
-    made = gym.make("ENPIRE/PushT-real-v0", disable_env_checker=True)
-    yield made
-    made.close()
-
-
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_no_door_of_a_station_takes_what_is_no_number(make_station: MakeStation, bad: float) -> None:
     station = make_station()
@@ -44,29 +37,29 @@ def test_no_door_of_a_station_takes_what_is_no_number(make_station: MakeStation,
     station.control.check()  # nobody went limp
 
 
-def test_no_door_of_an_environment_takes_what_is_no_number(env: gym.Env) -> None:
-    env.reset(options={"start": START})
-    inner, body = env.unwrapped, env.unwrapped.tool_body()
+def test_no_door_of_an_environment_takes_what_is_no_number(twin_env: gym.Env) -> None:
+    twin_env.reset(options={"start": START})
+    inner, body = twin_env.unwrapped, twin_env.unwrapped.tool_body()
     body.begin()
     doors = [
-        lambda: env.step(np.array([math.nan, 0.0])),
-        lambda: env.step(np.array([1.5e308, math.inf])),
+        lambda: twin_env.step(np.array([math.nan, 0.0])),
+        lambda: twin_env.step(np.array([1.5e308, math.inf])),
         lambda: inner.real_cell.apply(np.array([math.nan, 0.0])),
         lambda: body.action(np.array([0.0, math.nan, 0.0]), None, None, None),
         lambda: body.action(np.zeros(3), np.array([1.0, 0, 0, math.inf]), None, None),
         lambda: body.action(None, None, math.nan, None),
-        lambda: env.reset(options={"start": {"block": [math.nan, 0.0, 0.0], "tip": [0.2, 0.2]}}),
+        lambda: twin_env.reset(options={"start": {"block": [math.nan, 0.0, 0.0], "tip": [0.2, 0.2]}}),
     ]
     for door in doors:
         with pytest.raises(ValueError):  # noqa: PT011  (each says what)
             door()
     inner.real_cell.station.control.check()
-    env.step(np.zeros(2))
+    twin_env.step(np.zeros(2))
 
 
-def test_a_failed_reset_parks_and_is_on_record_and_its_batch_ends(env: gym.Env, ledger: Ledger, tmp_path: Path) -> None:
-    evaluator = Evaluator(env, ledger, StartStreams(bytes(32)), sandbox="none", track="station")
-    scene = env.unwrapped.real_cell.scene
+def test_a_failed_reset_parks_and_is_on_record_and_its_batch_ends(twin_env: gym.Env, ledger: Ledger, tmp_path: Path) -> None:
+    evaluator = Evaluator(twin_env, ledger, StartStreams(bytes(32)), sandbox="none", track="station")
+    scene = twin_env.unwrapped.real_cell.scene
     calls = []
 
     def broken(start: object, rng: object) -> None:
@@ -92,14 +85,14 @@ def test_a_failed_reset_parks_and_is_on_record_and_its_batch_ends(env: gym.Env, 
     assert [e.payload.phase for e in events if e.kind == "evaluation"] == ["started", "aborted"]
 
 
-def test_the_end_takes_the_arms_from_a_job_that_does_not_end(env: gym.Env) -> None:
+def test_the_end_takes_the_arms_from_a_job_that_does_not_end(twin_env: gym.Env) -> None:
     """As when a run is killed while a reset pushes for minutes, or a policy thinks: the arms fold and do not go back."""
-    env.reset(options={"start": START})
-    env.step(np.array([0.5, 0.5]))
-    cell = env.unwrapped.real_cell
+    twin_env.reset(options={"start": START})
+    twin_env.step(np.array([0.5, 0.5]))
+    cell = twin_env.unwrapped.real_cell
     cell.end()
     with pytest.raises(ResetFailed, match="the run is over"):
-        env.reset(options={"start": START})
+        twin_env.reset(options={"start": START})
     cell.close()
     for side in ("left", "right"):
         assert cell.station.twin.truth()["joints"][side][:3] == pytest.approx(REST[:3], abs=0.03)

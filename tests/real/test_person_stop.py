@@ -30,30 +30,23 @@ from autoenvbench.station.starts import StartStreams
 START = {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}
 
 
-@pytest.fixture
-def env():
-    made = gym.make("ENPIRE/PushT-real-v0", disable_env_checker=True)
-    yield made
-    made.close()
-
-
 def joints(cell: RealCell) -> np.ndarray:
     truth = cell.station.twin.truth()["joints"]
     return np.concatenate([truth[side][:6] for side in ("left", "right")])
 
 
-def test_nothing_that_a_program_does_clears_it(env: gym.Env) -> None:
-    env.reset(options={"start": START})
-    cell: RealCell = env.unwrapped.real_cell
-    env.step(np.array([0.3, 0.2]))
+def test_nothing_that_a_program_does_clears_it(twin_env: gym.Env) -> None:
+    twin_env.reset(options={"start": START})
+    cell: RealCell = twin_env.unwrapped.real_cell
+    twin_env.step(np.array([0.3, 0.2]))
     cell.stop("by the operator", person=True)
     with pytest.raises(CellFault, match="stopped_by_person"):
-        env.step(np.zeros(2))
+        twin_env.step(np.zeros(2))
     cell.station.clock.sleep(1.0)
     before = joints(cell)
     for _ in range(2):
         with pytest.raises(ResetFailed, match="autoenvbench station acknowledge"):
-            env.reset(options={"start": START})
+            twin_env.reset(options={"start": START})
         for where in ("home", "avoid", "resume"):
             with pytest.raises(CellFault, match="stopped_by_person"):
                 cell.move(where)
@@ -65,7 +58,7 @@ def test_nothing_that_a_program_does_clears_it(env: gym.Env) -> None:
     assert np.abs(joints(cell) - before).max() < 0.01
     assert cell.acknowledge("operator")
     assert np.abs(joints(cell) - before).max() < 0.01  # the word alone moves nothing
-    env.reset(options={"start": START})
+    twin_env.reset(options={"start": START})
 
 
 def test_switching_off_moves_nothing_while_it_holds(make_station: MakeStation, capfd) -> None:
@@ -224,12 +217,12 @@ def test_acknowledging_by_hand_looks_at_the_button(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("person", "reason"), [(False, "stopped_by_agent"), (True, "stopped_by_person")])
 def test_who_stops_an_episode_gets_no_second_one(
-    env: gym.Env, ledger: Ledger, tmp_path: Path, person: bool, reason: str
+    twin_env: gym.Env, ledger: Ledger, tmp_path: Path, person: bool, reason: str
 ) -> None:
     """An agent's stop is its policy's outcome, a person's says nothing about it; neither is run again."""
-    evaluator = Evaluator(env, ledger, StartStreams(bytes(32)), sandbox="none", track="station")
-    cell: RealCell = env.unwrapped.real_cell
-    env.unwrapped._max_steps = 6
+    evaluator = Evaluator(twin_env, ledger, StartStreams(bytes(32)), sandbox="none", track="station")
+    cell: RealCell = twin_env.unwrapped.real_cell
+    twin_env.unwrapped._max_steps = 6
 
     class Stops:
         begun = 0
