@@ -19,7 +19,7 @@ from enpire_envs.remote.venvs import NotInstalled
 
 import autoenvbench
 from autoenvbench.errors import UserError
-from autoenvbench.workspace.cage import Track
+from autoenvbench.sandbox.cage import Track
 
 
 def make_env(env_id: str, kwargs: dict[str, Any] | None = None) -> gym.Env[Any, Any]:

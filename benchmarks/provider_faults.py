@@ -58,7 +58,7 @@ def run(agent: str, faults: list[dict[str, Any]], budget: int) -> dict[str, Any]
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-") as out, FaultyProvider(steps) as provider:
         done = subprocess.run(
-            [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", agent, "--base-url", provider.url, *more, "--budget", f"{budget}s",
+            [sys.executable, "-m", "autoenvbench", "eval", "--agent", agent, "--base-url", provider.url, *more, "--budget", f"{budget}s",
              "--nudges", "0", "--held-out", "1", "--out", out], capture_output=True, text=True,
         )  # fmt: skip
         found: dict[str, Any] = {"exit_code": done.returncode, "wall_s": round(time.monotonic() - began, 1)}

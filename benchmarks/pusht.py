@@ -90,12 +90,12 @@ def isolation() -> dict[str, float]:
     import gymnasium
 
     import autoenvbench  # noqa: F401
-    from autoenvbench.clock import RunClock
-    from autoenvbench.ledger import Ledger
+    from autoenvbench.record.clock import RunClock
+    from autoenvbench.record.ledger import Ledger
+    from autoenvbench.record.starts import StartStreams
+    from autoenvbench.sandbox.cage import bwrap_problem
     from autoenvbench.station.bundles import Bundle
     from autoenvbench.station.evaluation import Batch, Evaluator
-    from autoenvbench.station.starts import StartStreams
-    from autoenvbench.workspace.cage import bwrap_problem
 
     source = (
         "import numpy as np\nclass Policy:\n def __init__(self, o, a): self.a = np.zeros(2)\n"

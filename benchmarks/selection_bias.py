@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from autoenvbench.candidates import Candidates
-from autoenvbench.events import EvaluationEvent, Purpose
+from autoenvbench.record.candidates import Candidates
+from autoenvbench.record.events import EvaluationEvent, Purpose
 
 LOOKS, EVALUATE = 30, 20
 Plan = list[tuple[str, float]]  # content and true success rate of each commit, in order

@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 from scipy import stats
 
-from autoenvbench.sequential import PairedTest
+from autoenvbench.record.sequential import PairedTest
 
 #: (success rate of the first, of the second, correlation of their outcomes at one start)
 NULLS = ((0.5, 0.5, 0.0), (0.8, 0.8, 0.0), (0.8, 0.8, 0.7), (0.97, 0.97, 0.0), (0.02, 0.02, 0.0))

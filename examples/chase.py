@@ -32,7 +32,7 @@ with tempfile.TemporaryDirectory() as folder:
     command = [
         sys.executable,
         "-m",
-        "autoenvbench.cli",
+        "autoenvbench.cli.main",
         "score",
         "--policy",
         folder,

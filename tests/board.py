@@ -9,12 +9,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from autoenvbench.clock import RunClock
-from autoenvbench.config import RunConfig
-from autoenvbench.events import AgentEvent, CommitEvent, EpisodeEvent, EvaluationEvent, IdeaEvent, Payload, RunEvent
-from autoenvbench.ledger import Ledger
-from autoenvbench.results import Result
-from autoenvbench.station.starts import StartStreams
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.events import (
+    AgentEvent,
+    CommitEvent,
+    EpisodeEvent,
+    EvaluationEvent,
+    IdeaEvent,
+    Payload,
+    RunEvent,
+)
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.results import Result
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.starts import StartStreams
 
 ME = "cem"
 

@@ -25,9 +25,9 @@ from enpire_real.yam import HOME
 
 import autoenvbench  # noqa: F401  (registers the environments)
 from autoenvbench.agents.codex import Codex
-from autoenvbench.clock import RunClock
-from autoenvbench.ledger import Ledger
-from autoenvbench.workspace.cage import bwrap_problem
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.sandbox.cage import bwrap_problem
 
 ZERO_POLICY = """
 import numpy as np

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from autoenvbench.config import RunConfig
+from autoenvbench.record.run_config import RunConfig
 
 _JOURNAL = 512 << 20  # bytes; a longer one is no journal
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from autoenvbench.agents.base import BaseAgent, Launch
-from autoenvbench.config import RunConfig
 from autoenvbench.errors import BudgetOver, PolicyFailed, RobotBusy, UserError
-from autoenvbench.workspace.cage import python_path
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.sandbox.cage import python_path
 
 POPULATION = 16
 ELITES = 4

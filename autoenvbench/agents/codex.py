@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoenvbench.agents.base import CliAgent, Launch, find_tool, json_lines
-from autoenvbench.config import RunConfig
+from autoenvbench.record.run_config import RunConfig
 
 
 class Codex(CliAgent):

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from autoenvbench.agents.base import BaseAgent, Launch
-from autoenvbench.config import RunConfig
 from autoenvbench.errors import UserError
-from autoenvbench.workspace.cage import python_path
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.sandbox.cage import python_path
 
 
 class Command(BaseAgent):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from autoenvbench.agents.base import CliAgent, Launch, find_tool
-from autoenvbench.config import RunConfig
+from autoenvbench.record.run_config import RunConfig
 
 
 class Mini(CliAgent):

@@ -17,10 +17,10 @@ from typing import IO, Any
 
 from autoenvbench.agents import forward
 from autoenvbench.agents.base import Launch
+from autoenvbench.sandbox import docker
+from autoenvbench.sandbox.cage import Bind, Cage, Caged, Sandbox, Track, members, python_path
+from autoenvbench.sandbox.limits import Limits
 from autoenvbench.station.client import CREDENTIALS, stop_socket
-from autoenvbench.workspace import docker
-from autoenvbench.workspace.cage import Bind, Cage, Caged, Sandbox, Track, members, python_path
-from autoenvbench.workspace.limits import Limits
 
 GRACE_S = 10.0
 _LONGEST_LINE = 16 << 20  # bytes of an event

@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from autoenvbench.events import TokensEvent
-from autoenvbench.gateway.prices import Price, price_of
-from autoenvbench.metrics import headline_tokens
+from autoenvbench.record.events import TokensEvent
+from autoenvbench.record.metrics import headline_tokens
+from autoenvbench.record.prices import Price, price_of
 
 #: Output tokens reserved for a call that does not say how many it wants, or wants more than any answer has.
 MOST_OUTPUT = 32_000

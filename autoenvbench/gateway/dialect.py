@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from autoenvbench.events import TokensEvent
+from autoenvbench.record.events import TokensEvent
 
 BYTES_A_TOKEN = 4
 #: Tool names under which agents offer a shell, and how each wants a command.

@@ -20,7 +20,6 @@ from typing import Any
 
 from aiohttp import web
 
-from autoenvbench.events import CallEvent, NoteEvent, Payload, RefusalEvent, WaitEvent
 from autoenvbench.gateway.admission import Admission, Refused
 from autoenvbench.gateway.allowance import Allowance, BudgetSpent
 from autoenvbench.gateway.chat import Chat
@@ -32,7 +31,8 @@ from autoenvbench.gateway.reply import QUIET_S, Reply
 from autoenvbench.gateway.responses import Responses
 from autoenvbench.gateway.transcript import MOST_A_CALL, Conversations, Transcript
 from autoenvbench.gateway.upstream import Call, Head, Upstream
-from autoenvbench.ledger import Ledger
+from autoenvbench.record.events import CallEvent, NoteEvent, Payload, RefusalEvent, WaitEvent
+from autoenvbench.record.ledger import Ledger
 
 MAX_REQUEST = 32 << 20  # bytes; the largest that a provider takes
 CALLS_AT_ONCE = 64  # more wait unread: their bodies would be in our memory

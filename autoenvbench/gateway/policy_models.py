@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from enpire_envs.tools.log import ToolError
 
-from autoenvbench.events import POLICY
 from autoenvbench.gateway.admission import Admission
 from autoenvbench.gateway.gateway import Gateway
 from autoenvbench.gateway.upstream import Live, Replay
-from autoenvbench.ledger import Ledger
+from autoenvbench.record.events import POLICY
+from autoenvbench.record.ledger import Ledger
 
 _TIMEOUT_S = 120.0
 

@@ -16,15 +16,15 @@ import gymnasium as gym
 import numpy as np
 
 from autoenvbench.errors import UserError
-from autoenvbench.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent, StartEvent
-from autoenvbench.ledger import Event, Ledger
+from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent, StartEvent
+from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.starts import StartStreams
+from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.faults import BY_PERSON
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
 from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, Stop, Trajectory, run_episode
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
-from autoenvbench.station.starts import StartStreams
-from autoenvbench.workspace.cage import Sandbox, Track
 
 FRAME_EVERY = 20  # control steps between the pictures kept of shown episodes
 _GIVE_UP_AFTER = 3  # episodes in a row without an answer in wall-clock time

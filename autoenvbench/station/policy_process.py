@@ -23,11 +23,11 @@ from enpire_envs.remote.wire import Malformed
 from enpire_envs.tools.log import EpisodeOver, ToolError
 from gymnasium import spaces
 
+from autoenvbench.sandbox.cage import PIPES, Bind, Cage, Caged, Sandbox, Track, python_path
 from autoenvbench.station import codec, policy_host
 from autoenvbench.station.scripts import is_script
 from autoenvbench.station.starvation import Wait
 from autoenvbench.station.watch import Output, Watch
-from autoenvbench.workspace.cage import PIPES, Bind, Cage, Caged, Sandbox, Track, python_path
 
 _NAP_S = 0.02  # between two looks at a silent policy
 _LOG_LIMIT = 64 << 10  # bytes of a policy's output that are kept

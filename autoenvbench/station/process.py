@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import time
 
-from autoenvbench.config import StationConfig
 from autoenvbench.errors import UserError
+from autoenvbench.sandbox.cage import python_path
 from autoenvbench.station.client import StationClient
-from autoenvbench.workspace.cage import python_path
+from autoenvbench.station.config import StationConfig
 
 START_S = 330.0  # other simulators take a while to start, most of all the first time
 

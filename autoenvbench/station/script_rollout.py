@@ -23,7 +23,7 @@ from enpire_envs.tools.toolbox import Toolbox
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.policy_models import PolicyModels
 from autoenvbench.gateway.upstream import Replay
-from autoenvbench.ledger import Ledger
+from autoenvbench.record.ledger import Ledger
 from autoenvbench.station.actions import check_action
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess

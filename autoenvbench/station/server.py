@@ -24,11 +24,11 @@ from typing import IO, Any
 import cv2
 from aiohttp import web
 
-from autoenvbench.config import StationConfig
 from autoenvbench.errors import RobotBusy, UserError
-from autoenvbench.events import EpisodeEvent
+from autoenvbench.record.events import EpisodeEvent
 from autoenvbench.station.bundles import MAX_BUNDLE
 from autoenvbench.station.client import stop_socket
+from autoenvbench.station.config import StationConfig
 from autoenvbench.station.station import Station
 from autoenvbench.station.stop_door import StopDoor
 

@@ -15,19 +15,20 @@ import numpy as np
 from enpire_real.cell import CellFault, RealCell
 from enpire_real.person_stop import write_record
 
-from autoenvbench import metrics
-from autoenvbench.candidates import Candidate, Candidates
-from autoenvbench.clock import RunClock, format_duration
-from autoenvbench.config import REGIMES, StationConfig
 from autoenvbench.errors import BudgetOver, RobotBusy, UserError
-from autoenvbench.events import CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent, Purpose
-from autoenvbench.ledger import Ledger
 from autoenvbench.make_env import make_env
+from autoenvbench.record import metrics
+from autoenvbench.record.candidates import Candidate, Candidates
+from autoenvbench.record.clock import RunClock, format_duration
+from autoenvbench.record.events import CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent, Purpose
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.run_config import REGIMES
+from autoenvbench.record.starts import StartStreams
 from autoenvbench.station.bundles import Bundle, BundleStore
+from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import Batch, Evaluator, Tally, close_evaluations, settle, write_video
 from autoenvbench.station.rollout import Stop
 from autoenvbench.station.script_rollout import script_settings
-from autoenvbench.station.starts import StartStreams
 
 MAX_EPISODES = 1000
 MAX_WORDS = 10_000  # ideas, notes, and submissions of a run

@@ -1,1 +1,1 @@
-"""What an agent is given: a Git workspace, a cage around it, and `aeb`, its whole interface to the world."""
+"""What an agent is given: a Git workspace and `aeb`, its whole interface to the world."""

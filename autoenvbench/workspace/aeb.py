@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from autoenvbench.clock import format_duration
 from autoenvbench.errors import UserError
+from autoenvbench.record.clock import format_duration
 from autoenvbench.station.client import StationClient
 from autoenvbench.text import visible
 from autoenvbench.workspace.bundling import git, send_head

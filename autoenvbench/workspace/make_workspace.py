@@ -14,9 +14,9 @@ from enpire_envs.tools.bodies import body_of
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.toolbox import available, reference
 
-from autoenvbench.clock import format_duration
-from autoenvbench.config import RunConfig
-from autoenvbench.workspace.limits import Limits
+from autoenvbench.record.clock import format_duration
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.sandbox.limits import Limits
 
 _TEMPLATES = Path(__file__).with_name("templates")
 

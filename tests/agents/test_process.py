@@ -8,13 +8,13 @@ import pytest
 from autoenvbench.agents.base import Launch, json_lines
 from autoenvbench.agents.process import AgentProcess
 from autoenvbench.agents.registry import AGENTS, make_agent
-from autoenvbench.clock import RunClock
-from autoenvbench.config import RunConfig
-from autoenvbench.ledger import Ledger
-from autoenvbench.model_access import cross_check
-from autoenvbench.progress import RunProgress
-from autoenvbench.research import Run
-from autoenvbench.workspace.limits import Limits
+from autoenvbench.cli.progress import RunProgress
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.research.model_access import cross_check
+from autoenvbench.research.research import Run
+from autoenvbench.sandbox.limits import Limits
 
 
 @pytest.fixture
@@ -107,9 +107,10 @@ def test_events_that_lack_what_they_promise_are_passed_over(event):
 def test_what_an_agent_says_is_text_and_not_markup(tmp_path, capsys):
     config = RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=60)
     Ledger(tmp_path / "ledger.sqlite", RunClock.start(60)).close()
-    progress = RunProgress(tmp_path, RunClock.start(60), config)
-    progress.heard({"text": "[/tmp] and [red] and [link=x]"})
-    progress.say("ended: [/no such tag]")
+    progress = RunProgress()
+    progress.on_start(tmp_path, RunClock.start(60), config)
+    progress.on_agent_event({"text": "[/tmp] and [red] and [link=x]"})
+    progress.log("ended: [/no such tag]")
     progress.refresh()
     said = capsys.readouterr()
     assert "[/no such tag]" in said.out + said.err

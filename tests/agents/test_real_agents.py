@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from autoenvbench import metrics
 from autoenvbench.agents.mini import Mini
 from autoenvbench.agents.registry import AGENTS, make_agent
 from autoenvbench.errors import RUN_VOID
-from autoenvbench.events import NOT_AGENTS
 from autoenvbench.gateway.chat import Chat
 from autoenvbench.gateway.dialect import Step
-from autoenvbench.leaderboard import check_run
-from autoenvbench.ledger import Ledger
+from autoenvbench.publish.leaderboard import check_run
+from autoenvbench.record import metrics
+from autoenvbench.record.events import NOT_AGENTS
+from autoenvbench.record.ledger import Ledger
 
 pytestmark = [pytest.mark.cage]
 CLIS = ("codex", "claude-code", "kimi-code")
@@ -48,7 +48,7 @@ def evaluate(tmp_path, agent, steps, *more, budget="100s", held_out=2):
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"steps": steps}))
     process = subprocess.Popen(
-        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", agent, "--replay", str(script), "--budget", budget,
+        [sys.executable, "-m", "autoenvbench", "eval", "--agent", agent, "--replay", str(script), "--budget", budget,
          "--held-out", str(held_out), "--out", str(tmp_path / "runs"), *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -190,7 +190,7 @@ def test_mini_works_with_a_local_server_and_no_key(tmp_path):
     done = {"shell": "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", "usage": {"input": 1, "output": 1}}
     with LocalServer([*STEPS[:3], done]) as server:
         process = subprocess.run(
-            [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", "mini", "--model", "openai/anything",
+            [sys.executable, "-m", "autoenvbench", "eval", "--agent", "mini", "--model", "openai/anything",
              "--base-url", server.url, "--budget", "90s", "--held-out", "2", "--out", str(tmp_path / "runs")],
             capture_output=True, text=True, timeout=250,
         )  # fmt: skip
@@ -208,7 +208,7 @@ def test_pause_stops_time_and_processes(tmp_path):
     program = "import time\nwhile True:\n    open('beat', 'w').write(str(time.time()))\n    time.sleep(0.05)\n"
     agent = shlex.join([sys.executable, "-c", program])
     process = subprocess.Popen(
-        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", f"command:{agent}", "--budget", "12s",
+        [sys.executable, "-m", "autoenvbench", "eval", "--agent", f"command:{agent}", "--budget", "12s",
          "--held-out", "2", "--out", str(tmp_path / "runs")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -224,7 +224,7 @@ def test_pause_stops_time_and_processes(tmp_path):
             time.sleep(0.1)
         assert beat
         run = beat.parents[3]
-        cli = [sys.executable, "-m", "autoenvbench.cli"]
+        cli = [sys.executable, "-m", "autoenvbench"]
         assert subprocess.run([*cli, "pause", str(run)], timeout=60).returncode == 0
         time.sleep(0.3)
         before = beat.read_text()
@@ -256,7 +256,7 @@ def test_the_replay_agent_needs_no_model_and_no_cli(tmp_path):
     ]
     script.write_text(json.dumps({"steps": steps}))
     done = subprocess.run(
-        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", f"replay:{script}", "--env", "ENPIRE/CutZipTie-v0",
+        [sys.executable, "-m", "autoenvbench", "eval", "--agent", f"replay:{script}", "--env", "ENPIRE/CutZipTie-v0",
          "--budget", "60s", "--held-out", "2", "--out", str(tmp_path / "runs")], capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from autoenvbench import cli, printing
-from autoenvbench.clock import RunClock
-from autoenvbench.events import IdeaEvent, NoteEvent
-from autoenvbench.ledger import Ledger
+from autoenvbench.cli import main as cli
+from autoenvbench.cli import printing
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.events import IdeaEvent, NoteEvent
+from autoenvbench.record.ledger import Ledger
 from autoenvbench.workspace import aeb
 
 #: What a line may name: see `things`.

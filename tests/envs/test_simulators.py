@@ -18,8 +18,8 @@ from enpire_envs.remote.venvs import GYM_PUSHT, ROBOCASA, STANDIN, NotInstalled
 
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import fingerprint, make_env
-from autoenvbench.protocols import starts
-from autoenvbench.score import score
+from autoenvbench.study.score import score
+from autoenvbench.study.start_sets import starts
 
 needs_robocasa = pytest.mark.skipif(not ROBOCASA.installed, reason="autoenvbench setup robocasa")
 needs_pusht = pytest.mark.skipif(not GYM_PUSHT.installed, reason="autoenvbench setup gym-pusht")

@@ -7,11 +7,11 @@ import aiohttp
 import pytest
 from faulty_provider import FaultyProvider
 
-from autoenvbench import metrics
 from autoenvbench.gateway.admission import Admission, Refused
 from autoenvbench.gateway.allowance import Allowance
 from autoenvbench.gateway.gateway import DIALECTS, Gateway
 from autoenvbench.gateway.upstream import Head, Live
+from autoenvbench.record import metrics
 
 BY_NAME = {d.name: d for d in DIALECTS}
 OWN = {

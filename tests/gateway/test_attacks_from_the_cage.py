@@ -8,9 +8,9 @@ import sys
 import pytest
 from faulty_provider import FaultyProvider
 
-from autoenvbench import metrics
 from autoenvbench.agents.registry import make_agent
-from autoenvbench.ledger import Ledger
+from autoenvbench.record import metrics
+from autoenvbench.record.ledger import Ledger
 
 ATTACK = """
 import concurrent.futures, json, re, urllib.request, urllib.error
@@ -67,7 +67,7 @@ def test_nothing_of_a_hostile_agents_calls_reaches_beyond_the_run(tmp_path):
     ]
     with FaultyProvider(steps) as provider:
         done = subprocess.run(
-            [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", "codex", "--base-url", provider.url, "--budget", "90s",
+            [sys.executable, "-m", "autoenvbench", "eval", "--agent", "codex", "--base-url", provider.url, "--budget", "90s",
              "--token-budget", "4k", "--nudges", "0", "--held-out", "1", "--out", str(tmp_path / "runs")],
             capture_output=True, text=True, timeout=250,
         )  # fmt: skip

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoenvbench.errors import UserError
-from autoenvbench.events import TokensEvent
-from autoenvbench.gateway import prices
 from autoenvbench.gateway.allowance import Allowance
 from autoenvbench.gateway.dialect import Estimate, Meter, Step
 from autoenvbench.gateway.gateway import DIALECTS
+from autoenvbench.record import prices
+from autoenvbench.record.events import TokensEvent
 
 BY_NAME = {d.name: d for d in DIALECTS}
 SHELLS = {

@@ -11,16 +11,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from autoenvbench import metrics
 from autoenvbench.errors import UserError
-from autoenvbench.events import CallEvent, TokensEvent
 from autoenvbench.gateway.admission import Admission
 from autoenvbench.gateway.allowance import Allowance
 from autoenvbench.gateway.gateway import DIALECTS, Gateway
 from autoenvbench.gateway.patience import Failure, Patience, asked_delay
 from autoenvbench.gateway.transcript import Transcript
 from autoenvbench.gateway.upstream import Live, Replay
-from autoenvbench.model_access import count_killed_calls
+from autoenvbench.record import metrics
+from autoenvbench.record.events import CallEvent, TokensEvent
+from autoenvbench.research.model_access import count_killed_calls
 
 REQUEST = {"model": "m-1", "stream": True, "input": [], "tools": [{"type": "function", "name": "exec_command"}]}
 USAGE = {"input_tokens": 900, "input_tokens_details": {"cached_tokens": 400}, "output_tokens": 70,

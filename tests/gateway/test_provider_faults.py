@@ -11,10 +11,10 @@ import time
 import pytest
 from faulty_provider import FaultyProvider
 
-from autoenvbench import metrics
 from autoenvbench.agents.registry import make_agent
 from autoenvbench.errors import RUN_VOID
-from autoenvbench.ledger import Ledger
+from autoenvbench.record import metrics
+from autoenvbench.record.ledger import Ledger
 
 AGENTS = ("codex", "claude-code", "kimi-code", "mini")
 RATE_LIMIT = {
@@ -43,7 +43,7 @@ def installed(name):
 def start(tmp_path, agent, url, *more, budget="100s"):
     model = ["--model", "openai/anything"] if agent == "mini" else []
     return subprocess.Popen(
-        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", agent, "--base-url", url, *model, "--budget", budget,
+        [sys.executable, "-m", "autoenvbench", "eval", "--agent", agent, "--base-url", url, *model, "--budget", budget,
          "--held-out", "1", "--nudges", "0", "--out", str(tmp_path / "runs"), *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -167,7 +167,7 @@ def test_an_address_where_nobody_answers_ends_before_anything_is_made(tmp_path, 
 def test_a_program_that_is_not_there_ends_before_its_run_is_kept(tmp_path):
     agent = "command:/nope --flag"
     process = subprocess.Popen(
-        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", agent, "--budget", "60s", "--held-out", "1",
+        [sys.executable, "-m", "autoenvbench", "eval", "--agent", agent, "--budget", "60s", "--held-out", "1",
          "--out", str(tmp_path / "runs")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     code, err, run = finish(process, tmp_path)
@@ -191,7 +191,7 @@ def test_kill_9_hides_no_call(tmp_path):
         process.communicate(timeout=60)
         (run,) = (tmp_path / "runs").iterdir()
         begun = list(Ledger(run / "ledger.sqlite").events("call"))
-        done = subprocess.run([sys.executable, "-m", "autoenvbench.cli", "resume", str(run)], capture_output=True, text=True,
+        done = subprocess.run([sys.executable, "-m", "autoenvbench", "resume", str(run)], capture_output=True, text=True,
                               timeout=200)  # fmt: skip
     assert done.returncode == 0, done.stderr
     events = list(Ledger(run / "ledger.sqlite").events())

@@ -22,10 +22,10 @@ import autoenvbench
 from autoenvbench.agents.base import Launch
 from autoenvbench.agents.process import AgentProcess
 from autoenvbench.errors import RUN_VOID
-from autoenvbench.leaderboard import check_run
-from autoenvbench.ledger import Ledger
-from autoenvbench.results import Result
-from autoenvbench.workspace.limits import Limits
+from autoenvbench.publish.leaderboard import check_run
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.results import Result
+from autoenvbench.sandbox.limits import Limits
 
 pytestmark = pytest.mark.cage
 SANDBOX = os.environ.get("AUTOENVBENCH_TEST_SANDBOX", "bwrap")  # or docker
@@ -45,7 +45,7 @@ ATTEMPTS = _load()
 
 def start(agent, out, budget, *more, **env):
     return subprocess.Popen(
-        [sys.executable, "-m", "autoenvbench.cli", "eval", "--agent", f"command:{agent}", "--budget", budget, "--held-out", "3",
+        [sys.executable, "-m", "autoenvbench", "eval", "--agent", f"command:{agent}", "--budget", budget, "--held-out", "3",
          "--out", str(out), "--sandbox", SANDBOX, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **env},
     )  # fmt: skip
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoenvbench.sandbox.cage import Cage, members, python_path
 from autoenvbench.station.policy_process import PolicyFault, PolicyLimits, PolicyProcess
-from autoenvbench.workspace.cage import Cage, members, python_path
 
 pytestmark = pytest.mark.cage
 LIMITS = PolicyLimits(act_cpu_s=3.0, act_wall_s=20.0, episode_wall_s=60.0, memory_mb=600)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoenvbench.score import score
+from autoenvbench.study.score import score
 
 pytestmark = pytest.mark.cage
 SANDBOX = os.environ.get("AUTOENVBENCH_TEST_SANDBOX", "bwrap")  # or docker
@@ -162,12 +162,12 @@ def test_a_policy_cannot_tell_evaluation_from_practice(tmp_path):
     """It sees the same environment, arguments, working folder and files for every purpose: there is nothing to detect."""
     import hashlib
 
-    from autoenvbench.clock import RunClock
-    from autoenvbench.ledger import Ledger
     from autoenvbench.make_env import make_env
+    from autoenvbench.record.clock import RunClock
+    from autoenvbench.record.ledger import Ledger
+    from autoenvbench.record.starts import StartStreams
     from autoenvbench.station.bundles import Bundle
     from autoenvbench.station.evaluation import Batch, Evaluator
-    from autoenvbench.station.starts import StartStreams
 
     folder = tmp_path / "policy"
     folder.mkdir()

@@ -14,10 +14,10 @@ from enpire_real.motion import JointFollow, JointMove
 from enpire_real.yam import HOME, REST
 
 from autoenvbench.errors import UserError
-from autoenvbench.ledger import Ledger
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.starts import StartStreams
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.evaluation import Batch, Evaluator
-from autoenvbench.station.starts import StartStreams
 
 START = {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}
 

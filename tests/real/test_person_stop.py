@@ -19,13 +19,13 @@ from enpire_real.person_stop import PersonStops, Registration, live_stations, wr
 from enpire_real.station import build_station
 from enpire_real.yam import HOME
 
-from autoenvbench.cli import main
+from autoenvbench.cli.main import main
 from autoenvbench.errors import UserError
-from autoenvbench.ledger import Ledger
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.starts import StartStreams
 from autoenvbench.station import by_hand
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.evaluation import Batch, Evaluator
-from autoenvbench.station.starts import StartStreams
 
 START = {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}
 

@@ -11,7 +11,7 @@ import cv2
 import pytest
 from enpire_real.station_file import load_station
 
-from autoenvbench.cli import main
+from autoenvbench.cli.main import main
 
 
 def run(capsys: pytest.CaptureFixture, *args: str) -> tuple[int, str, str]:

@@ -9,10 +9,10 @@ from conftest import ZERO_POLICY
 from enpire_envs.cell import CellFault
 from enpire_real.motors import MotorFault
 
-from autoenvbench import metrics
+from autoenvbench.record import metrics
+from autoenvbench.record.starts import StartStreams
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.evaluation import Batch, Evaluator, close_evaluations, settle
-from autoenvbench.station.starts import StartStreams
 
 STUMBLING = ZERO_POLICY.replace(
     "return np.zeros(self.shape)",

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 from conftest import ZERO_POLICY
 
-from autoenvbench.config import RunConfig, StationConfig
 from autoenvbench.errors import RobotBusy, UserError
-from autoenvbench.ledger import Ledger
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.run_config import RunConfig
 from autoenvbench.station.client import StationClient, stop_socket
+from autoenvbench.station.config import StationConfig
 from autoenvbench.station.process import StationProcess
 from autoenvbench.workspace.bundling import send_head
 

@@ -11,11 +11,11 @@ from enpire_envs.tools.config import ToolsConfig
 from enpire_real.motors import MotorFault
 
 from autoenvbench.make_env import make_env
-from autoenvbench.score import score
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
 from autoenvbench.station.rollout import Trajectory
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
 from autoenvbench.station.scripts import is_script
+from autoenvbench.study.score import score
 
 pytestmark = pytest.mark.cage
 EXAMPLES = Path(__file__).parents[2] / "examples"

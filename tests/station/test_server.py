@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 from conftest import TUNED, ZERO_POLICY
 
-from autoenvbench import metrics
-from autoenvbench.clock import RunClock
-from autoenvbench.config import RunConfig, StationConfig
 from autoenvbench.errors import UserError
-from autoenvbench.events import RunEvent
-from autoenvbench.ledger import Ledger
+from autoenvbench.record import metrics
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.events import RunEvent
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.run_config import RunConfig
 from autoenvbench.station.client import CREDENTIALS, StationClient
+from autoenvbench.station.config import StationConfig
 from autoenvbench.station.process import StationProcess
 from autoenvbench.workspace.bundling import send_head
 

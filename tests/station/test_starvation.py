@@ -18,14 +18,14 @@ from autoenvbench.station.starvation import Wait
 STATION = """
 import json, sys
 from pathlib import Path
-from autoenvbench.clock import RunClock
-from autoenvbench.ledger import Ledger
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.ledger import Ledger
 from autoenvbench.make_env import make_env
 from autoenvbench.station import starvation
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.evaluation import Batch, Evaluator
 from autoenvbench.station.policy_process import PolicyLimits
-from autoenvbench.station.starts import StartStreams
+from autoenvbench.record.starts import StartStreams
 
 starvation.MIN_WAIT_S = 1.0
 env = make_env("ENPIRE/PushT-v0", {"max_episode_steps": 5})

@@ -6,11 +6,12 @@ import time
 import pytest
 from test_bundles import pack
 
-from autoenvbench.clock import RunClock
-from autoenvbench.config import RunConfig, StationConfig
 from autoenvbench.errors import UserError
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.run_config import RunConfig
 from autoenvbench.station import bundles
 from autoenvbench.station import station as module
+from autoenvbench.station.config import StationConfig
 from autoenvbench.station.station import Station
 
 

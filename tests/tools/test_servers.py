@@ -14,7 +14,7 @@ from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.log import ToolError
 from enpire_envs.tools.servers import Gr00t, OpenPi, PlannerServer, Segmenter, policy_server
 
-from autoenvbench.score import score
+from autoenvbench.study.score import score
 
 STATE = {"position": np.zeros(3), "quaternion": np.array([1.0, 0, 0, 0]), "gripper_opening": 1.0}
 IMAGES = {"agentview": np.full((24, 32, 3), 7, np.uint8)}

@@ -22,6 +22,10 @@ class NotInstalled(RuntimeError):
     """The simulator's environment has not been made, or cannot run."""
 
 
+class SetupFailed(RuntimeError):
+    """The simulator's environment cannot be made; the message says why and what to type."""
+
+
 @dataclass(frozen=True, slots=True)
 class Simulator:
     """One environment of its own: its name, and exactly what is installed into it."""

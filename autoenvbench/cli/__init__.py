@@ -1,0 +1,1 @@
+"""The `autoenvbench` command: parses, calls one function, prints."""

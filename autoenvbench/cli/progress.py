@@ -1,0 +1,153 @@
+"""What a run shows while it works: a live panel on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from autoenvbench.cli.printing import add_plain
+from autoenvbench.record import metrics
+from autoenvbench.record.clock import RunClock, format_duration
+from autoenvbench.record.events import NOT_AGENTS
+from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.results import Answer, Result
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.statistics import percent
+from autoenvbench.research.observer import Observer
+from autoenvbench.text import visible
+
+_LINE_EVERY_S = 15.0
+
+
+class RunProgress(Observer):
+    """Reads the ledger and tells how the run stands."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._events: list[Event] = []
+        self._phase = "research"
+        self._last_word = ""
+        self._waiting = ""
+        self._next_line = 0.0
+        self._next_read = 0.0
+        self._live = (
+            Live(console=self._console, refresh_per_second=2, transient=True) if self._console.is_terminal else None
+        )
+
+    def on_start(self, run_dir: Path, clock: RunClock, config: RunConfig) -> None:
+        self._clock, self._config = clock, config
+        self._ledger = Ledger(run_dir / "ledger.sqlite")
+        self.log(f"run {run_dir}  ({config.agent} on {config.env}, {format_duration(config.budget_s)})")
+        if self._live:
+            self._live.start()
+
+    def on_stop(self) -> None:
+        if self._live:
+            self._live.stop()
+        self._ledger.close()
+
+    def log(self, text: str) -> None:
+        self._console.print(visible(text, lines=True), highlight=False, soft_wrap=True, markup=False)
+
+    def on_agent_event(self, event: dict[str, Any]) -> None:
+        """Its messages and commands are shown."""
+        item = event.get("item") if isinstance(event.get("item"), dict) else event
+        word = (item or {}).get("text") or (item or {}).get("command")
+        if isinstance(word, str) and word.strip():
+            self._last_word = word.strip().split("\n")[0][:100]
+
+    def on_wait(self, reason: str, seconds: float) -> None:
+        if reason and not self._waiting:
+            self.log(f"waiting for the model's provider ({reason}); next try in {format_duration(seconds)}")
+        self._waiting = f"for the model, {format_duration(seconds)}: {reason}"[:120] if reason else ""
+
+    def on_scoring(self, answer: Answer) -> None:
+        self._phase = "scoring"
+        self.log(
+            f"research is over; scoring {answer.commit[:12]} ({answer.how}) on {self._config.held_out} held-out starts"
+        )
+        self._next_line = 0.0
+
+    def refresh(self) -> None:
+        now = time.monotonic()
+        if now < self._next_read:
+            return
+        self._next_read = now + 0.5
+        self._events += self._ledger.events(after=self._events[-1].seq if self._events else 0)
+        if self._live:
+            self._live.update(self._panel())
+        elif now >= self._next_line:
+            self._next_line = now + _LINE_EVERY_S
+            self.log("  ".join(f"{k} {v}" for k, v in self._state()))
+
+    def on_result(self, result: Result, report: Path) -> None:
+        """The closing table, on standard output."""
+        held = result.held_out
+        table = Table(box=None, show_header=False)
+        add_plain(
+            table, "held-out success", percent(held.success_rate, held.wilson95) + f"  ({held.episodes} episodes)"
+        )
+        add_plain(table, "score", f"{held.score:.3f}   streak {held.streak}"
+                      + (f"   pass@8 {percent(held.pass_at_8)}" if held.pass_at_8 is not None else ""))  # fmt: skip
+        add_plain(table, "answer", f"{result.answer.commit[:12]} ({result.answer.how})")
+        best = "none" if result.best_confirmed is None else percent(result.best_confirmed)
+        add_plain(table, "confirmed best", best)
+        for threshold, spent in result.to_threshold.items():
+            if spent is not None:
+                add_plain(
+                    table,
+                    f"to {threshold}",
+                    f"{format_duration(spent['time_s'])}, {spent['tokens']:.0f} tokens, {spent['episodes']:.0f} episodes",
+                )
+        add_plain(table, "research", f"{format_duration(result.research_s or 0)}, {result.evaluations} evaluations, "
+                      f"{result.episodes} episodes, {result.ideas} ideas")  # fmt: skip
+        if (t := result.tokens) and t.calls:
+            add_plain(table, "tokens", f"{t.headline} (fresh input + output), {t.all} with cache reads, {t.calls} calls, "
+                          f"{result.mtu or 0:.0f} per minute")  # fmt: skip
+            if result.cost_usd:
+                add_plain(table, "cost", f"{result.cost_usd:.2f} dollars by the price table")
+        if result.void_because:
+            add_plain(table, "no measurement", "; ".join(result.void_because))
+        if result.unranked_because:
+            add_plain(table, "unranked", "; ".join(result.unranked_because))
+        add_plain(table, "report", str(report))
+        Console().print(table)
+
+    def _state(self) -> list[tuple[str, str]]:
+        raw, confirmed = metrics.best_curves(self._events, self._config.min_episodes)
+        tokens = sum(
+            metrics.headline_tokens(e.payload)
+            for e in self._events
+            if e.kind == "tokens" and e.agent not in NOT_AGENTS and not e.payload.in_flight
+        )
+        samples = [e.payload for e in self._events[-50:] if e.kind == "compute"]
+        state = []
+        if self._phase == "research":
+            state.append(("left", format_duration(self._clock.remaining())))
+            state.append(("robot", "busy" if samples and samples[-1].station_busy else "idle"))
+        else:
+            held = metrics.heldout_episodes(self._events)
+            won = sum(e.success for e in held)
+            state.append(("held-out", f"{len(held)}/{self._config.held_out * self._config.attempts}, {won} succeeded"))
+        state.append(("best", f"{confirmed[-1].value:.0%} confirmed" if confirmed else "none confirmed"))
+        if raw:
+            state.append(("unconfirmed", f"{raw[-1].value:.0%}"))
+        state.append(("episodes", str(sum(e.kind == "episode" for e in self._events))))
+        if tokens:
+            state.append(("tokens", f"{tokens:,}"))
+        if self._waiting and self._phase == "research":
+            state.append(("waiting", self._waiting))
+        if self._last_word and self._phase == "research":
+            state.append(("agent:", self._last_word))
+        return state
+
+    def _panel(self) -> Table:
+        table = Table(box=None, show_header=False, padding=(0, 2))
+        for key, value in self._state():
+            add_plain(table, key, value)
+        return table

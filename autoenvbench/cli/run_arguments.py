@@ -1,0 +1,105 @@
+"""A run's configuration, from the arguments of `autoenvbench eval`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from enpire_envs.tools.config import ToolsConfig
+from enpire_real.station_file import StationError, default_station, load_station
+
+from autoenvbench.errors import UserError
+from autoenvbench.make_env import default_track, is_real, parse_env_args
+from autoenvbench.record.clock import parse_duration
+from autoenvbench.record.goal import Goal
+from autoenvbench.record.prices import load as load_prices
+from autoenvbench.record.run_config import RunConfig
+
+
+def run_config_from_args(args: argparse.Namespace) -> RunConfig:
+    """From the command line. Raises UserError."""
+    if args.replay is not None and not Path(args.replay).is_file():
+        raise UserError(f"there is no replay script at {args.replay}")
+    if args.held_out < 1 or args.attempts < 1 or args.seed < 0 or args.nudges < 0:
+        raise UserError("--held-out and --attempts must be at least 1, --seed and --nudges at least 0")
+    if args.goal is not None:
+        Goal.parse(args.goal)
+    if args.prices is not None or args.cost_budget is not None:
+        load_prices(args.prices)
+    if min(v for v in (args.cost_budget, args.agent_memory, 1) if v is not None) <= 0:
+        raise UserError("--cost-budget and --agent-memory must be above zero")
+    if is_real(args.env) and args.track == "open":
+        raise UserError(f"{args.env} is on the station track: a robot's simulator is not part of its own station")
+    tools = parse_tools(args)
+    try:
+        agent_args = shlex.split(args.agent_args)
+    except ValueError as error:
+        raise UserError(f"cannot read --agent-args {args.agent_args!r}: {error}; quote it as for a shell") from None
+    pace = _pace(args) if args.pace is None else args.pace
+    if not 0 <= pace <= 1:
+        raise UserError(f"--pace {pace}: 1 is real time, 0 as fast as possible")
+    return RunConfig(
+        agent=args.agent,
+        env=args.env,
+        env_kwargs=parse_env_args(args.env_arg),
+        budget_s=parse_duration(args.budget),
+        seed=args.seed,
+        track=args.track or default_track(args.env),
+        pace=pace,
+        sandbox=args.sandbox,
+        model=args.model,
+        effort=args.effort,
+        agent_args=agent_args,
+        base_url=args.base_url,
+        token_budget=parse_count(args.token_budget) if args.token_budget else None,
+        cost_budget=args.cost_budget,
+        prices=str(args.prices.resolve()) if args.prices else None,
+        regime=args.regime,
+        tools=tools,
+        tools_replay=str(args.tools_replay.resolve()) if args.tools_replay else None,
+        goal=args.goal,
+        nudges=args.nudges,
+        agent_memory_gb=args.agent_memory,
+        gateway="replay" if args.replay else "live",
+        replay=str(Path(args.replay).resolve()) if args.replay else None,
+        allow_hosted_tools=args.allow_hosted_tools,
+        held_out_secret=args.held_out_secret,
+        held_out=args.held_out,
+        attempts=args.attempts,
+    )
+
+
+def parse_tools(args: argparse.Namespace) -> dict[str, Any]:
+    """`--tool KEY=VALUE ...` of scripts. Raises UserError."""
+    if args.tools_replay is not None and not args.tools_replay.is_file():
+        raise UserError(f"there is no replay script at {args.tools_replay}")
+    tools = parse_env_args(args.tool)
+    try:
+        ToolsConfig.of(tools)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from None
+    return tools
+
+
+def _pace(args: argparse.Namespace) -> float:
+    """As fast as possible where time is simulated; real time on a robot."""
+    if not is_real(args.env):
+        return 0.0
+
+    try:
+        file = load_station(parse_env_args(args.env_arg).get("station") or default_station())
+    except StationError as error:
+        raise UserError(str(error)) from None
+    return 0.0 if file.twin is not None and file.twin.time == "virtual" else 1.0
+
+
+def parse_count(text: str) -> int:
+    """A number of tokens such as "5M", "200k" or "1500000". Raises UserError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", text.strip())
+    count = round(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2].lower()]) if match else 0
+    if count < 1:
+        raise UserError(f"cannot read the number {text!r}; write it like 5M, 200k or 1500000")
+    return count

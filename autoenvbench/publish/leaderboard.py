@@ -1,0 +1,211 @@
+"""Results to checked submissions to pages.
+
+`add` files one result as JSON under submissions/: a run's is computed anew from its ledger, and what result.json says must be
+that. `build` writes README.md, index.html and result.schema.json from all submissions and from the published curves, which
+stand apart as `reported`. One bad file is listed as broken; it never keeps the others from being built.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from pydantic import ValidationError
+
+from autoenvbench.errors import UserError
+from autoenvbench.publish.board_pages import html_page, markdown_page
+from autoenvbench.publish.ledger_audit import audited_events
+from autoenvbench.publish.ranking import sections
+from autoenvbench.publish.score_result import result_of_score
+from autoenvbench.record.results import Result, started
+from autoenvbench.text import short
+
+MAX_FILE = 4 << 20  # bytes of a submission
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A filed submission, and what whoever filed it should know."""
+
+    path: Path
+    remarks: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What lies in a board's folder: results by file name, and what is wrong with the other files."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+# -- add -------------------------------------------------------------------------------------------------------------
+def add(source: Path, board: Path) -> Added:
+    """File a finished run (its folder) or a score (the JSON that `score --json` printed). Raises UserError."""
+    if source.is_dir():
+        result, remarks = check_run(source)
+    else:
+        result, remarks = (
+            result_of_score(_read(source)),
+            ["a score is self-reported and never ranked: no ledger bears it out"],
+        )
+    folder = board / "submissions"
+    path = folder / f"{result.run_id}.json"
+    text = result.model_dump_json(indent=1) + "\n"
+    for name, other in read(board).results.items():
+        if name == path.name and other == result:
+            return Added(path, remarks)
+        if what := _same_identity(result, other):
+            raise UserError(f"{folder / name} has the same {what}; a run stands on a board once, under its own name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # "x" also refuses a link that points out of the board.
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UserError(f"{path} exists and differs; a submission is never overwritten: move it away first") from None
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    return Added(path, remarks)
+
+
+def check_run(run_dir: Path) -> tuple[Result, list[str]]:
+    """A run's result, computed from its ledger, and remarks. Raises UserError naming the first field of result.json that differs."""
+    file = run_dir / "result.json"
+    if not file.exists():
+        raise UserError(f"{run_dir} has no result.json; finish the run first: autoenvbench resume {run_dir}")
+    given = _read(file)
+    events = audited_events(run_dir / "ledger.sqlite")
+    result = Result.from_events(events)
+    remarks = [f"not ranked: {reason}" for reason in result.unranked_because]
+    if started(events)[0].payload.run_id is None:
+        remarks.append(
+            f"filed is what the ledger bears out; {file} of an earlier version says more and was not compared"
+        )
+    else:
+        for where, said, computed in differences(given, result.model_dump(mode="json")):
+            raise UserError(
+                f"{where} in {file} is {short(json.dumps(said))}, and by the ledger it is {short(json.dumps(computed))}: "
+                "this result was changed, or is another run's"
+            )
+    return result, remarks + fingerprint_remarks(result)
+
+
+def differences(given: Any, expected: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted path, value given, value expected) of every leaf in which two JSON values differ; floats to one part in 10^9."""
+    if isinstance(given, dict) and isinstance(expected, dict):
+        for key in dict.fromkeys([*expected, *given]):
+            yield from differences(
+                given.get(key, "(missing)"), expected.get(key, "(no such field)"), f"{where}.{key}".lstrip(".")
+            )
+    elif isinstance(given, list) and isinstance(expected, list) and len(given) == len(expected):
+        for k, (one, two) in enumerate(zip(given, expected, strict=True)):
+            yield from differences(one, two, f"{where}.{k}")
+    elif not _equal(given, expected):
+        yield where or "the whole", given, expected
+
+
+def _equal(one: Any, two: Any) -> bool:
+    plain = (int, float)
+    if isinstance(one, plain) and isinstance(two, plain) and not isinstance(one, bool) and not isinstance(two, bool):
+        return one == two or math.isclose(one, two, rel_tol=1e-9, abs_tol=1e-12)
+    return type(one) is type(two) and one == two
+
+
+def fingerprint_remarks(result: Result) -> list[str]:
+    """Whether the environment is the one of the package installed here. Another one may be right: it is said, not refused."""
+    from autoenvbench.make_env import fingerprint, is_real, make_env
+
+    if is_real(result.env.id) or result.env.id not in gymnasium.registry:
+        return [f"the fingerprint of {result.env.id} cannot be computed here"]
+    try:
+        env = make_env(result.env.id, result.env.kwargs)
+        here = fingerprint(env, result.env.kwargs)
+        env.close()
+    except UserError as error:
+        return [f"the fingerprint cannot be computed here: {error}"]
+    if here == result.env.fingerprint:
+        return []
+    return [
+        f"{result.env.id} was another version: its fingerprint is {result.env.fingerprint}, and the one installed here has {here}"
+    ]
+
+
+def _same_identity(one: Result, two: Result) -> str | None:
+    if one.run_id.casefold() == two.run_id.casefold():
+        return "run_id"
+    for what in ("ledger_sha256", "held_out_secret"):
+        value = getattr(one, what)
+        if value is not None and value.lower() == (getattr(two, what) or "").lower():
+            return what
+    return None
+
+
+# -- build -----------------------------------------------------------------------------------------------------------
+def build(board: Path) -> tuple[list[Path], dict[str, str]]:
+    """Write the board's pages; returns them, and the broken submissions with what is wrong. Raises UserError."""
+    if not board.is_dir():
+        raise UserError(f"there is no leaderboard in {board}; add a result first: autoenvbench leaderboard add RUN")
+    found = read(board)
+    ranked = sections(list(found.results.values()))
+    pages = {
+        "README.md": markdown_page(ranked, found.broken),
+        "index.html": html_page(ranked, found.broken),
+        "result.schema.json": json.dumps(Result.model_json_schema(), indent=1) + "\n",
+    }
+    for name, text in pages.items():
+        try:
+            scratch = board / f".{name}.tmp"
+            scratch.unlink(missing_ok=True)
+            with scratch.open("x") as file:
+                file.write(text)
+            os.replace(scratch, board / name)
+        except OSError as error:
+            raise UserError(f"cannot write {board / name}: {error.strerror}") from None
+    return [board / name for name in pages], found.broken
+
+
+def read(board: Path) -> Board:
+    """Every submission of a board. A file that is none, that names another run than its own, or that repeats one is broken."""
+    found = Board()
+    for file in sorted((board / "submissions").glob("*.json")):
+        try:
+            result = _parse(_read(file))
+            if file.stem != result.run_id:
+                raise UserError(f"it holds the run {result.run_id}, and is named otherwise")
+            for name, other in found.results.items():
+                if what := _same_identity(result, other):
+                    raise UserError(f"it has the same {what} as {name}")
+        except UserError as error:
+            found.broken[file.name] = short(str(error), 300)
+        else:
+            found.results[file.name] = result
+    return found
+
+
+def _read(file: Path) -> Any:
+    """A JSON file that a stranger may have written. Raises UserError."""
+    try:
+        if not file.is_file():
+            raise UserError(f"cannot read {file}: no such file; give a run's folder, or what `score --json` printed")
+        if file.stat().st_size > MAX_FILE:
+            raise UserError(f"{file} is larger than {MAX_FILE >> 20} MB: it is no result")
+        return json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {file}: {error}; give a run's folder, or what `score --json` printed") from None
+
+
+def _parse(given: Any) -> Result:
+    try:
+        return Result.model_validate(given)
+    except (ValidationError, RecursionError, OverflowError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise UserError(f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
+        raise UserError(f"its numbers or nesting are beyond all measure: {error!r}") from None

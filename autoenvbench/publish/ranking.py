@@ -1,0 +1,211 @@
+"""From results to ranks: which runs are repetitions of each other, which rows may be compared, and in which order.
+
+A row is *who*: an agent with its version, model and arguments. A table is *under what*: everything else that changes what was
+measured. Ranks are given within one table and start anew in the next.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from autoenvbench.record.clock import format_duration
+from autoenvbench.record.results import Result
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.statistics import run_interval, time_to
+
+MIN_RUNS = 3  # for a rank
+
+#: Fields of a run's configuration that say who it was; the environment's two make the section.
+WHO = ("agent", "model", "effort", "agent_args", "base_url")
+SECTION = ("env", "env_kwargs")
+#: Fields that change nothing of what was measured. Every other one, also one that is added tomorrow, keeps runs apart.
+NOT_MEASURED = {
+    "seed": "runs of one row differ in it",
+    "held_out_secret": "starts that were known beforehand are not ranked at all",
+    "prices": "only where a cost budget ends the run by them",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Runs of one agent under one set of conditions. `rank` is None for what is not ranked, and `note` then says why."""
+
+    agent: str
+    runs: int
+    mean: float
+    spread: float | None  # standard deviation over runs
+    interval: tuple[float, float] | None  # 95 %: of one run's episodes (Wilson), or over runs where there are enough
+    streak: int
+    to_80: str
+    tokens: str
+    irregular: str  # resumes, aborts, interrupted and void episodes, reruns
+    conditions: str
+    note: str
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One environment: its tables of ranked rows by their conditions in words, and what is not ranked."""
+
+    title: str
+    tables: dict[str, list[Row]]
+    unranked: list[Row]
+
+
+def who(result: Result) -> dict[str, Any]:
+    """What tells one row from another within a table."""
+    agent = result.agent
+    given = {name: (result.config or {}).get(name) for name in WHO}
+    # The gateway is here and not a condition: a researcher without a model may be compared with one that has one.
+    return {**given, **agent.model_dump(), "gateway": result.gateway}
+
+
+def conditions(result: Result) -> dict[str, Any]:
+    """Under what a run was made: results that differ in any of it are never ranked together."""
+    config = result.config or {}
+    apart = {k: v for k, v in config.items() if k not in (*WHO, *SECTION, *NOT_MEASURED)}
+    if config.get("cost_budget") is not None:
+        apart["prices"] = config.get("prices")
+    return {
+        **apart, "track": result.track, "pace": result.pace, "sandbox": result.sandbox, "tools": result.tools,
+        "budget_s": result.budget_s, "token_budget": result.token_budget, "cost_budget": result.cost_budget,
+        "goal": result.goal, "team_size": result.team_size, "compute_class": result.compute_class,
+        "autoenvbench": result.versions.get("autoenvbench"),
+    }  # fmt: skip
+
+
+def unranked_because(result: Result) -> list[str]:
+    """Why a result takes no rank, whatever its file says of itself."""
+    found = [*result.void_because, *result.unranked_because]
+    if result.ledger_sha256 is None:
+        found.append("self-reported figures: no ledger bears them out")
+    elif result.config is None:
+        found.append("its configuration is not recorded")
+    if result.kind == "reported":
+        found.append("reported, not measured")
+    return list(dict.fromkeys(found))
+
+
+def sections(results: Sequence[Result]) -> list[Section]:
+    """All results, each in the section of its environment, arguments, fingerprint and kind."""
+    by_section: dict[str, list[Result]] = defaultdict(list)
+    for r in results:
+        given = "".join(f", {key}={json.dumps(value)}" for key, value in sorted(r.env.kwargs.items()))
+        by_section[f"{r.env.id} ({r.kind}{given}, fingerprint {r.env.fingerprint})"].append(r)
+    return [_section(title, members) for title, members in sorted(by_section.items())]
+
+
+def _section(title: str, members: Sequence[Result]) -> Section:
+    groups: dict[str, list[Result]] = defaultdict(list)
+    for r in members:
+        groups[_key(who(r), conditions(r), unranked_because(r))].append(r)
+    tables: dict[str, list[Row]] = defaultdict(list)
+    words: dict[str, str] = {}
+    unranked: list[Row] = []
+    for group in groups.values():
+        reasons = unranked_because(group[0])
+        if not reasons and len(group) < MIN_RUNS:
+            reasons = [f"{len(group)} of the {MIN_RUNS} runs that a rank takes"]
+        row = _row(group, "; ".join(reasons))
+        if reasons:
+            unranked.append(row)
+        else:
+            key = _key(conditions(group[0]))
+            tables[key].append(row)
+            words[key] = row.conditions
+    unranked.sort(key=lambda row: (-row.mean, row.agent))
+    ranked: dict[str, list[Row]] = {}
+    for key, rows in tables.items():
+        name, k = words[key], 1
+        while name in ranked:  # they differ in something that is not put into words
+            k += 1
+            name = f"{words[key]} ({k})"
+        ranked[name] = _in_order(rows)
+    return Section(title, ranked, unranked)
+
+
+def _in_order(rows: list[Row]) -> list[Row]:
+    """By mean success, equal means on equal ranks."""
+    rows = sorted(rows, key=lambda row: (-row.mean, row.agent))
+    ranks = [1 + sum(other.mean > row.mean for other in rows) for row in rows]
+    return [replace(row, rank=rank) for row, rank in zip(rows, ranks, strict=True)]
+
+
+def _key(*parts: Any) -> str:
+    return json.dumps(parts, sort_keys=True, default=str)
+
+
+def _row(group: Sequence[Result], note: str) -> Row:
+    # Exact, so that equal rates stay equal.
+    rates = [Fraction(x.held_out.successes, max(x.held_out.episodes, 1)) for x in group]
+    tokens = [x.tokens.headline for x in group if x.tokens and x.tokens.calls]
+    return Row(
+        agent=_agent_words(group[0]),
+        runs=len(group),
+        mean=float(statistics.mean(rates)),
+        spread=float(statistics.stdev(rates)) if len(rates) > 1 else None,
+        interval=group[0].held_out.wilson95 if len(group) == 1 else run_interval([float(rate) for rate in rates]),
+        streak=max(x.held_out.streak for x in group),
+        to_80=_time_to_80(group),
+        tokens=f"{statistics.median(tokens):,.0f}" if tokens else "-",
+        irregular=_irregular(group),
+        conditions=_condition_words(group[0]),
+        note=note,
+    )
+
+
+def _time_to_80(group: Sequence[Result]) -> str:
+    """The Kaplan-Meier median, where half of the runs got there."""
+    times = [spent["time_s"] if (spent := x.to_threshold.get("0.8")) else None for x in group]
+    spent_in_all = time_to(times, [x.research_s or 0.0 for x in group])
+    if spent_in_all is None or not spent_in_all.reached:
+        return "-"
+    median = "more" if spent_in_all.median is None else format_duration(spent_in_all.median)
+    return f"{median} ({spent_in_all.reached}/{len(group)})"
+
+
+def _agent_words(r: Result) -> str:
+    config = r.config or {}
+    inside = [r.agent.model or "", r.agent.effort or "", *config.get("agent_args", [])]
+    if config.get("base_url"):
+        inside.append(f"at {config['base_url']}")
+    words = " ".join(filter(None, inside))
+    version = f" {r.agent.version}" if r.agent.version and r.agent.version.replace(".", "").isdigit() else ""
+    return f"{r.agent.name}{version}" + (f" ({words})" if words else "")
+
+
+def _irregular(group: Sequence[Result]) -> str:
+    counts = {
+        "resumes": sum(x.disturbances.resumes for x in group if x.disturbances),
+        "aborts": sum(x.disturbances.aborted for x in group if x.disturbances),
+        "interrupted": sum(x.disturbances.interrupted for x in group if x.disturbances),
+        "reruns": sum(x.disturbances.reruns for x in group if x.disturbances),
+        "void": sum(x.disturbances.void for x in group if x.disturbances),
+    }  # fmt: skip
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "-"
+
+
+def _condition_words(r: Result) -> str:
+    """The usual conditions always, the others where they are not the defaults."""
+    words = [f"budget {format_duration(r.budget_s)}"] if r.budget_s else []
+    if r.track != "none":
+        words.append(f"{r.track} track")
+    words += [r.sandbox, r.compute_class or "unknown computer"]
+    if version := r.versions.get("autoenvbench"):
+        words.append(f"autoenvbench {version}")
+    shown = {"track", "sandbox", "budget_s", "compute_class", "autoenvbench", "gateway", "replay", "tools_replay"}
+    for name, value in sorted(conditions(r).items()):
+        usual = (
+            RunConfig.model_fields[name].get_default(call_default_factory=True) if name in RunConfig.model_fields else 1
+        )
+        if name not in shown and value != usual and value is not None:
+            plain = value if isinstance(value, (str, int, float, bool)) else json.dumps(value, sort_keys=True)
+            words.append(f"{name.replace('_', ' ')} {plain}")
+    return ", ".join([*words, *([] if r.deterministic else ["its policies ask a model"])])

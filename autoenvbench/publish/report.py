@@ -1,0 +1,220 @@
+"""A run's report: one self-contained HTML file, computed from the ledger alone."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoenvbench.errors import UserError
+from autoenvbench.publish import figures
+from autoenvbench.record import metrics
+from autoenvbench.record.clock import format_duration
+from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.results import Result, research_seconds, started
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.statistics import percent
+from autoenvbench.text import html_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_report(run_dir: Path, out: Path | None = None) -> Path:
+    """Write the report of a run, finished or not. Raises UserError."""
+    ledger = Ledger(run_dir / "ledger.sqlite")
+    events = list(ledger.events())
+    ledger.close()
+    _, config = started(events)
+    path = out or run_dir / "report.html"
+    try:
+        path.write_text(_page(run_dir, config, events))
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another with --out") from None
+    return path
+
+
+def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
+    research_s = research_seconds(events)
+    held = metrics.heldout_episodes(events)
+    summary = metrics.summarise(held)
+    _, confirmed = metrics.best_curves(events, config.min_episodes)
+    tokens = metrics.token_totals(events, research_s)
+    mru = metrics.robot_utilisation(events, research_s, 1, config.pace > 0)
+    finished = any(e.kind == "run" and e.payload.phase == "finished" for e in events)
+    result = Result.from_events(events) if finished else None
+
+    tiles = [
+        ("held-out success", percent(summary.success_rate) if held else "not scored yet",
+         f"95 % interval {percent(summary.wilson95[0])} to {percent(summary.wilson95[1])}, {len(held)} episodes" if held else ""),
+        ("confirmed best", percent(confirmed[-1].value) if confirmed else "none",
+         f"{confirmed[-1].episodes_behind} fresh episodes" if confirmed else ""),
+        ("streak", str(summary.streak) if held else "-", "consecutive held-out successes"),
+        ("research time", format_duration(research_s), f"budget {format_duration(config.budget_s)}"),
+        ("tokens", f"{tokens.headline:,}" if tokens.calls else "none",
+         f"{tokens.all:,} with cache reads; {tokens.per_minute:,.0f} per minute (MTU)" if tokens.calls else "no language model"),
+        ("robot utilisation", percent(mru) if mru is not None else "-", "" if mru is not None else "free-running simulation"),
+    ]  # fmt: skip
+    body = [
+        f"<h1>{html_text(config.agent)} on {html_text(config.env)}</h1>",
+        f"<p class=lead>{html_text(run_dir.resolve().name)} &middot; track {config.track} &middot; "
+        f"sandbox {config.sandbox} &middot; {'finished' if finished else 'unfinished'}</p>",
+        "<div class=tiles>" + "".join(
+            f"<div><span>{name}</span><b>{value}</b><small>{note}</small></div>" for name, value, note in tiles
+        ) + "</div>",
+        _standing(result),
+        "<h2>Hill climb</h2>",
+        _figure(figures.hill_climb(events, research_s, summary.success_rate if held else None, config.min_episodes)),
+        "<p class=note>Bars: 95 % Wilson intervals. The confirmed best rests on fresh episodes only; the raw best of many "
+        "noisy evaluations flatters itself.</p>",
+        _thresholds(confirmed),
+        "<h2>Stages reached</h2>", _figure(figures.stages(events)),
+        _failures(summary),
+        "<h2>Utilisation</h2>", _figure(figures.utilisation(events, research_s)),
+        _tokens(tokens), _waits(events, research_s), _refusals(events),
+        "<h2>Ideas</h2>", _ideas(events),
+        _pictures(run_dir),
+        "<h2>Notes</h2>", _notes(events),
+    ]  # fmt: skip
+    title = html_text(f"{config.agent} on {config.env}")
+    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>" \
+           f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
+
+
+def _standing(result: Result | None) -> str:
+    """What a reader must know before the numbers: whether they measure the agent, and whether they may be ranked."""
+    if result is None:
+        return ""
+    lines = [("This run is no measurement of its agent", result.void_because), ("Not ranked", [
+        reason for reason in result.unranked_because if reason not in result.void_because])]  # fmt: skip
+    return "".join(f"<p class=note><b>{what}:</b> {html_text('; '.join(why))}</p>" for what, why in lines if why)
+
+
+def _figure(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True)
+    svg = buffer.getvalue()
+    return f"<figure>{svg[svg.index('<svg') :]}</figure>"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    def cells(tag: str, values: Iterable[Any]) -> str:
+        return "".join(f"<{tag}>{html_text(str(v), lines=True)}</{tag}>" for v in values)
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<table><tr>{cells('th', head)}</tr>{body}</table>"
+
+
+def _thresholds(confirmed: list[metrics.Point]) -> str:
+    rows = []
+    for x in (*metrics.THRESHOLDS, *metrics.STRICT_THRESHOLDS):
+        spent = metrics.resources_to(confirmed, x)
+        rows.append(
+            (f"{x:.0%}", *(("not reached", "", "", "") if spent is None else (
+                format_duration(spent["time_s"]), f"{spent['tokens']:,.0f}", f"{spent['episodes']:,.0f}",
+                format_duration(spent["robot_s"]))))
+        )  # fmt: skip
+    return _table(("confirmed success", "time", "tokens", "episodes", "robot time"), rows)
+
+
+def _failures(summary: metrics.Summary) -> str:
+    if not summary.failures:
+        return ""
+    return "<h3>Why held-out episodes failed</h3>" + _table(("reason", "episodes"), summary.failures.items())
+
+
+def _tokens(t: metrics.TokenTotals) -> str:
+    if not t.calls:
+        return ""
+    rows = [
+        ("fresh input", f"{t.input - t.cached_input:,}"), ("cached input", f"{t.cached_input:,}"),
+        ("cache writes", f"{t.cache_write:,}"), ("output", f"{t.output:,}"), ("of which reasoning", f"{t.reasoning:,}"),
+        ("headline: fresh input + output", f"{t.headline:,}"), ("calls", t.calls),
+        ("calls cut off (counted apart)", t.in_flight_calls), ("fresh input + output of these, estimated", t.cut_headline), ("calls that failed", t.errors),
+        ("time of all calls together", format_duration(t.wait_s)),
+    ]  # fmt: skip
+    return "<h3>Tokens</h3>" + _table(("category", "tokens"), rows)
+
+
+def _waits(events: list[Event], research_s: float) -> str:
+    """What the model's provider could not answer at once, by its own words."""
+    waits = [e.payload for e in events if e.kind == "wait" and e.payload.phase == "started"]
+    if not waits:
+        return ""
+    times = Counter(w.reason for w in waits)
+    asked = {reason: sum(w.planned_s for w in waits if w.reason == reason) for reason in times}
+    rows = [(reason, count, format_duration(asked[reason])) for reason, count in times.most_common(20)]
+    stalled = format_duration(metrics.stalled_seconds(events, research_s))
+    return (
+        f"<h3>Waiting for the model's provider: {stalled}, which is research time and no working time</h3>"
+        + _table(("its answer", "times", "waits after it"), rows)
+    )  # fmt: skip
+
+
+def _refusals(events: list[Event]) -> str:
+    """What the agent asked of its provider and did not get."""
+    refused = Counter(
+        n for e in events if e.kind == "refusal" and e.payload.phase == "refused" for n in e.payload.names
+    )
+    dropped = [n for e in events if e.kind == "refusal" and e.payload.phase == "dropped" for n in e.payload.names]
+    rows = [(f"refused: {name}", f"{count} on record") for name, count in refused.most_common(20)]
+    if dropped:
+        rows.append(("left out of its requests", ", ".join(dropped)))
+    return "<h3>What did not pass to the provider</h3>" + _table(("what", ""), rows) if rows else ""
+
+
+def _ideas(events: list[Event]) -> str:
+    best: dict[str, tuple[float, int]] = {}
+    for e in events:
+        p = e.payload
+        if e.kind == "evaluation" and p.phase == "finished" and p.idea and p.episodes:
+            best[p.idea] = max(best.get(p.idea, (0.0, 0)), (p.successes / p.episodes, p.episodes))
+    rows = []
+    for e in events:
+        if e.kind == "idea":
+            p = e.payload
+            rate = f"{best[p.id][0]:.0%} of {best[p.id][1]}" if p.id in best else "not evaluated"
+            rows.append((p.id, format_duration(e.t_run), e.agent or "", p.title, p.regime or "", p.parent or "", rate))
+    return _table(("idea", "at", "agent", "hypothesis", "regime", "parent", "best evaluation"), rows) if rows else \
+        "<p class=note>No idea was registered.</p>"  # fmt: skip
+
+
+def _notes(events: list[Event]) -> str:
+    rows = [(format_duration(e.t_run), e.agent or "run", e.payload.text) for e in events if e.kind == "note"]
+    for e in events:
+        if e.kind == "agent" and e.payload.phase == "exited":
+            rows.append(
+                (format_duration(e.t_run), e.agent or "", f"exited: {e.payload.reason}, code {e.payload.exit_code}")
+            )
+        if e.kind == "run" and e.payload.phase == "resumed":
+            rows.append((format_duration(e.t_run), "run", "resumed after an interruption"))
+    return _table(("at", "by", "note"), rows) if rows else "<p class=note>None.</p>"
+
+
+def _pictures(run_dir: Path) -> str:
+    parts = []
+    for kind, title in (("success", "A held-out success"), ("failure", "A held-out failure")):
+        file = run_dir / f"held_out_{kind}.jpg"
+        if file.exists():
+            data = base64.b64encode(file.read_bytes()).decode()
+            parts.append(f"<figure><img src='data:image/jpeg;base64,{data}' alt='{title}'><figcaption>{title}, "
+                         "start to end</figcaption></figure>")  # fmt: skip
+    return "<h2>Episodes</h2>" + "".join(parts) if parts else ""
+
+
+STYLE = """
+body{margin:0;background:#f6f7f8;color:#1c2733;font:15px/1.5 system-ui,"Segoe UI",Roboto,"Liberation Sans",sans-serif}
+main{max-width:960px;margin:0 auto;padding:32px 20px 60px}
+h1{font-size:26px;margin:0 0 2px} h2{font-size:18px;margin:34px 0 8px} h3{font-size:15px;margin:20px 0 6px}
+.lead,.note{color:#5d6873;margin:0 0 14px} .note{font-size:13px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(250px,1fr));gap:10px;margin:18px 0}
+.tiles div{background:#fff;border:1px solid #e2e6ea;border-radius:8px;padding:12px 14px}
+.tiles span{display:block;color:#5d6873;font-size:12px} .tiles b{display:block;font-size:21px} .tiles small{color:#5d6873}
+figure{margin:8px 0;background:#fff;border:1px solid #e2e6ea;border-radius:8px;padding:10px;overflow-x:auto}
+figure svg,figure img{max-width:100%;height:auto;display:block} figcaption{color:#5d6873;font-size:13px;padding-top:6px}
+table{border-collapse:collapse;background:#fff;border:1px solid #e2e6ea;width:100%;font-size:13.5px;margin:8px 0}
+th,td{text-align:left;padding:6px 10px;border-bottom:1px solid #eceff1;vertical-align:top} th{color:#5d6873;font-weight:600}
+"""

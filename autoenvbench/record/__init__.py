@@ -1,0 +1,1 @@
+"""The truth and its arithmetic: the ledger, its event schemas, metrics and results."""

@@ -1,0 +1,126 @@
+"""The append-only record of a run; the only source of every figure.
+
+SQLite in WAL mode with synchronous=FULL: what `append` returned from survives `kill -9` and a power cut. Any number
+of processes may append; triggers refuse changes to what is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from autoenvbench.errors import UserError
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.events import KINDS, Payload, kind_of
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS event (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    t_wall REAL NOT NULL, t_run REAL NOT NULL,
+    kind TEXT NOT NULL, agent TEXT, station TEXT, payload TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS event_kind ON event (kind, seq);
+CREATE TRIGGER IF NOT EXISTS event_frozen BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER IF NOT EXISTS event_kept BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row. `t_wall` is Unix time, `t_run` research time [s]."""
+
+    seq: int
+    t_wall: float
+    t_run: float
+    kind: str
+    agent: str | None
+    station: str | None
+    payload: Any  # the model that events.KINDS names for `kind`; a bare Payload for kinds of later versions
+    text: str  # the payload as it was written
+
+
+def digest(events: Iterable[Event]) -> str:
+    """SHA-256 over every event, in order, as it was written."""
+    sha = hashlib.sha256()
+    for e in events:
+        sha.update(repr((e.seq, e.t_wall, e.t_run, e.kind, e.agent, e.station, e.text)).encode())
+    return sha.hexdigest()
+
+
+class Ledger:
+    """A run's ledger. With a clock it can append; without one it only reads."""
+
+    def __init__(self, path: Path, clock: RunClock | None = None) -> None:
+        if clock is None and not path.exists():
+            raise UserError(f"no ledger at {path}; give the folder of a run, such as runs/<id>")
+        self.path, self.clock = path, clock
+        self._turn = threading.Lock()  # threads share the connection; one uses it at a time
+        self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
+        try:
+            if clock is not None:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(_SCHEMA)
+            self._db.execute("SELECT count(*) FROM event WHERE seq < 0")
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{path} is not a ledger: {error}") from None
+
+    def append(self, payload: Payload, *, agent: str | None = None, station: str | None = None) -> int:
+        """Write one event durably; returns its sequence number."""
+        if self.clock is None:
+            raise RuntimeError("this ledger was opened for reading")
+        row = (kind_of(payload), agent, station, payload.model_dump_json())
+        with self._turn:
+            # The times are read when the write has its turn among all processes, so that events stand in their order. (Not in
+            # SQL functions of ours: they want the interpreter while SQLite is locked, and a reader the other way round.)
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                cursor = self._db.execute(
+                    "INSERT INTO event (t_wall, t_run, kind, agent, station, payload) VALUES (?, ?, ?, ?, ?, ?)",
+                    (time.time(), self.clock.elapsed(), *row),
+                )
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.rollback()
+                raise
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def events(self, *kinds: str, after: int = 0) -> Iterator[Event]:
+        """Events in order, of the given kinds (all if none), with `seq` above `after`."""
+        where = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
+        with self._turn:
+            rows = self._db.execute(
+                f"SELECT seq, t_wall, t_run, kind, agent, station, payload FROM event WHERE seq > ? {where} ORDER BY seq",
+                (after, *kinds),
+            ).fetchall()
+        for seq, t_wall, t_run, kind, agent, station, payload in rows:
+            try:
+                parsed = KINDS.get(kind, Payload).model_validate_json(payload)
+            except ValidationError as error:
+                where = ".".join(map(str, error.errors()[0]["loc"]))
+                raise UserError(
+                    f"{self.path}: event {seq} is no {kind} event ({where}: {error.errors()[0]['msg']})"
+                ) from None
+            yield Event(seq, t_wall, t_run, kind, agent, station, parsed, payload)
+
+    def last_t_run(self) -> float:
+        """Research time of the last event [s]; where a resumed run's clock goes on."""
+        with self._turn:
+            (value,) = self._db.execute("SELECT coalesce(max(t_run), 0) FROM event").fetchone()
+        return float(value)
+
+    def digest(self) -> str:
+        """SHA-256 over every event."""
+        return digest(self.events())
+
+    def close(self) -> None:
+        self._db.close()

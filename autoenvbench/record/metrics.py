@@ -1,0 +1,316 @@
+"""Numbers from a ledger. Pure functions; each says what it computes and over what."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from autoenvbench.record.candidates import STRICT_EPISODES, STRICT_FROM, Candidates
+from autoenvbench.record.events import NOT_AGENTS, POLICY, EpisodeEvent, TokensEvent
+from autoenvbench.record.ledger import Event
+
+THRESHOLDS = (0.5, 0.8, 0.95)
+STRICT_THRESHOLDS = (0.99, 1.0)  # only from confirmations of at least STRICT_EPISODES of one candidate
+_Z = 1.959963984540054
+_WRONG_REQUEST = {400, 404, 405, 411, 413, 414, 415, 422, 431}  # HTTP statuses: the fault of who wrote the request
+_NO_CREDIT = "Your credit balance is too low"  # how Anthropic begins a 400 that is about its user's account
+
+
+def wilson(successes: float, n: float) -> tuple[float, float]:
+    """95 % Wilson score interval of a rate. (0, 1) when there is no episode. An effective number of episodes may be a fraction."""
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = successes / n, _Z * _Z
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    # At 0 and n of n the bound is the rate itself; rounding must not push it past.
+    return min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
+
+
+def clustered_wilson(by_start: Sequence[Sequence[bool]]) -> tuple[float, float]:
+    """95 % Wilson interval of a rate where the attempts at one start are one cluster, (low, high).
+
+    The episodes count for as many independent ones as their spread over starts says: n / design effect, after Rao and Scott
+    (1992), "A simple method for the analysis of clustered binary data". Where all succeed or all fail there is no spread to
+    tell, and a start counts once. With one attempt a start it is `wilson`.
+    """
+    starts, n = len(by_start), sum(map(len, by_start))
+    if starts == n:
+        return wilson(sum(map(sum, by_start)), n)
+    rate = sum(map(sum, by_start)) / n
+    effective = float(starts)
+    if 0 < rate < 1 and starts > 1:
+        spread = starts / (starts - 1) * sum((sum(a) - rate * len(a)) ** 2 for a in by_start)
+        effective = n * min(1.0, n * rate * (1 - rate) / spread) if spread else float(n)
+    return wilson(rate * effective, effective)
+
+
+def pass_at_k(outcomes: Sequence[Sequence[bool]], k: int = 8) -> float | None:
+    """Mean over starts of 1 - C(n-c, k) / C(n, k), for n attempts and c successes at each start.
+
+    The unbiased estimator of Chen et al. (2021), "Evaluating Large Language Models Trained on Code". None if some start
+    has fewer than k attempts.
+    """
+    if not outcomes or any(len(attempts) < k for attempts in outcomes):
+        return None
+    return float(np.mean([1 - math.comb(len(a) - sum(a), k) / math.comb(len(a), k) for a in outcomes]))
+
+
+def streak(successes: Iterable[bool]) -> int:
+    """Longest run of consecutive successes."""
+    return max((sum(1 for _ in run) for ok, run in groupby(successes) if ok), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A set of episodes of one policy in numbers. `void` ones (the machine failed twice) are in none of the others."""
+
+    episodes: int
+    successes: int
+    success_rate: float
+    wilson95: tuple[float, float]
+    score: float
+    streak: int
+    pass_at_8: float | None
+    failures: dict[str, int]
+    stages: dict[str, int]
+    void: int = 0
+    interrupted: int = 0  # ended from outside, and counted as failures
+    reruns: int = 0  # because the machine was proven to be at fault
+
+
+def summarise(episodes: Sequence[EpisodeEvent]) -> Summary:
+    """Rates, intervals and failure reasons. With several attempts at a start, `streak` is over first attempts."""
+    void, reruns = sum(e.infrastructure for e in episodes), sum(e.reruns for e in episodes)
+    episodes = [e for e in episodes if not e.infrastructure]
+    n = len(episodes)
+    wins = sum(e.success for e in episodes)
+    ordered = sorted(episodes, key=lambda e: (e.index, e.attempt))
+    by_start = [[e.success for e in group] for _, group in groupby(ordered, key=lambda e: e.index)]
+    return Summary(
+        episodes=n,
+        successes=wins,
+        success_rate=wins / n if n else 0.0,
+        wilson95=clustered_wilson(by_start),
+        score=sum(e.score for e in episodes) / n if n else 0.0,
+        streak=streak(attempts[0] for attempts in by_start),
+        pass_at_8=pass_at_k(by_start),
+        failures=dict(Counter(e.reason or "unknown" for e in episodes if not e.success).most_common()),
+        stages=dict(Counter(e.stage for e in episodes)),
+        void=void,
+        interrupted=sum(e.reason == "interrupted" for e in episodes),
+        reruns=reruns,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbances:
+    """What did not go as planned in a run, for a reader who wonders whether somebody helped."""
+
+    resumes: int  # of the run, after a crash, a kill or a power cut
+    aborted: int  # evaluations, confirmations and held-out scorings that were ended before their end
+    interrupted: int  # judged episodes that were ended from outside: failures
+    reruns: int  # of judged episodes, because the machine was proven to be at fault
+    void: int  # judged episodes whose rerun failed by the machine's fault as well
+
+
+def disturbances(events: Iterable[Event]) -> Disturbances:
+    """Over the whole run; practice aside."""
+    events = [e for e in events if e.kind == "run" or getattr(e.payload, "purpose", "practice") != "practice"]
+    episodes = [e.payload for e in events if e.kind == "episode"]
+    return Disturbances(
+        resumes=sum(e.kind == "run" and e.payload.phase == "resumed" for e in events),
+        aborted=sum(e.kind == "evaluation" and e.payload.phase == "aborted" for e in events),
+        interrupted=sum(e.reason == "interrupted" for e in episodes),
+        reruns=sum(e.reruns for e in episodes),
+        void=sum(e.infrastructure for e in episodes),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One step of a best-so-far curve, with the resources spent until then (all agents of the run).
+
+    `strict`: what 98 % and more are claimed on (`Candidates.strict`).
+    """
+
+    t_run: float
+    value: float
+    low: float
+    high: float
+    episodes_behind: int  # how many episodes the value rests on
+    commit: str
+    digest: str
+    tokens: int
+    episodes: int
+    robot_s: float
+    strict: tuple[float, float, int] = (0.0, 0.0, 0)
+
+    def shows(self, threshold: float) -> bool:
+        """Whether this is evidence for a success rate of `threshold`."""
+        if threshold < STRICT_FROM:
+            return self.value >= threshold
+        rate, _, n = self.strict
+        return n >= STRICT_EPISODES and rate >= threshold
+
+
+def best_curves(events: Sequence[Event], min_episodes: int = 20) -> tuple[list[Point], list[Point]]:
+    """(raw, confirmed) best so far.
+
+    Raw: highest success rate over evaluations of >= `min_episodes`. Confirmed: the pooled estimate of the candidates that lead, from
+    episodes that they were not chosen by (`Candidates`); it is no maximum and may fall.
+    """
+    raw: list[Point] = []
+    confirmed: list[Point] = []
+    candidates = Candidates()
+    tokens = episodes = 0
+    robot_s = 0.0
+    for event in events:
+        p = event.payload
+        if event.kind == "tokens" and event.agent not in NOT_AGENTS and not p.in_flight:
+            tokens += headline_tokens(p)
+        elif event.kind == "episode" and p.purpose != "heldout":
+            episodes += 1
+            robot_s += p.robot_s
+        elif event.kind == "run" and p.config:
+            candidates.configure(p.config)
+        elif event.kind == "evaluation":
+            changed = candidates.add(p, event.agent)
+            if p.purpose == "evaluate" and p.phase == "finished" and p.episodes >= min_episodes:
+                rate = p.successes / p.episodes
+                if not raw or rate > raw[-1].value:
+                    low, high = wilson(p.successes, p.episodes)
+                    raw.append(
+                        Point(event.t_run, rate, low, high, p.episodes, p.commit, p.digest, tokens, episodes, robot_s)
+                    )
+            if changed and (leader := candidates.leader) is not None:
+                wins, n = candidates.estimate()
+                confirmed.append(
+                    Point(event.t_run, wins / n, *wilson(wins, n), n, leader.commit, leader.digest, tokens, episodes, robot_s,
+                          candidates.strict())
+                )  # fmt: skip
+    return raw, confirmed
+
+
+def resources_to(curve: Sequence[Point], threshold: float) -> dict[str, float] | None:
+    """What was spent when the confirmed best first reached `threshold`; None if it never did (censored)."""
+    for point in curve:
+        if point.shows(threshold):
+            return {"time_s": point.t_run, "tokens": point.tokens, "episodes": point.episodes, "robot_s": point.robot_s}
+    return None
+
+
+def headline_tokens(tokens: TokensEvent) -> int:
+    """Fresh input + output (reasoning is inside output). "All tokens" would add cache reads."""
+    return tokens.input - tokens.cached_input + tokens.output
+
+
+def failed_by_provider(call: TokensEvent) -> bool:
+    """Whether a call failed by its provider's doing, or its account's: key, limits, an outage, an answer that was cut. A wrong
+    request is its agent's doing: else an agent whose run goes badly could void it by asking for nonsense."""
+    return call.error is not None and (call.status not in _WRONG_REQUEST or call.error.startswith(_NO_CREDIT))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTotals:
+    """Tokens of a run by category, and per minute of research wall-clock (MTU). All counts are the provider's own; what is
+    estimated, of calls that were cut, stands apart in `cut_*`."""
+
+    calls: int
+    input: int
+    cached_input: int
+    cache_write: int
+    output: int
+    reasoning: int
+    headline: int
+    all: int
+    in_flight_calls: int
+    errors: int
+    wait_s: float
+    per_minute: float
+    by_model: dict[str, int]
+    cut_input: int = 0
+    cut_cached_input: int = 0
+    cut_output: int = 0
+    cut_headline: int = 0
+
+
+def token_totals(events: Iterable[Event], research_s: float, *, of_policies: bool = False) -> TokenTotals:
+    """Of the agents, or of the policies' own calls."""
+    whose = [
+        e for e in events if e.kind == "tokens" and (e.agent == POLICY if of_policies else e.agent not in NOT_AGENTS)
+    ]
+    made = [e.payload for e in whose]
+    calls, cut = [c for c in made if not c.in_flight], [c for c in made if c.in_flight]
+    by_model: Counter[str] = Counter()
+    for c in calls:
+        by_model[c.model] += headline_tokens(c)
+    headline = sum(map(headline_tokens, calls))
+    return TokenTotals(
+        calls=len(made),
+        input=sum(c.input for c in calls),
+        cached_input=sum(c.cached_input for c in calls),
+        cache_write=sum(c.cache_write for c in calls),
+        output=sum(c.output for c in calls),
+        reasoning=sum(c.reasoning for c in calls),
+        headline=headline,
+        all=sum(c.input + c.output for c in calls),
+        in_flight_calls=len(cut),
+        errors=sum(c.error is not None for c in made),
+        wait_s=sum(c.wait_s for c in made),
+        per_minute=60 * headline / research_s if research_s else 0.0,
+        by_model=dict(by_model),
+        cut_input=sum(c.input for c in cut),
+        cut_cached_input=sum(c.cached_input for c in cut),
+        cut_output=sum(c.output for c in cut),
+        cut_headline=sum(map(headline_tokens, cut)),
+    )
+
+
+def stalled_seconds(events: Iterable[Event], research_s: float) -> float:
+    """Research time [s] in which the agent could only wait for its model's provider: at least one of its calls was
+    between two attempts (rate limit, failure, unreachable) and no other was being answered.
+
+    Working time is research time without it. A call waits from its first `wait` event to the one that ends it.
+    """
+    waiting: dict[str | None, bool] = {}  # calls under way, and whether they wait
+    stalled = since = 0.0
+    for event in events:
+        now = min(event.t_run, research_s)
+        if waiting and all(waiting.values()):
+            stalled += max(0.0, now - since)
+        since = now
+        p = event.payload
+        if event.kind == "run" and p.phase == "resumed":
+            waiting.clear()  # what was under way then was killed
+        elif event.agent in NOT_AGENTS:
+            continue
+        elif event.kind == "call":
+            waiting[p.id] = False
+        elif event.kind == "wait" and p.call in waiting:
+            waiting[p.call] = p.phase == "started"
+        elif event.kind == "tokens":
+            waiting.pop(p.call, None)
+    return stalled
+
+
+def robot_utilisation(events: Iterable[Event], research_s: float, stations: int, paced: bool) -> float | None:
+    """MRU: share of station wall-clock with an episode, probe or reset under way; None where robot time is free."""
+    if not paced or not research_s:
+        return None
+    busy = sum(e.payload.robot_s for e in events if e.kind == "episode" and e.payload.purpose != "heldout")
+    return min(1.0, busy / (stations * research_s))
+
+
+def heldout_episodes(events: Iterable[Event]) -> list[EpisodeEvent]:
+    """Held-out episodes, one per (start, attempt): a resumed run may have written none twice, but never trust that."""
+    seen: dict[tuple[int, int], EpisodeEvent] = {}
+    for e in events:
+        if e.kind == "episode" and e.payload.purpose == "heldout":
+            seen.setdefault((e.payload.index, e.payload.attempt), e.payload)
+    return [seen[key] for key in sorted(seen)]

@@ -1,0 +1,367 @@
+"""What a run comes to: the object written as result.json and submitted to the leaderboards.
+
+`Result.from_events` is a pure function of the ledger: no file, clock, configuration, environment variable or look at the
+machine enters it, so that whoever has the ledger can compute every field anew.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from autoenvbench.errors import UserError
+from autoenvbench.record import metrics, prices
+from autoenvbench.record.events import NOT_AGENTS, CommitEvent, EpisodeEvent, RunEvent
+from autoenvbench.record.ledger import Event, digest
+from autoenvbench.record.run_config import RunConfig
+
+RANKED_EPISODES = 200
+FAILING_SHARE = 0.5  # of model calls or research time: above it a run says more about a provider than about an agent
+Kind = Literal["sim", "twin", "real", "stand-in", "reported"]
+#: A file name on every system, and never a path.
+RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,150}$")]
+_FILES = ("replay", "tools_replay", "prices")  # of a configuration: where they lay is nobody's business
+
+
+class Strict(BaseModel):
+    """Fields that nobody knows are refused, so that a misspelt one is noticed; so are numbers that are none."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class AgentInfo(Strict):
+    """`model` is the one that used most tokens as the gateway metered them, else the one that was asked for."""
+
+    name: str
+    version: str | None = None
+    model: str | None = None
+    effort: str | None = None
+
+
+class EnvInfo(Strict):
+    """`fingerprint` covers task code, scene, arguments and physics version."""
+
+    id: str
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    fingerprint: str | None = None
+
+
+class HeldOut(Strict):
+    """The ranking number: the answer's success rate on held-out starts."""
+
+    episodes: int = Field(ge=0)
+    successes: int = Field(ge=0)
+    success_rate: float = Field(ge=0, le=1)
+    wilson95: tuple[float, float]
+    score: float = Field(ge=0, le=1)
+    streak: int = Field(ge=0)
+    pass_at_8: float | None = Field(default=None, ge=0, le=1)
+    failures: dict[str, int] = Field(default_factory=dict)
+    void: int = Field(default=0, ge=0)  # the machine failed twice: in none of the numbers above
+    interrupted: int = Field(default=0, ge=0)  # ended from outside: failures
+    reruns: int = Field(default=0, ge=0)  # the machine was proven to be at fault
+
+    @model_validator(mode="after")
+    def check_arithmetic(self) -> HeldOut:
+        rate = self.successes / self.episodes if self.episodes else 0.0
+        if not self.streak <= self.successes <= self.episodes:
+            raise ValueError("streak <= successes <= episodes does not hold")
+        if not math.isclose(self.success_rate, rate, abs_tol=1e-9):
+            raise ValueError(f"success_rate is {self.success_rate}, but {self.successes} of {self.episodes} is {rate}")
+        low, high = metrics.wilson(self.successes, self.episodes)  # wider where a start had several attempts
+        if not (0 <= self.wilson95[0] <= low + 1e-9 and high - 1e-9 <= self.wilson95[1] <= 1):
+            raise ValueError(
+                f"wilson95 is {self.wilson95}, but of {self.successes} of {self.episodes} it is at least {(low, high)}"
+            )
+        if sum(self.failures.values()) != self.episodes - self.successes or min(self.failures.values(), default=1) < 1:
+            raise ValueError("the counts in failures do not add up to the episodes that failed")
+        return self
+
+
+class Answer(Strict):
+    """Which bundle was scored, and how it was chosen."""
+
+    commit: str
+    digest: str
+    how: Literal["submitted", "confirmed best", "best evaluated", "starter", "policy"]
+
+
+class Result(Strict):
+    """One run (or one scored policy). None means unknown, or nothing to say.
+
+    `config` is the run's whole configuration; what stands beside it (track, pace, budgets ...) is there for readers.
+    `void_because`: reasons for which the outcome is no statement about the agent at all, as when its provider was down.
+    """
+
+    version: Literal[2] = 2
+    run_id: RunId
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]  # ISO 8601, UTC
+    kind: Kind
+    agent: AgentInfo
+    env: EnvInfo
+    track: Literal["open", "station", "none"]
+    pace: float
+    sandbox: str
+    gateway: Literal["live", "replay", "none"]
+    seed: int
+    team_size: int = 1
+    budget_s: float | None = None
+    token_budget: int | None = None
+    cost_budget: float | None = None
+    goal: str | None = None
+    config: dict[str, Any] | None = None
+    stopped_by: str | None = None  # deadline, goal, token_budget, cost_budget, agent_ended, gave_up
+    research_s: float | None = None
+    working_s: float | None = None  # research time without waiting for failing model calls
+    compute_class: str | None = None
+    hardware: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    answer: Answer
+    held_out: HeldOut
+    best_raw: float | None = None
+    best_confirmed: float | None = None
+    to_threshold: dict[str, dict[str, float] | None] = Field(default_factory=dict)
+    evaluations: int = 0
+    disturbances: metrics.Disturbances | None = None  # resumes, aborts, interrupted episodes, reruns
+    episodes: int = 0
+    robot_s: float = 0.0
+    ideas: int = 0
+    tokens: metrics.TokenTotals | None = None
+    policy_tokens: int = 0  # headline tokens of the policies' own model calls
+    deterministic: bool = True  # no policy asked a model: a re-run must give the same outcomes
+    tools: dict[str, Any] = Field(default_factory=dict)  # of script policies, where they are not the defaults
+    cost_usd: float | None = None  # by the price table; None if a model is not in it
+    mtu: float | None = None
+    mru: float | None = None
+    cpu_utilisation: float | None = None
+    gpu_utilisation: float | None = None
+    held_out_secret: str | None = None
+    ledger_sha256: str | None = None
+    void_because: list[str] = Field(default_factory=list)
+    unranked_because: list[str] = Field(default_factory=list)
+    verification: Literal["self-reported"] = "self-reported"  # what a re-run found is never the submitter's to say
+
+    @model_validator(mode="after")
+    def check_numbers(self) -> Result:
+        for where, number in numbers(self.model_dump(mode="json")):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{where} is {number}")
+        return self
+
+    @classmethod
+    def from_events(cls, events: Sequence[Event]) -> Result:
+        """The result of a finished run. Raises UserError for a ledger that cannot have one."""
+        return _result(events)
+
+
+def numbers(value: Any, where: str = "") -> Iterator[tuple[str, float]]:
+    """Every number in a nest of dicts and lists, with its dotted path."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from numbers(item, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for k, item in enumerate(value):
+            yield from numbers(item, f"{where}.{k}")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield where, value
+
+
+# -- from the ledger ---------------------------------------------------------------------------------------------------
+def started(events: Sequence[Event]) -> tuple[Event, RunConfig]:
+    """The event that begins a run, and the configuration it holds. Raises UserError."""
+    first = next((e for e in events if e.kind == "run" and e.payload.phase == "started"), None)
+    if first is None:
+        raise UserError("this ledger holds no started run")
+    try:
+        return first, RunConfig.model_validate(first.payload.config)
+    except ValidationError as error:
+        what = error.errors()[0]
+        raise UserError(
+            f"the run's configuration in this ledger cannot be read ({'.'.join(map(str, what['loc']))}: {what['msg']}); "
+            "it was written by another version of autoenvbench"
+        ) from None
+
+
+def choose_answer(events: Sequence[Event], min_episodes: int) -> Answer:
+    """The submitted commit, else the confirmed best, else the best evaluated one (the budget ended before its
+    confirmation did), else the starter; by what was known when the agents had stopped: an episode that the deadline cut may
+    end after the answer was chosen. Raises UserError where not even that is known."""
+    over = next(
+        (k for k, e in enumerate(events) if e.kind == "run" and e.payload.phase == "agents_stopped"), len(events)
+    )
+    events = events[:over]
+    commits: list[CommitEvent] = [e.payload for e in events if e.kind == "commit"]
+    if submitted := [c for c in commits if c.phase == "submitted"]:
+        return Answer(commit=submitted[-1].commit, digest=submitted[-1].digest, how="submitted")
+    raw, confirmed = metrics.best_curves(events, min_episodes)
+    if confirmed:
+        return Answer(commit=confirmed[-1].commit, digest=confirmed[-1].digest, how="confirmed best")
+    if raw and raw[-1].value > 0:
+        return Answer(commit=raw[-1].commit, digest=raw[-1].digest, how="best evaluated")
+    for commit in commits:
+        if commit.phase in ("starter", "received"):  # what came first is the starter, in old ledgers too
+            return Answer(commit=commit.commit, digest=commit.digest, how="starter")
+    raise UserError("this ledger holds no commit that could have been scored")
+
+
+def cell_kind(episodes: Sequence[EpisodeEvent]) -> Any:
+    """Where all of these episodes happened, as their cell said; a mixture is nobody's result."""
+    kinds = {e.cell for e in episodes}
+    if len(kinds) != 1:
+        raise UserError(f"episodes from {', '.join(sorted(kinds)) or 'nowhere'}: a result comes from one kind of cell")
+    return kinds.pop()
+
+
+def research_seconds(events: Sequence[Event]) -> float:
+    """Research time: from the run's start until its agents had stopped (or its last event, if they have not)."""
+    for event in events:
+        if event.kind == "run" and event.payload.phase in ("deadline", "agents_stopped"):
+            return event.t_run
+    return events[-1].t_run if events else 0.0
+
+
+def _result(events: Sequence[Event]) -> Result:
+    first, config = started(events)
+    start: RunEvent = first.payload
+    milestones: list[RunEvent] = [e.payload for e in events if e.kind == "run"]
+    finished = next((m for m in milestones if m.phase == "finished"), None)
+    if finished is None:
+        raise UserError("this run is not finished; take it up again: autoenvbench resume RUN")
+    research_s = research_seconds(events)
+    raw, confirmed = metrics.best_curves(events, config.min_episodes)
+    tokens = metrics.token_totals(events, research_s)
+    own = metrics.token_totals(events, research_s, of_policies=True)
+    agents = [e.payload for e in events if e.kind == "agent"]
+    versions_seen = list(dict.fromkeys(a.agent_version for a in agents if a.agent_version))
+    episodes: list[EpisodeEvent] = [e.payload for e in events if e.kind == "episode"]
+    judged = [e for e in episodes if e.purpose != "heldout"]
+    evaluations = [e.payload.phase for e in events if e.kind == "evaluation" and e.payload.purpose != "heldout"]
+    samples = [e.payload for e in events if e.kind == "compute"]
+    gpu = [s.gpu for s in samples if s.gpu is not None]
+    held_out = metrics.heldout_episodes(events)
+    kind = cell_kind(held_out) if held_out else start.cell
+    summary = asdict(metrics.summarise(held_out))
+    stalled_s = metrics.stalled_seconds(events, research_s)
+    void = _void(events, tokens, research_s, stalled_s)
+    most_used = max(tokens.by_model, key=lambda name: (tokens.by_model[name], name), default=None)
+    thresholds = (*metrics.THRESHOLDS, *metrics.STRICT_THRESHOLDS)
+    try:
+        return Result(
+            run_id=f"unnamed-{digest(events)[:16]}" if start.run_id is None else start.run_id,
+            date=datetime.fromtimestamp(first.t_wall, UTC).isoformat(timespec="seconds"),
+            kind=kind,  # type: ignore[arg-type]
+            agent=AgentInfo(
+                name=config.agent.partition(":")[0], version="; ".join(versions_seen) or None,
+                model=most_used if most_used and tokens.by_model[most_used] else config.model,
+                effort=config.effort,
+            ),
+            env=EnvInfo(id=config.env, kwargs=config.env_kwargs, fingerprint=start.fingerprint),
+            track=config.track, pace=config.pace, sandbox=config.sandbox or "unknown",
+            gateway=config.gateway if tokens.calls or config.replay else "none",
+            seed=config.seed, budget_s=config.budget_s, token_budget=config.token_budget,
+            cost_budget=config.cost_budget, goal=config.goal, config=public_config(config),
+            stopped_by=next((m.detail for m in reversed(milestones) if m.phase == "agents_stopped"), None),
+            research_s=research_s, working_s=max(0.0, research_s - stalled_s),
+            compute_class=start.compute_class, hardware=start.hardware, versions=start.versions,
+            answer=choose_answer(events, config.min_episodes),
+            held_out=HeldOut(**{k: v for k, v in summary.items() if k in HeldOut.model_fields}),
+            best_raw=raw[-1].value if raw else None,
+            best_confirmed=confirmed[-1].value if confirmed else None,
+            to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
+            evaluations=evaluations.count("finished"), disturbances=metrics.disturbances(events),
+            episodes=len(judged), robot_s=sum(e.robot_s for e in judged),
+            ideas=sum(e.kind == "idea" for e in events),
+            tokens=tokens, policy_tokens=own.headline, deterministic=own.calls == 0, tools=config.tools,
+            cost_usd=_cost(events, start.prices), mtu=tokens.per_minute if tokens.calls else None,
+            mru=metrics.robot_utilisation(events, research_s, stations=1, paced=config.pace > 0),
+            cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
+            gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
+            held_out_secret=finished.secret, ledger_sha256=digest(events),
+            void_because=void, unranked_because=[*void, *_unranked(config, start, milestones, summary["episodes"], kind)],
+        )  # fmt: skip
+    except (ValidationError, OverflowError, OSError, ValueError) as error:
+        raise UserError(f"this ledger makes no result: {error}") from None
+
+
+def public_config(config: RunConfig) -> dict[str, Any]:
+    """A configuration as a result shows it: without the secret, the folders of files, and a key in a server's address."""
+    shown = config.model_dump(mode="json", exclude={"held_out_secret"})
+    for name in _FILES:
+        shown[name] = Path(shown[name]).name if shown[name] else None
+    if shown["base_url"]:
+        scheme, found, rest = shown["base_url"].rpartition("://")
+        shown["base_url"] = scheme + found + rest.rpartition("@")[2].partition("?")[0]
+    return shown
+
+
+def _cost(events: Sequence[Event], table: dict[str, dict[str, float]] | None) -> float | None:
+    """US dollars of all the agents' calls by the run's price table, or None where it lacks a model."""
+    known = {model: prices.Price(**price) for model, price in (table or {}).items()}
+    total = 0.0
+    for call in (e.payload for e in events if e.kind == "tokens" and e.agent not in NOT_AGENTS):
+        price = prices.price_of(call.model, known)
+        if price is None and (call.input or call.output):
+            return None
+        total += price.of(call) if price else 0.0
+    return round(total, 4)
+
+
+def _void(events: Sequence[Event], tokens: metrics.TokenTotals, research_s: float, stalled_s: float) -> list[str]:
+    """Why this run is no measurement of its agent, if it is none."""
+    worked = any(e.kind in ("idea", "commit", "evaluation") and e.agent not in (None, "admin") for e in events)
+    calls = [e.payload for e in events if e.kind == "tokens" and e.agent not in NOT_AGENTS]
+    answered = any(call.error is None and not call.in_flight for call in calls)
+    failed = sum(map(metrics.failed_by_provider, calls))
+    failing, waiting = calls and failed / len(calls), research_s and stalled_s / research_s
+    found = []
+    if any(e.kind == "run" and e.payload.detail == "provider_error" for e in events):
+        found.append("it ended because its model's provider refused to answer (provider_error)")
+    if not worked and not answered:
+        found.append("the agent never worked: no idea, no commit, no evaluation, no answered model call")
+    if failing and failing > FAILING_SHARE:
+        found.append(f"{failed} of its {len(calls)} model calls failed")
+    if waiting > FAILING_SHARE:
+        found.append(f"{waiting:.0%} of its research time went into waiting for its model's provider")
+    return found
+
+
+def _unranked(
+    config: RunConfig, start: RunEvent, milestones: Sequence[RunEvent], held_out: int, kind: str | None
+) -> list[str]:
+    asked = config.held_out * config.attempts
+    unrecorded = [
+        f for f in ("run_id", "hardware", "compute_class", "known_starts", "prices") if getattr(start, f) is None
+    ]
+    before = (start.fingerprint, start.versions, start.hardware, start.compute_class)
+    elsewhere = [m for m in milestones if m.phase == "resumed" and m.hardware is not None
+                 and (m.fingerprint, m.versions, m.hardware, m.compute_class) != before]  # fmt: skip
+    reasons = {
+        f"its ledger does not record {', '.join(unrecorded)}": bool(unrecorded),
+        "no cage (--sandbox none)": config.sandbox in (None, "none"),
+        "ideal sensing": config.env_kwargs.get("sensing") == "ideal",
+        "starts known beforehand (--held-out-secret)": bool(start.known_starts),
+        "scripted model (--replay)": config.replay is not None or config.tools_replay is not None,
+        "the provider's own tools (--allow-hosted-tools)": config.allow_hosted_tools,
+        "stand-in kitchen: not a RoboCasa score": kind == "stand-in",
+        "tools beyond the canonical ones": config.tools.get("mode", "canonical") != "canonical",
+        "resumed on another machine, or under other versions or another environment": bool(elsewhere),
+        f"only {held_out} of {asked} held-out episodes count": held_out < asked,
+        f"fewer than {RANKED_EPISODES} held-out episodes": held_out < RANKED_EPISODES,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides an outcome, as they are here and now."""
+    found = {"python": platform.python_version()}
+    for name in ("autoenvbench", "gymnasium", "mujoco", "numpy"):
+        found[name] = metadata.version(name)
+    return found

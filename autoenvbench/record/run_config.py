@@ -1,0 +1,48 @@
+"""The configuration of a run, as its first ledger event holds it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autoenvbench.sandbox.cage import Sandbox, Track
+
+REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
+
+
+class RunConfig(BaseModel):
+    """One research run: who, on what, for how long, under which rules. Written whole into the first ledger event."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    agent: str
+    env: str
+    env_kwargs: dict[str, Any] = Field(default_factory=dict)
+    budget_s: float = Field(gt=0)
+    seed: int = Field(default=0, ge=0)
+    track: Track = "open"
+    pace: float = Field(default=0.0, ge=0.0, le=1.0)
+    sandbox: Sandbox | None = None  # None: bubblewrap, or what the agent falls back to
+    model: str | None = None
+    effort: str | None = None  # the model's reasoning effort, in the agent's own words
+    agent_args: list[str] = Field(default_factory=list)  # further flags of the agent's command line
+    base_url: str | None = None  # of the model's provider
+    token_budget: int | None = Field(default=None, gt=0)  # headline tokens: fresh input + output
+    cost_budget: float | None = Field(default=None, gt=0)  # US dollars
+    prices: str | None = None  # path of the user's own price table
+    regime: str | None = None  # the only one that the agent may work in
+    tools: dict[str, Any] = Field(default_factory=dict)  # of script policies; see enpire_envs.tools.config
+    tools_replay: str | None = None  # path of a script that stands in for their model
+    goal: str | None = None
+    nudges: int = Field(default=3, ge=0)  # fruitless ones in a row before the run takes no for an answer
+    agent_memory_gb: float | None = Field(default=None, gt=0)
+    gateway: Literal["live", "replay"] = "live"
+    replay: str | None = None  # the script's path
+    allow_hosted_tools: bool = False  # the provider's own tools: web search, code execution, remote MCP, ...
+    held_out_secret: str | None = None
+    held_out: int = Field(default=200, ge=1, le=100_000)
+    attempts: int = Field(default=1, ge=1, le=64)
+    min_episodes: int = Field(default=20, ge=1)  # for a place on the raw curve
+    confirm_episodes: int = Field(default=50, ge=1)
+    strict_episodes: int = Field(default=200, ge=1)  # of the confirmation of a candidate of about 98 % or more

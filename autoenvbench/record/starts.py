@@ -1,0 +1,48 @@
+"""Where an episode's seed comes from: a public stream for practice, two secret ones for judging.
+
+A run's secret is 32 random bytes that only the station holds. Its SHA-256 stands in the first ledger event and the
+secret itself in the result, so that anyone can replay the run's starts afterwards and nobody can know them before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+
+from autoenvbench.errors import UserError
+from autoenvbench.record.events import Purpose
+
+_BITS = 48
+
+
+class StartStreams:
+    """Seeds by purpose and index. The same secret gives the same seeds."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    @staticmethod
+    def new_secret() -> bytes:
+        return secrets.token_bytes(32)
+
+    @staticmethod
+    def parse_secret(text: str) -> bytes:
+        """The secret in hexadecimal, as a result reveals it. Raises UserError."""
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+            raise UserError("a held-out secret is 64 hexadecimal digits, as `held_out_secret` in a result.json")
+        return bytes.fromhex(text)
+
+    @property
+    def commitment(self) -> str:
+        return hashlib.sha256(self._secret).hexdigest()
+
+    def seed(self, purpose: Purpose, index: int) -> int:
+        """The seed of one start. Practice starts are public: their seed is their index."""
+        if purpose == "practice":
+            return index
+        # An evaluation and its confirmation draw from one stream, so that no start is ever seen twice.
+        stream = "evaluation" if purpose in ("evaluate", "confirm") else purpose
+        mac = hmac.new(self._secret, f"autoenvbench/1/{stream}/{index}".encode(), hashlib.sha256)
+        return int.from_bytes(mac.digest()[:8], "big") >> (64 - _BITS)

@@ -1,0 +1,160 @@
+"""A run's way to its language model: rules and budgets of its gateway, the first call, and what is left to count."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from autoenvbench.agents.base import Agent
+from autoenvbench.errors import UserError
+from autoenvbench.gateway.admission import Admission
+from autoenvbench.gateway.allowance import Allowance
+from autoenvbench.gateway.gateway import DIALECTS, Gateway
+from autoenvbench.gateway.patience import Failure
+from autoenvbench.gateway.upstream import Live, Replay, Upstream
+from autoenvbench.record import prices
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.events import NOT_AGENTS, PREFLIGHT, TokensEvent
+from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.research.research import Run
+
+CHECK_S = 60.0  # how long a busy provider is waited for before a run starts
+
+
+def check_model(config: RunConfig, agent: Agent, within_s: float = CHECK_S) -> TokensEvent | None:
+    """One small call of the run's model through a gateway, as the agent's own calls will go; None for a run without a
+    live model. Raises UserError with the provider's words: for a wrong key, model or address, and for one that is busy
+    for longer than `within_s`."""
+    if not agent.needs_model or config.replay:
+        return None
+    with tempfile.TemporaryDirectory(prefix="aeb-") as folder:
+        return asyncio.run(_check_model(config, agent, within_s, Path(folder)))
+
+
+async def _check_model(config: RunConfig, agent: Agent, within_s: float, folder: Path) -> TokensEvent:
+    last_failure = "it said nothing"
+
+    def remember(reason: str, seconds: float) -> None:
+        nonlocal last_failure
+        last_failure = reason or last_failure
+
+    def busy(failure: Failure) -> bool:
+        return failure.passes and not failure.unreachable
+
+    dialect = next(d for d in DIALECTS if d.name == agent.dialect(config))
+    model = agent.models(config)[0]
+    ledger = Ledger(folder / "ledger.sqlite", RunClock.start(within_s))
+    gateway = Gateway(
+        folder / "model.sock", ledger, _upstream(config, agent), PREFLIGHT, admission=_admission(config, agent),
+        waits=busy, on_wait=remember,
+    )  # fmt: skip
+    await gateway.start()
+    try:
+        headers = {"anthropic-version": "2023-06-01"} if dialect.name == "messages" else {}
+        async with (
+            asyncio.timeout(within_s),
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(gateway.socket))) as session,
+            session.post(f"http://gateway{dialect.path}", json=dialect.probe(model), headers=headers) as response,
+        ):
+            failed = None if response.status == 200 else Failure(response.status, await response.read()).words
+    except TimeoutError:
+        failed = f"no answer within {within_s:.0f} s; {last_failure}"
+    finally:
+        await gateway.close()
+    calls = [e.payload for e in ledger.events("tokens")]
+    ledger.close()
+    if failed is None and calls and calls[-1].error:
+        failed = calls[-1].error
+    if failed is not None or not calls:
+        raise UserError(
+            f"the first call of {model!r} failed: {failed} "
+            f"(asked at {config.base_url or agent.provider}; is {agent.api_key} right, and is this the model's name and address?)"
+        )
+    return calls[-1].model_copy(update={"call": None})
+
+
+def allowance(run: Run) -> Allowance:
+    """The run's budgets, with what its ledger says is spent already."""
+    config = run.config
+    made = Allowance(prices.load(config.prices), config.token_budget, config.cost_budget)
+    for event in run.ledger.events("tokens"):
+        if event.agent not in NOT_AGENTS:
+            made.count(event.payload)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(
+    run: Run, allowed: Allowance, socket: Path, on_wait: Callable[[str, float], None]
+) -> AsyncIterator[Gateway | None]:
+    """The model's door while the agent lives, for agents that need one."""
+    config, agent = run.config, run.agent
+    if not agent.needs_model and not config.replay:
+        yield None
+        return
+    gateway = Gateway(
+        socket, run.ledger, _upstream(config, agent), agent.name, transcript=run.agent_dir / "transcript.jsonl.gz",
+        admission=_admission(config, agent), allowance=allowed, on_wait=on_wait, seed=config.seed,
+    )  # fmt: skip
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
+
+
+def _upstream(config: RunConfig, agent: Agent) -> Upstream:
+    if config.replay:
+        return Replay(Path(config.replay))
+    base = config.base_url or os.environ.get("OPENAI_BASE_URL" if agent.api_key == "OPENAI_API_KEY" else "", "")
+    return Live(base or agent.provider or "", os.environ.get(agent.api_key or "", "none"))
+
+
+def _admission(config: RunConfig, agent: Agent) -> Admission:
+    return Admission(frozenset(agent.models(config)) or None, config.allow_hosted_tools)
+
+
+def count_killed_calls(ledger: Ledger) -> int:
+    """Write the `tokens` events of calls whose run was killed before it could; returns how many there were."""
+    killed = unfinished_calls(list(ledger.events("call", "tokens")))
+    for event in killed:
+        call = event.payload
+        ledger.append(
+            TokensEvent(model=call.model, status=0, input=call.input, cached_input=call.cached_input, in_flight=True,
+                        call=call.id, error="the run was killed during this call"), agent=event.agent,
+        )  # fmt: skip
+    return len(killed)
+
+
+def unfinished_calls(events: Sequence[Event]) -> list[Event]:
+    """`call` events that no `tokens` event ends."""
+    ended = {e.payload.call for e in events if e.kind == "tokens"}
+    return [e for e in events if e.kind == "call" and e.payload.id not in ended]
+
+
+def cross_check(run: Run) -> str | None:
+    """What the agent itself reports against the gateway, where they disagree. Calls that were cut off or refused are in no
+    agent's report."""
+    try:
+        theirs = run.agent.journal(run.agent_dir / "home")
+    except (LookupError, TypeError, ValueError, AttributeError, OSError, RecursionError) as error:
+        return f"{run.agent.name}'s own count of tokens cannot be read ({error!r}); the gateway's counts"
+    if theirs is None:
+        return None
+    calls = [
+        e.payload
+        for e in run.ledger.events("tokens")
+        if e.agent not in NOT_AGENTS and not e.payload.in_flight and e.payload.error is None
+    ]
+    ours = {name: sum(getattr(c, name) for c in calls) for name in theirs}
+    if ours == theirs:
+        return None
+    said = ", ".join(f"{name} {theirs[name]} (gateway {ours[name]})" for name in theirs)
+    return f"{run.agent.name}'s own count of tokens differs: {said}; the gateway's counts"

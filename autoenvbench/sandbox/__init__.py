@@ -1,0 +1,1 @@
+"""The cage around agents and policies, and the limits that hold in it."""

@@ -1,0 +1,1 @@
+"""Many runs or policies: scores, comparisons and ablations on matched starts."""

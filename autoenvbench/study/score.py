@@ -1,0 +1,172 @@
+"""Score any policy folder, the reference policy or a random one: episodes in, rates with intervals out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from autoenvbench.errors import UserError
+from autoenvbench.make_env import fingerprint, is_robocasa, make_env
+from autoenvbench.record import metrics
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.compute import compute_class, hardware
+from autoenvbench.record.events import EpisodeEvent, Purpose
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.results import cell_kind, versions
+from autoenvbench.record.starts import StartStreams
+from autoenvbench.sandbox.cage import Sandbox, Track
+from autoenvbench.station.bundles import Bundle, policy_digest
+from autoenvbench.station.evaluation import Batch, Evaluator, Tally, write_video
+from autoenvbench.station.rollout import Policy
+from autoenvbench.station.script_rollout import script_settings
+from autoenvbench.study.start_sets import starts
+
+#: Script policies that ship with the package: one written without having seen a scene, one that asks a policy server.
+BASELINES = {"zero-shot": "zero_shot", "vla": "vla"}
+
+
+class RandomPolicy:
+    """Uniform actions, seeded."""
+
+    def __init__(self, space: gym.Space[Any], seed: int) -> None:
+        self._space, self._seed = space, seed
+        self._space.seed(seed)
+
+    def reset(self, observation: Any) -> None:
+        pass
+
+    def act(self, observation: Any) -> np.ndarray:
+        return np.asarray(self._space.sample())
+
+
+def score(
+    env_id: str,
+    policy: str,
+    n: int,
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    attempts: int = 1,
+    seed: int = 0,
+    held_out_secret: str | None = None,
+    sandbox: Sandbox = "bwrap",
+    track: Track = "open",
+    trajectories: Path | None = None,
+    protocol: str | None = None,
+    tools: dict[str, Any] | None = None,
+    tools_replay: str | None = None,
+    tools_url: str | None = None,
+    on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
+) -> dict[str, Any]:
+    """Score `policy` ("reference", "naive", "random", "zero-shot", "vla", or a folder with policy.py) over `n` starts.
+
+    `held_out_secret` replays the held-out starts of the run that revealed it, in their order; otherwise starts follow
+    from `seed`, or are the first `n` of a `protocol`. `trajectories`: a folder for one .npz per episode (observations, actions,
+    rewards, verdict; with the reference policy: scripted demonstrations), and of scripts their tool calls and two videos. `tools`: how
+    the tools of a script are set up (`ToolsConfig`). Returns the JSON object that the command prints.
+    """
+    if n < 1 or attempts < 1:
+        raise UserError(f"nothing to score: -n {n} --attempts {attempts}; both must be at least 1")
+    if trajectories is not None:
+        try:
+            trajectories.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write trajectories to {trajectories}: {error.strerror}") from None
+        if any(trajectories.glob("*.npz")):
+            raise UserError(f"{trajectories} holds trajectories already; name a new folder")
+    if protocol is not None and not is_robocasa(env_id):
+        raise UserError(f"the protocol {protocol} names kitchens: it is for ENPIRE/RoboCasa-... and not for {env_id}")
+    named = starts(protocol, n) if protocol is not None else ()
+    env = make_env(env_id, env_kwargs)
+    try:
+        bundle, driver = resolve_policy(env, policy, seed)
+        purpose: Purpose = "heldout" if held_out_secret else "score"
+        secret = (
+            StartStreams.parse_secret(held_out_secret)
+            if held_out_secret
+            else hashlib.sha256(f"autoenvbench score {seed}".encode()).digest()
+        )
+        ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
+        with script_settings(tools or {}, tools_replay, tools_url, ledger) as scripts:
+            evaluator = Evaluator(env, ledger, StartStreams(secret), sandbox=sandbox, track=track, scripts=scripts)
+            batch = Batch(purpose, n, first=0, attempts=attempts, starts=named)
+            filmed = trajectories is not None and driver is None
+            tally = evaluator.run(
+                bundle, batch, policy=driver, practice_dir=trajectories, show=filmed, on_episode=on_episode
+            )
+        if trajectories is not None:
+            for kind, frames in tally.shown.items():
+                write_video(frames, trajectories / f"{kind}.mp4")
+        report = _report(
+            env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed, attempts
+        )
+        own = metrics.token_totals(ledger.events(), 1.0, of_policies=True)
+        asked = {"policy_tokens": own.headline, "deterministic": own.calls == 0}
+        return {**report, "protocol": protocol, "tools": tools or {}, **asked}
+    finally:
+        env.close()
+
+
+def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Policy | None]:
+    """The policy of this name or folder: what to run, and who drives it where it needs no cage. Raises UserError."""
+    if policy in ("reference", "naive"):
+        from enpire_envs.reference import make_reference
+
+        try:
+            return Bundle(policy, policy, "", Path()), make_reference(
+                env, "Expert" if policy == "reference" else "Naive"
+            )
+        except LookupError as error:
+            raise UserError(str(error)) from None
+    if policy in BASELINES:
+        folder = Path(str(resources.files("autoenvbench.study") / "baselines" / BASELINES[policy]))
+        return Bundle(policy, policy_digest(folder), "", folder), None
+    if policy == "random":
+        return Bundle("random", "random", "", Path()), RandomPolicy(env.action_space, seed)
+    folder = Path(policy)
+    if not (folder / "policy.py").is_file():
+        what = "has no policy.py" if folder.is_dir() else "does not exist"
+        raise UserError(
+            f"the policy folder {policy!r} {what}; give a folder whose policy.py defines "
+            "class Policy(observation_space, action_space) or run(tools), or say `reference`, `naive`, `random`, `zero-shot` or `vla`"
+        )
+    return Bundle("", policy_digest(folder), "", folder), None
+
+
+def _report(
+    env: gym.Env[Any, Any], env_id: str, env_kwargs: dict[str, Any] | None, policy: str, bundle: Bundle, tally: Tally,
+    sandbox: str, seed: int, attempts: int,
+) -> dict[str, Any]:  # fmt: skip
+    numbers = asdict(metrics.summarise(tally.episodes))
+    details = {e.reason: e.detail for e in tally.episodes if e.detail}
+    sim = sum(e.sim_s for e in tally.episodes)
+    wall = sum(e.robot_s for e in tally.episodes)
+    by_start = sorted(tally.episodes, key=lambda e: (e.index, e.attempt))
+    return {
+        "env": env_id,
+        "env_kwargs": env_kwargs or {},
+        "policy": policy,
+        "kind": cell_kind(tally.episodes),
+        "seed": seed,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(),
+        "compute_class": compute_class(),
+        "versions": versions(),
+        "attempts": attempts,
+        **numbers,
+        "failure_details": details,
+        "seconds_per_episode": wall / len(tally.episodes),
+        "realtime_factor": sim / wall if wall else 0.0,
+        "fingerprint": fingerprint(env, env_kwargs),
+        "digest": bundle.digest,
+        "sandbox": sandbox,
+        "scenes": [e.scene for e in by_start],
+        "outcomes": [None if e.infrastructure else e.success for e in by_start],
+    }

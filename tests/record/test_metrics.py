@@ -1,0 +1,160 @@
+"""Metric definitions against brute force and against what must hold."""
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoenvbench.record import metrics
+from autoenvbench.record.events import (
+    CallEvent,
+    EpisodeEvent,
+    EvaluationEvent,
+    RunEvent,
+    TokensEvent,
+    WaitEvent,
+    kind_of,
+)
+from autoenvbench.record.ledger import Event
+
+
+def test_wilson_against_published_values():
+    # Newcombe (1998), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29
+    for wins, n, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        assert metrics.wilson(wins, n) == pytest.approx((low, high), abs=1e-4)
+
+
+@given(st.integers(1, 500), st.data())
+def test_wilson_contains_the_rate_and_mirrors(n, data):
+    wins = data.draw(st.integers(0, n))
+    low, high = metrics.wilson(wins, n)
+    assert 0 <= low <= wins / n <= high <= 1
+    assert metrics.wilson(n - wins, n) == pytest.approx((1 - high, 1 - low))
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=3, max_size=6), min_size=1, max_size=4), st.integers(1, 3))
+def test_pass_at_k_is_the_chance_that_k_of_the_attempts_hold_a_success(outcomes, k):
+    brute = 0.0
+    for attempts in outcomes:
+        picks = list(combinations(attempts, k))
+        brute += sum(any(p) for p in picks) / len(picks)
+    assert metrics.pass_at_k(outcomes, k) == pytest.approx(brute / len(outcomes))
+
+
+def test_pass_at_8_needs_eight_attempts():
+    assert metrics.pass_at_k([[True] * 7]) is None
+    assert metrics.pass_at_k([]) is None
+    assert metrics.pass_at_k([[False] * 7 + [True]]) == 1.0
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_streak(outcomes):
+    text = "".join("x" if ok else " " for ok in outcomes)
+    assert metrics.streak(outcomes) == max(map(len, text.split()), default=0)
+
+
+def evaluation(t, purpose, wins, n, commit="c", phase="finished"):
+    payload = EvaluationEvent(
+        phase=phase, id="E", purpose=purpose, commit=commit, digest=commit, planned=n, episodes=n, successes=wins
+    )
+    return Event(0, 0.0, t, "evaluation", "a", "s", payload, "")
+
+
+def episode(t, purpose="evaluate", success=True, robot_s=2.0, index=0, attempt=0):
+    payload = EpisodeEvent(evaluation="E", purpose=purpose, index=index, attempt=attempt, commit="c", digest="c", seed=0,
+                           success=success, score=float(success), stage="", steps=1, sim_s=1.0, robot_s=robot_s)  # fmt: skip
+    return Event(0, 0.0, t, "episode", "a", "s", payload, "")
+
+
+def tokens(t, **counts):
+    return Event(0, 0.0, t, "tokens", "a", None, TokensEvent(model="m", status=200, **counts), "")
+
+
+def test_confirmed_best_uses_confirmations_only_and_is_no_maximum():
+    events = [
+        evaluation(1, "evaluate", 19, 20, "lucky"), evaluation(2, "confirm", 30, 50, "lucky"),
+        evaluation(3, "evaluate", 20, 20, "worse"), evaluation(4, "confirm", 25, 50, "worse"),
+        evaluation(5, "evaluate", 16, 20, "better"), evaluation(6, "confirm", 40, 50, "better"),
+        evaluation(7, "evaluate", 5, 5, "too few"), evaluation(8, "confirm", 40, 40, "cut off", phase="aborted"),
+    ]  # fmt: skip
+    raw, confirmed = metrics.best_curves(events, min_episodes=20)
+    assert [(p.t_run, p.value) for p in raw] == [(1, 0.95), (3, 1.0)]
+    lucky = (30 + 25) / 100  # which cannot be told from "worse"
+    assert [(p.t_run, p.value) for p in confirmed] == [(2, 0.6), (4, lucky), (6, 0.8), (8, 0.8)]
+    assert [p.commit for p in confirmed] == ["lucky", "lucky", "better", "better"]
+
+
+def test_resources_to_a_threshold():
+    events = [
+        tokens(0.5, input=1000, cached_input=600, output=100), episode(1), episode(1.5), evaluation(2, "confirm", 30, 50),
+        tokens(3, input=2000, cached_input=1500, output=50, reasoning=20), episode(4),
+        evaluation(5, "confirm", 48, 50, "another"),
+        episode(9, purpose="heldout"),
+    ]  # fmt: skip
+    _, confirmed = metrics.best_curves(events)
+    assert metrics.resources_to(confirmed, 0.5) == {"time_s": 2, "tokens": 500, "episodes": 2, "robot_s": 4.0}
+    assert metrics.resources_to(confirmed, 0.95) == {"time_s": 5, "tokens": 1050, "episodes": 3, "robot_s": 6.0}
+    assert metrics.resources_to(confirmed, 0.99) is None
+    perfect = metrics.best_curves([evaluation(1, "confirm", 50, 50)])[1]
+    assert metrics.resources_to(perfect, 1.0) is None  # 50 episodes cannot show it
+    assert metrics.resources_to(metrics.best_curves([evaluation(1, "confirm", 200, 200)])[1], 1.0) is not None
+
+
+def test_token_totals_count_each_category_once():
+    t = metrics.token_totals(
+        [
+            tokens(1, input=1000, cached_input=600, cache_write=5, output=100, reasoning=30),
+            tokens(2, input=10, output=0, in_flight=True),
+        ],
+        research_s=120.0,
+    )
+    assert (t.input, t.cached_input, t.cache_write, t.output, t.reasoning) == (1000, 600, 5, 100, 30)
+    assert t.headline == 400 + 100  # what is estimated stands apart
+    assert t.all == 1100
+    assert (t.in_flight_calls, t.cut_input, t.cut_headline) == (1, 10, 10)
+    assert t.per_minute == pytest.approx(500 / 2)
+
+
+def test_robot_utilisation_is_for_scarce_robot_time_only():
+    events = [episode(1), episode(2), episode(3, purpose="heldout")]
+    assert metrics.robot_utilisation(events, 10.0, stations=1, paced=True) == pytest.approx(0.4)
+    assert metrics.robot_utilisation(events, 10.0, stations=2, paced=True) == pytest.approx(0.2)
+    assert metrics.robot_utilisation(events, 10.0, stations=1, paced=False) is None
+
+
+def test_summary_counts_first_attempts_for_the_streak():
+    episodes = [episode(0, index=i, attempt=a, success=(a == 0 or i == 1)).payload for i in range(3) for a in range(8)]
+    s = metrics.summarise(episodes)
+    assert (s.episodes, s.successes, s.streak) == (24, 10, 3)
+    assert s.pass_at_8 == 1.0
+    assert s.failures == {"unknown": 14}
+    assert metrics.summarise([]).success_rate == 0.0
+
+
+def test_waiting_for_the_provider_is_no_working_time():
+    """Two calls: only while one waits and no other is answered does the agent stand still; a kill ends all waits."""
+
+    def event(t, payload):
+        return Event(0, 0.0, t, kind_of(payload), "a", None, payload, "")
+
+    def wait(t, call, phase):
+        return event(t, WaitEvent(phase=phase, call=call))
+
+    def done(t, call):
+        return event(t, TokensEvent(model="m", status=200, call=call))
+
+    one = [event(0, CallEvent(id="A", model="m")), wait(1, "A", "started"), wait(3, "A", "started"), wait(7, "A", "ended"), done(9, "A")]
+    assert metrics.stalled_seconds(one, 100) == 6
+    assert metrics.stalled_seconds(one, 4) == 3  # the research was over by then
+    other = [event(2, CallEvent(id="B", model="m")), done(5, "B")]
+    both = sorted(one + other, key=lambda e: e.t_run)
+    assert metrics.stalled_seconds(both, 100) == 3  # 1 to 2 and 5 to 7
+    killed = [*one[:2], event(4, RunEvent(phase="resumed")), event(50, RunEvent(phase="agents_stopped"))]
+    assert metrics.stalled_seconds(killed, 100) == 3
+    assert metrics.stalled_seconds([], 100) == 0

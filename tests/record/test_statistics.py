@@ -1,0 +1,122 @@
+"""Intervals and tests against SciPy, published numbers and brute force."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from autoenvbench.record import metrics
+from autoenvbench.record.sequential import PairedTest
+from autoenvbench.record.statistics import RUNS_FOR_AN_INTERVAL, run_interval, time_to
+
+
+@pytest.mark.parametrize(("wins", "n"), [(0, 1), (0, 20), (1, 20), (13, 20), (197, 200), (200, 200)])
+def test_wilson_is_scipys(wins, n):
+    found = stats.binomtest(wins, n).proportion_ci(method="wilson")
+    assert metrics.wilson(wins, n) == pytest.approx((found.low, found.high), abs=1e-12)
+
+
+def test_attempts_at_one_start_are_one_cluster():
+    assert metrics.clustered_wilson([[True], [False], [True]]) == metrics.wilson(2, 3)
+    # Eight attempts that always agree are one observation, and say no more than one would.
+    starts = [[k % 4 != 0] * 8 for k in range(40)]
+    low, high = metrics.clustered_wilson(starts)
+    assert (low, high) == pytest.approx(metrics.wilson(30, 40), abs=0.005)
+    assert metrics.clustered_wilson([[True] * 8] * 20) == metrics.wilson(20, 20)
+    covered = 0
+    rng = np.random.default_rng(2)
+    for _ in range(400):  # a start's own chance decides most of it: Beta(0.5, 0.5), mean 0.5
+        chances = rng.beta(0.5, 0.5, size=50)
+        low, high = metrics.clustered_wilson((rng.random((50, 8)) < chances[:, None]).tolist())
+        covered += low <= 0.5 <= high
+    assert 0.92 < covered / 400 < 0.98
+
+
+# -- agents: the unit is the run -----------------------------------------------------------------------------------------
+def test_an_agents_interval_covers_its_true_mean_where_pooled_episodes_do_not():
+    """Runs differ by more than their episodes do: true rates of 0.3 to 0.9, 200 episodes each."""
+    rng = np.random.default_rng(1)
+    covered, pooled = 0, 0
+    for trial in range(300):
+        rates = rng.binomial(200, rng.uniform(0.3, 0.9, size=8)) / 200
+        low, high = run_interval(rates.tolist(), seed=trial)
+        covered += low <= 0.6 <= high
+        low, high = metrics.wilson(round(200 * rates.sum()), 1600)
+        pooled += low <= 0.6 <= high
+    assert covered / 300 > 0.86  # eight runs: the percentile bootstrap is a little narrow
+    assert pooled / 300 < 0.4
+
+
+def test_few_runs_have_no_interval():
+    assert run_interval([0.5] * (RUNS_FOR_AN_INTERVAL - 1)) is None
+    assert run_interval([0.5] * RUNS_FOR_AN_INTERVAL) == (0.5, 0.5)
+
+
+def test_times_against_kaplan_and_meier_by_hand():
+    # Freireich et al. (1963), the 21 patients on 6-MP: median 23 weeks (Kalbfleisch and Prentice, 2002, section 1.1)
+    times = [6, 6, 6, 7, 10, 13, 16, 22, 23]
+    censored = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
+    found = time_to([*times, *([None] * len(censored))], [*([35.0] * len(times)), *censored])
+    assert found is not None
+    assert (found.runs, found.reached, found.median) == (21, 9, 23.0)
+
+
+def test_runs_that_never_got_there_are_neither_dropped_nor_taken_for_slow():
+    found = time_to([100.0, None, None, 200.0, None], [1000.0] * 5)
+    assert found is not None
+    assert found.median is None  # the median of those that got there would have been 150
+    assert found.mean == pytest.approx((100 + 200 + 3000) / 5)
+    assert found.low < found.mean < found.high
+    assert time_to([], []) is None
+
+
+# -- two policies --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("most", [8, 10, 13])
+@pytest.mark.parametrize("share", [1.0, 0.8])
+def test_a_fair_coin_crosses_the_boundary_with_at_most_alpha_by_enumeration(most, share):
+    """Every sequence of winners, on a pattern of starts that differ: exactly counted, not sampled."""
+    differ = np.random.default_rng(most).random(most) < share
+    named = 0
+    for signs in product([True, False], repeat=int(differ.sum())):
+        test, winners = PairedTest(most, alpha=0.2), iter(signs)
+        for one in differ:
+            first = next(winners) if one else True
+            if test.add(first, not first if one else True):
+                break
+        assert test.verdict is not None
+        if test.verdict != "undecided":
+            named += 1
+            assert test.p_value <= 0.2
+    assert 0 < named / 2 ** differ.sum() <= 0.2
+
+
+def test_false_alarms_stay_below_alpha_and_real_differences_are_found_early():
+    rng = np.random.default_rng(0)
+
+    def compare(one, two):
+        test = PairedTest(100)
+        for first, second in rng.random((100, 2)) < (one, two):
+            if test.add(bool(first), bool(second)):
+                break
+        return test
+
+    alarms = sum(compare(0.7, 0.7).verdict != "undecided" for _ in range(400))
+    assert alarms <= 32  # 5 % of 400 is 20; 32 has a chance of 0.4 %
+    found = [compare(0.4, 0.9) for _ in range(60)]
+    assert sum(test.verdict == "second" for test in found) >= 58
+    assert np.mean([test.starts for test in found]) < 40
+
+
+def test_equal_policies_end_undecided_without_running_every_start():
+    test = PairedTest(60)
+    while test.add(True, True) is None:
+        pass
+    assert test.verdict == "undecided"
+    assert test.starts < 60  # the rest could no longer decide it
+
+
+@pytest.mark.parametrize(("most", "alpha"), [(0, 0.05), (10, 0.0), (10, 1.0), (10, float("nan"))])
+def test_a_test_of_nothing_is_refused(most, alpha):
+    with pytest.raises(ValueError, match="needs"):
+        PairedTest(most, alpha)
