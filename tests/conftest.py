@@ -112,6 +112,13 @@ def repo(tmp_path: Path) -> Path:
 # -- stations of simulated parts, in virtual time unless a test says otherwise ---------------------------------------------
 gym.logger.min_level = gym.logger.ERROR  # the notice that a twin is a twin has a test of its own
 
+
+@pytest.fixture
+def gymnasium_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gymnasium's warnings are not held back."""
+    monkeypatch.setattr(gym.logger, "min_level", gym.logger.WARN)
+
+
 MakeStation = Callable[..., Station]
 
 

@@ -37,6 +37,7 @@ def add_plain(table: Table, *cells: str) -> None:
 
 def print_envs(*, as_json: bool) -> None:
     from enpire_envs import SIMULATOR_IDS
+    from enpire_envs.time_limit import step_limit
     from enpire_real.station_file import TWIN_FILE
 
     from autoenvbench import ENV_IDS
@@ -55,7 +56,7 @@ def print_envs(*, as_json: bool) -> None:
             "observation": str(getattr(env.observation_space, "shape", env.observation_space)),
             "action": str(env.action_space.shape),
             "hz": env.metadata["render_fps"],
-            "steps": env.spec.max_episode_steps if env.spec else None,
+            "steps": step_limit(env),
             "summary": summary,
         })  # fmt: skip
         env.close()

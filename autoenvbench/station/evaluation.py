@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import gymnasium as gym
 import numpy as np
+from enpire_envs.time_limit import step_limit
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent, StartEvent
@@ -321,12 +322,6 @@ def close_evaluations(ledger: Ledger) -> None:
                 }
             )  # fmt: skip
             ledger.append(ended, agent=e.agent, station=e.station)
-
-
-def step_limit(env: gym.Env[Any, Any]) -> int:
-    """The time limit of an episode in control steps."""
-    inner: Any = env.unwrapped
-    return int(inner.about["limit"] if hasattr(inner, "about") else inner._max_steps)
 
 
 def cell_of(env: gym.Env[Any, Any]) -> str:

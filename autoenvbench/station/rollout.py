@@ -140,11 +140,6 @@ def run_episode(
                 time.sleep(max(0.0, due - time.monotonic()))
         if frame_every:
             film(env, frames)
-        if truncated and hasattr(env.unwrapped, "finish"):
-            info = {
-                **env.unwrapped.finish(),
-                "reason": "time_limit",
-            }  # an outer limit: what counts is how things are now
         reason = reason or info.get("reason")
     except PolicyFault as fault:
         reason, detail, infrastructure = fault.reason, fault.detail, fault.infrastructure

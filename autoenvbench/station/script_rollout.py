@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import gymnasium as gym
 import numpy as np
 from enpire_envs.env import CellFault, ResetFailed
+from enpire_envs.time_limit import step_limit
 from enpire_envs.tools.bodies import Body, body_of
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.episode import Ask
@@ -88,9 +89,7 @@ class ScriptWorld:
         assert isinstance(env.action_space, gym.spaces.Box)
         self._space = env.action_space
         self.period = 1.0 / float(env.metadata.get("render_fps", 30))
-        inner: Any = env.unwrapped
-        steps = inner.about["limit"] if hasattr(inner, "about") else inner._max_steps
-        self.limit = steps * self.period
+        self.limit = step_limit(env) * self.period
         self.steps, self.restarts = 0, 0
         self.over = self.out_of_time = False
         self.interrupted: str | None = None

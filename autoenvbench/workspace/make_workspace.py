@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+from enpire_envs.time_limit import step_limit
 from enpire_envs.tools.bodies import body_of
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.toolbox import available, reference
@@ -73,6 +74,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
     cpu = f"{getattr(task, 'act_cpu_ms', 250):.0f} ms of CPU time per `act` (a script: 120 s an episode)"
     kwargs = "".join(f", {key}={value!r}" for key, value in config.env_kwargs.items())
     limits = Limits.default()
+    steps = step_limit(env)
     memory = config.agent_memory_gb or limits.memory / 2**30
     page = inspect.cleandoc(type(env.unwrapped).__doc__ or "")
     return f"""# Task: {config.env}
@@ -84,7 +86,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
 
 {_ends(config)}{_regime(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
-actions: `{env.action_space}`.
+actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).
 
 **Your policy.** `policy.py` at the root of the repository defines
 

@@ -8,11 +8,12 @@ from typing import Any, Literal, TypedDict
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
+from gymnasium import logger, spaces
 
 from enpire_envs.cell import Cell, CellFault
 from enpire_envs.randomise import EpisodeStreams
 from enpire_envs.task import Progress, Task
+from enpire_envs.time_limit import REASON, StepLimit, limits_around
 
 ObsType = Literal["state", "environment_state_agent_pos", "pixels", "pixels_agent_pos"]
 RewardType = Literal["sparse", "dense"]
@@ -48,13 +49,16 @@ class CellEnv(gym.Env[Any, np.ndarray]):
     ``stage``, ``violations``, ``time``, ``cell`` on every step; a failed episode's last one also ``reason``; the
     reset's also ``reset_attempts``, ``reset_verified``, ``start``, ``episode_seed``.
 
+    On a simulated cell `copy.deepcopy` and `pickle` are exact, also in mid-episode: a copy goes on bit for bit like its
+    original.
+
     Args:
         obs_type: "state", "environment_state_agent_pos", "pixels" or "pixels_agent_pos".
         reward_type: "sparse" or "dense".
         render_mode: None, "rgb_array" or "human".
         starts: "id", or "ood" for the task's named wider range.
         observation_width, visualization_width: sides of the square images of observations and of `render` [px].
-        max_episode_steps: the time limit in control steps; None for the task's own.
+        max_episode_steps: the time limit in control steps; None for that of `gymnasium.make`, or else the task's.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
@@ -74,12 +78,14 @@ class CellEnv(gym.Env[Any, np.ndarray]):
     ) -> None:
         choose("reward_type", reward_type, ("sparse", "dense"))
         choose("starts", starts, ("id", "ood"))
+        check_render_mode(self, render_mode)
         self.task, self.cell = task, cell
         self._obs_type, self._dense = obs_type, reward_type == "dense"
         self.render_mode = render_mode
         self._starts = starts
         self._obs_size, self._view_size = observation_width, visualization_width
-        self._max_steps = max_episode_steps or task.max_steps
+        self.limit = StepLimit(task.max_steps, max_episode_steps)
+        self._last_step = 0  # of this episode, by the limit in force
         self.metadata = {**self.metadata, "render_fps": round(task.control_hz)}
         self.action_space = task.action_space
         self.observation_space = self._make_observation_space()
@@ -110,6 +116,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
             raise ResetFailed(f"{self.task.name}: not ready after {tries} resets: {complaint}", tries)
         self.task.begin(start, readings, streams.sensing)
         self._steps, self._over = 0, False
+        self._last_step = self.limit.within(limits_around(self))
         observation = self._observe(readings)
         info = self._info(readings, Progress(self.task.stages[0], 0.0), False, [])
         info.update(reset_attempts=tries, reset_verified=True, start=start, episode_seed=episode_seed)
@@ -148,9 +155,9 @@ class CellEnv(gym.Env[Any, np.ndarray]):
             if success:
                 progress = Progress(self.task.stages[-1], 1.0)
         terminated = self._over = self._over or violation is not None
-        truncated = not terminated and self._steps >= self._max_steps
+        truncated = not terminated and self._steps >= self._last_step
         if truncated:
-            self._over, reason = True, "time_limit"
+            self._over, reason = True, REASON
 
         reward = 0.0 if violation is not None else self.task.dense_reward(readings) if self._dense else float(success)
         info = self._info(readings, progress, success, [violation] if violation else [])
@@ -161,6 +168,8 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         return observation, reward, terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
+        if self.render_mode is None:
+            warn_of_no_render_mode(self)
         if self.render_mode == "rgb_array":
             return self.cell.frame(self.task.camera, self._view_size, self._view_size)
         self._show()
@@ -229,4 +238,19 @@ def choose(what: str, given: object, known: Collection[str]) -> None:
         raise ValueError(f"unknown {what} {given!r}; choose one of: {', '.join(known)}")
 
 
-__all__ = ["CellEnv", "CellFault", "ResetFailed", "choose"]
+def check_render_mode(env: gym.Env[Any, Any], render_mode: str | None) -> None:
+    """Raise ValueError unless the environment can render so. None is always possible."""
+    if render_mode is not None:
+        choose("render_mode", render_mode, env.metadata["render_modes"])
+
+
+def warn_of_no_render_mode(env: gym.Env[Any, Any]) -> None:
+    """What Gymnasium's own environments say where `render` is called although nobody chose a mode."""
+    env_id = env.spec.id if env.spec else type(env).__name__
+    logger.warn(
+        "You are calling render method without specifying any render mode. You can specify the render_mode at "
+        f'initialization, e.g. gym.make("{env_id}", render_mode="rgb_array")'
+    )
+
+
+__all__ = ["CellEnv", "CellFault", "ResetFailed", "check_render_mode", "choose", "warn_of_no_render_mode"]

@@ -55,18 +55,25 @@ class SimCell:
     kind = CellKind.SIM
 
     def __init__(self, scene: SimScene, control_hz: float) -> None:
-        self.scene = scene
-        self.model = scene.build()
-        self.data = mujoco.MjData(self.model)
-        substeps = 1.0 / (control_hz * self.model.opt.timestep)
-        self.substeps = round(substeps)
-        if abs(substeps - self.substeps) > 1e-6:
-            raise ValueError(
-                f"{control_hz} Hz is {substeps:.3f} physics steps of {self.model.opt.timestep} s, not whole"
-            )
+        model = scene.build()
+        substeps = 1.0 / (control_hz * model.opt.timestep)
+        if abs(substeps - round(substeps)) > 1e-6:
+            raise ValueError(f"{control_hz} Hz is {substeps:.3f} physics steps of {model.opt.timestep} s, not whole")
+        self._attach(scene, round(substeps), mujoco.MjData(model))
+
+    def _attach(self, scene: SimScene, substeps: int, data: mujoco.MjData) -> None:
+        self.scene, self.substeps, self.data = scene, substeps, data
+        self.model: mujoco.MjModel = data.model
+        self._warnings = data.warning
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
-        self._warnings = self.data.warning
         self._viewer: Any = None  # a MuJoCo viewer, or False where there is no display
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy goes on from, bit for bit: all but renderers and windows, of which it opens its own."""
+        return {"scene": self.scene, "substeps": self.substeps, "data": self.data}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._attach(**state)  # the model is copied with its data, as this episode has changed it
 
     def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
         mujoco.mj_resetData(self.model, self.data)

@@ -31,11 +31,21 @@ class CellVectorEnv(SyncVectorEnv):
     def __init__(self, cls: type[CellEnv], num_envs: int, **kwargs: Any) -> None:
         self._kwargs = kwargs
         super().__init__([partial(_Concluding, cls, kwargs)] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
-        threads = min(num_envs, os.cpu_count() or 1)
-        self._shares = [
-            range(k, num_envs, threads) for k in range(threads)
-        ]  # one task per thread and step, not per cell
+        self._start_threads()
+
+    def _start_threads(self) -> None:
+        threads = min(self.num_envs, os.cpu_count() or 1)
+        # one task per thread and step, not per cell
+        self._shares = [range(k, self.num_envs, threads) for k in range(threads)]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cell")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the threads: a copy goes on bit for bit, with its own."""
+        return {key: value for key, value in self.__dict__.items() if key != "_pool"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start_threads()
 
     def step(self, actions: Any) -> Any:
         actions = np.asarray(actions)

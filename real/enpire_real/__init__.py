@@ -22,7 +22,8 @@ def _register() -> tuple[str, ...]:
     }
     for env_id, (entry_point, steps, kwargs) in entries.items():
         if env_id not in gym.registry:
-            gym.register(env_id, entry_point=entry_point, kwargs=kwargs, max_episode_steps=steps)
+            # The cell keeps time with motors and cameras: the same seed gives the same start, but not the same episode.
+            gym.register(env_id, entry_point=entry_point, kwargs=kwargs, max_episode_steps=steps, nondeterministic=True)
     return tuple(entries)
 
 

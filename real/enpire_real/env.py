@@ -40,7 +40,7 @@ def open_station(path: str | Path | None, *, confirm_motion: bool, env_id: str) 
 
 
 class RealEnv(CellEnv):
-    """A `CellEnv` on a station.
+    """A `CellEnv` on a station. It can be neither copied nor pickled: a station, or its twin, has one owner.
 
     Args:
         record: a folder for every episode's proprioception, actions, rewards and images; None for no recording.
@@ -89,6 +89,12 @@ class RealEnv(CellEnv):
         why_not = self.real_cell.park()
         arms = "the arms are folded down" if why_not is None else f"the arms could not be folded down: {why_not}"
         return ResetFailed(f"{why} ({attempts} attempt{'s' if attempts != 1 else ''}; {arms})", attempts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError(
+            "an environment on a station can be neither copied nor pickled, because a station has one owner; make another "
+            "one with gymnasium.make"
+        )
 
     def tool_body(self) -> RealBody:
         """What the tools of script policies act through."""

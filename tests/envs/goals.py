@@ -88,7 +88,7 @@ for name in sys.argv[2:]:
     task = RobosuiteTask(task=plain) if suite else RoboCasaTask(task=plain, standin=True)
     starts = [task.env.sim.get_state().flatten()]  # as it was made, which is another start
     for _ in range(2):
-        task.reset(11, None)
+        task.reset(11, None, task.limit)
         starts.append(task.env.sim.get_state().flatten())
     before = task.solved()
     GOALS[name](task.env)

@@ -31,10 +31,23 @@ def walk(env, seed, n=120, scale=1.0, attempt=0):
 
 
 @pytest.mark.parametrize("obs_type", ["state", "environment_state_agent_pos", "pixels", "pixels_agent_pos"])
-@pytest.mark.filterwarnings("ignore:.*needs a display.*")
+@pytest.mark.filterwarnings("error", "ignore:.*needs a display.*")
+@pytest.mark.usefixtures("gymnasium_warns")
 def test_gymnasium_accepts_it(env_id, obs_type):
+    """Without a warning, but that a window needs a display."""
     env = gym.make(env_id, obs_type=obs_type, render_mode="rgb_array")
     check_env(env.unwrapped)
+    env.close()
+
+
+@pytest.mark.usefixtures("gymnasium_warns")
+def test_render_modes_are_checked_and_named(env_id):
+    with pytest.raises(ValueError, match="unknown render_mode 'ascii'; choose one of: rgb_array, human"):
+        gym.make(env_id, render_mode="ascii")
+    env = gym.make(env_id)
+    env.reset(seed=0)
+    with pytest.warns(UserWarning, match="without specifying any render mode"):
+        assert env.render() is None
     env.close()
 
 

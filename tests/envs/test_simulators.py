@@ -1,12 +1,15 @@
 """RoboCasa (in the stand-in kitchen), robosuite and gym-pusht: the suite's contract, through another interpreter."""
 
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cloudpickle
 import enpire_envs
 import gymnasium as gym
 import numpy as np
@@ -15,6 +18,7 @@ from enpire_envs import ROBOCASA_TASKS
 from enpire_envs.cell import CellFault
 from enpire_envs.env import ResetFailed
 from enpire_envs.remote.venvs import GYM_PUSHT, ROBOCASA, STANDIN, NotInstalled
+from enpire_envs.time_limit import step_limit
 
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import fingerprint, make_env
@@ -98,8 +102,11 @@ def test_the_contract(lift):
         assert info.keys() >= INFO
         over, steps = terminated or truncated, steps + 1
     assert (steps, truncated, reward) == (30, True, 0.0)
-    assert lift.unwrapped.finish()["reason"] == "predicate"
+    assert info["reason"] == lift.unwrapped.finish()["reason"] == "time_limit"
     assert info["time"] == pytest.approx(1.5)
+    lift.reset(seed=3)
+    lift.step(np.zeros(7))
+    assert lift.unwrapped.finish()["reason"] == "predicate"
     with pytest.raises(gym.error.ResetNeeded):
         lift.unwrapped.step(np.zeros(7))  # judged is over
     lift.reset(seed=3)
@@ -191,6 +198,50 @@ def test_gym_pusht_counts_its_own_success_and_its_own_seeds():
     assert 0 <= info["score"] < 1
     again, _ = env.reset(seed=4)
     assert all(np.array_equal(first[key], again[key]) for key in first)
+    env.close()
+
+
+@needs_pusht
+@pytest.mark.parametrize("asked", [None, 7, 320])
+def test_the_limit_asked_for_is_in_force_over_there(asked):
+    env = gym.make("ENPIRE/GymPushT-v0", max_episode_steps=asked)
+    assert step_limit(env) == (asked or 300)
+    observation, _ = env.reset(seed=4)
+    truncated, steps = False, 0
+    while not truncated:
+        *_, terminated, truncated, info = env.step(observation[:2])
+        steps += 1
+        assert not terminated
+    assert (steps, info["reason"]) == (asked or 300, "time_limit")
+    env.close()
+
+
+@needs_pusht
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda env: pickle.loads(cloudpickle.dumps(env))])
+def test_a_copy_is_a_fresh_one_that_draws_the_same_starts(duplicate):
+    env = gym.make("ENPIRE/GymPushT-v0", render_mode="rgb_array")
+    env.reset(seed=4)
+    env.render()
+    twin = duplicate(env)
+    assert twin.spec == env.spec
+    with pytest.raises(CellFault, match=r"reset\(\) starts it"):
+        twin.unwrapped.step(np.zeros(2))
+    assert np.array_equal(env.reset()[0], twin.reset()[0])
+    assert twin.unwrapped._process.pid != env.unwrapped._process.pid
+    env.close()
+    assert twin.step(np.zeros(2))[0].shape == (5,)
+    twin.close()
+
+
+@needs_pusht
+@pytest.mark.usefixtures("gymnasium_warns")
+def test_render_modes_are_checked_and_named():
+    with pytest.raises(ValueError, match="unknown render_mode 'ascii'; choose one of: rgb_array"):
+        gym.make("ENPIRE/GymPushT-v0", render_mode="ascii")
+    env = gym.make("ENPIRE/GymPushT-v0")
+    env.reset(seed=0)
+    with pytest.warns(UserWarning, match="without specifying any render mode"):
+        assert env.render() is None
     env.close()
 
 

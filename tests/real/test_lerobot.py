@@ -66,7 +66,7 @@ print(len(data), data.num_episodes, sum(losses[:10]), sum(losses[-10:]))
 
 def test_a_recorded_run_is_a_dataset_that_trains_act(tmp_path: Path) -> None:
     env = gym.make("ENPIRE/PushT-real-v0", record=tmp_path / "rec", disable_env_checker=True)
-    env.unwrapped._max_steps = 12
+    env.unwrapped.limit.own = 12
     for _ in range(2):
         env.reset(options={"start": {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}})
         for k in range(12):

@@ -222,7 +222,7 @@ def test_who_stops_an_episode_gets_no_second_one(
     """An agent's stop is its policy's outcome, a person's says nothing about it; neither is run again."""
     evaluator = Evaluator(twin_env, ledger, StartStreams(bytes(32)), sandbox="none", track="station")
     cell: RealCell = twin_env.unwrapped.real_cell
-    twin_env.unwrapped._max_steps = 6
+    twin_env.unwrapped.limit.own = 6
 
     class Stops:
         begun = 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Iterator
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -132,7 +135,20 @@ def test_a_policy_that_does_nothing_fails() -> None:
         *_, truncated, info = made.step(np.zeros(2))
     assert truncated
     assert not info["success"]
+    assert info["reason"] == "time_limit"
     made.close()
+
+
+def test_a_station_is_neither_copied_nor_pickled(env: gym.Env) -> None:
+    for duplicate in (copy.deepcopy, pickle.dumps, cloudpickle.dumps):
+        with pytest.raises(TypeError, match=r"a station has one owner; make another one with gymnasium\.make"):
+            duplicate(env)
+
+
+def test_what_a_real_environment_says_of_itself(env: gym.Env) -> None:
+    assert env.spec.nondeterministic
+    with pytest.raises(ValueError, match="unknown render_mode 'ascii'; choose one of: rgb_array, human"):
+        gym.make(REAL, render_mode="ascii")
 
 
 def test_pictures_and_pixels(env: gym.Env) -> None:

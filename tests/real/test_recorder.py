@@ -22,7 +22,7 @@ def recorded(tmp_path: Path) -> Iterator[gym.Env]:
 
 def run(env: gym.Env, steps: int, *, finish: bool) -> list[np.ndarray]:
     """An episode of small pushes; its time limit is set so that it ends, or does not."""
-    env.unwrapped._max_steps = steps if finish else 1000
+    env.unwrapped.limit.own = steps if finish else None
     env.reset(options={"start": {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}})
     actions = [np.array([0.2 * np.cos(k), 0.2 * np.sin(k)]) for k in range(steps)]
     for action in actions:
@@ -134,7 +134,7 @@ def test_closing_ends_although_the_disk_does_not_answer(recorded: gym.Env, monke
     recorder, release = recorded.unwrapped._recorder, threading.Event()
     recorder._write = lambda frames, verdict: release.wait(60)
     run(recorded, 2, finish=True)
-    recorded.unwrapped._max_steps = 1000
+    recorded.unwrapped.limit.own = None
     recorded.reset(options={"start": {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}})
     for _ in range(70):
         *_, info = recorded.step(np.zeros(2))

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from enpire_envs.env import CellFault, ResetFailed, choose
+from enpire_envs.env import CellFault, ResetFailed, check_render_mode, choose, warn_of_no_render_mode
 from enpire_envs.remote.venvs import (
     ASSETS_VARIABLE,
     GYM_PUSHT,
@@ -23,6 +23,7 @@ from enpire_envs.remote.venvs import (
     Simulator,
 )
 from enpire_envs.remote.wire import Channel, Closed
+from enpire_envs.time_limit import StepLimit, limits_around
 
 _START_S, _ANSWER_S = 300.0, 120.0  # backstops; the first start compiles robosuite's helpers
 _HOST = Path(__file__).with_name("host.py")
@@ -35,6 +36,9 @@ _PASSED_ON: dict[str, type[Exception]] = {
 class RemoteEnv(gym.Env[Any, np.ndarray]):
     """An environment in a process of another interpreter. It dies with this one; a dead one is started anew by `reset`.
 
+    A copy (`copy.deepcopy`, `pickle`) is a fresh environment of the same arguments with the same generator of starts: it has a
+    process of its own from its first `reset` on, and no part in the original's episode.
+
     Raises:
         NotInstalled: the simulator's environment has not been made (`autoenvbench setup NAME` makes it).
     """
@@ -45,12 +49,14 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
     act_cpu_ms = 250.0  # CPU time that a policy may use per call of `act` when it is evaluated
 
     def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
-        choose("render_mode", render_mode or "None", ("None", "rgb_array"))
+        check_render_mode(self, render_mode)
         self.render_mode = render_mode
         self._kwargs = kwargs
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Any = None
+        own = StepLimit(1, kwargs.get("max_episode_steps")).own  # checked before anything is started
         self.about: dict[str, Any] = self._start()
+        self.limit = StepLimit(self.about["limit"], own)
         self.observation_space = _space(self.about["observation_space"])
         space = _space(self.about["action_space"])
         assert isinstance(space, spaces.Box)
@@ -61,9 +67,10 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         if self._process is None:
-            self._start()
+            self.about = self._start()
         episode_seed = int(self.np_random.integers(2**31))  # RoboCasa's own protocol counts seeds to 2^31
-        observation, info = self._ask({"do": "reset", "seed": episode_seed, "options": options})
+        limit = self.limit.within(limits_around(self))
+        observation, info = self._ask({"do": "reset", "seed": episode_seed, "options": options, "limit": limit})
         return observation, info
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -81,7 +88,11 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
         return info
 
     def render(self) -> np.ndarray | None:
-        return self._ask({"do": "render"}) if self.render_mode else None
+        if self.render_mode is None:
+            warn_of_no_render_mode(self)
+            return None
+        image: np.ndarray = self._ask({"do": "render"})
+        return image
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Ask the robot's body over there: what the tools of script policies are made of."""
@@ -99,6 +110,10 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
         if self._log is not None:
             self._log.close()
             self._log = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        ours = {key: value for key, value in self.__dict__.items() if key != "_channel"}
+        return {**ours, "_process": None, "_log": None}
 
     # -- the other side ----------------------------------------------------------------------------------------------
     def _start(self) -> dict[str, Any]:
@@ -124,7 +139,7 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
 
     def _ask(self, request: dict[str, Any], timeout: float = _ANSWER_S) -> Any:
         if self._process is None:
-            raise CellFault(f"the {self.simulator.name} process is gone; reset() starts it anew")
+            raise CellFault(f"there is no {self.simulator.name} process; reset() starts it")
         try:
             self._channel.send(request)
             answer = self._channel.receive(timeout)

@@ -45,7 +45,7 @@ def serve(channel: Any) -> None:
                 env = getattr(importlib.import_module(module), name)(**request["kwargs"])
                 answer = env.describe()
             elif verb == "reset":
-                answer = env.reset(seed=request["seed"], options=request["options"])
+                answer = env.reset(seed=request["seed"], options=request["options"], limit=request["limit"])
             elif verb == "step":
                 answer = env.step(request["action"])
             elif verb == "call":  # what tools are made of: see `enpire_envs.tools.body`

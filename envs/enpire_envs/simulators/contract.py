@@ -21,7 +21,7 @@ class SimulatorTask(ABC):
 
     Attributes:
         hz: control rate.
-        limit: time limit [control steps].
+        limit: time limit [control steps]; the default until a `reset` names another one.
         cell: what `info["cell"]` says: "sim" or "stand-in".
     """
 
@@ -71,7 +71,7 @@ class SimulatorTask(ABC):
         pass
 
     # -- the contract ------------------------------------------------------------------------------------------------
-    def reset(self, seed: int, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, seed: int, options: dict[str, Any] | None, limit: int) -> tuple[Any, dict[str, Any]]:
         options = dict(options or {})
         attempt = int(options.pop("attempt", 0))
         wanted = options.pop("start", None)
@@ -89,7 +89,7 @@ class SimulatorTask(ABC):
             seed = int(np.random.default_rng([seed, 3]).integers(2**31))  # another one, that follows from the first
         else:
             raise ResetFailed(f"{MAX_RESET_ATTEMPTS} starts in a row were solved already", MAX_RESET_ATTEMPTS)
-        self._steps, self._held, self._over = 0, 0, False
+        self._steps, self._held, self._over, self.limit = 0, 0, False, limit
         info = self._info(False)
         info.update(reset_attempts=attempts, reset_verified=True, start=start, episode_seed=start["seed"])
         return self.observe(), info

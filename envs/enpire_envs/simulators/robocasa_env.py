@@ -97,9 +97,9 @@ class RoboCasaTask(RobosuiteTask):
     def instruction(self) -> str:
         return str(self.env.get_ep_meta().get("lang") or self.task)
 
-    def reset(self, seed: int, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, seed: int, options: dict[str, Any] | None, limit: int) -> tuple[Any, dict[str, Any]]:
         try:
-            return super().reset(seed, options)
+            return super().reset(seed, options, limit)
         except (AttributeError, AssertionError, KeyError, RuntimeError) as error:
             if self.cell != "stand-in" or isinstance(error, ResetFailed):
                 raise
