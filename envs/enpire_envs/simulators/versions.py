@@ -4,9 +4,9 @@ from importlib import metadata
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Installed versions of the packages, and of MuJoCo and NumPy where they are there."""
+    """Installed versions of the packages, and of MuJoCo where it is there."""
     found = {}
-    for package in (*packages, "mujoco", "numpy"):
+    for package in (*packages, "mujoco"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
