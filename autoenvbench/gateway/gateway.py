@@ -27,11 +27,12 @@ from autoenvbench.gateway.dialect import Dialect, Meter
 from autoenvbench.gateway.messages import Messages
 from autoenvbench.gateway.patience import Failure, Patience, ProviderLost
 from autoenvbench.gateway.pipe import Pipe
+from autoenvbench.gateway.recorder import Recorder
 from autoenvbench.gateway.reply import QUIET_S, Reply
 from autoenvbench.gateway.responses import Responses
 from autoenvbench.gateway.transcript import MOST_A_CALL, Conversations, Transcript
 from autoenvbench.gateway.upstream import Call, Head, Upstream
-from autoenvbench.record.events import CallEvent, NoteEvent, Payload, RefusalEvent, WaitEvent
+from autoenvbench.record.events import CallEvent, NoteEvent, RefusalEvent, TokensEvent, WaitEvent
 from autoenvbench.record.ledger import Ledger
 
 MAX_REQUEST = 32 << 20  # bytes; the largest that a provider takes
@@ -50,7 +51,7 @@ class Gateway:
     Args:
         transcript: file for what was said and answered (see `transcript.Transcript`), or None.
         waits: whether a failure is waited out; by default every one that can pass.
-        on_wait: told the reason and the seconds of each wait, and ("", 0) when waiting has ended.
+        on_wait: told the reason and the seconds of each wait, and ("", 0) when waiting has ended; in the gateway's loop.
         drain_s: how long an answer is read on after its agent has hung up, to learn what it has cost [s].
         quiet_s: silence after which a streaming agent is sent a keep-alive [s].
     """
@@ -62,7 +63,7 @@ class Gateway:
         on_wait: Callable[[str, float], None] = lambda reason, seconds: None, quiet_s: float = QUIET_S,
         drain_s: float = DRAIN_S, seed: int = 0,
     ) -> None:  # fmt: skip
-        self.socket, self._ledger, self._upstream, self._agent = socket, ledger, upstream, agent
+        self.socket, self._upstream, self._recorder = socket, upstream, Recorder(ledger, agent)
         self._admission, self._allowance = admission or Admission(), allowance or Allowance({})
         self._waits, self._on_wait, self._quiet_s = waits, on_wait, quiet_s
         self._drain_s, self._under_way = drain_s, set[asyncio.Task[None]]()
@@ -70,10 +71,13 @@ class Gateway:
         self._room = asyncio.Semaphore(CALLS_AT_ONCE)
         self._refusals, self._names = 0, set[str]()
         self._runner: web.AppRunner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._not_paused = asyncio.Event()
         self._not_paused.set()
 
     async def start(self) -> None:
+        """Listen on the socket, in the event loop that is running."""
+        self._loop = asyncio.get_running_loop()
         app = web.Application(client_max_size=MAX_REQUEST)
         for dialect in DIALECTS:
             app.router.add_post(dialect.path, functools.partial(self._serve, dialect))
@@ -85,6 +89,7 @@ class Gateway:
         await web.UnixSite(self._runner, str(self.socket)).start()
 
     async def close(self) -> None:
+        """End what is under way; returns when all of it is recorded."""
         self._not_paused.set()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -92,13 +97,12 @@ class Gateway:
             work.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
         await self._upstream.close()
+        await self._recorder.close()
 
     def hold(self, held: bool) -> None:
-        """Keep new calls waiting while a run is paused."""
-        if held:
-            self._not_paused.clear()
-        else:
-            self._not_paused.set()
+        """Keep new calls waiting while a run is paused. From any thread."""
+        assert self._loop is not None, "start() comes first"
+        self._loop.call_soon_threadsafe(self._not_paused.clear if held else self._not_paused.set)
 
     # -- one call ----------------------------------------------------------------------------------------------------
     async def _serve(self, dialect: Dialect, request: web.Request) -> web.StreamResponse:
@@ -115,11 +119,11 @@ class Gateway:
             try:
                 admitted = self._admission.admit(dialect, body, dict(request.headers), request.query_string)
             except Refused as refused:
-                self._record_refusal(dialect, raw, str(refused))
+                await self._record_refusal(dialect, raw, str(refused))
                 return _refuse(
                     400, f"the gateway passes no {refused} (autoenvbench eval --allow-hosted-tools opens tools)"
                 )
-            self._record_dropped(admitted.dropped)
+            await self._record_dropped(admitted.dropped)
             call, pipe = Call(dialect, admitted.body, admitted.headers, admitted.query), Pipe()
             work = asyncio.create_task(self._work(call, raw, pipe))
             self._under_way.add(work)
@@ -144,11 +148,6 @@ class Gateway:
     def _done(self, work: asyncio.Task[None]) -> None:
         self._under_way.discard(work)
         self._room.release()
-        if not work.cancelled() and (error := work.exception()) is not None:
-            with contextlib.suppress(
-                sqlite3.Error
-            ):  # a full disk, perhaps: then nothing can be recorded, and nothing is asked
-                self._append(NoteEvent(text=f"the gateway failed at a call: {error!r}"[:500]))
 
     async def _work(self, call: Call, raw: bytes, pipe: Pipe) -> None:
         """One call from its budget to its `tokens` event, whatever becomes of the agent meanwhile."""
@@ -159,21 +158,30 @@ class Gateway:
                     await self._metered(call, model, pipe)
         except BudgetSpent as spent:
             reason = str(spent).replace("_", " ")
-            self._record_refusal(call.dialect, raw, reason)
+            await self._record_refusal(call.dialect, raw, reason)
             await pipe.put(Head(403, "application/json"))
             message = f"this run's {reason} is spent; no further calls are answered"
             await pipe.put(json.dumps(_error(message)).encode())
         except ProviderLost as error:
             await pipe.put(error)
+        except Exception as error:
+            with contextlib.suppress(sqlite3.Error):  # a full disk, perhaps: nothing can be recorded, and nothing is asked
+                await self._recorder.append(NoteEvent(text=f"the gateway failed at a call: {error!r}"[:500]))
         finally:
             await pipe.put(None)
 
     async def _metered(self, call: Call, model: str, pipe: Pipe) -> None:
+        """Ask the provider between the call's two events: `call` is durable before the request is forwarded, `tokens`
+        before the end of the answer is passed on."""
         known, estimate = self._conversations.known_items(call.dialect, call.body)
-        number = secrets.token_hex(8)
-        self._append(CallEvent(id=number, model=model, input=estimate.input, cached_input=estimate.cached_input))
+        number, lost = secrets.token_hex(8), None
         meter, began, kept, status = Meter(call.dialect, call.body, estimate), time.monotonic(), bytearray(), 0
-        lost: str | None = None
+        begin = CallEvent(id=number, model=model, input=estimate.input, cached_input=estimate.cached_input)
+        try:
+            await self._recorder.append(begin)
+        except asyncio.CancelledError:  # it is in the ledger, so its end must be, too
+            await self._record_end(meter.result(200, 0.0, number))
+            raise
         try:
             async with aclosing(self._ask(call, number, pipe.left)) as answer:
                 async for part in answer:
@@ -187,10 +195,12 @@ class Gateway:
             lost = f"the provider's answer was cut: {error}"
             raise
         finally:
-            event = meter.result(status or 200, time.monotonic() - began, number, lost)
-            self._append(event)
-            self._allowance.count(event)
-            self._transcript.keep(call.dialect, call.body, call.headers, known, status, bytes(kept))
+            try:
+                await self._record_end(meter.result(status or 200, time.monotonic() - began, number, lost))
+            finally:
+                await self._recorder.keep(
+                    self._transcript.keep, call.dialect, call.body, call.headers, known, status, bytes(kept)
+                )
 
     async def _ask(self, call: Call, number: str, left: asyncio.Event) -> AsyncGenerator[Head | bytes, None]:
         """The first answer that is not a failure which passes; none where the agent has left before. Raises ProviderLost if
@@ -205,7 +215,7 @@ class Gateway:
                     if not isinstance(first, Failure):
                         if waiting:
                             waiting = False
-                            self._end_wait(number)
+                            await self._end_wait(number)
                         yield first
                         async for part in answer:
                             assert not isinstance(part, Failure)
@@ -218,7 +228,7 @@ class Gateway:
                     return
                 delay = self._patience.delay(attempt, first)
                 attempt, waiting = attempt + 1, True
-                self._append(
+                await self._recorder.append(
                     WaitEvent(phase="started", call=number, reason=first.words, status=first.status, planned_s=delay)
                 )
                 self._on_wait(first.words, delay)
@@ -227,7 +237,7 @@ class Gateway:
                     return
         finally:
             if waiting:
-                self._end_wait(number)
+                await self._end_wait(number)
 
     async def _attempt(self, call: Call) -> AsyncGenerator[Head | bytes | Failure, None]:
         """One request to the provider: a Failure alone, or the answer. What is not streamed is read to its end first,
@@ -275,25 +285,30 @@ class Gateway:
             yield bytes(held)
 
     # -- the record ----------------------------------------------------------------------------------------------------
-    def _append(self, event: Payload) -> None:
-        self._ledger.append(event, agent=self._agent)
+    async def _record_end(self, event: TokensEvent) -> None:
+        try:
+            await self._recorder.append(event)
+        finally:
+            self._allowance.count(event)
 
-    def _end_wait(self, number: str) -> None:
-        self._append(WaitEvent(phase="ended", call=number))
+    async def _end_wait(self, number: str) -> None:
+        await self._recorder.append(WaitEvent(phase="ended", call=number))
         self._on_wait("", 0.0)
 
-    def _record_refusal(self, dialect: Dialect, raw: bytes, why: str) -> None:
+    async def _record_refusal(self, dialect: Dialect, raw: bytes, why: str) -> None:
         """The first twenty, then the 32nd, the 64th, ...: an agent that asks a million times fills no disk."""
         self._refusals += 1
         if self._refusals <= 20 or self._refusals & (self._refusals - 1) == 0:
-            self._append(RefusalEvent(phase="refused", names=[why], count=self._refusals))
-            self._transcript.keep_refused(dialect, raw, why)
+            try:
+                await self._recorder.append(RefusalEvent(phase="refused", names=[why], count=self._refusals))
+            finally:
+                await self._recorder.keep(self._transcript.keep_refused, dialect, raw, why)
 
-    def _record_dropped(self, names: list[str]) -> None:
+    async def _record_dropped(self, names: list[str]) -> None:
         new = sorted(set(names) - self._names)[: MOST_NAMES - len(self._names)]
         if new:
             self._names.update(new)
-            self._append(RefusalEvent(phase="dropped", names=new, count=0))
+            await self._recorder.append(RefusalEvent(phase="dropped", names=new, count=0))
 
     async def _unknown(self, request: web.Request) -> web.Response:
         served = ", ".join(f"POST {dialect.path}" for dialect in DIALECTS)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import contextlib
 import os
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ from enpire_envs.tools.log import ToolError
 
 from autoenvbench.gateway.admission import Admission
 from autoenvbench.gateway.gateway import Gateway
+from autoenvbench.gateway.loop_thread import LoopThread
 from autoenvbench.gateway.upstream import Live, Replay
 from autoenvbench.record.events import POLICY
 from autoenvbench.record.ledger import Ledger
 
-_TIMEOUT_S = 120.0
+_TIMEOUT_S = 120.0  # for an answer
+_OPEN_S = 30.0  # for the gateway to open or to close
 
 
 class PolicyModels:
@@ -38,31 +39,25 @@ class PolicyModels:
         base = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
         self._upstream = Replay(replay) if replay else Live(base, os.environ.get("OPENAI_API_KEY", "none"))
         self._ledger = ledger
-        self._loop = asyncio.new_event_loop()
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> PolicyModels:
-        self._folder = tempfile.TemporaryDirectory(prefix="aeb-")
-        self._gateway = Gateway(
-            Path(self._folder.name) / "vlm.sock",
-            self._ledger,
-            self._upstream,
-            POLICY,
-            admission=Admission({self._model}),
-        )
-        threading.Thread(target=self._loop.run_forever, daemon=True, name="policy-models").start()
-        asyncio.run_coroutine_threadsafe(self._gateway.start(), self._loop).result(30)
+        with contextlib.ExitStack() as opening:
+            folder = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="aeb-")))
+            self._thread = opening.enter_context(LoopThread("policy-models"))
+            rules = Admission({self._model})
+            self._gateway = Gateway(folder / "vlm.sock", self._ledger, self._upstream, POLICY, admission=rules)
+            self._thread.submit(self._gateway.start()).result(_OPEN_S)
+            opening.callback(lambda: self._thread.submit(self._gateway.close()).result(_OPEN_S))
+            self._resources = opening.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._gateway.close(), self._loop).result(30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._resources.close()
 
     def ask(self, question: str, image: np.ndarray | None) -> str:
         """The model's answer to a question about an image (height, width, 3) uint8 RGB, or about none. Raises ToolError."""
-        answer = asyncio.run_coroutine_threadsafe(self._ask(question, image), self._loop)
+        answer = self._thread.submit(self._ask(question, image))
         try:
             return answer.result(_TIMEOUT_S)
         except (TimeoutError, aiohttp.ClientError, KeyError, ValueError, TypeError, IndexError) as error:

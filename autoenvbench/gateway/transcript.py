@@ -59,6 +59,8 @@ class Transcript:
         self, dialect: Dialect, body: Mapping[str, Any], headers: Mapping[str, str], known: int, status: int, answer: bytes,
     ) -> None:  # fmt: skip
         """`known`: leading items of the conversation that an earlier line has."""
+        if self._path is None or self._full:
+            return
         items = body.get(dialect.conversation)
         new = {**body, dialect.conversation: items[known:]} if isinstance(items, list) else dict(body)
         if known:

@@ -16,6 +16,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.gateway.admission import Admission
 from autoenvbench.gateway.allowance import Allowance
 from autoenvbench.gateway.gateway import DIALECTS, Gateway
+from autoenvbench.gateway.loop_thread import LoopThread
 from autoenvbench.gateway.patience import Failure
 from autoenvbench.gateway.upstream import Live, Replay, Upstream
 from autoenvbench.record import prices
@@ -94,20 +95,29 @@ def allowance(run: Run) -> Allowance:
 async def open_gateway(
     run: Run, allowed: Allowance, socket: Path, on_wait: Callable[[str, float], None]
 ) -> AsyncIterator[Gateway | None]:
-    """The model's door while the agent lives, for agents that need one."""
+    """A gateway in an event loop of its own while the agent lives; None for an agent that asks no model.
+
+    `on_wait` (see `Gateway`) is called in the caller's loop.
+    """
     config, agent = run.config, run.agent
     if not agent.needs_model and not config.replay:
         yield None
         return
+    here = asyncio.get_running_loop()
+
+    def tell(reason: str, seconds: float) -> None:
+        here.call_soon_threadsafe(on_wait, reason, seconds)
+
     gateway = Gateway(
         socket, run.ledger, _upstream(config, agent), agent.name, transcript=run.agent_dir / "transcript.jsonl.gz",
-        admission=_admission(config, agent), allowance=allowed, on_wait=on_wait, seed=config.seed,
+        admission=_admission(config, agent), allowance=allowed, on_wait=tell, seed=config.seed,
     )  # fmt: skip
-    await gateway.start()
-    try:
-        yield gateway
-    finally:
-        await gateway.close()
+    with LoopThread("model-gateway") as thread:
+        await asyncio.wrap_future(thread.submit(gateway.start()))
+        try:
+            yield gateway
+        finally:
+            await asyncio.wrap_future(thread.submit(gateway.close()))
 
 
 def _upstream(config: RunConfig, agent: Agent) -> Upstream:
