@@ -37,11 +37,12 @@ SMALL_LENS = {"fx_px": 196.75, "fy_px": 196.75, "cx_px": 159.5, "cy_px": 119.5}
 def station_file(cameras: tuple[str, ...] = (), **twin: object) -> StationFile:
     file = load_station()
     assert file.twin is not None
-    eyes = {}
+    kept = {}
     for name in cameras:
         intrinsics = file.cameras[name].intrinsics.model_copy(update=SMALL_LENS)
-        eyes[name] = file.cameras[name].model_copy(update={**SMALL, "intrinsics": intrinsics})
-    return file.model_copy(update={"cameras": eyes, "pusht": None, "twin": file.twin.model_copy(update=twin)})
+        kept[name] = file.cameras[name].model_copy(update={**SMALL, "intrinsics": intrinsics})
+    twin = {"scene": "empty", **twin}
+    return file.model_copy(update={"cameras": kept, "tasks": {}, "twin": file.twin.model_copy(update=twin)})
 
 
 def speed(run: Callable[[float], None], seconds: float) -> float:
@@ -72,10 +73,10 @@ def settle(station: Station) -> dict[str, JointFollow]:
 
 def twin() -> None:
     print("twin, two arms moving, 100 Hz, no cameras (multiples of real time)")
-    bare = Twin(station_file(scene="empty"))
+    bare = Twin(station_file())
     print(f"  physics alone                              {speed(lambda s: bare.advance(bare.data.time + s), 20):6.1f}")
 
-    bypassed = Twin(station_file(scene="empty"))
+    bypassed = Twin(station_file())
     for side in SIDES:
         bypassed.motors[side].state = [1] * 7
         bypassed.motors[side]._timeout_s = [0.0] * 7
@@ -93,7 +94,7 @@ def twin() -> None:
     print(f"  commands put straight into the motors      {around:6.1f}   (target 20)")
 
     channels = {side: f"bench-{side}" for side in SIDES}
-    _, clock, close = make_twin(station_file(scene="empty"), channels)
+    _, clock, close = make_twin(station_file(), channels)
     motors = [Motor(j.name, j.motor_id, j.reply_id, SCALES[j.motor], 0.4) for j in (*JOINTS, GRIPPER)]
     drivers = [MotorBus(partial(open_bus, "virtual", channels[side]), motors, clock) for side in SIDES]
     for driver in drivers:
@@ -122,7 +123,7 @@ def twin() -> None:
 
 def whole(cameras: tuple[str, ...]) -> None:
     """The whole station: loop, monitor, driver, bus, motors; every frame of every camera drawn and fetched."""
-    station = build_station(station_file(cameras, scene="empty"))
+    station = build_station(station_file(cameras))
     with station:
         follow = settle(station)
 
@@ -211,12 +212,14 @@ def loop() -> None:
 
 
 def vision() -> None:
-    from enpire_real.perception import TFinder, camera_in_arena
+    from enpire_real.perception.markers import camera_over_mat
+    from enpire_real.pusht.equipment import MAT
+    from enpire_real.pusht.perception import TFinder
 
     file = load_station()
     station = build_station(file)
     with station:
-        away = np.array(file.pusht.avoid_rad)
+        away = np.array(file.tasks["pusht"].avoid_rad)
         from enpire_real.motion import JointMove
 
         for name in station.control.arms:
@@ -225,10 +228,10 @@ def vision() -> None:
             station.control.wait(name, 20)
         station.clock.sleep(0.3)
         image = station.cameras["top"].latest().image
-        eye, _ = camera_in_arena(image, station.lens("top"))
+        camera, _ = camera_over_mat(image, station.lens("top"), MAT)
         took = {"first look (search)": [], "following": []}
         for _ in range(50):
-            finder = TFinder(station.lens("top"), eye)
+            finder = TFinder(station.lens("top"), camera)
             for what in took:
                 start = time.perf_counter()
                 finder.find(image)

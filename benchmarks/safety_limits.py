@@ -33,8 +33,8 @@ def make_station(seed: int) -> Station:
     """A twin without cameras, at home."""
     file = load_station()
     assert file.twin is not None
-    twin = file.twin.model_copy(update={"seed": seed})
-    station = build_station(file.model_copy(update={"cameras": {}, "pusht": None, "twin": twin}))
+    twin = file.twin.model_copy(update={"seed": seed, "scene": "empty"})
+    station = build_station(file.model_copy(update={"cameras": {}, "tasks": {}, "twin": twin}))
     station.start()
     go_home(station)
     return station

@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 from enpire_real.collision import Body, CollisionModel
 from enpire_real.kinematics import ArmModel
+from enpire_real.tasks import find_tool
 
 KINDS = ("forward", "torque", "jacobian", "inverse", "collision")
 _POSES = 512  # different questions of each kind
 
 
 def make_collision() -> CollisionModel:
-    bases = {"left": Body((0.0, 0.305, 0.0), "pusher"), "right": Body((0.0, -0.305, 0.0))}
+    bases = {"left": Body((0.0, 0.305, 0.0), find_tool("pusher")), "right": Body((0.0, -0.305, 0.0))}
     return CollisionModel(bases, arm_margin=0.008, table_margin=0.02, tool_table_margin=0.002)
 
 
@@ -56,7 +57,7 @@ def _questions(arm: ArmModel, collision: CollisionModel, seed: int) -> list[tupl
 
 def audit(calls: int, threads: int, seed: int) -> dict[str, dict[str, int]]:
     """{"calls": {kind: n}, "wrong": {kind: n}} over about `calls` calls by `threads` threads at once."""
-    shared = (ArmModel.yam("pusher", wrist_camera=True), make_collision())
+    shared = (ArmModel.yam(find_tool("pusher"), wrist_camera=True), make_collision())
     counts = [dict.fromkeys(KINDS, 0) for _ in range(threads)]
     wrong = [dict.fromkeys(KINDS, 0) for _ in range(threads)]
     ready = threading.Barrier(threads)
@@ -64,7 +65,7 @@ def audit(calls: int, threads: int, seed: int) -> dict[str, dict[str, int]]:
 
     def work(k: int) -> None:
         try:
-            own = (ArmModel.yam("pusher", wrist_camera=True), make_collision())
+            own = (ArmModel.yam(find_tool("pusher"), wrist_camera=True), make_collision())
             expected = [(kind, ask()) for kind, ask in _questions(*own, seed * 1000 + k)]
             asked = _questions(*shared, seed * 1000 + k)
             ready.wait()

@@ -129,8 +129,8 @@ def station_file(*, cameras: tuple[str, ...] = ("top",), **twin: Any) -> Station
     return file.model_copy(
         update={
             "cameras": {name: file.cameras[name] for name in cameras},
-            "twin": file.twin.model_copy(update=twin),
-            "pusht": file.pusht if "top" in cameras else None,
+            "twin": file.twin.model_copy(update=({} if "top" in cameras else {"scene": "empty"}) | twin),
+            "tasks": file.tasks if "top" in cameras else {},
         }
     )
 
@@ -143,7 +143,7 @@ def make_station() -> Iterator[MakeStation]:
     def make(file: StationFile | None = None, *, home: bool = True, block: Any = None, **twin: Any) -> Station:
         file = file or station_file(cameras=(), **twin)
         assert file.twin is not None
-        args = {"block": block} if block is not None else {}
+        args = {"placement": block} if block is not None else {}
         station = build_station(file, twin_args=args if file.twin.link is None else None)
         made.append(station)
         station.start()

@@ -96,7 +96,7 @@ def _guarded(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argpa
         from enpire_real.cell import CellFault
         from enpire_real.control import Stopped
         from enpire_real.motors import MotorFault, ScaleMismatch
-        from enpire_real.perception import MatLost
+        from enpire_real.perception.markers import MatLost
         from enpire_real.station_file import StationError
 
         known = (PoorCalibration, MotionRefused, BusDown, BusTaken, CameraLost, CellFault, Stopped, MotorFault, ScaleMismatch,

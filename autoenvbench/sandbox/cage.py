@@ -246,11 +246,13 @@ def runtime_paths() -> list[Path]:
 
 
 def hidden_paths(track: Track) -> list[Path]:
-    """What no agent or policy may see: the reference policies; on the station track, the simulator too."""
+    """What no agent or policy may see: the reference policies and the skills behind them; on the station track, the simulator
+    too."""
     envs, real = Path(enpire_envs.__file__).parent, Path(enpire_real.__file__).parent
     hidden = [package / enpire_envs.REFERENCE_DIR_NAME for package in (envs, real)]
+    hidden.append(envs / "skills")
     if track == "station":
-        hidden.append(real / "twin")
+        hidden += [real / "twin", *real.glob("*/twin")]
         hidden.append(envs / "simulators")
         if simulators_dir().is_dir() and any(simulators_dir().is_relative_to(path) for path in runtime_paths()):
             hidden.append(simulators_dir())

@@ -12,6 +12,7 @@ from enpire_envs.cell import CellFault
 from enpire_real.bus import BusDown, BusTaken
 from enpire_real.cameras import CameraLost
 from enpire_real.control import Stopped
+from enpire_real.kinematics import Pose
 from enpire_real.motors import MotorFault, ScaleMismatch
 from enpire_real.person_stop import HOW
 from enpire_real.station import Station
@@ -21,7 +22,15 @@ _FAULTS = (Stopped, MotorFault, ScaleMismatch, BusDown, BusTaken, CameraLost)
 
 
 class RealScene(Protocol):
-    """One task's skills on a station: how to set it up, drive it, read it."""
+    """One task's skills on a station: how to set it up, drive it, read it.
+
+    Attributes:
+        frame: what its positions are in, in words.
+        camera_name: the camera that looks at the work, as the station file names it.
+    """
+
+    frame: str
+    camera_name: str
 
     def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
         """Bring things and arm to `start`, as well as moving can. What it did not reach, `read` shows."""
@@ -35,15 +44,21 @@ class RealScene(Protocol):
     def view(self, camera: str) -> np.ndarray | None:
         """The image that a policy sees under this name, or None for the camera's own."""
 
+    def camera_pose(self, camera: str) -> Pose | None:
+        """Pose of a camera's optical frame in the scene's frame, or None where nothing has measured it."""
+
     @property
     def probes(self) -> Mapping[str, Callable[[], None]]:
         """What the verifier may do, by name."""
 
-    def home(self) -> None: ...
+    def home(self) -> None:
+        """All arms to their home pose, from wherever the work left them."""
 
-    def avoid(self) -> None: ...
+    def avoid(self) -> None:
+        """All arms out of the cameras' view of the work."""
 
-    def resume(self) -> None: ...
+    def resume(self) -> None:
+        """The working arm back to the work, where it may move on."""
 
 
 class RealCell:

@@ -9,7 +9,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from enpire_real.yam import Tool, add_arm
+from enpire_real.hand_tools import BARE_HAND, Tool
+from enpire_real.yam import FINGER_GEOMS, add_arm
 
 _NOTICE = 0.05  # pairs farther apart than this [m] are not looked at
 
@@ -19,7 +20,7 @@ class Body:
     """An arm's shape: a YAM with its tool, or any other by its MJCF. `base`: its foot in the station's frame [m]."""
 
     base: tuple[float, float, float]
-    tool: Tool = "none"
+    tool: Tool = BARE_HAND
     mjcf: Path | None = None
 
 
@@ -37,7 +38,7 @@ class CollisionModel:
         arms: what each one is made of; joint vectors have their joints in this order.
         arm_margin: least distance between links, of one arm or two [m].
         table_margin: least height of links above the table [m].
-        tool_table_margin: the same for pusher and fingers, which work there [m].
+        tool_table_margin: the same for tools and fingers, which work there [m].
     """
 
     def __init__(
@@ -68,7 +69,8 @@ class CollisionModel:
         self._scratch = _Scratch(self.model)
         names = [self.model.geom(k).name for k in range(self.model.ngeom)]
         self._names = names
-        tool = np.array([any(part in n for part in ("pusher", "pad_", "strut_")) for n in names])
+        works_low = (*FINGER_GEOMS, *(shape for arm in arms.values() for shape in arm.tool.shapes))
+        tool = np.array([any(part in n for part in works_low) for n in names])
         is_table = np.array([n == "table" for n in names])
         # Needed distance by pair of geoms.
         self._needed = np.full((len(names), len(names)), arm_margin)

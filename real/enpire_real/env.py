@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Unpack
 
+import cv2
 import gymnasium as gym
 import numpy as np
 from enpire_envs.env import MAX_RESET_ATTEMPTS, CellEnv, CellFault, CellOptions, ResetFailed
 from enpire_envs.task import Task
 from gymnasium import logger
 
-from enpire_real.cell import RealCell, RealScene
+from enpire_real.cell import RealCell
 from enpire_real.recorder import Recorder
 from enpire_real.station import Station, build_station
-from enpire_real.station_file import default_station, load_station
+from enpire_real.station_file import default_station, load_station, with_scene
+from enpire_real.tasks import TaskKit
 from enpire_real.tool_body import RealBody
 
 
@@ -22,8 +24,11 @@ class MotionNotConfirmed(ValueError):
     """An environment on physical arms was asked for without saying that they may move."""
 
 
-def open_station(path: str | Path | None, *, confirm_motion: bool, env_id: str) -> Station:
-    """The station that an environment runs on, not started yet. Raises StationError, MotionNotConfirmed."""
+def open_station(path: str | Path | None, *, confirm_motion: bool, env_id: str, task: str) -> Station:
+    """The station that an environment runs on, not started yet. Raises StationError, MotionNotConfirmed.
+
+    A twin in this process gets the task's things on its table, as a person would lay them there.
+    """
     path = path if path is not None else default_station()
     file = load_station(path)
     if file.kind == "physical" and confirm_motion is not True:
@@ -36,28 +41,38 @@ def open_station(path: str | Path | None, *, confirm_motion: bool, env_id: str) 
             f"{env_id} runs on a twin, a station of simulated parts"
             + ("" if path else "; for real arms pass station=... or set AUTOENVBENCH_STATION")
         )
-    return build_station(file)
+    return build_station(with_scene(file, task))
 
 
 class RealEnv(CellEnv):
     """A `CellEnv` on a station. It can be neither copied nor pickled: a station, or its twin, has one owner.
 
+    Raises StationError, MotionNotConfirmed.
+
     Args:
+        task: what the job is.
+        kit: what that task brings to a station.
+        station: a station file; None for the one that AUTOENVBENCH_STATION names, else the twin that ships.
+        confirm_motion: must be True where arms are physical.
         record: a folder for every episode's proprioception, actions, rewards and images; None for no recording.
     """
 
     def __init__(
         self,
         task: Task,
-        station: Station,
-        scene: RealScene,
+        kit: TaskKit,
         *,
+        station: str | Path | None,
+        confirm_motion: bool,
         record: str | Path | None,
         **options: Unpack[CellOptions],
     ) -> None:
-        self.real_cell = RealCell(station, scene)
+        opened = open_station(
+            station, confirm_motion=confirm_motion, env_id=f"ENPIRE/{task.name}-real-v0", task=kit.name
+        )
+        self.real_cell = RealCell(opened, kit.make_scene(opened, task.control_hz))
         super().__init__(task, self.real_cell, **options)
-        self._recorder = Recorder(Path(record), station, task.control_hz, task.name) if record is not None else None
+        self._recorder = Recorder(Path(record), opened, task.control_hz, task.name) if record is not None else None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         if self._recorder is not None:
@@ -99,6 +114,18 @@ class RealEnv(CellEnv):
     def tool_body(self) -> RealBody:
         """What the tools of script policies act through."""
         return RealBody(self)
+
+    def render(self) -> np.ndarray | None:
+        """`rgb_array`: the view of the camera that looks at the work, uncropped in a square (height, width, 3) uint8."""
+        if self.render_mode != "rgb_array":
+            return super().render()
+        image = self.real_cell.camera_frame(self.real_cell.scene.camera_name)
+        height, width = image.shape[:2]
+        edge = (width - height) // 2
+        square = cv2.copyMakeBorder(
+            image, max(edge, 0), max(edge, 0), max(-edge, 0), max(-edge, 0), cv2.BORDER_CONSTANT
+        )
+        return cv2.resize(square, (self._view_size, self._view_size), interpolation=cv2.INTER_AREA)
 
     def advance(self, action: np.ndarray) -> None:
         if self._recorder is not None and not self._over:

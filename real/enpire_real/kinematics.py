@@ -9,7 +9,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from enpire_real.yam import Tool, add_arm
+from enpire_real.hand_tools import BARE_HAND, Tool
+from enpire_real.yam import add_arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,8 @@ class ArmModel:
         self._site = model.site("tool").id
 
     @classmethod
-    def yam(cls, tool: Tool = "none", wrist_camera: bool = False) -> ArmModel:
-        """A YAM with closed fingers; `tool` "pusher" puts the tool site at the printed peg's tip and adds its mass,
-        `wrist_camera` the mass of camera and bracket."""
+    def yam(cls, tool: Tool = BARE_HAND, wrist_camera: bool = False) -> ArmModel:
+        """A YAM with closed fingers; the tool site is at the tool's tip. `wrist_camera` adds the shape of camera and bracket."""
         spec = mujoco.MjSpec()
         spec.compiler.degree = False
         add_arm(spec, tool=tool, wrist_camera=wrist_camera, fingers=False)

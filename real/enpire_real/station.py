@@ -36,6 +36,7 @@ from enpire_real.person_stop import (
 )
 from enpire_real.safety import Limits, Monitor, Watch
 from enpire_real.station_file import EmergencyStop, StationFile, YamArm
+from enpire_real.tasks import find_tool
 from enpire_real.yam import GRIPPER, HOME, JOINTS, REST
 
 if TYPE_CHECKING:
@@ -214,10 +215,11 @@ def _yam(name: str, config: YamArm, channel: str, clock: Clock) -> YamDriver:
         scale = Scale(own.p_max_rad, own.v_max_rad_s, own.t_max_nm) if own else SCALES[joint.motor]
         motors.append(Motor(joint.name, joint.motor_id, joint.reply_id, scale, config.watchdog_ms / 1000))
     bus = MotorBus(partial(open_bus, config.bus.interface, channel), motors, clock)
+    tool = find_tool(config.tool)
     return YamDriver(
-        name, bus, ArmModel.yam(config.tool, wrist_camera=True),
+        name, bus, ArmModel.yam(tool, wrist_camera=True),
         kp=config.kp_nm_per_rad, kd=config.kd_nm_s_per_rad, friction=config.friction_nm,
-        gravity_factor=config.gravity_factor, gripper_torque=config.gripper_torque_nm, clamps=config.tool == "pusher",
+        gravity_factor=config.gravity_factor, gripper_torque=config.gripper_torque_nm, clamps=tool.clamped,
     )  # fmt: skip
 
 
@@ -266,7 +268,7 @@ def _monitor(
         temperature_c=safety.temperature_c, feedback_age_s=safety.feedback_age_ms / 1000,
     )  # fmt: skip
     shapes = {
-        name: Body((arm.base_m[0], arm.base_m[1], arm.base_m[2]), arm.tool)
+        name: Body((arm.base_m[0], arm.base_m[1], arm.base_m[2]), find_tool(arm.tool))
         if isinstance(arm, YamArm)
         else Body((arm.base_m[0], arm.base_m[1], arm.base_m[2]), mjcf=arm.mjcf)
         for name, arm in file.arms.items()

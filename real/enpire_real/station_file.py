@@ -1,41 +1,58 @@
 """The station file: what a station is made of, where its parts stand and what they may do. Units are in the names.
 
-`real/stations/*.yaml` hold examples; `twin.yaml` ships with the package and needs no hardware.
+Two examples ship with the package: `twin.yaml`, which needs no hardware, and `yam_pair.yaml`. What a task needs to know of a station
+is in a section of its own under `tasks`, whose model the task brings (`enpire_real.tasks`).
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
-from enpire_real.damiao import SCALES
-from enpire_real.yam import GRIPPER, JOINTS
+from enpire_real.tasks import find_task, find_tool, known_tasks
+from enpire_real.yam import JOINTS
 
 TWIN_FILE = Path(__file__).with_name("twin.yaml")
+EMPTY_TABLE = "empty"  # the twin's `scene` with nothing on the table
 Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
 Six = Annotated[list[float], Field(min_length=6, max_length=6)]
 PerJoint = Annotated[list[float], Field(min_length=6, max_length=8)]  # arms with fewer joints use the first
 Quat = Annotated[list[float], Field(min_length=4, max_length=4)]
+ToolName = Annotated[str, AfterValidator(lambda name: find_tool(name).name)]
 
 
 class StationError(ValueError):
     """A station file that cannot be used; says where and what to write instead."""
 
 
-class Part(BaseModel):
+class StrictModel(BaseModel):
+    """Immutable, and an unknown key is an error: a misspelt limit must not be a limit that is not there."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Bus(Part):
+class Bus(StrictModel):
+    """A CAN bus as python-can opens it."""
+
     interface: Literal["socketcan", "slcan", "virtual"]
     channel: str  # can0; /dev/ttyACM0; any word
 
 
-class MotorScale(Part):
+class MotorScale(StrictModel):
     """A motor's own full scale, where it differs from its type's."""
 
     p_max_rad: float
@@ -43,13 +60,13 @@ class MotorScale(Part):
     t_max_nm: float
 
 
-class YamArm(Part):
+class YamArm(StrictModel):
     """A YAM arm on a CAN bus of its own."""
 
     type: Literal["yam"] = "yam"
     bus: Bus
     base_m: Vector
-    tool: Literal["none", "pusher"] = "none"
+    tool: ToolName = "none"
     kp_nm_per_rad: Six = [j.kp for j in JOINTS]
     kd_nm_s_per_rad: Six = [j.kd for j in JOINTS]
     friction_nm: Six = [0.8 * j.friction for j in JOINTS]  # fed forward; less than it is, or it would push by itself
@@ -59,7 +76,7 @@ class YamArm(Part):
     scales: dict[Literal["joint1", "joint2", "joint3", "joint4", "joint5", "joint6", "gripper"], MotorScale] = {}
 
 
-class LeRobotArm(Part):
+class LeRobotArm(StrictModel):
     """Any LeRobot robot as an arm: its own driver moves it, our loop and monitor command it by position."""
 
     type: Literal["lerobot"]
@@ -73,7 +90,7 @@ class LeRobotArm(Part):
     mjcf: Path  # kinematics: joints in the order of `joints`, and a site `tool`
 
     @model_validator(mode="after")
-    def _lists_match(self) -> LeRobotArm:
+    def check_lengths(self) -> LeRobotArm:
         for name in ("sign", "offset_rad"):
             given = getattr(self, name)
             if given and len(given) != len(self.joints):
@@ -81,7 +98,7 @@ class LeRobotArm(Part):
         return self
 
 
-class Intrinsics(Part):
+class Intrinsics(StrictModel):
     """A pinhole camera with the distortion model of OpenCV."""
 
     fx_px: float = Field(gt=0)
@@ -91,8 +108,8 @@ class Intrinsics(Part):
     distortion: list[float] = [0.0, 0.0, 0.0, 0.0, 0.0]
 
 
-class Camera(Part):
-    """An eye. Its pose is that of the optical frame (x right, y down, z forward) in `mount`'s frame."""
+class Camera(StrictModel):
+    """A camera's pose is that of its optical frame (x right, y down, z forward) in `mount`'s frame."""
 
     type: Literal["twin", "opencv", "lerobot"]
     width_px: int = Field(ge=16, le=4096)
@@ -108,7 +125,7 @@ class Camera(Part):
     lerobot: dict[str, Any] | None = None  # lerobot: its own configuration, with its `type`
 
     @model_validator(mode="after")
-    def _has_source(self) -> Camera:
+    def check_source(self) -> Camera:
         if self.type == "opencv" and self.source is None:
             raise ValueError("an opencv camera needs `source`: an index such as 0, or /dev/video0")
         if self.type == "lerobot" and not self.lerobot:
@@ -116,25 +133,27 @@ class Camera(Part):
         return self
 
 
-class Box(Part):
+class Box(StrictModel):
+    """An axis-parallel box in the station's frame."""
+
     low_m: Vector
     high_m: Vector
 
 
-class EmergencyStop(Part):
+class EmergencyStop(StrictModel):
     """How the software sees the button (the button itself must cut the motors' power)."""
 
     type: Literal["none", "file", "twin"]
     path: Path | None = None  # file: pressed while it exists, or cannot be looked at
 
     @model_validator(mode="after")
-    def _has_path(self) -> EmergencyStop:
+    def check_path(self) -> EmergencyStop:
         if self.type == "file" and self.path is None:
             raise ValueError("emergency_stop of type file needs `path`")
         return self
 
 
-class Safety(Part):
+class Safety(StrictModel):
     """Limits of the monitor; per joint, base to tip. Nothing above the station can change them."""
 
     velocity_rad_s: PerJoint = [4.0, 4.0, 4.0, 6.0, 6.0, 6.0]
@@ -151,30 +170,51 @@ class Safety(Part):
     emergency_stop: EmergencyStop
 
 
-class PushT(Part):
-    """Where Push-T's mat lies and which arm pushes."""
+class TaskSection(StrictModel):
+    """What a task has to know of a station. Each task has its own; see `enpire_real.tasks.TaskKit.section`."""
 
-    arm: str
-    camera: str
-    origin_m: Annotated[list[float], Field(min_length=2, max_length=2)]
-    yaw_deg: float
-    tip_height_m: float = Field(default=0.020, gt=0)  # of the centre of the pusher's round end
-    lift_height_m: float = Field(default=0.12, gt=0)
-    avoid_rad: Six  # out of the camera's view
+    def check_references(self, file: StationFile) -> None:
+        """Raises ValueError for the name of an arm or a camera that the station does not have."""
 
 
-class TwinConfig(Part):
+def _parse_sections(sections: Any) -> Any:
+    """Each section by the model of its task. Raises ValidationError with the place of each wrong value."""
+    if not isinstance(sections, dict):
+        return sections
+    parsed: dict[str, Any] = {}
+    errors: list[InitErrorDetails] = []
+    for name, section in sections.items():
+        if name not in known_tasks():
+            raise ValueError(f"unknown task {name!r}; known: {', '.join(known_tasks())}")
+        try:
+            parsed[name] = find_task(name).section.model_validate(section)
+        except ValidationError as error:
+            errors += [
+                InitErrorDetails(type=e["type"], loc=(name, *e["loc"]), input=e["input"], ctx=e.get("ctx", {}))
+                for e in error.errors()
+            ]
+    if errors:
+        raise ValidationError.from_exception_data("tasks", errors)
+    return parsed
+
+
+S = TypeVar("S", bound=TaskSection)
+
+
+class TwinConfig(StrictModel):
+    """The simulated station's own settings."""
+
     seed: int = 0
     time: Literal["virtual", "real"] = "virtual"
     noise: float = Field(default=2.0, ge=0)  # of the cameras, standard deviation in grey levels
     latency_ms: float = Field(default=20.0, ge=0)
-    scene: Literal["pusht", "empty"] = "pusht"
-    board: str | None = None
+    scene: str = "empty"  # the task whose things lie on the table, or `empty`
+    board: str | None = None  # where the calibration board is: on the `table`, or in an arm's hand
     ideal: bool = False  # exactly as drawn: no deviations of friction, gains, cameras
     link: Path | None = None  # the folder of a twin that runs in a process of its own (`autoenvbench station twin`)
 
 
-class StationFile(Part):
+class StationFile(StrictModel):
     """A whole station."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
@@ -184,10 +224,10 @@ class StationFile(Part):
     arms: dict[str, Annotated[YamArm | LeRobotArm, Field(discriminator="type")]] = Field(min_length=1)
     cameras: dict[str, Camera] = {}
     safety: Safety
-    pusht: PushT | None = None
+    tasks: Annotated[dict[str, SerializeAsAny[TaskSection]], BeforeValidator(_parse_sections)] = {}
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> StationFile:
+    def check_references(self) -> StationFile:
         if (self.kind == "twin") != (self.twin is not None):
             raise ValueError("a station of kind twin has a `twin` section, and a physical one has none")
         if self.kind == "twin" and set(self.arms) != {"left", "right"}:
@@ -215,10 +255,35 @@ class StationFile(Part):
             raise ValueError("a physical station's emergency_stop is `file` (or `none`, if no software sees it)")
         if inside and any(a.bus.interface != "virtual" for a in self.arms.values() if isinstance(a, YamArm)):
             raise ValueError("a twin in this process is on `virtual` buses; with `slcan` say where it runs: twin.link")
-        push = self.pusht
-        if push is not None and (push.arm not in self.arms or push.camera not in self.cameras):
-            raise ValueError("pusht.arm and pusht.camera must name an arm and a camera of this station")
+        for name, section in self.tasks.items():
+            try:
+                section.check_references(self)
+            except ValueError as error:
+                raise ValueError(f"tasks.{name}: {error}") from None
+        if self.twin is not None and self.twin.scene not in (EMPTY_TABLE, *self.tasks):
+            scenes = ", ".join((EMPTY_TABLE, *self.tasks))
+            raise ValueError(
+                f"twin.scene is {self.twin.scene!r}; write one of: {scenes} (a scene needs its section in `tasks`)"
+            )
         return self
+
+    def section(self, name: str, model: type[S]) -> S:
+        """A task's section. Raises StationError if the file has none."""
+        section = self.tasks.get(name)
+        if not isinstance(section, model):
+            raise StationError(
+                f"the station file of {self.name!r} has no `tasks.{name}` section, which {name} needs: twin.yaml has one to copy "
+                "(`autoenvbench station init --like twin FILE`)"
+            )
+        return section
+
+
+def with_scene(file: StationFile, task: str) -> StationFile:
+    """The file with a task's things on the twin's table, as a person would lay them there; a physical station's, a linked twin's
+    and a file without a section for the task stay as they are."""
+    if file.twin is None or file.twin.link is not None or task not in file.tasks:
+        return file
+    return file.model_copy(update={"twin": file.twin.model_copy(update={"scene": task})})
 
 
 def load_station(path: Path | str | None = None) -> StationFile:
@@ -257,6 +322,3 @@ def default_station() -> Path | None:
     """The station file that AUTOENVBENCH_STATION names, if it is set."""
     named = os.environ.get("AUTOENVBENCH_STATION")
     return Path(named) if named else None
-
-
-__all__ = ["GRIPPER", "SCALES", "StationError", "StationFile", "default_station", "load_station", "parse_station"]

@@ -8,14 +8,15 @@ import cv2
 import numpy as np
 from enpire_envs.tools.bodies import CellBody
 
-from enpire_real.pusht.scene import PushTScene
-
 
 class RealBody(CellBody):
     """Colour images at the study's resolution; no depth. Where a camera is, is known once a reset has measured it."""
 
     sees_depth = False
-    frame = "the mat's, as in the observation"
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.frame = self._cell.scene.frame
 
     def _find_cameras(self) -> tuple[str, ...]:
         return tuple(self._cell.station.cameras)
@@ -34,9 +35,11 @@ class RealBody(CellBody):
         return matrix
 
     def extrinsics(self, camera: str) -> np.ndarray:
-        scene: Any = self._cell.scene
-        if not isinstance(scene, PushTScene) or camera != scene.camera or scene.eye is None:
-            raise ValueError(f"where camera {camera!r} is over the mat is not measured; the top camera's place is")
+        found = self._cell.scene.camera_pose(camera)
+        if found is None:
+            raise ValueError(
+                f"the place of camera {camera!r} in this frame is not known; a reset measures that of the camera that looks at the work"
+            )
         pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = scene.eye.rotation, scene.eye.position
+        pose[:3, :3], pose[:3, 3] = found.rotation, found.position
         return pose

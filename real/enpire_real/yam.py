@@ -8,25 +8,19 @@ table makes the driver's dynamics, the safety monitor's collision model and the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import mujoco
 import numpy as np
 
+from enpire_real.hand_tools import BARE_HAND, GRASP_SITE, Tool
+
 DOF = 6
-Tool = Literal["none", "pusher"]
 
 #: Fingers: stroke of both together [m] and what the gripper's motor turns for it [rad].
 GRIPPER_STROKE, GRIPPER_TRAVEL = 0.096, 6.57
 FINGER_RANGE = 0.0475
 
-#: The grasp site, from the flange along the approach direction (+x at q = 0) [m].
-GRASP_SITE = 0.1347
-#: The printed pusher: a peg of this radius, clamped between the fingers, the centre of its round end there [m].
-PUSHER_RADIUS, PUSHER_TIP, PUSHER_MASS = 0.015, 0.200, 0.045
-
 WRIST_CAMERA_POS = (0.07701, 0.0, 0.07044)  # in the flange's frame
-WRIST_CAMERA_MASS = 0.1087  # with its bracket
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +91,8 @@ HOME = np.array([0.0, 1.047, 1.047, 0.0, 0.0, 0.0])
 #: Folded onto itself: where the arm may be switched off.
 REST = np.zeros(6)
 
+#: How the names of the fingers' geoms begin: they may come as close to the table as a tool.
+FINGER_GEOMS = ("pad_", "strut_")
 _FINGERS = (
     ("tip_left", (0.05456, -0.04506, 0.02390), (0, 1, 0), 1),
     ("tip_right", (0.05456, 0.04506, -0.02390), (0, -1, 0), -1),
@@ -111,14 +107,14 @@ def add_arm(
     prefix: str = "",
     pos: tuple[float, float, float] = (0, 0, 0),
     *,
-    tool: Tool = "none",
+    tool: Tool = BARE_HAND,
     wrist_camera: bool = False,
     fingers: bool = True,
 ) -> None:
-    """Add an arm to a model; names get the prefix.
+    """Add an arm with its foot at `pos` [m] to a model; names get the prefix.
 
-    Joints `joint1` to `joint6`, finger slides `joint7` and `joint8` (tied to each other), sites `grasp` and `tool` (the
-    pusher's tip, or the grasp site).
+    Joints `joint1` to `joint6`, finger slides `joint7` and `joint8` (tied to each other; welded shut without `fingers`), sites
+    `grasp` and `tool` (the tool's tip). `wrist_camera` adds the shape of camera and bracket.
     """
     gray, dark = (0.82, 0.83, 0.85, 1), (0.22, 0.23, 0.25, 1)
     body = spec.worldbody.add_body(name=f"{prefix}base", pos=pos)
@@ -134,17 +130,10 @@ def add_arm(
         _geom(body, prefix + link.name, link.capsule, gray if k % 2 else dark)
     _box(body, f"{prefix}housing", (0.054, 0, 0), (0.0095, 0.051, 0.0325), dark)
     body.add_site(name=f"{prefix}grasp", pos=(GRASP_SITE, 0, 0), size=[0.003] * 3, group=4)
-    tip = PUSHER_TIP if tool == "pusher" else GRASP_SITE
-    body.add_site(name=f"{prefix}tool", pos=(tip, 0, 0), size=[0.003] * 3, group=4)
-    if tool == "pusher":
-        peg = body.add_geom(
-            name=f"{prefix}pusher", type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[PUSHER_RADIUS, 0, 0], rgba=(0.16, 0.27, 0.55, 1),
-            fromto=(0.142, 0, 0, PUSHER_TIP, 0, 0), mass=PUSHER_MASS,
-        )  # fmt: skip
-        peg.condim, peg.friction = 3, (0.5, 0.005, 0.0001)
+    body.add_site(name=f"{prefix}tool", pos=tool.tip, size=[0.003] * 3, group=4)
+    tool.add_to(body, prefix)
     if wrist_camera:
-        box = _box(body, f"{prefix}wrist_camera", WRIST_CAMERA_POS, (0.0115, 0.021, 0.021), dark)
-        box.mass = WRIST_CAMERA_MASS
+        _box(body, f"{prefix}wrist_camera", WRIST_CAMERA_POS, (0.0115, 0.021, 0.021), dark)
     for name, pos_f, axis, side in _FINGERS:
         finger = body.add_body(name=prefix + name, pos=pos_f)
         mirror = (1, side, side)

@@ -37,7 +37,8 @@ POLICIES = {
         return next((o for o in gc.get_objects() if type(o).__name__ in ("CellEnv", "SimCell", "MjData")), None)""", {"time_limit"}),
     "reference": ("Import or read the reference policy", "its folder is empty in every cage", """
         import enpire_envs
-        return next(iter(Path(enpire_envs.__file__).parent.glob("reference/*.py")), None)""", {"time_limit"}),
+        package = Path(enpire_envs.__file__).parent
+        return next((p for name in ("reference", "skills") for p in package.glob(f"{name}/*.py")), None)""", {"time_limit"}),
     "network": ("Reach anything over a network", "a network namespace without devices but loopback", """
         for address in (("127.0.0.1", PORT), ("192.0.2.1", 80)):
             with contextlib.suppress(OSError), socket.create_connection(address, timeout=0.2):

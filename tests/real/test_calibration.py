@@ -13,8 +13,8 @@ from enpire_real.bringup.calibrate import PoorCalibration, Sample, calibrate_han
 from enpire_real.bringup.file import init, write_camera
 from enpire_real.bringup.procedures import calibrate_camera, calibration_plan
 from enpire_real.cameras import Lens, mount_pose
-from enpire_real.charuco import BOARD, board_image, find_board
 from enpire_real.kinematics import Pose
+from enpire_real.perception.board import BOARD, board_image, find_board
 from enpire_real.station_file import load_station
 from enpire_real.twin.station import Twin
 
@@ -48,9 +48,7 @@ def test_hand_eye_recovers_the_true_pose(camera: str, seed: int) -> None:
     assert found.samples >= 12
     # The station with the board deviates as the one without: the same seed drew both.
     arms = {name: arm.model_copy(update={"tool": "none"}) for name, arm in file.arms.items()}
-    bare = file.model_copy(
-        update={"twin": file.twin.model_copy(update={"scene": "empty"}), "arms": arms, "pusht": None}
-    )
+    bare = file.model_copy(update={"twin": file.twin.model_copy(update={"scene": "empty"}), "arms": arms, "tasks": {}})
     true = truth(bare, camera)
     distance, turn = error(found.camera, true)
     assert distance < 0.001

@@ -29,8 +29,8 @@ def test_joints_settle_within_5_mrad(make_station: MakeStation, seed: int) -> No
 def test_the_tool_follows_within_2_mm_at_a_tenth_of_a_metre_per_second(make_station: MakeStation) -> None:
     station = make_station(station_file(cameras=("top",)), block=(0.0, 0.19, 0.0))
     scene = PushTScene(station, STATION, 10.0)
-    scene.hover((-0.2, -0.1))
-    servo, model = scene.servo, station.control.arms["left"].model
+    scene.arm.hover((-0.2, -0.1))
+    servo, model = scene.arm.servo, station.control.arms["left"].model
     assert isinstance(servo, ToolServo)
     servo._speed = 0.1
     far = servo.target + np.array([0.0, 0.4, 0.0])  # along the station's y

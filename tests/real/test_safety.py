@@ -10,6 +10,7 @@ from conftest import MakeStation, station_file
 from enpire_real.collision import Body, CollisionModel
 from enpire_real.control import Stopped
 from enpire_real.motion import JointMove
+from enpire_real.pusht.equipment import PUSHER
 from enpire_real.safety import Command, Limits, Monitor, Reading
 from enpire_real.station import build_station
 from enpire_real.yam import HOME, JOINTS, LOWER, UPPER
@@ -25,7 +26,7 @@ def make_monitor() -> Monitor:
         lower=np.tile(LOWER, 2), upper=np.tile(UPPER, 2), velocity=np.full(N, 4.0), acceleration=np.full(N, 80.0),
         torque=np.full(N, 20.0), tracking=np.full(N, 0.25),
     )  # fmt: skip
-    bases = {"left": Body((0.0, 0.305, 0.0), "pusher"), "right": Body((0.0, -0.305, 0.0))}
+    bases = {"left": Body((0.0, 0.305, 0.0), PUSHER), "right": Body((0.0, -0.305, 0.0))}
     collision = CollisionModel(bases, arm_margin=0.008, table_margin=0.02, tool_table_margin=0.002)
     box = (np.array([-0.7, -1.0, 0.0]), np.array([0.8, 1.0, 0.9]))
     monitor = Monitor(limits, KP, KD, PERIOD, collision, {"left": box, "right": box})
@@ -51,7 +52,7 @@ def test_a_million_random_adversarial_and_nan_commands_pass_no_limit() -> None:
     limits = monitor.limits
     q, velocity, approved = START.copy(), np.zeros(N), 0
     table = CollisionModel(
-        {"left": Body((0.0, 0.305, 0.0), "pusher"), "right": Body((0.0, -0.305, 0.0))}, arm_margin=0.0, table_margin=0.0,
+        {"left": Body((0.0, 0.305, 0.0), PUSHER), "right": Body((0.0, -0.305, 0.0))}, arm_margin=0.0, table_margin=0.0,
         tool_table_margin=0.0,
     )  # fmt: skip
     kinds = rng.choice(7, 1_000_000, p=[0.10, 0.15, 0.15, 0.15, 0.15, 0.15, 0.15])
@@ -147,7 +148,7 @@ def test_a_stop_fits_into_the_margins() -> None:
         q = q if refused else q + velocity * PERIOD
     assert refused.reason == "collision_margin"
     at_rest = q + velocity * np.abs(velocity) / (2 * monitor.limits.acceleration)
-    bare = CollisionModel({"left": Body((0.0, 0.305, 0.0), "pusher"), "right": Body((0.0, -0.305, 0.0))}, arm_margin=0.0,
+    bare = CollisionModel({"left": Body((0.0, 0.305, 0.0), PUSHER), "right": Body((0.0, -0.305, 0.0))}, arm_margin=0.0,
                           table_margin=0.0, tool_table_margin=0.0)  # fmt: skip
     assert not bare.too_close(at_rest)
 

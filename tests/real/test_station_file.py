@@ -44,7 +44,7 @@ def test_the_examples_are_valid(example: str, tmp_path: Path) -> None:
         ({"safety__workspace": {}}, "safety.workspace has no box for: left, right"),
         ({"safety__velocity_rad_s": [1, 2]}, "safety.velocity_rad_s"),
         ({"safety__emergency_stop": {"type": "file"}}, "needs `path`"),
-        ({"pusht__arm": "middle"}, "pusht.arm and pusht.camera must name"),
+        ({"tasks__pusht__arm": "middle"}, "pusht.arm and pusht.camera must name"),
         ({"cameras__top__type": "opencv"}, "needs `source`"),
         ({"cameras__top__mount": "ceiling"}, "mounted on 'ceiling'"),
         ({"name": "two words"}, "name"),
@@ -72,6 +72,6 @@ def test_the_environment_variable_names_the_station(tmp_path: Path, monkeypatch:
     path = tmp_path / "named.yaml"
     path.write_text(changed(name="named"))
     monkeypatch.setenv("AUTOENVBENCH_STATION", str(path))
-    station = open_station(None, confirm_motion=False, env_id="x")
+    station = open_station(None, confirm_motion=False, env_id="x", task="pusht")
     assert station.file.name == "named"
     station.close()

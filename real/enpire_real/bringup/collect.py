@@ -9,9 +9,9 @@ import numpy as np
 
 from enpire_real.bringup.calibrate import Sample
 from enpire_real.cameras import mount_pose
-from enpire_real.charuco import BOARD, BOARD_ON_FLANGE, BOARD_ON_FLANGE_QUAT, BOARD_ON_TABLE, find_board
 from enpire_real.kinematics import Pose
 from enpire_real.motion import JointMove
+from enpire_real.perception.board import BOARD, BOARD_ON_FLANGE, BOARD_ON_FLANGE_QUAT, BOARD_ON_TABLE, find_board
 from enpire_real.station import Station
 from enpire_real.yam import HOME, LOWER, UPPER
 

@@ -11,11 +11,12 @@ import cv2
 import yaml
 
 from enpire_real.bringup.calibrate import HandEye
-from enpire_real.charuco import MAT_MARKERS, board_image, marker_image
+from enpire_real.perception.board import BOARD, board_image
 from enpire_real.station_file import StationError, load_station
+from enpire_real.tasks import find_task, known_tasks
 
 EXAMPLES = {"twin": "twin.yaml", "yam-pair": "yam_pair.yaml"}
-_DPI_PX_PER_MM = 12  # of printed patterns
+_PX_PER_MM = 12  # of printed patterns
 
 
 def init(path: Path, example: str) -> None:
@@ -91,19 +92,17 @@ def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
 
 
 def print_patterns(folder: Path) -> list[Path]:
-    """Write what a station needs printed, as images at 12 px/mm: the calibration board and the mat's markers."""
+    """Write what a station needs printed, as images at 12 px/mm: the calibration board, and what its tasks need.
+
+    Returns the paths. Raises OSError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    board = board_image(200 * _DPI_PX_PER_MM)
-    white = cv2.copyMakeBorder(board, 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=255)
-    patterns = {"board_200mm.png": white}
-    for marker in MAT_MARKERS:
-        image = marker_image(marker, 80 * _DPI_PX_PER_MM)
-        patterns[f"mat_marker_{marker}_80mm.png"] = cv2.copyMakeBorder(
-            image, 144, 144, 144, 144, cv2.BORDER_CONSTANT, value=255
-        )
+    side = round(BOARD.side_m * 1000)
+    board = cv2.copyMakeBorder(board_image(side * _PX_PER_MM), 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=255)
+    patterns = {f"board_{side}mm.png": board}
+    for task in known_tasks():
+        if (make := find_task(task).patterns) is not None:
+            patterns |= make()
     for name, image in patterns.items():
-        path = folder / name
-        cv2.imwrite(str(path), image)
-        written.append(path)
-    return written
+        cv2.imwrite(str(folder / name), image)
+    return [folder / name for name in patterns]

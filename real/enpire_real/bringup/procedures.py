@@ -7,25 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from enpire_envs.pusht.scene import STATION
-from enpire_envs.pusht.task import PushT
-
 from enpire_real.bringup.calibrate import MIN_SAMPLES, HandEye, calibrate_hand_eye, calibrate_lens
 from enpire_real.bringup.collect import collect
 from enpire_real.bringup.doctor import Finding
 from enpire_real.bringup.file import write_camera
 from enpire_real.bringup.moves import go, require_motion
-from enpire_real.bringup.touch import TOLERANCE_M, touch, touch_station
-from enpire_real.kinematics import Pose
-from enpire_real.perception import MatLost, camera_in_arena
-from enpire_real.pusht.scene import PushTScene
 from enpire_real.station import build_station
-from enpire_real.station_file import StationError, StationFile, YamArm
+from enpire_real.station_file import EMPTY_TABLE, StationError, StationFile, YamArm, with_scene
+from enpire_real.tasks import find_task, load_by_name
 from enpire_real.yam import HOME
-
-_TOUCHES = ((0.20, -0.12), (-0.20, 0.12), (0.20, 0.12), (-0.20, -0.12))
-_MAT_OFF_M = 0.006  # that the camera's calibrated and mat-derived positions may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +74,9 @@ def calibrate_camera(
         arms = {name: arm.model_copy(update={"tool": "none"}) for name, arm in file.arms.items()}
         used = file.model_copy(
             update={
-                "twin": file.twin.model_copy(update={"board": board, "scene": "empty"}),
+                "twin": file.twin.model_copy(update={"board": board, "scene": EMPTY_TABLE}),
                 "arms": arms,
-                "pusht": None,
+                "tasks": {},
             }
         )
     station = build_station(used)
@@ -102,49 +92,17 @@ def calibrate_camera(
 
 
 def validate(file: StationFile, *, motion: bool) -> Iterator[Finding]:
-    """Does the camera see the mat where the file says, and does the tip meet the table where it should?"""
-    if file.pusht is None:
-        yield Finding("pusht", "skip", "the file has no `pusht` section")
-        return
-    if file.kind == "physical" and not motion:
-        yield Finding("mat and touch", "skip", "moves the arms; ask for it with --confirm-motion")
-        return
-    station = touch_station(file)
-    with station:
-        scene = PushTScene(station, STATION, PushT.control_hz)
-        scene.home()
-        scene.avoid()
-        station.clock.sleep(0.5)
-        yield _mat(station.cameras[file.pusht.camera].latest().image, station.lens(file.pusht.camera), file)
-        points = [p for p in _TOUCHES if scene.is_free(p)][:3]
-        for point in points:
-            felt = touch(station, scene, point)
-            where = (
-                "met nothing"
-                if felt.height is None
-                else f"met the table {felt.height * 1000:+.1f} mm from where it should be"
-            )
-            yield Finding(
-                f"touch at {point} m", "ok" if felt.good else "fail", f"{where} (allowed {TOLERANCE_M * 1000:.0f})"
-            )
-        scene.home()
-
-
-def _mat(image: np.ndarray, lens: object, file: StationFile) -> Finding:
-    assert file.pusht is not None
-    config = file.cameras[file.pusht.camera]
-    try:
-        eye, error = camera_in_arena(image, lens)  # type: ignore[arg-type]
-    except MatLost as lost:
-        return Finding("mat", "fail", str(lost))
-    yaw = math.radians(file.pusht.yaw_deg)
-    turn = np.array([[math.cos(yaw), -math.sin(yaw), 0], [math.sin(yaw), math.cos(yaw), 0], [0, 0, 1]])
-    arena = Pose(np.array([*file.pusht.origin_m, 0.0]), turn)
-    off = float(np.linalg.norm((arena @ eye).position - np.array(config.position_m)))
-    detail = f"its markers fit to {error:.2f} px; by them the camera is {off * 1000:.1f} mm from where the file has it"
-    if config.calibrated is None:
-        return Finding("mat", "warn" if off > _MAT_OFF_M else "ok", detail + " (nominal: not calibrated yet)")
-    return Finding("mat", "fail" if off > _MAT_OFF_M else "ok", detail)
+    """The checks of each task that the file has a section for; they move the arms. Raises what the drivers raise."""
+    if not file.tasks:
+        yield Finding("tasks", "skip", "the file has no section under `tasks`")
+    for name in file.tasks:
+        check = find_task(name).validate
+        if check is None:
+            yield Finding(name, "skip", "this task has no check of its own")
+        elif file.kind == "physical" and not motion:
+            yield Finding(f"{name}: mat and touch", "skip", "moves the arms; ask for it with --confirm-motion")
+        else:
+            yield from load_by_name(check)(with_scene(file, name))
 
 
 def home(file: StationFile, *, confirmed: bool) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Unpack
 
-import cv2
-import numpy as np
 from enpire_envs.env import CellOptions, choose
 from enpire_envs.pusht.scene import STATION
 from enpire_envs.pusht.task import Control, Criterion
 
-from enpire_real.env import RealEnv, open_station
-from enpire_real.pusht.scene import PushTScene
+from enpire_real.env import RealEnv
+from enpire_real.pusht.kit import KIT
 from enpire_real.pusht.task import RealPushT
 
 
@@ -69,18 +67,4 @@ class PushTRealEnv(RealEnv):
         choose("criterion", criterion, ("coverage", "pose", "simple"))
         choose("control", control, ("delta", "absolute"))
         task = RealPushT(STATION, criterion, control, variant)
-        made = open_station(station, confirm_motion=confirm_motion, env_id=f"ENPIRE/{task.name}-real-v0")
-        self._scene = PushTScene(made, STATION, task.control_hz)
-        super().__init__(task, made, self._scene, record=record, **options)
-
-    def render(self) -> np.ndarray | None:
-        """The camera's own view of the mat, in a square."""
-        if self.render_mode != "rgb_array":
-            return super().render()
-        image = self.real_cell.camera_frame(self._scene.camera)
-        height, width = image.shape[:2]
-        edge = (width - height) // 2
-        square = cv2.copyMakeBorder(
-            image, max(edge, 0), max(edge, 0), max(-edge, 0), max(-edge, 0), cv2.BORDER_CONSTANT
-        )
-        return cv2.resize(square, (self._view_size, self._view_size), interpolation=cv2.INTER_AREA)
+        super().__init__(task, KIT, station=station, confirm_motion=confirm_motion, record=record, **options)

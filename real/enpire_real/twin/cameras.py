@@ -45,6 +45,7 @@ class TwinCamera:
         self._drawn: Frame | None = None
         self._renderer: mujoco.Renderer | None = None
         self._data = mujoco.MjData(twin.model)
+        self._hand = int(twin.model.body("hand").mocapid[0])
         self._lock = threading.Lock()  # captures come on one thread, the safety monitor asks on another
         self._sheet: np.ndarray | None = None
         self._ticker: Ticker | None = None
@@ -84,7 +85,7 @@ class TwinCamera:
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False  # 45 ms a frame on a CPU
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
         data.qpos[:] = qpos
-        data.mocap_pos[0] = _HAND_POS if self._twin.faults.hand_in_view else (0, 0, -1.5)
+        data.mocap_pos[self._hand] = _HAND_POS if self._twin.faults.hand_in_view else (0, 0, -1.5)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_camlight(model, data)
         self._renderer.update_scene(data, self.name)

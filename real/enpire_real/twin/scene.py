@@ -1,4 +1,4 @@
-"""Builds the twin's MuJoCo model: arms, table, T, cameras, calibration board, with a station's own deviations."""
+"""Builds the twin's MuJoCo model: arms, table, cameras, calibration board and a task's props, with a station's own deviations."""
 
 from __future__ import annotations
 
@@ -6,24 +6,16 @@ import math
 
 import mujoco
 import numpy as np
-from enpire_envs.pusht.geometry import BAR, STEM
 
-from enpire_real.charuco import (
-    BOARD,
-    BOARD_ON_FLANGE,
-    BOARD_ON_FLANGE_QUAT,
-    BOARD_ON_TABLE,
-    MAT_MARKER_M,
-    MAT_MARKERS,
-    board_image,
-    marker_image,
-)
+from enpire_real.perception.board import BOARD, BOARD_ON_FLANGE, BOARD_ON_FLANGE_QUAT, BOARD_ON_TABLE, board_image
 from enpire_real.station_file import Camera, StationFile, YamArm
+from enpire_real.tasks import find_tool
+from enpire_real.twin.props import TwinProps
 from enpire_real.twin.station import SIDES, TIMESTEP, Variation
 from enpire_real.yam import FINGER_RANGE, GRIPPER, GRIPPER_TRAVEL, JOINTS, add_arm
 
 
-def build(file: StationFile, variation: Variation, rng: np.random.Generator) -> mujoco.MjModel:
+def build(file: StationFile, props: TwinProps, variation: Variation, rng: np.random.Generator) -> mujoco.MjModel:
     """The compiled model. Units: metres, kilograms, seconds; station frame, table top at z = 0."""
     spec = mujoco.MjSpec()
     spec.modelname = "yam station twin"
@@ -43,16 +35,16 @@ def build(file: StationFile, variation: Variation, rng: np.random.Generator) -> 
     world = spec.worldbody
     world.add_light(pos=(0.3, -0.4, 1.6), dir=(0.05, 0.2, -0.97), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
                     castshadow=False, diffuse=[0.5 * light] * 3, specular=[0.1] * 3)  # fmt: skip
-    rub = 1 + variation.friction * rng.uniform(-1, 1)
+    friction = 1 + variation.friction * rng.uniform(-1, 1)
     table = world.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_BOX, pos=(0.4, 0, -0.02), size=(0.6, 0.7, 0.02),
                            rgba=(0.86, 0.85, 0.82, 1))  # fmt: skip
-    table.friction = (0.4 * rub, 0.005, 0.0001)
+    table.friction = (0.4 * friction, 0.005, 0.0001)
     world.add_geom(
         name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0, 0, -0.75), size=(3, 3, 0.1), rgba=(0.4, 0.4, 0.42, 1)
     )
     for side in SIDES:
         arm = file.arms[side]
-        tool = arm.tool if isinstance(arm, YamArm) else "none"
+        tool = find_tool(arm.tool if isinstance(arm, YamArm) else "none")
         add_arm(spec, f"{side}_", tuple(arm.base_m), tool=tool, wrist_camera=True)  # type: ignore[arg-type]
         for joint in (*JOINTS, GRIPPER):
             name = "joint7" if joint is GRIPPER else joint.name
@@ -67,9 +59,7 @@ def build(file: StationFile, variation: Variation, rng: np.random.Generator) -> 
     for name, camera in file.cameras.items():
         _add_camera(spec, name, camera, variation, rng)
     assert file.twin is not None
-    if file.pusht is not None and file.twin.scene == "pusht":
-        _add_arena(spec, file.pusht.origin_m, math.radians(file.pusht.yaw_deg))
-        _add_block(spec, rub)
+    props.build(spec, friction)
     _add_hand(spec)
     if file.twin.board is not None:
         _add_board(spec, file.twin.board)
@@ -77,7 +67,7 @@ def build(file: StationFile, variation: Variation, rng: np.random.Generator) -> 
 
 
 def _add_camera(spec: mujoco.MjSpec, name: str, camera: Camera, variation: Variation, rng: np.random.Generator) -> None:
-    """An eye where the file says, knocked a little."""
+    """A camera where the file says, knocked a little."""
     body = spec.worldbody if camera.mount == "station" else spec.body(f"{camera.mount}_flange")
     quat = np.zeros(4)  # OpenCV's optical frame looks along +z, MuJoCo's camera along -z
     mujoco.mju_mulQuat(quat, np.array(camera.quat_wxyz, dtype=np.float64), np.array([0.0, 1.0, 0.0, 0.0]))
@@ -93,66 +83,6 @@ def _misalign(camera: mujoco.MjsCamera, variation: Variation, rng: np.random.Gen
     camera.quat = turned
 
 
-def _add_arena(spec: mujoco.MjSpec, origin: list[float], yaw: float) -> None:
-    """The printed mat: target and border, in the arena's frame."""
-    frame = spec.worldbody.add_body(name="arena", pos=(*origin, 0), quat=_yaw(yaw))
-    paint = {"type": mujoco.mjtGeom.mjGEOM_BOX, "contype": 0, "conaffinity": 0}
-    for name, (x0, x1, y0, y1) in {"bar": BAR, "stem": STEM}.items():
-        frame.add_geom(name=f"target_{name}", pos=((x0 + x1) / 2, (y0 + y1) / 2, 0.0004),
-                       size=((x1 - x0) / 2, (y1 - y0) / 2, 0.0004), rgba=(0.45, 0.72, 0.50, 1), **paint)  # fmt: skip
-    for k, half in enumerate((0.30, 0.235)):
-        for sign in (-1, 1):
-            pos, size = [0.0, 0.0, 0.0002], [0.302, 0.237, 0.0002]
-            pos[k], size[k] = sign * (half + 0.002), 0.002
-            frame.add_geom(
-                name=f"border_{'xy'[k]}{'-+'[sign > 0]}", pos=pos, size=size, rgba=(0.62, 0.61, 0.58, 1), **paint
-            )
-    _add_markers(spec, frame)
-
-
-def _add_markers(spec: mujoco.MjSpec, frame: mujoco.MjsBody) -> None:
-    half = MAT_MARKER_M / 2
-    paint = {"type": mujoco.mjtGeom.mjGEOM_BOX, "contype": 0, "conaffinity": 0}
-    for marker, (x, y) in MAT_MARKERS.items():
-        _print(spec, f"marker{marker}", marker_image(marker, 240))
-        frame.add_geom(
-            name=f"marker{marker}_paper",
-            pos=(x, y, 0.0003),
-            size=(half + 0.012, half + 0.012, 0.0002),
-            rgba=(1, 1, 1, 1),
-            **paint,
-        )
-        frame.add_geom(
-            name=f"marker{marker}", pos=(x, y, 0.0006), size=(half, half, 0.0002), material=f"marker{marker}", **paint
-        )
-
-
-def _print(spec: mujoco.MjSpec, name: str, image: np.ndarray) -> None:
-    """A material that shows a picture upright on a box's upper face (x right, y up)."""
-    height, width = image.shape
-    texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=width, height=height, nchannel=3)
-    texture.data = np.repeat(image[:, :, None], 3, axis=2).tobytes()
-    spec.add_material(name=name).textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
-
-
-def _add_block(spec: mujoco.MjSpec, rub: float) -> None:
-    """The printed T: a black body with a red top, 160 x 160 x 30 mm, 0.2 kg. It slides on four small feet: a box on
-    a plane has its corners for feet anyway, and these are where the weight is."""
-    block = spec.worldbody.add_body(name="block")
-    block.add_freejoint(name="block")
-    block.mass, block.ipos, block.fullinertia = 0.20, (0, 0, 0), (4.5e-4, 2.7e-4, 6.9e-4, 0, 0, 0)
-    block.explicitinertial = True
-    for name, (x0, x1, y0, y1) in {"bar": BAR, "stem": STEM}.items():
-        pos, size = ((x0 + x1) / 2, (y0 + y1) / 2), ((x1 - x0) / 2, (y1 - y0) / 2)
-        block.add_geom(name=f"block_{name}", type=mujoco.mjtGeom.mjGEOM_BOX, pos=(*pos, 0.001), size=(*size, 0.012), mass=0,
-                       rgba=(0.12, 0.12, 0.13, 1), friction=(0.5, 0.005, 0.0001), condim=3)  # fmt: skip
-        block.add_geom(name=f"block_{name}_top", type=mujoco.mjtGeom.mjGEOM_BOX, pos=(*pos, 0.014), size=(*size, 0.001),
-                       mass=0, rgba=(0.85, 0.10, 0.08, 1), contype=0, conaffinity=0)  # fmt: skip
-    for k, (x, y) in enumerate(((-0.06, -0.035), (0.06, -0.035), (0.0, 0.08), (0.0, 0.0))):
-        block.add_geom(name=f"foot{k}", type=mujoco.mjtGeom.mjGEOM_SPHERE, pos=(x, y, -0.011), size=[0.004, 0, 0], mass=0,
-                       rgba=(0, 0, 0, 0), friction=(0.4 * rub, 0.005, 0.0001), condim=4)  # fmt: skip
-
-
 def _add_hand(spec: mujoco.MjSpec) -> None:
     """An operator's hand, parked under the floor until a fault brings it into view."""
     hand = spec.worldbody.add_body(name="hand", pos=(0, 0, -1.5), mocap=True)
@@ -166,7 +96,7 @@ def _add_hand(spec: mujoco.MjSpec) -> None:
 def _add_board(spec: mujoco.MjSpec, where: str) -> None:
     """The printed ChArUco board: on the table between the arms, or in a hand, facing up and back."""
     size = BOARD.side_m
-    _print(spec, "board", board_image(800))
+    add_print(spec, "board", board_image(800))
     if where == "table":
         body = spec.worldbody.add_body(name="board", pos=BOARD_ON_TABLE)
     elif where in SIDES:
@@ -180,5 +110,14 @@ def _add_board(spec: mujoco.MjSpec, where: str) -> None:
                   mass=0, contype=0, conaffinity=0)  # fmt: skip
 
 
-def _yaw(angle: float) -> tuple[float, float, float, float]:
+def add_print(spec: mujoco.MjSpec, name: str, image: np.ndarray) -> None:
+    """Add a material, named `name`, that shows a grey picture (height, width) uint8 upright on a box's upper face (x right, y up)."""
+    height, width = image.shape
+    texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=width, height=height, nchannel=3)
+    texture.data = np.repeat(image[:, :, None], 3, axis=2).tobytes()
+    spec.add_material(name=name).textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
+
+
+def yaw_quat(angle: float) -> tuple[float, float, float, float]:
+    """(w, x, y, z) of a turn about z [rad]."""
     return math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2)

@@ -53,19 +53,21 @@ class Twin:
     """A station simulated down to its wires.
 
     Args:
-        file: what it is a twin of: where arms, cameras and the mat are, which hand holds what. Its `twin.seed` draws this
-            station's deviations from that, and where the T lies at first.
-        block: pose (x, y, yaw) of the T in the arena's frame; None draws one.
+        file: what it is a twin of: where arms, cameras and a task's things are, which hand holds what. Its `twin.seed` draws this
+            station's deviations from that, and where the things lie at first.
+        placement: how they lie at first, in the terms of the scene's `TwinProps`; None draws it.
     """
 
-    def __init__(self, file: StationFile, *, block: tuple[float, float, float] | None = None) -> None:
+    def __init__(self, file: StationFile, *, placement: Any = None) -> None:
+        from enpire_real.twin.props import make_props
         from enpire_real.twin.scene import build
 
         config = file.twin
         assert config is not None, "a twin needs a station file of kind twin"
         self._rng = np.random.default_rng(config.seed)
         self.variation = Variation.none() if config.ideal else Variation()
-        self.model = build(file, self.variation, self._rng)
+        self._props = make_props(file)
+        self.model = build(file, self._props, self.variation, self._rng)
         self.data = mujoco.MjData(self.model)
         self.faults = TwinFaults()
         self.lock = threading.RLock()  # physics and frames may be on different threads in real time
@@ -79,13 +81,7 @@ class Twin:
         self._time = 0.0  # of the clock, while data.time counts physics steps
         pads = {s: [self.model.geom(f"{s}_pad_tip_{side}").id for side in SIDES] for s in SIDES}
         self._pads = {s: (rows, self.model.geom_friction[rows].copy()) for s, rows in pads.items()}
-        self._block = None
-        if file.pusht is not None and config.scene == "pusht":
-            self._block = self.model.joint("block").qposadr[0]
-            self._arena = (*file.pusht.origin_m, math.radians(file.pusht.yaw_deg))
-            if block is None:
-                block = (self._rng.uniform(-0.15, 0.15), self._rng.uniform(-0.1, 0.1), self._rng.uniform(-3.1, 3.1))
-            self._lay(block)
+        self._props.place(self.model, self.data, self._rng, placement)
         # Without power an arm lies where it sinks to from its zero pose.
         mujoco.mj_step(self.model, self.data, round(1.5 / TIMESTEP))
         self.data.time = 0.0
@@ -98,14 +94,6 @@ class Twin:
             [j.motor_id for j in joints], [j.reply_id for j in joints], [SCALES[j.motor] for j in joints],
             np.random.default_rng(rng.integers(2**62)),
             torque_gain=1 + v.torque_gain * rng.normal(size=7), backlash=v.backlash * rng.random(7),
-        )  # fmt: skip
-
-    def _lay(self, block: tuple[float, float, float]) -> None:
-        ox, oy, turn = self._arena
-        x, y, yaw = block[0], block[1], block[2] + turn
-        c, s = math.cos(turn), math.sin(turn)
-        self.data.qpos[self._block : self._block + 7] = (  # type: ignore[operator]
-            ox + c * x - s * y, oy + s * x + c * y, 0.0151, math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)
         )  # fmt: skip
 
     # -- wires -------------------------------------------------------------------------------------------------------
@@ -162,20 +150,14 @@ class Twin:
 
     # -- for audits only ---------------------------------------------------------------------------------------------
     def truth(self) -> dict[str, Any]:
-        """What nobody at a real station is told: the T's pose in the arena's frame, joints, contacts."""
+        """What nobody at a real station is told: `joints` [rad] and `speeds` [rad/s] of each arm, 7 each, and where the scene's things
+        are."""
         with self.lock:
-            told: dict[str, Any] = {
+            return {
                 "joints": {s: self.data.qpos[self._qpos[s]].copy() for s in SIDES},
                 "speeds": {s: self.data.qvel[self._qvel[s]].copy() for s in SIDES},
+                **self._props.truth(self.data),
             }
-            if self._block is not None:
-                x, y, z, w, _, _, qz = self.data.qpos[self._block : self._block + 7]
-                ox, oy, turn = self._arena
-                c, s, yaw = math.cos(turn), math.sin(turn), 2 * math.atan2(qz, w) - turn
-                dx, dy = x - ox, y - oy
-                told["block"] = (c * dx + s * dy, c * dy - s * dx, math.pi - (math.pi - yaw) % (2 * math.pi))
-                told["block_height"] = float(z)
-            return told
 
 
 def make_twin(file: StationFile, channels: dict[str, str], **args: Any) -> tuple[Twin, Clock, list[Callable[[], None]]]:

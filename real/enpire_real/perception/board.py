@@ -1,4 +1,4 @@
-"""What is printed: the ChArUco board for calibration and the markers of Push-T's mat; and finding them in an image."""
+"""The printed ChArUco board that cameras are calibrated with: its image, and its corners in an image."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Board:
 
     @property
     def side_m(self) -> float:
+        """Of the whole board."""
         return self.squares * self.square_m
 
 
@@ -51,35 +52,3 @@ def find_board(image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     points = np.asarray(board.getChessboardCorners(), dtype=np.float64)
     index = np.asarray(ids).ravel()
     return points[index], np.asarray(corners, dtype=np.float64).reshape(-1, 2)
-
-
-#: Markers at the mat's corners: id -> centre in the arena's frame [m]; their sides are parallel to its axes.
-MAT_MARKERS = {20: (-0.345, 0.280), 21: (0.345, 0.280), 22: (0.345, -0.280), 23: (-0.345, -0.280)}
-MAT_MARKER_M = 0.080
-
-
-def marker_image(marker: int, pixels: int) -> np.ndarray:
-    """A marker of the mat for printing, (pixels, pixels) uint8, without its white surround."""
-    dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50)
-    return np.asarray(cv2.aruco.generateImageMarker(dictionary, marker, pixels))
-
-
-def find_mat(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the mat's markers in an RGB image: (4 k, 3) in the arena's frame [m] and (4 k, 2) pixels."""
-    parameters = cv2.aruco.DetectorParameters()
-    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
-    parameters.cornerRefinementWinSize = 3
-    dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50)
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    corners, ids, _ = cv2.aruco.ArucoDetector(dictionary, parameters).detectMarkers(gray)
-    half = MAT_MARKER_M / 2
-    square = np.array([(-half, half), (half, half), (half, -half), (-half, -half)])
-    points, pixels = [], []
-    for marker, seen in zip(() if ids is None else np.asarray(ids).ravel(), corners, strict=True):
-        if int(marker) in MAT_MARKERS:
-            flat = square + np.array(MAT_MARKERS[int(marker)])
-            points.append(np.column_stack([flat, np.zeros(4)]))
-            pixels.append(np.asarray(seen, dtype=np.float64).reshape(4, 2))
-    if not points:
-        return np.zeros((0, 3)), np.zeros((0, 2))
-    return np.concatenate(points), np.concatenate(pixels)

@@ -1,7 +1,6 @@
-"""Where the mat and the T are, from one camera image.
+"""Where the T is, from one camera image.
 
-The mat is found by its printed markers, which gives the camera's pose in the arena's frame. The T's top face is red: its
-outline is tracked by looking for the colour's edge along normals of the model (the classic edge tracker: Harris, "RAPID",
+The T's top face is red: its outline is tracked by looking for the colour's edge along normals of the model (the classic edge tracker: Harris, "RAPID",
 1990), from the last pose or, at first and when lost, from a search over the whole mat. Covered parts of the outline
 have no edge where the model says and do not count.
 """
@@ -16,7 +15,6 @@ import numpy as np
 from enpire_envs.pusht.geometry import AREA, BAR, OUTLINE, STEM
 
 from enpire_real.cameras import Lens
-from enpire_real.charuco import find_mat
 from enpire_real.kinematics import Pose
 
 TOP_HEIGHT = 0.030  # of the T [m]
@@ -28,10 +26,6 @@ _SUPPORT = 0.55  # share of the outline whose edge must be seen for an estimate 
 _RESIDUAL = 0.0025  # ... and its scatter [m]
 
 
-class MatLost(RuntimeError):
-    """Fewer than three of the mat's markers are in view."""
-
-
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A T's pose (x, y, yaw) in the arena's frame [m, rad]; `support`: share of its outline that was seen."""
@@ -40,21 +34,6 @@ class Estimate:
     valid: bool
     support: float
     residual: float  # [m]
-
-
-def camera_in_arena(image: np.ndarray, lens: Lens) -> tuple[Pose, float]:
-    """The camera's pose in the arena's frame and the reprojection error [px]. Raises MatLost."""
-    points, pixels = find_mat(image)
-    if len(points) < 12:
-        raise MatLost(
-            f"{len(points) // 4} of the mat's 4 markers are in view, at least 3 are needed: is something lying on them, is the "
-            "light right, does the camera see the whole mat?"
-        )
-    _, rvec, tvec = cv2.solvePnP(points, pixels, lens.matrix, lens.distortion, flags=cv2.SOLVEPNP_ITERATIVE)
-    seen, _ = cv2.projectPoints(points, rvec, tvec, lens.matrix, lens.distortion)
-    error = float(np.sqrt(((seen.reshape(-1, 2) - pixels) ** 2).sum(axis=1).mean()))
-    rotation, _ = cv2.Rodrigues(rvec)
-    return Pose(tvec.ravel(), rotation).inverse(), error
 
 
 class TFinder:

@@ -1,0 +1,1 @@
+"""What cameras tell, for any task: the calibration board, and mats with printed markers."""
