@@ -1,12 +1,14 @@
-"""What contact-rich tasks share: force limits over time, a wrench as it is felt, and a short memory of it."""
+"""What contact-rich tasks share: what is forbidden, a wrench as it is felt, and a short memory of it."""
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 
-from enpire_envs.randomise import SensingSpec
+from enpire_envs.end_effector import EndEffectorReadings
+from enpire_envs.randomise import SensingSpec, Sensor
 
 #: A wrist sensor after taring: a small drift per episode and noise per reading (N and Nm).
 WRENCH_SENSING = {
@@ -14,6 +16,62 @@ WRENCH_SENSING = {
     "ideal": SensingSpec.ideal(6),
 }
 HISTORY = 8  # control periods
+CONTROL_HZ = 30.0
+
+
+def wrench_sensor(sensing: str, rng: np.random.Generator) -> Sensor:
+    """How an episode's wrenches (6,) [N, Nm] are felt; draws their drift."""
+    return Sensor(WRENCH_SENSING[sensing], 1 / CONTROL_HZ, rng)
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyLimits:
+    """What ends an episode with a violation.
+
+    Attributes:
+        low, high: (3,) how far the end effector may be from its start, along each axis [m].
+        force: on the tool, that may not be exceeded for `seconds` in a row [N].
+        depth: of penetration, also what no success may rest on [m].
+    """
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+    force: float
+    seconds: float = 0.1
+    depth: float = 0.0005
+
+
+class ContactSafety:
+    """Holds one episode to its limits.
+
+    Args:
+        limits: what is forbidden.
+        start: (6,) the end effector's pose at the start [m, rad].
+    """
+
+    def __init__(self, limits: SafetyLimits, start: np.ndarray) -> None:
+        self._limits = limits
+        self._start = start[:3].copy()
+        self._guard = ForceGuard(limits.force, limits.seconds, CONTROL_HZ)
+
+    def violation(self, readings: EndEffectorReadings, lost: str | None = None) -> str | None:
+        """The rule that is broken, or None; to be asked once per control period.
+
+        Args:
+            lost: what else has gone wrong, by name; an end effector outside its workspace comes first.
+        """
+        limits = self._limits
+        moved = (readings.pose[:3] - self._start).tolist()
+        # each "not <=" is also true of NaN
+        if not all(low <= m <= high for low, m, high in zip(limits.low, moved, limits.high, strict=True)):
+            return "out_of_workspace"
+        if lost is not None:
+            return lost
+        if self._guard.exceeded(readings.force):
+            return "force_limit"
+        if not readings.depth <= limits.depth:
+            return "penetration"
+        return None
 
 
 class ForceGuard:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import mujoco
 import numpy as np
@@ -34,15 +36,37 @@ class EndEffectorReadings:
     depth: float
 
 
+Readings = TypeVar("Readings", bound=EndEffectorReadings)
+
+
 def load(scene: Path) -> mujoco.MjSpec:
     """A scene file with `end_effector.xml` included."""
     return mujoco.MjSpec.from_file(str(scene))
 
 
 def place(data: mujoco.MjData, pose: np.ndarray) -> None:
-    """Put the end effector and its target at a pose (6,)."""
+    """Put the end effector and its target at a pose (6,) [m, rad]."""
     data.qpos[QPOS] = pose
     data.act[QPOS] = pose
+
+
+def pose_over(point: Sequence[float], angles: Sequence[float], offset: Sequence[float]) -> np.ndarray:
+    """The pose (6,) [m, rad] in which a tool turned by `angles` (rx, ry, rz) has the end effector at `offset` from `point`.
+
+    Args:
+        point: (3,) of the tool, in the scene's frame [m].
+        angles: of the hinges [rad]; those left out are 0.
+        offset: (3,) from the point to the end effector, in the tool's frame [m].
+    """
+    pose = np.zeros(6)
+    pose[3 : 3 + len(angles)] = angles
+    pose[:3] = np.array(point) + rotation(pose[3:]) @ offset
+    return pose
+
+
+def draw_friction(model: mujoco.MjModel, nominal: float, rng: np.random.Generator) -> None:
+    """Give all that can touch the same sliding friction: nominal +- 20 %."""
+    model.geom_friction[model.geom_contype != 0, 0] = nominal * rng.uniform(0.8, 1.2)
 
 
 def hold(model: mujoco.MjModel, data: mujoco.MjData) -> None:
@@ -51,17 +75,26 @@ def hold(model: mujoco.MjModel, data: mujoco.MjData) -> None:
     data.ctrl[QPOS] = 0.0
 
 
-def read(model: mujoco.MjModel, data: mujoco.MjData) -> EndEffectorReadings:
+def read(kind: type[Readings], data: mujoco.MjData, *, depth: float | None = None, **more: Any) -> Readings:
+    """A task's readings, of which the end effector's part is read here.
+
+    Args:
+        kind: their class.
+        depth: where not every penetration counts [m].
+        more: what the class adds.
+    """
     wrench = -data.sensordata[:6]  # MuJoCo's sensors give what the tool exerts on the end effector's parent side
     fx, fy, fz, *_ = wrench.tolist()
-    depth = -float(data.contact.dist.min()) if data.ncon else 0.0
-    return EndEffectorReadings(
+    if depth is None:
+        depth = max(-float(data.contact.dist.min()), 0.0) if data.ncon else 0.0
+    return kind(
         time=data.time,
         pose=data.qpos[QPOS].copy(),
         target=data.act[QPOS].copy(),
         wrench=wrench,
         force=math.sqrt(fx * fx + fy * fy + fz * fz),
-        depth=max(depth, 0.0),
+        depth=depth,
+        **more,
     )
 
 

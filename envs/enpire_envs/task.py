@@ -6,7 +6,10 @@ simulator or a robot: it reads `Readings` that a `Cell` produced and returns com
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +28,11 @@ class Progress:
     stage: str
     score: float
 
+    @classmethod
+    def of(cls, stages: tuple[str, ...], reached: int) -> Progress:
+        """Having reached so many of the stages after the first."""
+        return cls(stages[reached], reached / (len(stages) - 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -32,6 +40,40 @@ class Verdict:
 
     success: bool
     reason: str | None = None
+
+
+def climb(stage: int, reached: Sequence[bool]) -> int:
+    """How many stages have been reached: `stage` before this control period, and those that follow without a gap."""
+    while stage < len(reached) and reached[stage]:
+        stage += 1
+    return stage
+
+
+def box(bounds: Sequence[float]) -> spaces.Box[Any]:
+    """All float32 vectors whose components are within +- `bounds`."""
+    high = np.array(bounds, np.float32)
+    return spaces.Box(-high, high, dtype=np.float32)
+
+
+def read_start(start: Start, **rows: str) -> dict[str, Any]:
+    """The numbers of an exact start [m, rad] as floats: a list for each row, a float for a row of one.
+
+    Args:
+        rows: what each row is made of, in words, such as ``tip="x y z", grip="d"``.
+
+    Raises:
+        ValueError: something is missing, is no finite number or is too many; says what was expected.
+    """
+    sizes = {key: len(words.split()) for key, words in rows.items()}
+    try:
+        read = {key: [float(v) for v in (start[key] if sizes[key] > 1 else [start[key]])] for key in rows}
+    except (KeyError, TypeError, ValueError, IndexError):
+        read = {}
+    if {key: len(row) for key, row in read.items()} != sizes or not all(map(math.isfinite, chain(*read.values()))):
+        parts = [f"[{', '.join(words.split())}]" if sizes[key] > 1 else words for key, words in rows.items()]
+        shape = ", ".join(f'"{key}": {part}' for key, part in zip(rows, parts, strict=True))
+        raise ValueError(f'bad start {start!r}: expected options={{"start": {{{shape}}}}} in metres and radians')
+    return {key: row if sizes[key] > 1 else row[0] for key, row in read.items()}
 
 
 class Task(Protocol):

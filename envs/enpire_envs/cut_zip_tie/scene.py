@@ -302,7 +302,6 @@ class CutScene:
 
     # -- reading -----------------------------------------------------------------------------------------------------
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> CutReadings:
-        base = end_effector.read(model, data)
         axes = data.xmat[self._pieces].reshape(-1, 3, 3)[:, :, 0]
         lows = np.zeros(len(PIECES))
         highs = 2 * model.geom_size[self._mains, 0]
@@ -316,8 +315,8 @@ class CutScene:
         stub = float(np.linalg.norm(end - pieces[0, 0])) + min(float(pieces[0, 0, 0]), 0.0)
         gap = min(_to_segment(end, *piece) for piece in pieces[last + 1 :]) if severed else 0.0
         blades = data.xmat[self._cutter].reshape(3, 3).copy()
-        return CutReadings(
-            base.time, base.pose, base.target, base.wrench, base.force, self._depth(model, data),
+        return end_effector.read(
+            CutReadings, data, depth=self._depth(model, data),
             jaw=float(data.qpos[self._jaw]), torque=float(data.actuator_force[6]), opening=float(data.userdata[_OPENING]),
             held=self._held(data), pivot=data.xpos[self._cutter] - PIVOT * blades[:, 1], blades=blades, pieces=pieces,
             stub=stub, severed=severed, gap=gap, loop_cut=bool(data.userdata[_LOOP_CUT]),

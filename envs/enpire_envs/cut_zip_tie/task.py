@@ -6,13 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import WRENCH_SENSING, ForceGuard
+from enpire_envs.contact import CONTROL_HZ, ContactSafety, SafetyLimits, wrench_sensor
 from enpire_envs.cut_zip_tie.scene import BLADE, LYING, STAND_Y, TOOTH, CutReadings
-from enpire_envs.randomise import Sensor
-from enpire_envs.task import Progress, Start, Verdict
+from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
 
 STEP = 0.0005  # displacement per control step at an action of 1 [m]
 TURN = math.radians(0.4)
@@ -22,9 +20,8 @@ APART = 0.005  # [m]
 OPENED = 0.35  # the jaw's angle after the cut [rad]
 AHEAD = (0.055, 0.065)  # from the tail to the gripper at the start, along y [m]
 BIAS = 0.001  # of the estimates, uniform +- per component [m]
-TOO_DEEP = 0.0005
-FORCE_LIMIT, FORCE_TIME = 40.0, 0.1
 REACH = 0.12  # of the end effector from its start, each way [m]
+LIMITS = SafetyLimits(low=(-REACH, -REACH, -REACH), high=(REACH, REACH, REACH), force=40.0)
 #: along the tail and up +- [m]; gripper turned +- [rad]; tail up +-, aside +- [rad]
 ERRORS = {
     "id": (0.012, 0.008, math.radians(3), math.radians(6), math.radians(10)),
@@ -36,7 +33,7 @@ class CutZipTie:
     """Cutting as a `Task`. See `CutZipTieEnv` for what every argument means."""
 
     name = "CutZipTie"
-    control_hz = 30.0
+    control_hz = CONTROL_HZ
     max_steps = 600
     stages: tuple[str, ...] = ("start", "grasped", "at_tail", "closed", "severed")
     act_cpu_ms = 250.0
@@ -44,20 +41,12 @@ class CutZipTie:
 
     def __init__(self, sensing: str, lying: bool) -> None:
         self._sensing, self._lying = sensing, lying
-        one = np.ones(7, np.float32)
-        self.action_space = spaces.Box(-one, one, dtype=np.float32)
+        self.action_space = box([1.0] * 7)
         self._scale = np.append(np.array([STEP] * 3 + [TURN] * 3) * self.control_hz, 1.0)
         pose = [0.3] * 3 + [1.0] * 3
-        high = np.array([*pose, 1.0], np.float32)
-        self.agent_pos_space = spaces.Box(-high, high, dtype=np.float32)
-        bounds = np.array(
-            [*pose, 1.0, 1.0, 1.0, *[200.0] * 3, *[20.0] * 3, *[0.5] * 3, 4.0, *[0.5] * 3, *[0.5] * 3, 1.0]
-        )
-        bounds = bounds.astype(np.float32)
-        self.state_space = spaces.Box(-bounds, bounds, dtype=np.float32)
-        self._stage = 0
-        self._origin = np.zeros(6)
-        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+        self.agent_pos_space = box([*pose, 1.0])
+        wrench = [200.0] * 3 + [20.0] * 3
+        self.state_space = box([*pose, 1.0, 1.0, 1.0, *wrench, *[0.5] * 3, 4.0, *[0.5] * 3, *[0.5] * 3, 1.0])
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
@@ -72,18 +61,8 @@ class CutZipTie:
         return {"pose": [float(v) for v in pose], "tail": tail, "cutter": [float(v) for v in cutter]}
 
     def check_start(self, start: Start) -> Start:
-        shape = '{"pose": [x, y, z, rx, ry, rz], "tail": [up, aside]' + (
-            ', "cutter": [x, y, yaw]' if self._lying else ""
-        )
-        sizes = {"pose": 6, "tail": 2, **({"cutter": 3} if self._lying else {})}
-        try:
-            made = {key: [float(v) for v in start[key]] for key in sizes}
-        except (KeyError, TypeError, ValueError):
-            made = {}
-        if {k: len(v) for k, v in made.items()} != sizes or not all(
-            math.isfinite(v) for row in made.values() for v in row
-        ):
-            raise ValueError(f'bad start {start!r}: expected options={{"start": {shape}}}}} in metres and radians')
+        lying = {"cutter": "x y yaw"} if self._lying else {}
+        made = read_start(start, pose="x y z rx ry rz", tail="up aside", **lying)
         pose, tail = made["pose"], made["tail"]
         if max(map(abs, pose[:3])) > 0.1 or max(map(abs, pose[3:])) > 0.25 or max(map(abs, tail)) > 0.5:
             raise ValueError("bad start: positions go to 0.1 m, turns to 0.25 rad, and the tail's angles to 0.5 rad")
@@ -110,14 +89,14 @@ class CutZipTie:
     def begin(self, start: Start, readings: CutReadings, rng: np.random.Generator) -> None:
         self._stage = 0
         self._origin = readings.pose
-        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+        self._safety = ContactSafety(LIMITS, readings.pose)
         noisy = self._sensing == "noisy"
         bias = rng.uniform(-BIAS, BIAS, (3, 3)) if noisy else np.zeros((3, 3))
         self._head = -readings.pose[:3] + bias[0]
         # a cutter in the hand is where the hand is; one that was picked up is where the camera saw it
         self._tip_bias, self._blades_bias = bias[1], bias[2] if self._lying else np.zeros(3)
         self._noise, self._rng = (0.0002 if noisy else 0.0), rng
-        self._wrench = Sensor(WRENCH_SENSING[self._sensing], 1 / self.control_hz, rng)
+        self._wrench = wrench_sensor(self._sensing, rng)
         self._seen_tip = np.zeros(3)
 
     def command(self, action: np.ndarray) -> np.ndarray:
@@ -146,9 +125,8 @@ class CutZipTie:
         cut = self._cut_well(readings)
         between = cut or self._between(readings)
         reached = (readings.held, between, cut or (between and readings.torque < -0.05))
-        while self._stage < 3 and reached[self._stage]:
-            self._stage += 1
-        return Progress(self.stages[self._stage], self._stage / 4)
+        self._stage = climb(self._stage, reached)
+        return Progress.of(self.stages, self._stage)
 
     @staticmethod
     def _cut_well(readings: CutReadings) -> bool:
@@ -182,15 +160,8 @@ class CutZipTie:
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: CutReadings) -> str | None:
-        if not (np.abs(readings.pose[:3] - self._origin[:3]) <= REACH).all():
-            return "out_of_workspace"
-        if not np.isfinite(readings.pieces).all():
-            return "strap_lost"
-        if self._guard.exceeded(readings.force):
-            return "force_limit"
-        if not readings.depth <= TOO_DEEP:
-            return "penetration"
-        return None
+        here = np.isfinite(readings.pieces).all()
+        return self._safety.violation(readings, lost=None if here else "strap_lost")
 
     def candidate(self, readings: CutReadings) -> bool:
         """A cut with the blades open again and a gap; or one that nothing can make good."""
@@ -216,5 +187,4 @@ class CutZipTie:
             return Verdict(False, "unlocked")
         if after.gap <= APART:
             return Verdict(False, "not_separated")
-        self._stage = 4
         return Verdict(True)

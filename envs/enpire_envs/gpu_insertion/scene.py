@@ -118,28 +118,18 @@ class CardScene:
     def place(
         self, model: mujoco.MjModel, data: mujoco.MjData, start: dict[str, Any], rng: np.random.Generator
     ) -> None:
-        pose = np.zeros(6)
-        pose[3:] = start["turn"]
-        pose[:3] = np.array(start["edge"]) + end_effector.rotation(pose[3:]) @ (0, 0, CARD)
-        end_effector.place(data, pose)
-        friction = 0.2 * rng.uniform(0.8, 1.2)
-        for k in range(model.ngeom):
-            if model.geom_contype[k]:
-                model.geom_friction[k, 0] = friction
+        end_effector.place(data, end_effector.pose_over(start["edge"], start["turn"], (0, 0, CARD)))
+        end_effector.draw_friction(model, 0.2, rng)
 
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
         data.ctrl[:] = command
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> CardReadings:
-        base = end_effector.read(model, data)
         nose = data.geom_xpos[self._latch]
         over = nose[2] - data.geom_xpos[self._tab][2]
         latched = bool(0.0012 < over < 0.004 and data.qpos[self._latch_qpos] < 0.0005)
         ends = data.site_xpos[self._ends]
-        return CardReadings(
-            base.time, base.pose, base.target, base.wrench, base.force, base.depth,
-            ends=ends, latched=latched, seated=_seated(*ends.tolist()),
-        )  # fmt: skip
+        return end_effector.read(CardReadings, data, ends=ends, latched=latched, seated=_seated(*ends.tolist()))
 
     @property
     def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:

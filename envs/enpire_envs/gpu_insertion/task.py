@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from gymnasium import spaces
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import HISTORY, WRENCH_SENSING, ForceGuard, History
+from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, History, SafetyLimits, wrench_sensor
 from enpire_envs.gpu_insertion.scene import CARD, CardReadings
-from enpire_envs.randomise import Sensor
-from enpire_envs.task import Progress, Start, Verdict
+from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
 
 STEP = np.array([0.00025, 0.00025, 0.0004])  # displacement per control step at an action of 1 [m]
 TURN = math.radians(0.2)  # rotation per control step at an action of 1 [rad]
@@ -19,16 +17,14 @@ OFFSET, HEIGHT, TILT = 0.003, 0.003, math.radians(3)  # start ranges: +- [m], ab
 ESTIMATE_ERROR, ESTIMATE_TURN = 0.001, math.radians(1)  # of the slot estimate, uniform +-
 SEATED = 0.0087
 KEPT = 0.0080  # depth that must be left after the tug
-TOO_DEEP = 0.0005
-FORCE_LIMIT, FORCE_TIME = 60.0, 0.1
-BOX_LOW, BOX_HIGH = (-0.05, -0.05, -0.140), (0.05, 0.05, 0.030)  # from the start [m]
+LIMITS = SafetyLimits(low=(-0.05, -0.05, -0.140), high=(0.05, 0.05, 0.030), force=60.0)
 
 
 class GPUInsertion:
     """GPU insertion as a `Task`. See `GPUInsertionEnv` for what every argument means."""
 
     name = "GPUInsertion"
-    control_hz = 30.0
+    control_hz = CONTROL_HZ
     max_steps = 600
     stages: tuple[str, ...] = ("start", "contact", "aligned", "seated", "latched")
     act_cpu_ms = 250.0
@@ -36,17 +32,11 @@ class GPUInsertion:
 
     def __init__(self, sensing: str) -> None:
         self._sensing = sensing
-        one = np.ones(6, np.float32)
-        self.action_space = spaces.Box(-one, one, dtype=np.float32)
+        self.action_space = box([1.0] * 6)
         self._scale = np.concatenate([STEP, [TURN] * 3]) * self.control_hz
         pose, wrench = [0.2] * 3 + [0.5] * 3, [200.0] * 3 + [10.0] * 3
-        high = np.array(pose, np.float32)
-        self.agent_pos_space = spaces.Box(-high, high, dtype=np.float32)
-        bounds = np.array([*pose, *wrench, *pose, 1.0, 1.0, *wrench * HISTORY], np.float32)
-        self.state_space = spaces.Box(-bounds, bounds, dtype=np.float32)
-        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
-        self._stage = 0
-        self._origin = np.zeros(6)
+        self.agent_pos_space = box(pose)
+        self.state_space = box([*pose, *wrench, *pose, 1.0, 1.0, *wrench * HISTORY])
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
@@ -59,13 +49,7 @@ class GPUInsertion:
         return {"edge": [*offset.tolist(), float(height)], "turn": turn.tolist()}
 
     def check_start(self, start: Start) -> Start:
-        shape = 'options={"start": {"edge": [x, y, z], "turn": [rx, ry, rz]}} in metres and radians'
-        try:
-            edge, turn = [float(v) for v in start["edge"]], [float(v) for v in start["turn"]]
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(f"bad start {start!r}: expected {shape}") from None
-        if (len(edge), len(turn)) != (3, 3) or not all(map(math.isfinite, edge + turn)):
-            raise ValueError(f"bad start {start!r}: expected {shape}")
+        edge, turn = read_start(start, edge="x y z", turn="rx ry rz").values()
         droop = 0.042 * abs(math.sin(turn[1]))
         if max(map(abs, edge[:2])) > 0.01 or not droop < edge[2] < 0.02 or max(map(abs, turn)) > 0.2:
             raise ValueError("bad start: the whole edge must hover above the slot, at most 20 mm up and 10 mm aside")
@@ -81,12 +65,12 @@ class GPUInsertion:
     def begin(self, start: Start, readings: CardReadings, rng: np.random.Generator) -> None:
         self._stage = 0
         self._origin = readings.pose
-        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+        self._safety = ContactSafety(LIMITS, readings.pose)
         # Where the end effector would be with the card's edge straight at the slot's mouth, relative to now.
         goal = np.array([0, 0, CARD, 0, 0, 0]) - readings.pose
         error = np.concatenate([rng.uniform(-1, 1, 3) * ESTIMATE_ERROR, rng.uniform(-1, 1, 3) * ESTIMATE_TURN])
         self._estimate = goal + (error if self._sensing == "noisy" else 0.0)
-        self._wrench = Sensor(WRENCH_SENSING[self._sensing], 1 / self.control_hz, rng)
+        self._wrench = wrench_sensor(self._sensing, rng)
         self._history = History(np.zeros(6))
 
     def command(self, action: np.ndarray) -> np.ndarray:
@@ -106,9 +90,8 @@ class GPUInsertion:
     def update(self, readings: CardReadings) -> Progress:
         seated = readings.seated
         reached = (readings.force > 2.0 or seated > 0.001, seated > 0.001, seated >= SEATED)
-        while self._stage < 3 and reached[self._stage]:
-            self._stage += 1
-        return Progress(self.stages[self._stage], self._stage / 4)
+        self._stage = climb(self._stage, reached)
+        return Progress.of(self.stages, self._stage)
 
     def dense_reward(self, readings: CardReadings) -> float:
         """Depth of the shallower end, and before it nearness of both ends to the slot's mouth."""
@@ -121,14 +104,7 @@ class GPUInsertion:
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: CardReadings) -> str | None:
-        moved = (readings.pose[:3] - self._origin[:3]).tolist()
-        if not all(low <= m <= high for low, m, high in zip(BOX_LOW, moved, BOX_HIGH, strict=True)):
-            return "out_of_workspace"
-        if self._guard.exceeded(readings.force):
-            return "force_limit"
-        if not readings.depth <= TOO_DEEP:
-            return "penetration"
-        return None
+        return self._safety.violation(readings)
 
     def candidate(self, readings: CardReadings) -> bool:
         return readings.seated >= SEATED and readings.latched
@@ -140,7 +116,6 @@ class GPUInsertion:
             return Verdict(False, "latch_let_go")
         if readings.seated < KEPT:
             return Verdict(False, "pulled_out")
-        if readings.depth > TOO_DEEP:
+        if readings.depth > LIMITS.depth:
             return Verdict(False, "penetration")
-        self._stage = 4
         return Verdict(True)

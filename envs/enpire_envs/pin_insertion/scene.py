@@ -118,18 +118,11 @@ class PinScene:
     def place(
         self, model: mujoco.MjModel, data: mujoco.MjData, start: dict[str, Any], rng: np.random.Generator
     ) -> None:
-        tip, tilt = np.array(start["tip"]), np.array(start["tilt"])
-        pose = np.zeros(6)
-        pose[3:5] = tilt
-        pose[:3] = tip + end_effector.rotation(pose[3:]) @ (0, 0, PIN_LENGTH)
-        end_effector.place(data, pose)
+        end_effector.place(data, end_effector.pose_over(start["tip"], start["tilt"], (0, 0, PIN_LENGTH)))
         column, row = start["hole"]
         model.body_pos[self._grid] = ((1 - column) * PITCH, (1 - row) * PITCH, 0)
         self._show_grid(model, column, row)
-        friction = 0.3 * rng.uniform(0.8, 1.2)
-        for k in range(model.ngeom):
-            if model.geom_contype[k]:
-                model.geom_friction[k, 0] = friction
+        end_effector.draw_friction(model, 0.3, rng)
         self._held = None
 
     def _show_grid(self, model: mujoco.MjModel, column: int, row: int) -> None:
@@ -143,9 +136,8 @@ class PinScene:
         data.ctrl[:] = command
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> PinReadings:
-        base = end_effector.read(model, data)
-        return PinReadings(
-            base.time, base.pose, base.target, base.wrench, base.force, base.depth,
+        return end_effector.read(
+            PinReadings, data,
             tip=data.site_xpos[self._tip].copy(), axis=data.site_xmat[self._tip][2::3].copy(), held=self._held,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from enpire_envs.cell import Cell
 from enpire_envs.pusht.geometry import bounding_box, clearance, coverage, in_frame, wrap
 from enpire_envs.pusht.scene import Arena, PushTReadings
 from enpire_envs.randomise import SensingSpec, Sensor
-from enpire_envs.task import Progress, Start, Verdict
+from enpire_envs.task import Progress, Start, Verdict, box, read_start
 
 Criterion = Literal["coverage", "pose", "simple"]
 Control = Literal["delta", "absolute"]
@@ -76,11 +76,10 @@ class PushT:
         self._range_box = _grow(self._goal_box, RANGE_MARGIN)
 
         half = np.array(arena.half, dtype=np.float32)
-        step = np.ones(2, dtype=np.float32) if control == "delta" else half
-        self.action_space = spaces.Box(-step, step, dtype=np.float32)
+        self.action_space = box([1.0, 1.0] if control == "delta" else arena.half)
         # Perception noise can put an estimate slightly outside the arena, so the bounds are wider than it.
         wide = half + 0.25
-        self.agent_pos_space = spaces.Box(-wide, wide, dtype=np.float32)
+        self.agent_pos_space = box(wide.tolist())
         one = np.ones(2, dtype=np.float32)
         low = np.concatenate([-wide, -wide, -one, np.zeros(2, np.float32)])
         high = np.concatenate([wide, wide, one, np.array([self.max_steps / self.control_hz, 1], np.float32)])
@@ -114,14 +113,7 @@ class PushT:
         raise RuntimeError("no start found: the arena is too small for the T")
 
     def check_start(self, start: Start) -> Start:
-        shape = 'options={"start": {"block": [x, y, yaw], "tip": [x, y]}} in metres and radians'
-        try:
-            block = [float(v) for v in start["block"]]
-            tip = [float(v) for v in start["tip"]]
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(f"bad start {start!r}: expected {shape}") from None
-        if len(block) != 3 or len(tip) != 2 or not all(map(math.isfinite, block + tip)):
-            raise ValueError(f"bad start {start!r}: expected {shape}")
+        block, tip = read_start(start, block="x y yaw", tip="x y").values()
         for what, point in (("tip", tip), ("block", block)):
             if any(abs(v) > half for v, half in zip(point, self.arena.half, strict=False)):
                 raise ValueError(f"bad start: {what} at {point[:2]} is outside the arena of +-{self.arena.half} m")
@@ -171,7 +163,7 @@ class PushT:
         self._coverage = None
         if self._stage < 3:
             self._climb(block)
-        return Progress(self.stages[self._stage], self._stage / 4)
+        return Progress.of(self.stages, self._stage)
 
     def _climb(self, block: tuple[float, float, float]) -> None:
         """Each rung needs the ones below it, so that a T that happens to start upright earns nothing."""
@@ -211,7 +203,6 @@ class PushT:
         """Lift the fingertip out of the way, let the T settle, look again."""
         block = cell.probe("clear_view").block
         if self._solved(block):
-            self._stage = 4
             return Verdict(True)
         return Verdict(False, "not_solved_after_clear_view")
 

@@ -123,21 +123,15 @@ class TieScene:
         self, model: mujoco.MjModel, data: mujoco.MjData, start: dict[str, Any], rng: np.random.Generator
     ) -> None:
         """The strap straight through the fingers, `grip` from its tip, its tip at `tip`, turned by `turn`."""
-        pose = np.zeros(6)
-        pose[3:] = start["turn"]
-        turn = end_effector.rotation(pose[3:])
-        pose[:3] = np.array(start["tip"]) - turn @ (start["grip"], 0, 0)
-        end_effector.place(data, pose)
+        end_effector.place(data, end_effector.pose_over(start["tip"], start["turn"], (-start["grip"], 0, 0)))
+        turn = end_effector.rotation(np.array(start["turn"]))
         at = self._strap_qpos
         data.qpos[at : at + 3] = np.array(start["tip"]) - turn @ (LINKS * LINK, 0, 0)
         mujoco.mju_mat2Quat(data.qpos[at + 3 : at + 7], turn.ravel())
         model.tendon_range[:, 1] = _FREE
         data.eq_active[:] = 0
         data.userdata[0] = 0.0
-        friction = 0.15 * rng.uniform(0.8, 1.2)
-        for k in range(model.ngeom):
-            if model.geom_contype[k]:
-                model.geom_friction[k, 0] = friction
+        end_effector.draw_friction(model, 0.15, rng)
         mujoco.mj_kinematics(model, data)
         self._grasp(model, data)
 
@@ -178,12 +172,11 @@ class TieScene:
             end_effector.weld_as_it_lies(model, data, best)  # equality k welds link k
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> StrapReadings:
-        base = end_effector.read(model, data)
         starts = data.xpos[self._links]
         end = starts[-1] + data.xmat[self._links[-1]].reshape(3, 3)[:, 0] * LINK
         nodes = np.vstack([starts, end])
-        return StrapReadings(
-            base.time, base.pose, base.target, base.wrench, base.force, base.depth,
+        return end_effector.read(
+            StrapReadings, data,
             nodes=nodes, past=past_head(nodes), opening=float(data.userdata[0]), held=bool(data.eq_active.any()),
         )  # fmt: skip
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from gymnasium import spaces
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import WRENCH_SENSING, ForceGuard
-from enpire_envs.randomise import Sensor
-from enpire_envs.task import Progress, Start, Verdict
+from enpire_envs.contact import CONTROL_HZ, ContactSafety, SafetyLimits, wrench_sensor
+from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
 from enpire_envs.tie_zip_tie.scene import HALF_Y, HALF_Z, SLOT, StrapReadings
 
 STEP = np.array([0.00025, 0.00025, 0.0004])  # displacement per control step at an action of 1 [m]
@@ -21,16 +19,15 @@ ERRORS = {"id": (0.001, math.radians(3)), "ood": (0.002, math.radians(5))}  # si
 BIAS = 0.001  # of the estimates, uniform +- per component [m]
 ENOUGH = 0.015  # strap beyond the head [m]
 SLIP = 0.0011  # that the tug may take back: one tooth and contact softness [m]
-TOO_DEEP = 0.0005
-FORCE_LIMIT, FORCE_TIME = 40.0, 0.1
 REACH = 0.08  # of the end effector from its start, each way [m]
+LIMITS = SafetyLimits(low=(-REACH, -REACH, -REACH), high=(REACH, REACH, REACH), force=40.0)
 
 
 class TieZipTie:
     """Tying as a `Task`. See `TieZipTieEnv` for what every argument means."""
 
     name = "TieZipTie"
-    control_hz = 30.0
+    control_hz = CONTROL_HZ
     max_steps = 600
     stages: tuple[str, ...] = ("start", "tip_in", "through", "pulled", "locked")
     act_cpu_ms = 250.0
@@ -38,18 +35,12 @@ class TieZipTie:
 
     def __init__(self, sensing: str) -> None:
         self._sensing = sensing
-        one = np.ones(7, np.float32)
-        self.action_space = spaces.Box(-one, one, dtype=np.float32)
+        self.action_space = box([1.0] * 7)
         self._scale = np.append(np.concatenate([STEP, [TURN] * 3]) * self.control_hz, 1.0)
         pose = [0.2] * 3 + [0.5] * 3
-        high = np.array([*pose, 1.0], np.float32)
-        self.agent_pos_space = spaces.Box(-high, high, dtype=np.float32)
+        self.agent_pos_space = box([*pose, 1.0])
         wrench = [100.0] * 3 + [10.0] * 3
-        bounds = np.array([*pose, 1.0, 1.0, *wrench, *[0.3] * 3, *[0.3] * 3, 1.0, 0.2], np.float32)
-        self.state_space = spaces.Box(-bounds, bounds, dtype=np.float32)
-        self._stage = 0
-        self._origin = np.zeros(6)
-        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+        self.state_space = box([*pose, 1.0, 1.0, *wrench, *[0.3] * 3, *[0.3] * 3, 1.0, 0.2])
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
@@ -59,14 +50,7 @@ class TieZipTie:
         return {"tip": tip, "turn": turn, "grip": float(rng.uniform(*GRIP))}
 
     def check_start(self, start: Start) -> Start:
-        shape = 'options={"start": {"tip": [x, y, z], "turn": [rx, ry, rz], "grip": d}} in metres and radians'
-        try:
-            tip, turn = [float(v) for v in start["tip"]], [float(v) for v in start["turn"]]
-            grip = float(start["grip"])
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(f"bad start {start!r}: expected {shape}") from None
-        if (len(tip), len(turn)) != (3, 3) or not all(map(math.isfinite, [*tip, *turn, grip])):
-            raise ValueError(f"bad start {start!r}: expected {shape}")
+        tip, turn, grip = read_start(start, tip="x y z", turn="rx ry rz", grip="d").values()
         if not -0.05 < tip[0] < -0.002 or max(map(abs, tip[1:])) > 0.02 or max(map(abs, turn)) > 0.2:
             raise ValueError("bad start: the tip must be 2 to 50 mm before the slot, at most 20 mm aside")
         if not 0.012 <= grip <= 0.08:
@@ -83,12 +67,12 @@ class TieZipTie:
     def begin(self, start: Start, readings: StrapReadings, rng: np.random.Generator) -> None:
         self._stage = 0
         self._origin = readings.pose
-        self._guard = ForceGuard(FORCE_LIMIT, FORCE_TIME, self.control_hz)
+        self._safety = ContactSafety(LIMITS, readings.pose)
         noisy = self._sensing == "noisy"
         self._head = -readings.pose[:3] + (rng.uniform(-BIAS, BIAS, 3) if noisy else 0.0)
         self._tip_bias = rng.uniform(-BIAS, BIAS, 3) if noisy else np.zeros(3)
         self._noise, self._rng = (0.0002 if noisy else 0.0), rng
-        self._wrench = Sensor(WRENCH_SENSING[self._sensing], 1 / self.control_hz, rng)
+        self._wrench = wrench_sensor(self._sensing, rng)
         self._seen_tip = readings.tip - readings.pose[:3]
 
     def command(self, action: np.ndarray) -> np.ndarray:
@@ -113,9 +97,8 @@ class TieZipTie:
         tip, past = readings.tip, readings.past
         entered = past > 0 or (tip[0] > 0.0005 and abs(tip[1]) < HALF_Y and abs(tip[2]) < HALF_Z and tip[0] < SLOT)
         reached = (entered, past > 0.001, past >= ENOUGH)
-        while self._stage < 3 and reached[self._stage]:
-            self._stage += 1
-        return Progress(self.stages[self._stage], self._stage / 4)
+        self._stage = climb(self._stage, reached)
+        return Progress.of(self.stages, self._stage)
 
     def dense_reward(self, readings: StrapReadings) -> float:
         """Nearness of the tip to the slot, then strap beyond the head."""
@@ -127,16 +110,8 @@ class TieZipTie:
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: StrapReadings) -> str | None:
-        moved = np.abs(readings.pose[:3] - self._origin[:3])
-        if not (moved <= REACH).all():
-            return "out_of_workspace"
-        if not (np.abs(readings.nodes).max() < 0.3 and readings.nodes[:, 2].mean() > -0.05):
-            return "strap_dropped"
-        if self._guard.exceeded(readings.force):
-            return "force_limit"
-        if not readings.depth <= TOO_DEEP:
-            return "penetration"
-        return None
+        here = np.abs(readings.nodes).max() < 0.3 and readings.nodes[:, 2].mean() > -0.05
+        return self._safety.violation(readings, lost=None if here else "strap_dropped")
 
     def candidate(self, readings: StrapReadings) -> bool:
         return readings.past >= ENOUGH + SLIP
@@ -147,5 +122,4 @@ class TieZipTie:
         after = cell.probe("tug").past
         if after < ENOUGH:
             return Verdict(False, "pulled_out" if after < before - SLIP else "too_short")
-        self._stage = 4
         return Verdict(True)
