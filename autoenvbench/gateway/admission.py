@@ -1,7 +1,7 @@
 """What of an agent's request may reach its provider: the run's model, tools that the agent runs itself, and nothing that
 reaches beyond the conversation. Everything else is refused, or dropped where the answer does not depend on it.
 
-Why: a provider signs for whatever comes with the user's key. Hosted tools (web search, code execution, remote MCP, file
+Why: a provider does whatever comes with the user's key. Hosted tools (web search, code execution, remote MCP, file
 stores) and addresses that the provider fetches are ways out of the cage; stored answers and files are ways from one run
 to the next; other models, organisations, service tiers and background calls are spent on the user's account.
 """
@@ -15,10 +15,10 @@ from typing import Any
 
 from autoenvbench.gateway.dialect import Dialect
 
-HEADERS = {"accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta", "originator",
+ALLOWED_HEADERS = {"accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta", "originator",
            "session-id", "session_id", "thread-id", "conversation_id"}  # fmt: skip
 #: Betas of Anthropic's that change how a model answers, not what it can reach.
-BETAS = ("claude-code-*", "interleaved-thinking-*", "thinking-token-count-*", "redact-thinking-*", "context-management-*",
+ALLOWED_BETAS = ("claude-code-*", "interleaved-thinking-*", "thinking-token-count-*", "redact-thinking-*", "context-management-*",
          "prompt-caching-*", "extended-cache-ttl-*", "context-1m-*", "effort-*", "fine-grained-tool-streaming-*",
          "token-efficient-tools-*", "structured-outputs-*", "output-128k-*", "adaptive-thinking-*", "advanced-tool-use-*",
          "tool-examples-*", "model-context-window-exceeded-*", "compact-*")  # fmt: skip
@@ -26,8 +26,8 @@ BETAS = ("claude-code-*", "interleaved-thinking-*", "thinking-token-count-*", "r
 _SAMPLING = {"model", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls", "temperature", "top_p",
              "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty", "repetition_penalty", "top_logprobs",
              "reasoning", "prompt_cache_key", "prompt_cache_retention", "context_management"}  # fmt: skip
-#: Fields of a request that pass, by dialect. Fields that are neither here nor below are dropped.
-FIELDS = {
+#: Fields of a request that are forwarded, by dialect. Fields that are neither here nor in REFUSED_FIELDS are dropped.
+ALLOWED_FIELDS = {
     "responses": _SAMPLING | {"input", "instructions", "include", "text", "max_output_tokens", "max_tool_calls", "truncation"},
     "chat": _SAMPLING | {"messages", "functions", "function_call", "max_tokens", "max_completion_tokens", "n", "stop",
                          "logit_bias", "logprobs", "response_format", "reasoning_effort", "thinking", "enable_thinking",
@@ -36,7 +36,7 @@ FIELDS = {
                              "output_format", "cache_control"},
 }  # fmt: skip
 #: Fields on which the answer depends and that reach beyond the conversation: the call is refused.
-FORBIDDEN = {"previous_response_id", "conversation", "prompt", "background", "web_search_options", "search_parameters",
+REFUSED_FIELDS = {"previous_response_id", "conversation", "prompt", "background", "web_search_options", "search_parameters",
              "enable_search", "plugins", "models", "fallbacks", "mcp_servers", "container"}  # fmt: skip
 
 #: Types of tools that the agent itself runs, by dialect; "" is a tool without a type.
@@ -45,17 +45,17 @@ CLIENT_TOOLS = {
     "chat": ("function", "custom"),
     "messages": ("", "custom", "bash_*", "text_editor_*", "memory_*"),
 }
-_FETCHED = {"image_url", "video_url", "audio_url", "file_url"}
-_STORED = {"item_reference", "container_upload"}
+_URL_FIELDS = {"image_url", "video_url", "audio_url", "file_url"}
+_STORED_TYPES = {"item_reference", "container_upload"}
 
 
 class Refused(Exception):
-    """A call that does not pass; the text says what in it."""
+    """A call that is not forwarded; the text names what in it is not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """What is sent, and the names of what was left out."""
+    """What is forwarded of a request, and the names of the headers, fields and queries that were dropped."""
 
     body: dict[str, Any]
     headers: dict[str, str]
@@ -69,44 +69,44 @@ class Admission:
 
     Attributes:
         models: the only models that may be asked, or None for any (a script's).
-        hosted: whether the provider's own tools are open (--allow-hosted-tools).
+        hosted_tools: whether the provider's own tools are open (--allow-hosted-tools).
     """
 
     models: Collection[str] | None = None
-    hosted: bool = False
+    hosted_tools: bool = False
 
     def admit(self, dialect: Dialect, body: Mapping[str, Any], headers: Mapping[str, str], query: str) -> Admitted:
-        """Raises Refused."""
+        """What to forward of a request. Raises Refused."""
         if self.models is not None and body.get("model") not in list(self.models):  # it may be anything
             raise Refused(f"model {str(body.get('model'))[:80]!r}; this run's are {', '.join(sorted(self.models))}")
         sent, dropped = dict(body), []
-        if not self.hosted:
-            for name in sorted(FORBIDDEN & {key for key, value in body.items() if value not in (None, False)}):
+        if not self.hosted_tools:
+            for name in sorted(REFUSED_FIELDS & {key for key, value in body.items() if value not in (None, False)}):
                 raise Refused(f"field {name!r}")
             if tool := next(_hosted_tools(dialect.name, body.get("tools")), None):
                 raise Refused(f"provider-hosted tool {tool[:80]!r}")
-            if found := _reaches_out(dialect.name, [body.get("input"), body.get("messages"), body.get("system")]):
+            if found := _outside_reference(dialect.name, [body.get("input"), body.get("messages"), body.get("system")]):
                 raise Refused(found)
-            dropped += [key for key in sent if key not in FIELDS[dialect.name] and key != "store"]
+            dropped += [key for key in sent if key not in ALLOWED_FIELDS[dialect.name] and key != "store"]
             for key in dropped:
                 del sent[key]
             if dialect.name == "responses" or "store" in body:
                 sent["store"] = False
-        kept: dict[str, str] = {}
+        forwarded: dict[str, str] = {}
         for name, value in headers.items():
-            if name.lower() not in HEADERS:
+            if name.lower() not in ALLOWED_HEADERS:
                 dropped.append(name)
-            elif name.lower() == "anthropic-beta" and not self.hosted:
+            elif name.lower() == "anthropic-beta" and not self.hosted_tools:
                 betas = [beta.strip() for beta in value.split(",")]
-                passing = [beta for beta in betas if any(fnmatch.fnmatchcase(beta, known) for known in BETAS)]
-                dropped += [beta for beta in betas if beta not in passing]
-                if passing:
-                    kept[name.lower()] = ",".join(passing)
+                allowed = [beta for beta in betas if any(fnmatch.fnmatchcase(beta, known) for known in ALLOWED_BETAS)]
+                dropped += [beta for beta in betas if beta not in allowed]
+                if allowed:
+                    forwarded[name.lower()] = ",".join(allowed)
             else:
-                kept[name.lower()] = value
+                forwarded[name.lower()] = value
         if query not in ("", "beta=true"):
             dropped.append(f"?{query}")
-        return Admitted(sent, kept, "beta=true" if query == "beta=true" else "", [name[:80] for name in dropped])
+        return Admitted(sent, forwarded, "beta=true" if query == "beta=true" else "", [name[:80] for name in dropped])
 
 
 def _hosted_tools(dialect: str, tools: Any) -> Iterator[str]:
@@ -127,7 +127,7 @@ def _hosted_tools(dialect: str, tools: Any) -> Iterator[str]:
             yield kind or "without a type"
 
 
-def _reaches_out(dialect: str, conversation: Any) -> str | None:
+def _outside_reference(dialect: str, conversation: Any) -> str | None:
     """What in a conversation the provider would fetch, or take from a store of its own, or run."""
     pending = [conversation]
     while pending:
@@ -136,7 +136,7 @@ def _reaches_out(dialect: str, conversation: Any) -> str | None:
             pending += node
         elif isinstance(node, dict):
             kind = str(node.get("type") or "")
-            if kind in _STORED:
+            if kind in _STORED_TYPES:
                 return f"{kind!r} in the conversation"
             if kind == "tool_use" or kind.endswith("_call"):
                 continue  # arguments that the model chose for a tool of the agent's
@@ -144,7 +144,7 @@ def _reaches_out(dialect: str, conversation: Any) -> str | None:
                 return f"provider-hosted tool {tool[:80]!r} in the conversation"
             if node.get("file_id"):
                 return "a file of the provider's in the conversation"
-            for key in _FETCHED & node.keys():
+            for key in _URL_FIELDS & node.keys():
                 address = node[key].get("url") if isinstance(node[key], dict) else node[key]
                 if address is not None and not str(address).startswith("data:"):
                     return f"an address that the provider would fetch ({key})"

@@ -1,4 +1,4 @@
-"""What a run may spend on its model, and what calls under way have reserved of it."""
+"""A run's budgets for its model, and what calls in progress have reserved of them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from autoenvbench.record.metrics import headline_tokens
 from autoenvbench.record.prices import Price, price_of
 
 #: Output tokens reserved for a call that does not say how many it wants, or wants more than any answer has.
-MOST_OUTPUT = 32_000
+MAX_OUTPUT_TOKENS = 32_000
 
 
 class BudgetSpent(Exception):
-    """A call was asked for after the budget's end; the text is the budget's name."""
+    """A call was asked for when the budget was spent; the text is the budget's name."""
 
 
 @dataclass
 class Allowance:
-    """What a run may spend, what it has spent, and the price list.
+    """What a run may spend, what it has spent, and the price list. Used in one event loop, and read from any thread.
 
     Attributes:
+        prices: by model.
         tokens: budget in headline tokens (fresh input + output), or None. Calls that were cut count with their estimate.
         cost: budget in US dollars, or None.
+        spent_tokens: headline tokens of all calls counted so far.
+        spent_cost: of those calls whose model has a price [US dollars].
+        unpriced: models that were used and have no price.
     """
 
     prices: dict[str, Price]
@@ -34,10 +38,11 @@ class Allowance:
     spent_tokens: int = 0
     spent_cost: float = 0.0
     unpriced: set[str] = field(default_factory=set)
-    _reserved: list[tuple[int, float]] = field(default_factory=list)  # (tokens, dollars) of calls under way
+    _reserved: list[tuple[int, float]] = field(default_factory=list)  # (tokens, dollars) of calls in progress
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def count(self, call: TokensEvent) -> None:
+        """Add a call that has ended to what is spent."""
         self.spent_tokens += headline_tokens(call)
         price = price_of(call.model, self.prices)
         if price is not None:
@@ -54,13 +59,17 @@ class Allowance:
         return None
 
     @contextlib.asynccontextmanager
-    async def reserve(self, model: str, size: int, most_output: int | None) -> AsyncIterator[None]:
-        """Keep room for a call of `size` bytes while it is under way. Raises BudgetSpent.
+    async def reserve(self, model: str, size: int, max_output: int | None) -> AsyncIterator[None]:
+        """Keep a part of the budgets for a call while it is in progress. Raises BudgetSpent.
+
+        Args:
+            size: of the request [bytes].
+            max_output: output tokens that it allows, or None if it does not say.
 
         Calls run side by side only while all of them fit into what is left; otherwise each waits for the others to be
         counted. So a budget is overrun by one call at most, however many are asked for at once.
         """
-        need = self._need(model, size, most_output)
+        need = self._need(model, size, max_output)
         while True:
             if spent := self.exhausted_budget():
                 raise BudgetSpent(spent)
@@ -75,10 +84,10 @@ class Allowance:
             self._reserved.remove(need)
             self._settled.set()
 
-    def _need(self, model: str, size: int, most_output: int | None) -> tuple[int, float]:
-        """At most: 3 bytes a token, nothing cached, all of the output."""
+    def _need(self, model: str, size: int, max_output: int | None) -> tuple[int, float]:
+        """(tokens, dollars) at most: 3 bytes per token, nothing cached, all of the output."""
         call = TokensEvent(
-            model=model, status=200, input=size // 3, output=min(most_output or MOST_OUTPUT, MOST_OUTPUT)
+            model=model, status=200, input=size // 3, output=min(max_output or MAX_OUTPUT_TOKENS, MAX_OUTPUT_TOKENS)
         )
         price = price_of(model, self.prices)
         return headline_tokens(call), price.of(call) if price else 0.0

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from autoenvbench.gateway.dialect import Reading, Step, error_text, sse, whole
+from autoenvbench.gateway.dialect import Step, UsageUpdate, error_text, positive_int, sse
 
 
 class Chat:
-    """`prompt_tokens` includes cached ones, `completion_tokens` includes reasoning."""
+    """See `dialect.Dialect`. `prompt_tokens` includes cached ones, `completion_tokens` includes reasoning."""
 
     name = "chat"
     path = "/v1/chat/completions"
@@ -18,10 +18,11 @@ class Chat:
     keep_alive = b": waiting for the provider\n\n"
 
     def auth(self, key: str) -> dict[str, str]:
+        """A bearer token."""
         return {"Authorization": f"Bearer {key}"}
 
     def prepare(self, request: dict[str, Any]) -> bool:
-        """A stream tells its usage only when asked to."""
+        """Ask for the usage (`stream_options.include_usage`): a stream has none otherwise."""
         options = request.get("stream_options")
         options = options if isinstance(options, dict) else {}
         if not request.get("stream") or options.get("include_usage"):
@@ -29,35 +30,41 @@ class Chat:
         request["stream_options"] = {**options, "include_usage": True}
         return True
 
-    def read(self, event: Mapping[str, Any]) -> Reading:
+    def read(self, event: Mapping[str, Any]) -> UsageUpdate:
+        """The chunk that has usage is the last."""
         usage, error = event.get("usage"), event.get("error")
-        return Reading(
+        return UsageUpdate(
             _usage(usage) if usage else None,
             str(event["model"]) if event.get("model") else None,
             error_text(error) if error else None,
             done=bool(usage),
-            text=_spoken(event),
+            text_bytes=_text_bytes(event),
         )
 
     def tool_results(self, request: Mapping[str, Any]) -> int:
+        """Messages of the role `tool`."""
         return sum(1 for m in request.get("messages") or [] if isinstance(m, dict) and m.get("role") == "tool")
 
     def tools(self, request: Mapping[str, Any]) -> set[str]:
+        """Names of the functions."""
         functions = (tool.get("function") or {} for tool in request.get("tools") or [] if isinstance(tool, dict))
         return {str(function.get("name")) for function in functions}
 
-    def most_output(self, request: Mapping[str, Any]) -> int | None:
-        most = whole(request.get("max_completion_tokens")) or whole(request.get("max_tokens"))
-        return most and most * max(1, whole(request.get("n")) or 1)
+    def max_output(self, request: Mapping[str, Any]) -> int | None:
+        """`max_completion_tokens` or `max_tokens`, for each of the `n` choices."""
+        most = positive_int(request.get("max_completion_tokens")) or positive_int(request.get("max_tokens"))
+        return most and most * max(1, positive_int(request.get("n")) or 1)
 
     def stream_error(self, message: str) -> bytes:
+        """An event with an `error` object."""
         return sse({"error": {"type": "provider_error", "message": message}})
 
     def probe(self, model: str) -> dict[str, Any]:
-        # no limit on the answer: half of the servers know max_tokens, the others max_completion_tokens
+        """With no limit on the answer: half of the servers know max_tokens, the others max_completion_tokens."""
         return {"model": model, "messages": [{"role": "user", "content": "Reply with the word ready."}]}
 
     def reply(self, request: Mapping[str, Any], step: Step, call: str) -> Iterator[bytes]:
+        """A chat completion, or chunks and `[DONE]`."""
         u = step.usage
         usage = {
             "prompt_tokens": u.input,
@@ -84,7 +91,7 @@ class Chat:
         yield b"data: [DONE]\n\n"
 
 
-def _spoken(event: Mapping[str, Any]) -> int:
+def _text_bytes(event: Mapping[str, Any]) -> int:
     """Bytes of text and of tool arguments in a chunk."""
     choices = event.get("choices")
     total = 0

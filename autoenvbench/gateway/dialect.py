@@ -1,4 +1,4 @@
-"""What a model protocol is to the gateway: where usage stands in an answer, and how a script answers in it."""
+"""Model protocols as the gateway sees them: where an answer says its usage, and how a script answers."""
 
 from __future__ import annotations
 
@@ -9,38 +9,53 @@ from typing import Any, Protocol
 
 from autoenvbench.record.events import TokensEvent
 
-BYTES_A_TOKEN = 4
+BYTES_PER_TOKEN = 4
 #: Tool names under which agents offer a shell, and how each wants a command.
 _SHELLS = ("exec_command", "shell", "Bash", "bash", "Shell")
 
 
 @dataclass(slots=True)
-class Reading:
-    """What one event of an answer tells. `usage` counts replace earlier ones; `done` marks the last event."""
+class UsageUpdate:
+    """What one event of an answer says about the call.
+
+    Attributes:
+        usage: token counts by the fields of `TokensEvent`; they replace earlier ones.
+        model: the model that answers, as its provider names it.
+        error: the provider's explanation.
+        done: this is the answer's last event.
+        text_bytes: of text, reasoning and tool arguments in this event: output that is not counted yet.
+    """
 
     usage: dict[str, int] | None = None
     model: str | None = None
     error: str | None = None
     done: bool = False
-    text: int = 0  # bytes of the model's own words
+    text_bytes: int = 0
 
 
 class Dialect(Protocol):
-    """One model protocol."""
+    """One model protocol: an HTTP path, a request and a stream of server-sent events.
+
+    Attributes:
+        name: by which agents choose it.
+        path: below the provider's base URL.
+        conversation: the request's field that holds the conversation, a list.
+        keep_alive: an event without content; it keeps an agent's connection from timing out.
+    """
 
     name: str
-    path: str  # below the provider's base URL
-    conversation: str  # the request's field that holds the conversation, a list
-    keep_alive: bytes  # an event that says nothing, and by which an agent knows that somebody is there
+    path: str
+    conversation: str
+    keep_alive: bytes
 
     def auth(self, key: str) -> dict[str, str]:
-        """Headers that carry the key."""
+        """Headers that carry the provider's key."""
 
     def prepare(self, request: dict[str, Any]) -> bool:
         """Change a live request so that its usage can be read; whether anything was changed."""
 
-    def read(self, event: Mapping[str, Any]) -> Reading:
-        """Read one streamed event, or a whole answer that was not streamed."""
+    def read(self, event: Mapping[str, Any]) -> UsageUpdate:
+        """Read one streamed event, or a complete answer that was not streamed. Accepts any JSON object."""
 
     def tool_results(self, request: Mapping[str, Any]) -> int:
         """How many tool calls the conversation already holds answers to: where a replayed script stands. It depends on
@@ -49,18 +64,18 @@ class Dialect(Protocol):
     def tools(self, request: Mapping[str, Any]) -> set[str]:
         """Names of the tools on offer."""
 
-    def most_output(self, request: Mapping[str, Any]) -> int | None:
+    def max_output(self, request: Mapping[str, Any]) -> int | None:
         """Output tokens that the request allows, or None where it does not say."""
 
     def stream_error(self, message: str) -> bytes:
-        """An error in a stream that has begun: status 200 was sent already."""
+        """An error event for a stream that has begun: status 200 was sent already."""
 
     def probe(self, model: str) -> dict[str, Any]:
         """The smallest request that shows whether a model answers."""
 
     def reply(self, request: Mapping[str, Any], step: Step, call: str) -> Iterator[bytes]:
-        """One scripted step, under an id of its own (agents take equal ids for one answer), streamed or not as
-        the request wants it."""
+        """One scripted step, streamed or not as the request wants it. `call` makes its ids unique: agents take equal ids
+        for one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,8 @@ class Step:
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any], tools: set[str]) -> Step:
+        """A script's step (`shell` or `text`, and `usage`) as a call of the first shell among `tools`; as a text where there
+        is none."""
         usage = Usage.of(given.get("usage", {}))
         tool = next((name for name in _SHELLS if name in tools), None)
         if "shell" not in given or tool is None:
@@ -99,21 +116,27 @@ class Usage:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Usage:
+        """The counts that a script gives, and 1000 in and 50 out where it gives none."""
         values = {"input": 1000, "cached_input": 0, "cache_write": 0, "output": 50, "reasoning": 0, **given}
         return cls(**{name: int(values[name]) for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Input tokens of a request before its provider counts them: 4 bytes a token, and the part of the conversation that
-    was sent before counts as cached."""
+    """Input tokens of a request before its provider counts them: 4 bytes per token; the part of the conversation that was
+    sent before counts as cached."""
 
     input: int
     cached_input: int = 0
 
 
 class Meter:
-    """Reads an answer as it streams past and knows its usage at the end."""
+    """Reads the usage out of an answer while it is relayed.
+
+    Args:
+        request: the request's body, for the model's name.
+        estimate: the input tokens to count if the provider never says them.
+    """
 
     def __init__(self, dialect: Dialect, request: Mapping[str, Any], estimate: Estimate) -> None:
         self._dialect = dialect
@@ -123,9 +146,10 @@ class Meter:
         self._usage: dict[str, Any] = {}
         self._error: str | None = None
         self._done = False
-        self._text = 0
+        self._text_bytes = 0
 
     def feed(self, chunk: bytes) -> None:
+        """Read the next bytes of the answer, wherever they are cut."""
         self._buffer += chunk
         if self._buffer.lstrip()[:1] == b"{":  # an answer or an error that is not streamed: read whole, in result()
             return
@@ -146,19 +170,25 @@ class Meter:
         self._model = found.model or self._model
         self._error = found.error or self._error
         self._done |= found.done
-        self._text += found.text
+        self._text_bytes += found.text_bytes
 
     def result(self, status: int, wait_s: float, call: str | None = None, lost: str | None = None) -> TokensEvent:
-        """What to write into the ledger. A call that was cut off has what the provider told by then; the rest is
-        estimated. `lost`: why the provider's answer ended early, if it did."""
+        """The call's event. Of a call that was cut off it holds what the provider had said by then, and estimates for the rest.
+
+        Args:
+            status: the HTTP status of the answer.
+            wait_s: from the request to the answer's end [s].
+            call: the id of the call's `CallEvent`.
+            lost: why the provider's answer ended early, if it did.
+        """
         if self._buffer.lstrip()[:1] == b"{":
             self._read(self._buffer)
             self._done |= bool(self._usage)
         if self._done or status != 200:
             error = self._error or (f"HTTP {status}" if status != 200 else None)
             return TokensEvent(model=self._model, status=status, wait_s=wait_s, error=error, call=call, **self._usage)
-        told = {"input": self._estimate.input, "cached_input": self._estimate.cached_input} | self._usage
-        told["output"] = max(told.get("output", 0), self._text // BYTES_A_TOKEN)
+        counts = {"input": self._estimate.input, "cached_input": self._estimate.cached_input} | self._usage
+        counts["output"] = max(counts.get("output", 0), self._text_bytes // BYTES_PER_TOKEN)
         return TokensEvent(
             model=self._model,
             status=status,
@@ -166,7 +196,7 @@ class Meter:
             error=self._error or lost,
             in_flight=True,
             call=call,
-            **told,
+            **counts,
         )
 
 
@@ -177,9 +207,10 @@ def sse(event: Mapping[str, Any], name: str | None = None) -> bytes:
 
 
 def error_text(error: Any) -> str:
+    """What a provider's error says, at most 300 characters."""
     return str(error.get("message", error) if isinstance(error, dict) else error)[:300]
 
 
-def whole(value: Any) -> int | None:
-    """A count in a request, or None."""
+def positive_int(value: Any) -> int | None:
+    """A count in a request, or None for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

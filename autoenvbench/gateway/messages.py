@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from autoenvbench.gateway.dialect import Reading, Step, error_text, sse, whole
+from autoenvbench.gateway.dialect import Step, UsageUpdate, error_text, positive_int, sse
 
 
 class Messages:
-    """`input_tokens` excludes cache reads and writes; both are added here, so that `input` means the same everywhere."""
+    """See `dialect.Dialect`. `input_tokens` excludes cache reads and writes; both are added here, so that `input` means the
+    same everywhere."""
 
     name = "messages"
     path = "/v1/messages"
@@ -18,31 +19,35 @@ class Messages:
     keep_alive = sse({"type": "ping"}, "ping")
 
     def auth(self, key: str) -> dict[str, str]:
+        """An `x-api-key` header."""
         return {"x-api-key": key}
 
     def prepare(self, request: dict[str, Any]) -> bool:
+        """Nothing to do: every answer says its usage."""
         return False
 
-    def read(self, event: Mapping[str, Any]) -> Reading:
+    def read(self, event: Mapping[str, Any]) -> UsageUpdate:
+        """Input comes with `message_start`, output with `message_delta`, the end with `message_stop`."""
         kind = event.get("type")
         if kind == "message_start":
             message = event.get("message") or {}
-            return Reading(_usage(message.get("usage") or {}), str(message.get("model") or "") or None)
+            return UsageUpdate(_usage(message.get("usage") or {}), str(message.get("model") or "") or None)
         if kind == "message_delta":
-            return Reading(_usage(event.get("usage") or {}))
+            return UsageUpdate(_usage(event.get("usage") or {}))
         if kind == "content_block_delta":
             delta = event.get("delta") or {}
             words = (delta.get(key) for key in ("text", "partial_json", "thinking"))
-            return Reading(text=sum(len(w.encode()) for w in words if isinstance(w, str)))
+            return UsageUpdate(text_bytes=sum(len(w.encode()) for w in words if isinstance(w, str)))
         if kind == "message_stop":
-            return Reading(done=True)
+            return UsageUpdate(done=True)
         if kind == "message":  # not streamed
-            return Reading(_usage(event.get("usage") or {}), str(event.get("model") or "") or None, done=True)
+            return UsageUpdate(_usage(event.get("usage") or {}), str(event.get("model") or "") or None, done=True)
         if kind == "error" or (kind is None and event.get("error")):
-            return Reading(error=error_text(event.get("error")))
-        return Reading()
+            return UsageUpdate(error=error_text(event.get("error")))
+        return UsageUpdate()
 
     def tool_results(self, request: Mapping[str, Any]) -> int:
+        """Content blocks of the type `tool_result`."""
         blocks = (
             block
             for message in request.get("messages") or []
@@ -52,19 +57,24 @@ class Messages:
         return sum(1 for block in blocks if isinstance(block, dict) and block.get("type") == "tool_result")
 
     def tools(self, request: Mapping[str, Any]) -> set[str]:
+        """Names of the tools."""
         return {str(tool.get("name")) for tool in request.get("tools") or [] if isinstance(tool, dict)}
 
-    def most_output(self, request: Mapping[str, Any]) -> int | None:
-        return whole(request.get("max_tokens"))
+    def max_output(self, request: Mapping[str, Any]) -> int | None:
+        """`max_tokens`, which every request must have."""
+        return positive_int(request.get("max_tokens"))
 
     def stream_error(self, message: str) -> bytes:
+        """An `error` event, of the type of wrong requests."""
         return sse({"type": "error", "error": {"type": "invalid_request_error", "message": message}}, "error")
 
     def probe(self, model: str) -> dict[str, Any]:
+        """One question, 16 tokens for its answer."""
         question = {"role": "user", "content": "Reply with the word ready."}
         return {"model": model, "max_tokens": 16, "messages": [question]}
 
     def reply(self, request: Mapping[str, Any], step: Step, call: str) -> Iterator[bytes]:
+        """A message with one content block, or the six events that stream it."""
         u = step.usage
         usage = {
             "input_tokens": u.input - u.cached_input - u.cache_write,
@@ -103,7 +113,7 @@ class Messages:
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, int]:
-    """What is told; a later event that repeats only the output changes only that."""
+    """The counts that are given: a later event that repeats only the output changes only that."""
     counts: dict[str, int] = {}
     if usage.get("output_tokens") is not None:
         counts["output"] = int(usage["output_tokens"])

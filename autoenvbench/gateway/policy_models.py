@@ -29,7 +29,8 @@ class PolicyModels:
     """Answers questions about images, by a provider or by a script, on a thread of its own. A context manager.
 
     Args:
-        model: the provider's name of it.
+        ledger: opened with a clock; calls are recorded under the name "policy".
+        model: as its provider names it.
         replay: a script that stands in for the provider (see `upstream.Replay`), or None.
         base_url: the provider's; None for OPENAI_BASE_URL, or OpenAI.
     """
@@ -56,7 +57,8 @@ class PolicyModels:
         self._resources.close()
 
     def ask(self, question: str, image: np.ndarray | None) -> str:
-        """The model's answer to a question about an image (height, width, 3) uint8 RGB, or about none. Raises ToolError."""
+        """The model's answer to a question about an image, (height, width, 3) uint8 RGB, or about none. Raises ToolError where
+        there is none within `_TIMEOUT_S`."""
         answer = self._thread.submit(self._ask(question, image))
         try:
             return answer.result(_TIMEOUT_S)

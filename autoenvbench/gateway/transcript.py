@@ -1,4 +1,4 @@
-"""What was said to a model and answered, in a bounded file; and how much of a request its provider has seen before."""
+"""Requests and answers in a file of bounded size, and how much of a request its provider was sent before."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoenvbench.gateway.dialect import BYTES_A_TOKEN, Dialect, Estimate
+from autoenvbench.gateway.dialect import BYTES_PER_TOKEN, Dialect, Estimate
 
-MOST_A_CALL = 1 << 20  # bytes of text of one request, and of one answer
-MOST_OF_REFUSED = 2 << 10
-MOST_IN_ALL = 256 << 20  # bytes of the file
-_MOST_HASHES = 1_000_000
+MAX_TEXT_BYTES = 1 << 20  # bytes of text of one request, and of one answer
+MAX_REFUSED_BYTES = 2 << 10
+MAX_FILE_BYTES = 256 << 20  # bytes of the file
+_MAX_HASHES = 1_000_000
 
 
 @dataclass
@@ -27,8 +27,8 @@ class Conversations:
     _seen: set[bytes] = field(default_factory=set)
 
     def known_items(self, dialect: Dialect, body: Mapping[str, Any]) -> tuple[int, Estimate]:
-        """How many leading items of the request's conversation were sent before, after the same head (tools,
-        instructions), and an estimate of the input. Remembers the request."""
+        """How many leading items of the request's conversation were sent before, after the same model, tools and
+        instructions; and an estimate of the input [tokens]. Remembers the request."""
         items = body.get(dialect.conversation)
         items = items if isinstance(items, list) else [items]
         head = {key: body.get(key) for key in ("model", "tools", "instructions", "system")}
@@ -41,24 +41,28 @@ class Conversations:
             unbroken = unbroken and chain in self._seen
             if unbroken:
                 known, cached = known + 1, total
-            elif len(self._seen) < _MOST_HASHES:
+            elif len(self._seen) < _MAX_HASHES:
                 self._seen.add(chain)
-        return max(known, 0), Estimate(total // BYTES_A_TOKEN, cached // BYTES_A_TOKEN)
+        return max(known, 0), Estimate(total // BYTES_PER_TOKEN, cached // BYTES_PER_TOKEN)
 
 
 class Transcript:
-    """Gzip, a JSON object a line: of each request what was not in an earlier one, and the answer. Keys are left out.
+    """Gzip, one JSON object per line: of each request what was not in an earlier one, and the answer. Keys are left out.
 
-    A line is bounded, and so is the file: when it is full, its last line says so.
+    A line is bounded, and so is the file: when it is full, its last line says so. Nothing is raised for a full disk.
+
+    Args:
+        path: the file, or None to write nothing.
+        max_bytes: after which the compressed file is full.
     """
 
-    def __init__(self, path: Path | None, most: int = MOST_IN_ALL) -> None:
-        self._path, self._most, self._full = path, most, False
+    def __init__(self, path: Path | None, max_bytes: int = MAX_FILE_BYTES) -> None:
+        self._path, self._max_bytes, self._full = path, max_bytes, False
 
-    def keep(
+    def write_call(
         self, dialect: Dialect, body: Mapping[str, Any], headers: Mapping[str, str], known: int, status: int, answer: bytes,
     ) -> None:  # fmt: skip
-        """`known`: leading items of the conversation that an earlier line has."""
+        """Append a call's line. `known` leading items of the conversation are left out: an earlier line has them."""
         if self._path is None or self._full:
             return
         items = body.get(dialect.conversation)
@@ -69,23 +73,24 @@ class Transcript:
             new.pop("instructions", None)
         self._write(
             {"time": time.time(), "path": dialect.path, "headers": dict(headers), "status": status, "items_before": known,
-             "request": _bounded(new, MOST_A_CALL), "answer": answer[:MOST_A_CALL].decode(errors="replace")}
+             "request": _bounded(new, MAX_TEXT_BYTES), "answer": answer[:MAX_TEXT_BYTES].decode(errors="replace")}
         )  # fmt: skip
 
-    def keep_refused(self, dialect: Dialect, raw: bytes, why: str) -> None:
-        beginning = raw[:MOST_OF_REFUSED].decode(errors="replace")
+    def write_refused(self, dialect: Dialect, raw: bytes, why: str) -> None:
+        """Append the beginning of a request that was not forwarded."""
+        beginning = raw[:MAX_REFUSED_BYTES].decode(errors="replace")
         self._write({"time": time.time(), "path": dialect.path, "refused": why[:300], "request": beginning})
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._path is None or self._full:
             return
         with contextlib.suppress(OSError):  # a full disk ends no call
-            if self._path.exists() and self._path.stat().st_size > self._most:
-                self._full, line = True, {"time": time.time(), "full": f"no more than {self._most >> 20} MB are kept"}
+            if self._path.exists() and self._path.stat().st_size > self._max_bytes:
+                self._full, line = True, {"time": time.time(), "full": f"no more than {self._max_bytes >> 20} MB are kept"}
             with gzip.open(self._path, "at", compresslevel=6) as file:
                 file.write(json.dumps(line) + "\n")
 
 
-def _bounded(request: Mapping[str, Any], most: int) -> Any:
+def _bounded(request: Mapping[str, Any], max_bytes: int) -> Any:
     text = json.dumps(request)
-    return request if len(text) <= most else {"cut_to_bytes": most, "of_bytes": len(text), "text": text[:most]}
+    return request if len(text) <= max_bytes else {"cut_to_bytes": max_bytes, "of_bytes": len(text), "text": text[:max_bytes]}

@@ -15,14 +15,20 @@ import aiohttp
 
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.dialect import Dialect, Step
-from autoenvbench.gateway.patience import ProviderLost
+from autoenvbench.gateway.retries import ProviderLost
 
-SILENCE_S = 900.0  # a model may think for minutes before its first word
+READ_TIMEOUT_S = 900.0  # without a byte: a model may think for minutes before its first word
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request of an agent, as it was admitted."""
+    """One request of an agent, as it was admitted.
+
+    Attributes:
+        body: the JSON object to send.
+        headers: to send beside the provider's key.
+        query: of the address, without "?".
+    """
 
     dialect: Dialect
     body: dict[str, Any]
@@ -31,15 +37,16 @@ class Call:
 
     @property
     def streams(self) -> bool:
+        """Whether the agent asked for a stream of events."""
         return bool(self.body.get("stream"))
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How an answer begins."""
+    """How an answer begins: HTTP status, content type, headers."""
 
     status: int
-    kind: str  # its content type
+    content_type: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -49,14 +56,16 @@ class Upstream(Protocol):
     def answer(self, call: Call) -> AsyncGenerator[Head | bytes, None]:
         """The answer's head, then its bytes. Raises ProviderLost."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give back connections."""
 
 
 class Replay:
     """Serves a script: ``{"steps": [{"shell": "ls", "usage": {...}, "delay": 0.5}, ..., {"text": "done"}]}``.
 
-    The step is the number of tool results in the request. Past the end, the last step is repeated. ``"status": 429,
-    "times": 2`` answers the first two requests at a step with that error.
+    The step is the number of tool results in the request. Past the end, the last step is repeated. `delay` is in seconds.
+    ``"status": 429, "times": 2`` answers the first two requests at a step with that error. Raises UserError for a file that
+    is no script.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,6 +84,7 @@ class Replay:
         self._failed: Counter[int] = Counter()
 
     async def answer(self, call: Call) -> AsyncGenerator[Head | bytes, None]:
+        """The step at which the call's conversation is."""
         number = call.dialect.tool_results(call.body)
         step = self._steps[min(number, len(self._steps) - 1)]
         await asyncio.sleep(float(step.get("delay", 0)))
@@ -89,7 +99,7 @@ class Replay:
             yield chunk
 
     async def close(self) -> None:
-        pass
+        """Nothing is open."""
 
 
 class Live:
@@ -97,6 +107,7 @@ class Live:
 
     Args:
         base_url: the provider's, with or without a version ("https://api.openai.com/v1", "https://api.anthropic.com").
+        key: the user's; agents never see it.
     """
 
     def __init__(self, base_url: str, key: str) -> None:
@@ -104,14 +115,15 @@ class Live:
         self._session: aiohttp.ClientSession | None = None
 
     async def answer(self, call: Call) -> AsyncGenerator[Head | bytes, None]:
+        """The provider's answer as it comes. Raises ProviderLost where there is none, or where it ends in its middle."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=SILENCE_S), trust_env=True
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=READ_TIMEOUT_S), trust_env=True
             )
         body = dict(call.body)
         call.dialect.prepare(body)
         url = self._base + call.dialect.path + (f"?{call.query}" if call.query else "")
-        # what was read is what is sent: bytes that another parser would read otherwise (a field twice) do not pass
+        # Sent is what was parsed and judged: bytes that another parser could read differently (a field twice) are not forwarded.
         headers = {**call.headers, "content-type": "application/json", **call.dialect.auth(self._key)}
         try:
             async with self._session.post(
@@ -128,5 +140,6 @@ class Live:
             raise ProviderLost(f"{type(error).__name__}: {error}"[:300]) from None
 
     async def close(self) -> None:
+        """Close the connections to the provider."""
         if self._session is not None:
             await self._session.close()

@@ -1,4 +1,4 @@
-"""A run's way to its language model: rules and budgets of its gateway, the first call, and what is left to count."""
+"""Sets up a run's model gateway: the call that tests it before the run, its rules and budgets, and its count of tokens after."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from autoenvbench.gateway.admission import Admission
 from autoenvbench.gateway.allowance import Allowance
 from autoenvbench.gateway.gateway import DIALECTS, Gateway
 from autoenvbench.gateway.loop_thread import LoopThread
-from autoenvbench.gateway.patience import Failure
+from autoenvbench.gateway.retries import Failure
 from autoenvbench.gateway.upstream import Live, Replay, Upstream
 from autoenvbench.record import prices
 from autoenvbench.record.clock import RunClock
@@ -26,13 +26,21 @@ from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.research.research import Run
 
-CHECK_S = 60.0  # how long a busy provider is waited for before a run starts
+CHECK_S = 60.0  # how long a busy provider is retried before a run is refused
 
 
 def check_model(config: RunConfig, agent: Agent, within_s: float = CHECK_S) -> TokensEvent | None:
-    """One small call of the run's model through a gateway, as the agent's own calls will go; None for a run without a
-    live model. Raises UserError with the provider's words: for a wrong key, model or address, and for one that is busy
-    for longer than `within_s`."""
+    """Call the run's model once, through a gateway as the agent's calls will go; None for a run without a live model.
+
+    Args:
+        within_s: how long a provider that is busy is retried [s].
+
+    Returns:
+        The call's tokens, for the run's ledger.
+
+    Raises:
+        UserError: with the provider's explanation, for a wrong key, model or address, or a provider that stays busy.
+    """
     if not agent.needs_model or config.replay:
         return None
     with tempfile.TemporaryDirectory(prefix="aeb-") as folder:
@@ -40,21 +48,21 @@ def check_model(config: RunConfig, agent: Agent, within_s: float = CHECK_S) -> T
 
 
 async def _check_model(config: RunConfig, agent: Agent, within_s: float, folder: Path) -> TokensEvent:
-    last_failure = "it said nothing"
+    last_failure = "the provider did not answer"
 
     def remember(reason: str, seconds: float) -> None:
         nonlocal last_failure
         last_failure = reason or last_failure
 
     def busy(failure: Failure) -> bool:
-        return failure.passes and not failure.unreachable
+        return failure.transient and not failure.unreachable
 
     dialect = next(d for d in DIALECTS if d.name == agent.dialect(config))
     model = agent.models(config)[0]
     ledger = Ledger(folder / "ledger.sqlite", RunClock.start(within_s))
     gateway = Gateway(
         folder / "model.sock", ledger, _upstream(config, agent), PREFLIGHT, admission=_admission(config, agent),
-        waits=busy, on_wait=remember,
+        should_retry=busy, on_wait=remember,
     )  # fmt: skip
     await gateway.start()
     try:
@@ -64,7 +72,7 @@ async def _check_model(config: RunConfig, agent: Agent, within_s: float, folder:
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(gateway.socket))) as session,
             session.post(f"http://gateway{dialect.path}", json=dialect.probe(model), headers=headers) as response,
         ):
-            failed = None if response.status == 200 else Failure(response.status, await response.read()).words
+            failed = None if response.status == 200 else Failure(response.status, await response.read()).message
     except TimeoutError:
         failed = f"no answer within {within_s:.0f} s; {last_failure}"
     finally:
@@ -82,7 +90,7 @@ async def _check_model(config: RunConfig, agent: Agent, within_s: float, folder:
 
 
 def allowance(run: Run) -> Allowance:
-    """The run's budgets, with what its ledger says is spent already."""
+    """The run's budgets, less what its ledger says is spent already."""
     config = run.config
     made = Allowance(prices.load(config.prices), config.token_budget, config.cost_budget)
     for event in run.ledger.events("tokens"):
@@ -132,7 +140,7 @@ def _admission(config: RunConfig, agent: Agent) -> Admission:
 
 
 def count_killed_calls(ledger: Ledger) -> int:
-    """Write the `tokens` events of calls whose run was killed before it could; returns how many there were."""
+    """Write the missing `tokens` events of calls during which the run was killed; returns how many there were."""
     killed = unfinished_calls(list(ledger.events("call", "tokens")))
     for event in killed:
         call = event.payload
@@ -144,14 +152,14 @@ def count_killed_calls(ledger: Ledger) -> int:
 
 
 def unfinished_calls(events: Sequence[Event]) -> list[Event]:
-    """`call` events that no `tokens` event ends."""
+    """`call` events that no `tokens` event belongs to."""
     ended = {e.payload.call for e in events if e.kind == "tokens"}
     return [e for e in events if e.kind == "call" and e.payload.id not in ended]
 
 
 def cross_check(run: Run) -> str | None:
-    """What the agent itself reports against the gateway, where they disagree. Calls that were cut off or refused are in no
-    agent's report."""
+    """The agent's own count of tokens against the gateway's, in words if they differ. Calls that were cut off or refused are
+    left out: no agent counts them."""
     try:
         theirs = run.agent.journal(run.agent_dir / "home")
     except (LookupError, TypeError, ValueError, AttributeError, OSError, RecursionError) as error:

@@ -47,7 +47,7 @@ HOSTED = [
 def test_the_providers_own_tools_are_refused(dialect, tool):
     with pytest.raises(Refused, match="provider-hosted tool"):
         admit(dialect, request(dialect, tools=[OWN[dialect], tool]))
-    assert tool in admit(dialect, request(dialect, tools=[OWN[dialect], tool]), hosted=True).body["tools"]
+    assert tool in admit(dialect, request(dialect, tools=[OWN[dialect], tool]), hosted_tools=True).body["tools"]
 
 
 @pytest.mark.parametrize(

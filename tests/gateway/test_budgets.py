@@ -79,9 +79,9 @@ def test_a_transcript_keeps_what_is_new_and_has_an_end(tmp_path, ledger):
     assert [item for line in lines for item in line["request"]["input"]] == items
     assert "tools" in lines[0]["request"]
     assert "tools" not in lines[1]["request"]
-    full = Transcript(path, most=100)
+    full = Transcript(path, max_bytes=100)
     for _ in range(50):
-        full.keep_refused(DIALECTS[0], b"{}", "x")
+        full.write_refused(DIALECTS[0], b"{}", "x")
     with gzip.open(path, "rt") as file:
         assert [json.loads(line).get("full") for line in file][3:] == ["no more than 0 MB are kept"]
 

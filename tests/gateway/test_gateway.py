@@ -50,7 +50,7 @@ def test_an_unreachable_provider_is_an_answer_not_a_hang(tmp_path, ledger):
         return await ask(socket)
 
     status, body = through(
-        tmp_path, ledger, work, lambda provider: Live("http://127.0.0.1:1/v1", "k"), waits=lambda failure: False
+        tmp_path, ledger, work, lambda provider: Live("http://127.0.0.1:1/v1", "k"), should_retry=lambda failure: False
     )
     assert status == 502
     assert b"cannot reach the provider" in body
@@ -135,7 +135,7 @@ def test_a_call_that_cannot_be_recorded_is_not_made(tmp_path, ledger):
 def test_a_call_during_a_pause_waits_and_is_kept_alive(tmp_path, ledger):
     async def main():
         async with Provider() as provider:
-            gateway = Gateway(tmp_path / "g.sock", ledger, live(provider), "codex", quiet_s=0.1)
+            gateway = Gateway(tmp_path / "g.sock", ledger, live(provider), "codex", keep_alive_s=0.1)
             await gateway.start()
             gateway.hold(True)
             asking = asyncio.create_task(ask(tmp_path / "g.sock"))

@@ -65,18 +65,18 @@ def test_a_call_that_waits_for_the_disk_delays_no_other_answer(tmp_path, ledger)
 
 def test_a_slow_transcript_loses_no_line_and_holds_back_who_would_flood_it(tmp_path, ledger, monkeypatch):
     path, most = tmp_path / "t.gz", 0
-    keep, submitted = Transcript.keep, Recorder.keep
+    write, submitted = Transcript.write_call, Recorder.keep
 
     def slow(*args):
         time.sleep(0.01)
-        keep(*args)
+        write(*args)
 
     async def counted(self, *args):
         nonlocal most
         await submitted(self, *args)
         most = max(most, sum(not line.done() for line in self._lines))
 
-    monkeypatch.setattr(Transcript, "keep", slow)
+    monkeypatch.setattr(Transcript, "write_call", slow)
     monkeypatch.setattr(Recorder, "keep", counted)
 
     async def work(provider, socket):

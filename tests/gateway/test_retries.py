@@ -7,7 +7,7 @@ import time
 import pytest
 from loopback import ANSWER, ask, live, sse, through
 
-from autoenvbench.gateway.patience import Failure, Patience, asked_delay
+from autoenvbench.gateway.retries import Backoff, Failure, asked_delay
 from autoenvbench.record import metrics
 
 
@@ -56,7 +56,7 @@ def test_a_waiting_stream_is_kept_alive_and_told_its_error_in_the_stream(tmp_pat
         provider.status, provider.reply, provider.failures = 400, b'{"error": {"message": "too long"}}', 10**9
         return good, await asking
 
-    good, bad = through(tmp_path, ledger, work, live, quiet_s=0.2)
+    good, bad = through(tmp_path, ledger, work, live, keep_alive_s=0.2)
     alive = b'event: response.in_progress\ndata: {"type": "response.in_progress", "response": {}}\n\n'
     assert good[0] == 200
     assert good[1].startswith(alive)
@@ -98,7 +98,7 @@ def test_what_a_provider_asks_for(headers, seconds):
 
 
 def test_waits_grow_have_an_end_and_repeat_with_the_seed():
-    one, two = Patience(3), Patience(3)
+    one, two = Backoff(3), Backoff(3)
     waits = [one.delay(attempt, Failure(500)) for attempt in range(40)]
     assert waits == [two.delay(attempt, Failure(500)) for attempt in range(40)]
     assert all(min(60, 2.0**k) / 2 <= wait <= 60 for k, wait in enumerate(waits))
@@ -106,7 +106,7 @@ def test_waits_grow_have_an_end_and_repeat_with_the_seed():
     assert one.delay(30, Failure(429, b"", {"retry-after": "0"})) == 5  # a provider that always says "at once"
 
 
-@pytest.mark.parametrize(("status", "passes"), [(0, True), (408, True), (429, True), (500, True), (503, True), (529, True),
+@pytest.mark.parametrize(("status", "transient"), [(0, True), (408, True), (429, True), (500, True), (503, True), (529, True),
                                                 (400, False), (401, False), (403, False), (404, False), (501, False)])  # fmt: skip
-def test_which_failures_pass(status, passes):
-    assert Failure(status, b'{"error": {"type": "x"}}').passes == passes
+def test_which_failures_pass(status, transient):
+    assert Failure(status, b'{"error": {"type": "x"}}').transient == transient
