@@ -11,12 +11,11 @@ from rich.live import Live
 from rich.table import Table
 
 from autoenvbench.cli.printing import add_plain
-from autoenvbench.record import metrics
 from autoenvbench.record.clock import RunClock, format_duration
-from autoenvbench.record.events import NOT_AGENTS
-from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.results import Answer, Result
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.state import RunState
 from autoenvbench.record.statistics import percent
 from autoenvbench.research.observer import Observer
 from autoenvbench.text import visible
@@ -29,7 +28,6 @@ class RunProgress(Observer):
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._events: list[Event] = []
         self._phase = "research"
         self._last_word = ""
         self._waiting = ""
@@ -40,7 +38,7 @@ class RunProgress(Observer):
         )
 
     def on_start(self, run_dir: Path, clock: RunClock, config: RunConfig) -> None:
-        self._clock, self._config = clock, config
+        self._clock, self._config, self._state = clock, config, RunState(config.min_episodes)
         self._ledger = Ledger(run_dir / "ledger.sqlite")
         self.log(f"run {run_dir}  ({config.agent} on {config.env}, {format_duration(config.budget_s)})")
         if self._live:
@@ -78,12 +76,12 @@ class RunProgress(Observer):
         if now < self._next_read:
             return
         self._next_read = now + 0.5
-        self._events += self._ledger.events(after=self._events[-1].seq if self._events else 0)
+        self._state.catch_up(self._ledger)
         if self._live:
             self._live.update(self._panel())
         elif now >= self._next_line:
             self._next_line = now + _LINE_EVERY_S
-            self.log("  ".join(f"{k} {v}" for k, v in self._state()))
+            self.log("  ".join(f"{k} {v}" for k, v in self._rows()))
 
     def on_result(self, result: Result, report: Path) -> None:
         """The closing table, on standard output."""
@@ -118,36 +116,30 @@ class RunProgress(Observer):
         add_plain(table, "report", str(report))
         Console().print(table)
 
-    def _state(self) -> list[tuple[str, str]]:
-        raw, confirmed = metrics.best_curves(self._events, self._config.min_episodes)
-        tokens = sum(
-            metrics.headline_tokens(e.payload)
-            for e in self._events
-            if e.kind == "tokens" and e.agent not in NOT_AGENTS and not e.payload.in_flight
-        )
-        samples = [e.payload for e in self._events[-50:] if e.kind == "compute"]
-        state = []
+    def _rows(self) -> list[tuple[str, str]]:
+        """What the panel says now: names and values."""
+        state, rows = self._state, []
         if self._phase == "research":
-            state.append(("left", format_duration(self._clock.remaining())))
-            state.append(("robot", "busy" if samples and samples[-1].station_busy else "idle"))
+            rows.append(("left", format_duration(self._clock.remaining())))
+            rows.append(("robot", "busy" if state.last_compute and state.last_compute.station_busy else "idle"))
         else:
-            held = metrics.heldout_episodes(self._events)
-            won = sum(e.success for e in held)
-            state.append(("held-out", f"{len(held)}/{self._config.held_out * self._config.attempts}, {won} succeeded"))
-        state.append(("best", f"{confirmed[-1].value:.0%} confirmed" if confirmed else "none confirmed"))
+            asked = self._config.held_out * self._config.attempts
+            rows.append(("held-out", f"{len(state.held_out)}/{asked}, {state.held_out_successes} succeeded"))
+        confirmed, raw = state.curves.confirmed, state.curves.raw
+        rows.append(("best", f"{confirmed[-1].value:.0%} confirmed" if confirmed else "none confirmed"))
         if raw:
-            state.append(("unconfirmed", f"{raw[-1].value:.0%}"))
-        state.append(("episodes", str(sum(e.kind == "episode" for e in self._events))))
-        if tokens:
-            state.append(("tokens", f"{tokens:,}"))
+            rows.append(("unconfirmed", f"{raw[-1].value:.0%}"))
+        rows.append(("episodes", str(state.episodes)))
+        if state.agent_tokens.headline:
+            rows.append(("tokens", f"{state.agent_tokens.headline:,}"))
         if self._waiting and self._phase == "research":
-            state.append(("waiting", self._waiting))
+            rows.append(("waiting", self._waiting))
         if self._last_word and self._phase == "research":
-            state.append(("agent:", self._last_word))
-        return state
+            rows.append(("agent:", self._last_word))
+        return rows
 
     def _panel(self) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 2))
-        for key, value in self._state():
+        for key, value in self._rows():
             add_plain(table, key, value)
         return table

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from autoenvbench.errors import UserError
-from autoenvbench.record import metrics
 from autoenvbench.record.candidates import STRICT_EPISODES, STRICT_FROM
-from autoenvbench.record.ledger import Event
+from autoenvbench.record.state import RunState
 
 _FORM = re.compile(r"\s*(success|streak|score)\s*>=\s*(\d+(?:\.\d+)?)\s*")
 
@@ -34,17 +31,12 @@ class Goal:
             )
         return cls(match[1], float(match[2]))
 
-    def reached(self, events: Iterable[Event]) -> bool:
-        """By the run's events so far, all kinds of them or evaluations, episodes and the run's own."""
-        events = list(events)
+    def reached(self, state: RunState) -> bool:
+        """Whether the run has come so far."""
         if self.metric == "streak":
-            own: defaultdict[str, list[bool]] = defaultdict(list)
-            for e in events:
-                if e.kind == "episode" and e.payload.purpose == "confirm" and not e.payload.infrastructure:
-                    own[e.payload.content or e.payload.digest].append(e.payload.success)
-            judged = [outcomes[:STRICT_EPISODES] for outcomes in own.values() if len(outcomes) >= STRICT_EPISODES]
-            return max(map(metrics.streak, judged), default=0) >= self.threshold
-        _, confirmed = metrics.best_curves(events)
+            judged = (s.longest for s in state.streaks.values() if s.episodes >= STRICT_EPISODES)
+            return max(judged, default=0) >= self.threshold
+        confirmed = state.curves.confirmed
         if not confirmed:
             return False
         if self.metric == "success":

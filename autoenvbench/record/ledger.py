@@ -21,6 +21,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import KINDS, Payload, kind_of
 
+_PAGE = 8192  # events that are read at once
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -94,23 +95,41 @@ class Ledger:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def events(self, *kinds: str, after: int = 0) -> Iterator[Event]:
-        """Events in order, of the given kinds (all if none), with `seq` above `after`."""
+    def events(self, *kinds: str, after: int = 0, upto: int | None = None) -> Iterator[Event]:
+        """Events in order, of the given kinds (all if none), with `after` < `seq` <= `upto` (the last one written so far).
+
+        All kinds together are read in pages, so that a long ledger is never in memory whole. Raises UserError for a payload
+        that is none.
+        """
         where = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
+        most = -1 if kinds else _PAGE  # SQLite reads -1 as no limit; few kinds are found by their index, at once
+        last = self.last_seq()
+        last = last if upto is None else min(upto, last)
+        while after < last:
+            with self._turn:
+                rows = self._db.execute(
+                    "SELECT seq, t_wall, t_run, kind, agent, station, payload FROM event "
+                    f"WHERE seq > ? AND seq <= ? {where} ORDER BY seq LIMIT ?",
+                    (after, last, *kinds, most),
+                ).fetchall()
+            for seq, t_wall, t_run, kind, agent, station, payload in rows:
+                yield Event(seq, t_wall, t_run, kind, agent, station, self._parsed(seq, kind, payload), payload)
+            after = rows[-1][0] if len(rows) == most else last
+
+    def _parsed(self, seq: int, kind: str, payload: str) -> Payload:
+        try:
+            return KINDS.get(kind, Payload).model_validate_json(payload)
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise UserError(
+                f"{self.path}: event {seq} is no {kind} event ({where}: {error.errors()[0]['msg']})"
+            ) from None
+
+    def last_seq(self) -> int:
+        """Sequence number of the last event; 0 in an empty ledger."""
         with self._turn:
-            rows = self._db.execute(
-                f"SELECT seq, t_wall, t_run, kind, agent, station, payload FROM event WHERE seq > ? {where} ORDER BY seq",
-                (after, *kinds),
-            ).fetchall()
-        for seq, t_wall, t_run, kind, agent, station, payload in rows:
-            try:
-                parsed = KINDS.get(kind, Payload).model_validate_json(payload)
-            except ValidationError as error:
-                where = ".".join(map(str, error.errors()[0]["loc"]))
-                raise UserError(
-                    f"{self.path}: event {seq} is no {kind} event ({where}: {error.errors()[0]['msg']})"
-                ) from None
-            yield Event(seq, t_wall, t_run, kind, agent, station, parsed, payload)
+            (value,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
+        return int(value)
 
     def last_t_run(self) -> float:
         """Research time of the last event [s]; where a resumed run's clock goes on."""

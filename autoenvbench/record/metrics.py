@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import groupby
 
 import numpy as np
@@ -159,42 +159,61 @@ class Point:
         return n >= STRICT_EPISODES and rate >= threshold
 
 
-def best_curves(events: Sequence[Event], min_episodes: int = 20) -> tuple[list[Point], list[Point]]:
-    """(raw, confirmed) best so far.
+@dataclass(slots=True)
+class BestCurves:
+    """The two best-so-far curves of a run, grown event by event.
 
-    Raw: highest success rate over evaluations of >= `min_episodes`. Confirmed: the pooled estimate of the candidates that lead, from
-    episodes that they were not chosen by (`Candidates`); it is no maximum and may fall.
+    Raw: highest success rate over evaluations of at least `min_episodes`. Confirmed: the pooled estimate of the candidates that
+    lead, from episodes that they were not chosen by (`Candidates`); it is no maximum and may fall.
+
+    Attributes:
+        tokens: headline tokens of all agents so far; calls that were cut are left out.
+        episodes: judged so far, held-out ones left out.
+        robot_s: station time of these [s].
     """
-    raw: list[Point] = []
-    confirmed: list[Point] = []
-    candidates = Candidates()
-    tokens = episodes = 0
-    robot_s = 0.0
-    for event in events:
+
+    min_episodes: int = 20
+    raw: list[Point] = field(default_factory=list)
+    confirmed: list[Point] = field(default_factory=list)
+    candidates: Candidates = field(default_factory=Candidates)
+    tokens: int = 0
+    episodes: int = 0
+    robot_s: float = 0.0
+
+    def add(self, event: Event) -> None:
+        """Take in the ledger's next event, of any kind."""
         p = event.payload
         if event.kind == "tokens" and event.agent not in NOT_AGENTS and not p.in_flight:
-            tokens += headline_tokens(p)
+            self.tokens += headline_tokens(p)
         elif event.kind == "episode" and p.purpose != "heldout":
-            episodes += 1
-            robot_s += p.robot_s
+            self.episodes += 1
+            self.robot_s += p.robot_s
         elif event.kind == "run" and p.config:
-            candidates.configure(p.config)
+            self.candidates.configure(p.config)
         elif event.kind == "evaluation":
-            changed = candidates.add(p, event.agent)
-            if p.purpose == "evaluate" and p.phase == "finished" and p.episodes >= min_episodes:
+            changed = self.candidates.add(p, event.agent)
+            if p.purpose == "evaluate" and p.phase == "finished" and p.episodes >= self.min_episodes:
                 rate = p.successes / p.episodes
-                if not raw or rate > raw[-1].value:
-                    low, high = wilson(p.successes, p.episodes)
-                    raw.append(
-                        Point(event.t_run, rate, low, high, p.episodes, p.commit, p.digest, tokens, episodes, robot_s)
-                    )
-            if changed and (leader := candidates.leader) is not None:
-                wins, n = candidates.estimate()
-                confirmed.append(
-                    Point(event.t_run, wins / n, *wilson(wins, n), n, leader.commit, leader.digest, tokens, episodes, robot_s,
-                          candidates.strict())
-                )  # fmt: skip
-    return raw, confirmed
+                if not self.raw or rate > self.raw[-1].value:
+                    self.raw.append(self._point(event.t_run, p.successes, p.episodes, p.commit, p.digest))
+            if changed and (leader := self.candidates.leader) is not None:
+                wins, n = self.candidates.estimate()
+                strict = self.candidates.strict()
+                self.confirmed.append(self._point(event.t_run, wins, n, leader.commit, leader.digest, strict))
+
+    def _point(
+        self, t_run: float, wins: int, n: int, commit: str, digest: str, strict: tuple[float, float, int] = (0.0, 0.0, 0)
+    ) -> Point:
+        low, high = wilson(wins, n)
+        return Point(t_run, wins / n, low, high, n, commit, digest, self.tokens, self.episodes, self.robot_s, strict)
+
+
+def best_curves(events: Iterable[Event], min_episodes: int = 20) -> tuple[list[Point], list[Point]]:
+    """The (raw, confirmed) best so far of a whole ledger; see `BestCurves`."""
+    curves = BestCurves(min_episodes)
+    for event in events:
+        curves.add(event)
+    return curves.raw, curves.confirmed
 
 
 def resources_to(curve: Sequence[Point], threshold: float) -> dict[str, float] | None:
@@ -240,36 +259,63 @@ class TokenTotals:
     cut_headline: int = 0
 
 
+@dataclass(slots=True)
+class TokenCount:
+    """Token counts of some calls, grown call by call; the fields are those of `TokenTotals`."""
+
+    calls: int = 0
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    headline: int = 0
+    in_flight_calls: int = 0
+    errors: int = 0
+    wait_s: float = 0.0
+    by_model: Counter[str] = field(default_factory=Counter)
+    cut_input: int = 0
+    cut_cached_input: int = 0
+    cut_output: int = 0
+    cut_headline: int = 0
+
+    def add(self, call: TokensEvent) -> None:
+        """Count one call."""
+        self.calls += 1
+        self.errors += call.error is not None
+        self.wait_s += call.wait_s
+        headline = headline_tokens(call)
+        if call.in_flight:
+            self.in_flight_calls += 1
+            self.cut_input += call.input
+            self.cut_cached_input += call.cached_input
+            self.cut_output += call.output
+            self.cut_headline += headline
+            return
+        self.input += call.input
+        self.cached_input += call.cached_input
+        self.cache_write += call.cache_write
+        self.output += call.output
+        self.reasoning += call.reasoning
+        self.headline += headline
+        self.by_model[call.model] += headline
+
+    def totals(self, research_s: float) -> TokenTotals:
+        """The counts so far, and their rate over `research_s` of research time [s]."""
+        counts = {f.name: getattr(self, f.name) for f in fields(self)}
+        per_minute = 60 * self.headline / research_s if research_s else 0.0
+        return TokenTotals(
+            **{**counts, "by_model": dict(self.by_model)}, all=self.input + self.output, per_minute=per_minute
+        )
+
+
 def token_totals(events: Iterable[Event], research_s: float, *, of_policies: bool = False) -> TokenTotals:
     """Of the agents, or of the policies' own calls."""
-    whose = [
-        e for e in events if e.kind == "tokens" and (e.agent == POLICY if of_policies else e.agent not in NOT_AGENTS)
-    ]
-    made = [e.payload for e in whose]
-    calls, cut = [c for c in made if not c.in_flight], [c for c in made if c.in_flight]
-    by_model: Counter[str] = Counter()
-    for c in calls:
-        by_model[c.model] += headline_tokens(c)
-    headline = sum(map(headline_tokens, calls))
-    return TokenTotals(
-        calls=len(made),
-        input=sum(c.input for c in calls),
-        cached_input=sum(c.cached_input for c in calls),
-        cache_write=sum(c.cache_write for c in calls),
-        output=sum(c.output for c in calls),
-        reasoning=sum(c.reasoning for c in calls),
-        headline=headline,
-        all=sum(c.input + c.output for c in calls),
-        in_flight_calls=len(cut),
-        errors=sum(c.error is not None for c in made),
-        wait_s=sum(c.wait_s for c in made),
-        per_minute=60 * headline / research_s if research_s else 0.0,
-        by_model=dict(by_model),
-        cut_input=sum(c.input for c in cut),
-        cut_cached_input=sum(c.cached_input for c in cut),
-        cut_output=sum(c.output for c in cut),
-        cut_headline=sum(map(headline_tokens, cut)),
-    )
+    count = TokenCount()
+    for e in events:
+        if e.kind == "tokens" and (e.agent == POLICY if of_policies else e.agent not in NOT_AGENTS):
+            count.add(e.payload)
+    return count.totals(research_s)
 
 
 def stalled_seconds(events: Iterable[Event], research_s: float) -> float:

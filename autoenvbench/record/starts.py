@@ -17,6 +17,12 @@ from autoenvbench.record.events import Purpose
 _BITS = 48
 
 
+def stream_of(purpose: Purpose) -> str:
+    """The name of the stream that a purpose draws from: an evaluation and its confirmation share one, so that no start is ever
+    seen twice."""
+    return "evaluation" if purpose in ("evaluate", "confirm") else purpose
+
+
 class StartStreams:
     """Seeds by purpose and index. The same secret gives the same seeds."""
 
@@ -42,7 +48,5 @@ class StartStreams:
         """The seed of one start. Practice starts are public: their seed is their index."""
         if purpose == "practice":
             return index
-        # An evaluation and its confirmation draw from one stream, so that no start is ever seen twice.
-        stream = "evaluation" if purpose in ("evaluate", "confirm") else purpose
-        mac = hmac.new(self._secret, f"autoenvbench/1/{stream}/{index}".encode(), hashlib.sha256)
+        mac = hmac.new(self._secret, f"autoenvbench/1/{stream_of(purpose)}/{index}".encode(), hashlib.sha256)
         return int.from_bytes(mac.digest()[:8], "big") >> (64 - _BITS)

@@ -27,6 +27,7 @@ from autoenvbench.record.events import NOT_AGENTS, AgentEvent, NoteEvent, RunEve
 from autoenvbench.record.goal import Goal
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.state import RunState
 from autoenvbench.research.observer import Observer
 from autoenvbench.sandbox.cage import Sandbox
 from autoenvbench.sandbox.limits import Limits
@@ -164,6 +165,7 @@ class Research:
         """Until something ends this session; returns what."""
         sampler, beat, walk = ComputeSampler(), 0.0, time.monotonic() + DISK_EVERY_S
         goal = Goal.parse(self.run.config.goal) if self.run.config.goal else None
+        state = RunState()
         while process.poll() is None:
             for event in process.new_events():
                 self._on_agent_event(event)
@@ -185,8 +187,10 @@ class Research:
             if now >= beat:
                 beat = now + HEARTBEAT_S
                 self.run.ledger.append(sampler.sample(await asyncio.to_thread(self._busy)))
-                if goal and goal.reached(self.run.ledger.events("run", "evaluation", "episode")):
-                    return "goal"
+                if goal:
+                    state.catch_up(self.run.ledger)
+                    if goal.reached(state):
+                        return "goal"
             self.observer.refresh()
             await asyncio.sleep(0.2)
         return "agent_ended"

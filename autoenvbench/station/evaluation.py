@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from enpire_envs.time_limit import step_limit
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent, StartEvent
-from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.starts import StartStreams
+from autoenvbench.record.state import Follower
 from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.faults import BY_PERSON
@@ -81,6 +82,7 @@ class Evaluator:
 
     Args:
         agent: who asked, and lives while this runs; None where nobody does (held-out scoring).
+        record: the run's state, where the caller follows the ledger already.
         stop: asked before each step; an answer ends the batch. Its unfinished episode is judged as it stands.
         on_episode: told of each episode after the ledger has it.
     """
@@ -96,8 +98,10 @@ class Evaluator:
         pace: float = 0.0,
         station: str = "station-1",
         scripts: ScriptSettings | None = None,
+        record: Follower | None = None,
     ) -> None:
         self.env, self._ledger, self._streams = env, ledger, streams
+        self._record = record or Follower(ledger)
         self._sandbox, self._track, self._pace, self._station = sandbox, track, pace, station
         self._scripts = scripts or ScriptSettings()
         task = getattr(env.unwrapped, "task", env.unwrapped)
@@ -124,7 +128,7 @@ class Evaluator:
         on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
     ) -> Tally:
         """Run the batch; `policy` replaces the bundle's caged process (experts and random policies)."""
-        tally = Tally(evaluation_id or f"E{1 + sum(1 for _ in self._started())}")
+        tally = Tally(evaluation_id or self._new_id())
         self._log_evaluation("started", bundle, batch, tally, agent)
         process = None if policy is not None else self.policy_process(bundle)
         silent = 0
@@ -184,7 +188,7 @@ class Evaluator:
             os.sched_setaffinity(0, affinity)
             if process is not None:
                 process.__exit__()
-            tally.episodes += settle(self._ledger, "the station failed", evaluation=tally.id)
+            tally.episodes += settle(self._record, "the station failed", evaluation=tally.id)
             self._log_evaluation("aborted" if tally.aborted else "finished", bundle, batch, tally, agent)
         return tally
 
@@ -264,10 +268,9 @@ class Evaluator:
                 )
         return self._renders
 
-    def _started(self) -> Iterator[EvaluationEvent]:
-        for event in self._ledger.events("evaluation"):
-            if event.payload.phase == "started":
-                yield event.payload
+    def _new_id(self) -> str:
+        with self._record.read() as state:
+            return f"E{state.evaluations_started + 1}"
 
     def _log_evaluation(self, phase: Any, bundle: Bundle, batch: Batch, tally: Tally, agent: str | None) -> None:
         self._ledger.append(
@@ -286,42 +289,39 @@ def _has_pixels(space: gym.Space[Any]) -> bool:
     return any(part.dtype == np.uint8 for part in parts)
 
 
-def settle(ledger: Ledger, why: str, *, evaluation: str | None = None) -> list[EpisodeEvent]:
+def settle(record: Follower, why: str, *, evaluation: str | None = None) -> list[EpisodeEvent]:
     """Judge the episodes that began and never ended (of one evaluation, or all) as they stand, and return them.
 
     They are failures, and their starts are spent: whoever ends a job when it goes badly, by whatever means, gains nothing.
     """
-    judged = {(e.payload.evaluation, e.payload.index, e.payload.attempt) for e in ledger.events("episode")}
+    with record.read() as state:
+        begun = [e for e in state.open_starts.values() if evaluation in (None, e.payload.evaluation)]
     settled = []
-    for e in ledger.events("start"):
-        s: StartEvent = e.payload
-        if (s.evaluation, s.index, s.attempt) in judged or evaluation not in (None, s.evaluation):
-            continue
+    for e in begun:
+        start: StartEvent = e.payload
         event = EpisodeEvent(
-            **s.model_dump(), success=False, score=0.0, stage="", reason="interrupted", detail=why, steps=0, sim_s=0.0,
+            **start.model_dump(), success=False, score=0.0, stage="", reason="interrupted", detail=why, steps=0, sim_s=0.0,
             robot_s=0.0,
         )  # fmt: skip
-        ledger.append(event, agent=e.agent, station=e.station)
+        record.ledger.append(event, agent=e.agent, station=e.station)
         settled.append(event)
     return settled
 
 
-def close_evaluations(ledger: Ledger) -> None:
+def close_evaluations(record: Follower) -> None:
     """End the evaluations that a killed station left open, with what they came to."""
-    last: dict[str, Event] = {}
-    for e in ledger.events("evaluation"):
-        last[e.payload.id] = e
-    for e in last.values():
-        if e.payload.phase == "started":
-            own = [p.payload for p in ledger.events("episode", after=e.seq) if p.payload.evaluation == e.payload.id]
-            tally = Tally(e.payload.id, own)
-            ended = e.payload.model_copy(
-                update={
-                    "phase": "aborted", "episodes": len(tally.counted), "void": len(own) - len(tally.counted),
-                    "successes": tally.successes, "score": tally.score, "robot_s": sum(p.robot_s for p in own),
-                }
-            )  # fmt: skip
-            ledger.append(ended, agent=e.agent, station=e.station)
+    with record.read() as state:
+        left_open = list(state.open_evaluations.values())
+    for e in left_open:
+        own = [p.payload for p in record.ledger.events("episode", after=e.seq) if p.payload.evaluation == e.payload.id]
+        tally = Tally(e.payload.id, own)
+        ended = e.payload.model_copy(
+            update={
+                "phase": "aborted", "episodes": len(tally.counted), "void": len(own) - len(tally.counted),
+                "successes": tally.successes, "score": tally.score, "robot_s": sum(p.robot_s for p in own),
+            }
+        )  # fmt: skip
+        record.ledger.append(ended, agent=e.agent, station=e.station)
 
 
 def cell_of(env: gym.Env[Any, Any]) -> str:

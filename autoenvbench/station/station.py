@@ -18,12 +18,13 @@ from enpire_real.person_stop import write_record
 from autoenvbench.errors import BudgetOver, RobotBusy, UserError
 from autoenvbench.make_env import make_env
 from autoenvbench.record import metrics
-from autoenvbench.record.candidates import Candidate, Candidates
+from autoenvbench.record.candidates import Candidate
 from autoenvbench.record.clock import RunClock, format_duration
 from autoenvbench.record.events import CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent, Purpose
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import REGIMES
 from autoenvbench.record.starts import StartStreams
+from autoenvbench.record.state import Follower, RunState
 from autoenvbench.station.bundles import Bundle, BundleStore
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import Batch, Evaluator, Tally, close_evaluations, settle, write_video
@@ -43,6 +44,7 @@ class Station:
         self.config, self._run = config, config.config
         self.clock = RunClock(config.clock_epoch, self._run.budget_s, config.clock_stopped_at)
         self.ledger = Ledger(config.run_dir / "ledger.sqlite", self.clock)
+        self._record = Follower(self.ledger, self._run.min_episodes)
         self.bundles = BundleStore(config.run_dir / "bundles")
         self._streams = StartStreams(bytes.fromhex(config.secret_hex))
         self.env = make_env(self._run.env, self._run.env_kwargs)
@@ -52,10 +54,10 @@ class Station:
         )
         self._evaluator = Evaluator(
             self.env, self.ledger, self._streams, sandbox=config.sandbox, track=self._run.track,
-            pace=self._run.pace, station=config.name, scripts=scripts,
+            pace=self._run.pace, station=config.name, scripts=scripts, record=self._record,
         )  # fmt: skip
-        settle(self.ledger, "the station was ended in the middle of it")
-        close_evaluations(self.ledger)
+        settle(self._record, "the station was ended in the middle of it")
+        close_evaluations(self._record)
         if (cell := self.real_cell) is not None:
             cell.station.run = config.run_dir.absolute()
             if cell.kind == "twin" and cell.station.twin is not None:  # it lives as long as the run does
@@ -71,32 +73,29 @@ class Station:
 
     # -- what anyone may know ----------------------------------------------------------------------------------------
     def status(self) -> dict[str, Any]:
-        raw, confirmed = metrics.best_curves(list(self.ledger.events()), self._run.min_episodes)
-        submitted = self._submitted()
-        ideas = [e.payload.model_dump() for e in self.ledger.events("idea")]
-        return {
-            "env": self._run.env,
-            "track": self._run.track,
-            "pace": self._run.pace,
-            "budget_left_s": round(self.clock.remaining(), 1),
-            "budget_s": self._run.budget_s,
-            "robot": self.doing or "free",
-            "best": _best(confirmed),
-            "best_unconfirmed": _best(raw),
-            "submitted": submitted.commit if submitted else None,
-            "evaluations": sum(1 for e in self.ledger.events("evaluation") if e.payload.phase == "finished"),
-            "ideas": [f"{i['id']} {i['title']}" for i in ideas],
-        }
+        with self._record.read() as state:
+            return {
+                "env": self._run.env,
+                "track": self._run.track,
+                "pace": self._run.pace,
+                "budget_left_s": round(self.clock.remaining(), 1),
+                "budget_s": self._run.budget_s,
+                "robot": self.doing or "free",
+                "best": _best(state.curves.confirmed),
+                "best_unconfirmed": _best(state.curves.raw),
+                "submitted": state.submitted.commit if state.submitted else None,
+                "evaluations": state.evaluations_finished,
+                "ideas": [f"{idea.id} {idea.title}" for idea in state.ideas.values()],
+            }
 
     def episodes(self, evaluation: str | None, limit: int) -> list[dict[str, Any]]:
         """The newest judged episodes. Seeds of secret streams are not shown."""
         found = []
-        for e in self.ledger.events("episode"):
+        for e in self._record.newest_episodes(evaluation, limit):
             p: EpisodeEvent = e.payload
-            if p.purpose != "heldout" and evaluation in (None, p.evaluation):
-                shown = p.model_dump(exclude={"version", "digest"} | (set() if p.purpose == "practice" else {"seed"}))
-                found.append({**shown, "t_run": round(e.t_run, 1)})
-        return found[-limit:]
+            shown = p.model_dump(exclude={"version", "digest"} | (set() if p.purpose == "practice" else {"seed"}))
+            found.append({**shown, "t_run": round(e.t_run, 1)})
+        return found
 
     def frame(self, camera: str = "top") -> np.ndarray:
         """What people see of the cell now, or one of a real station's cameras by name."""
@@ -191,19 +190,22 @@ class Station:
         if only is not None and regime not in (None, only):
             raise UserError(f"this run is about {only} alone: no {regime}")
         regime = regime or only
-        known = [e.payload.id for e in self.ledger.events("idea")]
-        if len(known) >= MAX_WORDS:
-            raise UserError(f"this run has {MAX_WORDS} ideas already; test some of them first")
-        for other in [parent, *inspired_by]:
-            if other is not None and other not in known:
-                raise UserError(f"there is no idea {str(other)[:40]!r}; known: {', '.join(known[-20:]) or 'none yet'}")
-        event = IdeaEvent(id=f"I{len(known) + 1}", title=title, parent=parent, inspired_by=inspired_by, regime=regime)
-        self.ledger.append(event, agent=agent)
+        with self._record.read() as state:  # held until the idea is written, so that no other gets its id
+            if len(state.ideas) >= MAX_WORDS:
+                raise UserError(f"this run has {MAX_WORDS} ideas already; test some of them first")
+            for other in [parent, *inspired_by]:
+                if other is not None:
+                    _require_idea(other, state)
+            event = IdeaEvent(
+                id=f"I{len(state.ideas) + 1}", title=title, parent=parent, inspired_by=inspired_by, regime=regime
+            )
+            self.ledger.append(event, agent=agent)
         return event.model_dump()
 
     def note(self, agent: str, text: str) -> None:
-        if sum(1 for _ in self.ledger.events("note")) >= MAX_WORDS:
-            raise UserError(f"this run has {MAX_WORDS} notes already")
+        with self._record.read() as state:
+            if state.notes >= MAX_WORDS:
+                raise UserError(f"this run has {MAX_WORDS} notes already")
         self.ledger.append(NoteEvent(text=text[:4000]), agent=agent)
 
     def receive(self, agent: str, archive: Path, commit: str) -> Bundle:
@@ -219,8 +221,9 @@ class Station:
     def submit(self, agent: str, digest: str) -> dict[str, Any]:
         self._require_budget()
         bundle = self._bundle(digest)
-        if sum(e.payload.phase == "submitted" for e in self.ledger.events("commit")) >= MAX_WORDS:
-            raise UserError(f"this run has {MAX_WORDS} submissions already; the last one counts")
+        with self._record.read() as state:
+            if state.submissions >= MAX_WORDS:
+                raise UserError(f"this run has {MAX_WORDS} submissions already; the last one counts")
         self.ledger.append(
             CommitEvent(
                 phase="submitted", commit=bundle.commit, digest=digest, content=bundle.content, subject=bundle.subject
@@ -258,28 +261,30 @@ class Station:
         self._require_budget()
         bundle = self._bundle(digest)
         _check_n(n)
-        ideas = [e.payload.id for e in self.ledger.events("idea")]
-        if idea is not None and idea not in ideas:
-            raise UserError(f"there is no idea {idea!r}; known: {', '.join(ideas) or 'none yet'}")
-        idea = idea or (ideas[-1] if ideas else None)
+        with self._record.read() as state:
+            if idea is not None:
+                _require_idea(idea, state)
+            idea = idea or next(reversed(state.ideas), None)
         with self._leased(f"evaluation of {bundle.commit[:8]} by {agent}"):
-            batch = Batch("evaluate", n, self._next_index("evaluate", "confirm"), idea=idea)
+            batch = Batch("evaluate", n, self._next_index("evaluate"), idea=idea)
             tally = self._evaluator.run(bundle, batch, agent=agent, stop=self._stop_when(stop), on_episode=on_episode)
             result = _outcome(tally, bundle)
             if tally.aborted:
                 return result
-            candidates = self._candidates()
-            candidate = candidates.known.get(bundle.content or bundle.digest)
+            with self._record.read() as state:
+                candidate = state.candidates.known.get(bundle.content or bundle.digest)
+                best = state.candidates.value
             if candidate is None or not candidate.begun:
-                if n < self._run.min_episodes or tally.rate <= candidates.value:
+                if n < self._run.min_episodes or tally.rate <= best:
                     return result
                 candidate = Candidate(
                     bundle.content or bundle.digest, bundle.commit, bundle.digest, agent, idea, tally.id
                 )
             if confirmation := self._confirm(candidate, on_episode):
                 result["confirmation"] = _outcome(confirmation, bundle)
-            known = self._candidates().known[candidate.content]
-            return {**result, "candidate": {"success_rate": round(known.rate, 4), "episodes": known.counted}}
+            with self._record.read() as state:
+                known = state.candidates.known[candidate.content]
+                return {**result, "candidate": {"success_rate": round(known.rate, 4), "episodes": known.counted}}
 
     def _confirm(self, candidate: Candidate, on_episode: OnEpisode) -> Tally | None:
         """Run what is missing of a candidate's confirmation; returns what was run.
@@ -288,15 +293,15 @@ class Station:
         """
         bundle, ran = self._bundle(candidate.digest), None
         while True:
-            candidates = self._candidates()
-            known = candidates.known.get(candidate.content)
-            begun = known is not None and known.begun
-            n = candidates.missing(known) if known is not None and begun else self._run.confirm_episodes
+            with self._record.read() as state:
+                known = state.candidates.known.get(candidate.content)
+                begun = known is not None and known.begun
+                n = state.candidates.missing(known) if known is not None and begun else self._run.confirm_episodes
             stop = self._stop_when(lambda: False)
             if n == 0 or stop() is not None:
                 return ran
             batch = Batch(
-                "confirm", n, self._next_index("evaluate", "confirm"), idea=candidate.idea, beats=candidate.beats
+                "confirm", n, self._next_index("evaluate"), idea=candidate.idea, beats=candidate.beats
             )
             tally = self._evaluator.run(bundle, batch, agent=candidate.agent, stop=stop, on_episode=on_episode)
             ran = (
@@ -307,7 +312,9 @@ class Station:
 
     def finish_confirmations(self) -> None:
         """Run what is missing of confirmations that were cut when the station was last ended."""
-        for candidate in self._candidates().pending():
+        with self._record.read() as state:
+            pending = [dataclasses.replace(c) for c in state.candidates.pending()]
+        for candidate in pending:
             with contextlib.suppress(UserError), self._leased(f"confirmation of {candidate.commit[:8]}"):
                 self._confirm(candidate, lambda event: None)
 
@@ -328,11 +335,8 @@ class Station:
                 return "whoever asked for it hung up"
             return "the scoring was halted" if self._halts > halts else None
 
-        done = frozenset(
-            (e.payload.index, e.payload.attempt)
-            for e in self.ledger.events("episode")
-            if e.payload.purpose == "heldout" and e.payload.digest == digest
-        )
+        with self._record.read() as state:
+            done = state.scored(digest)
         batch = Batch("heldout", self._run.held_out, 0, attempts=self._run.attempts, skip=done)
         with self._leased("held-out scoring"):
             tally = self._evaluator.run(
@@ -344,9 +348,6 @@ class Station:
         return {**_outcome(tally, bundle), "shown": shown}
 
     # -- parts -------------------------------------------------------------------------------------------------------
-    def _candidates(self) -> Candidates:
-        return Candidates.of(self.ledger.events("run", "evaluation"))
-
     @property
     def data_dir(self) -> Path:
         """What agents see read-only as data/."""
@@ -396,14 +397,9 @@ class Station:
             raise UserError("the station does not have this commit; send it first (aeb does so by itself)")
         return bundle
 
-    def _submitted(self) -> CommitEvent | None:
-        submitted = [e.payload for e in self.ledger.events("commit") if e.payload.phase == "submitted"]
-        return submitted[-1] if submitted else None
-
-    def _next_index(self, *purposes: Purpose) -> int:
-        """The first start of a stream that no episode of this run has used."""
-        used = [e.payload.index for e in self.ledger.events("episode", "start") if e.payload.purpose in purposes]
-        return max(used, default=-1) + 1
+    def _next_index(self, purpose: Purpose) -> int:
+        with self._record.read() as state:
+            return state.next_index(purpose)
 
     def _write_shown(self, kind: str, frames: list[np.ndarray]) -> str:
         """A film strip of up to six frames, side by side."""
@@ -412,6 +408,13 @@ class Station:
         path = self.config.run_dir / f"held_out_{kind}.jpg"
         cv2.imwrite(str(path), strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
         return path.name
+
+
+def _require_idea(id: object, state: RunState) -> None:
+    """Raises UserError for an id that no idea of the run has."""
+    if not isinstance(id, str) or id not in state.ideas:
+        known = ", ".join(list(state.ideas)[-20:])
+        raise UserError(f"there is no idea {str(id)[:40]!r}; known: {known or 'none yet'}")
 
 
 def _check_n(n: int) -> None:

@@ -11,6 +11,7 @@ from autoenvbench.record.candidates import Candidates
 from autoenvbench.record.events import EvaluationEvent, RunEvent
 from autoenvbench.record.goal import Goal
 from autoenvbench.record.ledger import Event
+from autoenvbench.record.state import RunState
 
 
 def event(purpose, wins, n, content, commit=None, phase="finished", score=None):
@@ -74,19 +75,19 @@ def test_from_98_percent_on_the_station_confirms_on_200_episodes():
 def test_a_lucky_fifty_claims_no_99_percent(threshold):
     goal = Goal.parse(f"success>={threshold}")
     lucky = [event("confirm", 50, 50, name) for name in "abcdefgh"]  # 400 successes, of eight candidates
-    assert not goal.reached(lucky)
+    assert not goal.reached(RunState.of(lucky))
     assert metrics.resources_to(confirmed(*lucky), threshold) is None
-    assert goal.reached([event("confirm", 50, 50, "x"), event("confirm", 150, 150, "x")])
-    assert goal.reached([*lucky, event("confirm", 150, 150, "c")])
+    assert goal.reached(RunState.of([event("confirm", 50, 50, "x"), event("confirm", 150, 150, "x")]))
+    assert goal.reached(RunState.of([*lucky, event("confirm", 150, 150, "c")]))
     assert metrics.resources_to(confirmed(*lucky, event("confirm", 150, 150, "c")), threshold) is not None
-    assert not goal.reached([event("confirm", 50, 50, "x"), event("evaluate", 150, 150, "x")])  # asked for by the agent
+    assert not goal.reached(RunState.of([event("confirm", 50, 50, "x"), event("evaluate", 150, 150, "x")]))  # asked for by the agent
 
 
 def test_copies_of_a_candidate_claim_no_99_percent_by_the_luckiest_of_them():
     copies = [event("confirm", 194, 200, f"copy {k}") for k in range(9)]
     lucky = event("confirm", 198, 200, "lucky")
     assert not confirmed(*copies, lucky)[-1].shows(0.99)
-    assert not Goal.parse("success>=0.99").reached([*copies, lucky])
+    assert not Goal.parse("success>=0.99").reached(RunState.of([*copies, lucky]))
     assert confirmed(event("confirm", 197, 200, "before"), lucky)[-1].shows(0.99)
     assert confirmed(*copies, event("confirm", 200, 200, "better"))[-1].shows(1.0)  # it can be told apart
 

@@ -6,6 +6,7 @@ from autoenvbench.cli.run_arguments import parse_count
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent, EvaluationEvent
 from autoenvbench.record.goal import Goal
+from autoenvbench.record.state import RunState
 
 
 def episodes(ledger, digest, outcomes, purpose="confirm"):
@@ -24,9 +25,9 @@ def test_a_streak_is_of_one_candidate_within_its_first_200_confirmation_episodes
     episodes(ledger, "evaluated", [True] * 200, "evaluate")  # as many as the agent likes, until it is lucky
     episodes(ledger, "a", [True] * 50)
     episodes(ledger, "b", [False, True] * 100 + [True] * 60)
-    assert not goal.reached(ledger.events())
+    assert not goal.reached(RunState.of(ledger.events()))
     episodes(ledger, "a", [False, True] * 75)
-    assert goal.reached(ledger.events())
+    assert goal.reached(RunState.of(ledger.events()))
 
 
 def test_success_counts_when_it_is_confirmed(ledger):
@@ -34,11 +35,11 @@ def test_success_counts_when_it_is_confirmed(ledger):
     common = {"commit": "c", "digest": "d", "planned": 50, "episodes": 50, "successes": 48, "score": 0.97}
     ledger.append(EvaluationEvent(phase="finished", id="E1", purpose="evaluate", **common))
     ledger.append(EvaluationEvent(phase="started", id="E2", purpose="confirm", **common))
-    assert not goal.reached(ledger.events())
+    assert not goal.reached(RunState.of(ledger.events()))
     ledger.append(EvaluationEvent(phase="finished", id="E3", purpose="confirm", **common))
-    assert goal.reached(ledger.events())
-    assert Goal.parse("score>=0.97").reached(ledger.events())
-    assert not Goal.parse("success>=0.97").reached(ledger.events())
+    assert goal.reached(RunState.of(ledger.events()))
+    assert Goal.parse("score>=0.97").reached(RunState.of(ledger.events()))
+    assert not Goal.parse("success>=0.97").reached(RunState.of(ledger.events()))
 
 
 @pytest.mark.parametrize("text", ["", "streak", "streak>50", "success>=95", "luck>=1", "success>=0.9 or streak>=3"])

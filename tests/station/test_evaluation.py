@@ -11,6 +11,7 @@ from enpire_real.motors import MotorFault
 
 from autoenvbench.record import metrics
 from autoenvbench.record.starts import StartStreams
+from autoenvbench.record.state import Follower
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.evaluation import Batch, Evaluator, close_evaluations, settle
 
@@ -118,11 +119,11 @@ def test_a_start_without_an_outcome_is_judged_when_the_station_comes_back(evalua
     del ledger.append
     assert len(list(ledger.events("start"))) == 2
     assert len(list(ledger.events("episode"))) == 1
-    (settled,) = settle(ledger, "killed")
+    (settled,) = settle(Follower(ledger), "killed")
     assert (settled.index, settled.success, settled.reason, settled.detail) == (1, False, "interrupted", "killed")
-    assert settle(ledger, "killed") == []
-    close_evaluations(ledger)
-    close_evaluations(ledger)
+    assert settle(Follower(ledger), "killed") == []
+    close_evaluations(Follower(ledger))
+    close_evaluations(Follower(ledger))
     ended = [e.payload for e in ledger.events("evaluation")]
     assert [(p.phase, p.episodes, p.successes) for p in ended] == [("started", 0, 0), ("aborted", 2, 0)]
     assert {e.agent for e in ledger.events("episode", "evaluation")} == {"a"}

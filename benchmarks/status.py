@@ -1,0 +1,132 @@
+"""How long a station takes to say how a run stands, and a ledger to be opened, after many episodes.
+
+Writes a run's ledger with so many judged episodes in a scratch folder, then asks a station for `status` and `episodes` as its door
+does, but for HTTP.
+
+    python benchmarks/status.py --episodes 100000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.events import (
+    ComputeEvent,
+    EpisodeEvent,
+    EvaluationEvent,
+    IdeaEvent,
+    NoteEvent,
+    Payload,
+    RunEvent,
+    StartEvent,
+    kind_of,
+)
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.state import Follower
+from autoenvbench.station.config import StationConfig
+from autoenvbench.station.station import Station
+
+BATCH = 20  # episodes of an evaluation
+CONFIG = RunConfig(agent="cem", env="ENPIRE/PushT-v0", budget_s=8 * 3600)
+
+
+def write_ledger(path: Path, episodes: int, seed: int = 0) -> None:
+    """A run with this many episodes in evaluations of `BATCH`, each of a content of its own, every tenth one a confirmation."""
+    rng = np.random.default_rng(seed)
+    Ledger(path, RunClock.start(CONFIG.budget_s)).close()  # which makes the table
+    rows: list[tuple[float, float, str, str, str, str]] = []
+
+    def add(payload: Payload) -> None:
+        t = len(rows) / 10
+        rows.append((1.7e9 + t, t, kind_of(payload), "cem-1", "station-1", payload.model_dump_json()))
+
+    add(RunEvent(phase="started", config=CONFIG.model_dump()))
+    for k in range(episodes // BATCH):
+        content, purpose = f"{k // 10:040x}", "confirm" if k % 10 == 9 else "evaluate"
+        about = {"purpose": purpose, "commit": content, "digest": content, "content": content}
+        if k % 10 == 0:
+            add(IdeaEvent(id=f"I{k // 10 + 1}", title=f"the {k // 10 + 1}th idea: push harder, then look again"))
+        add(ComputeEvent(cpu=0.5, station_busy=True))
+        add(EvaluationEvent(phase="started", id=f"E{k + 1}", planned=BATCH, **about))
+        won = rng.random(BATCH) < 0.6
+        for j, success in enumerate(won.tolist()):
+            one = {"evaluation": f"E{k + 1}", "index": k * BATCH + j, "seed": int(rng.integers(2**48)), **about}
+            add(StartEvent(**one))
+            add(EpisodeEvent(**one, success=success, score=float(success), stage="push", steps=300, sim_s=30.0, robot_s=31.0,
+                             reason=None if success else "time_limit", scene=content))  # fmt: skip
+        add(EvaluationEvent(phase="finished", id=f"E{k + 1}", planned=BATCH, episodes=BATCH, successes=int(won.sum()),
+                            score=float(won.mean()), robot_s=31.0 * BATCH, **about))  # fmt: skip
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("BEGIN")
+    db.executemany("INSERT INTO event (t_wall, t_run, kind, agent, station, payload) VALUES (?, ?, ?, ?, ?, ?)", rows)
+    db.execute("COMMIT")
+    db.close()
+
+
+def timed(what: Callable[[], object], repeats: int) -> list[float]:
+    """How long each call takes [ms]."""
+    took = []
+    for _ in range(repeats):
+        before = time.perf_counter()
+        what()
+        took.append((time.perf_counter() - before) * 1000)
+    return took
+
+
+def show(name: str, took: list[float]) -> None:
+    """One line: median and 99th percentile."""
+    print(f"{name:<44} median {np.median(took):8.3f} ms   p99 {np.percentile(took, 99):8.3f} ms")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--episodes", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=500)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.sqlite"
+        writer = multiprocessing.Process(target=write_ledger, args=(path, args.episodes))
+        writer.start()  # in a process of its own, so that its memory is not counted below
+        writer.join()
+        print(f"{args.episodes} episodes, ledger of {path.stat().st_size / 2**20:.0f} MiB")
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        opening = time.perf_counter()
+        with Follower(Ledger(path)).read() as state:
+            print(f"opening: {time.perf_counter() - opening:.2f} s for {state.seq} events, peak memory "
+                  f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024:+.0f} MiB")  # fmt: skip
+        station = Station(
+            StationConfig(run_dir=Path(folder), socket=Path(folder) / "s.sock", sandbox="none", secret_hex="00" * 32, tokens={},
+                          config=CONFIG, clock_epoch=RunClock.start(CONFIG.budget_s).epoch)
+        )  # fmt: skip
+        other = Ledger(path, RunClock.start(CONFIG.budget_s))  # as the run's own process writes
+
+        def status_after_news() -> object:
+            return station.status()
+
+        show("status, nothing new", timed(lambda: json.dumps(station.status()), args.repeats))
+        fresh = []
+        for k in range(args.repeats):
+            other.append(NoteEvent(text=f"note {k}"))
+            fresh += timed(status_after_news, 1)
+        show("status, one new event of another process", fresh)
+        show("episodes, the newest 50", timed(lambda: station.episodes(None, 50), args.repeats // 5))
+        show("episodes, the newest 5000", timed(lambda: station.episodes(None, 5000), 5))
+        show("episodes of the first evaluation", timed(lambda: station.episodes("E1", 50), args.repeats // 5))
+        station.close()
+        station.env.close()
+
+
+if __name__ == "__main__":
+    main()
