@@ -37,7 +37,7 @@ def add_plain(table: Table, *cells: str) -> None:
 
 def print_envs(*, as_json: bool) -> None:
     from enpire_envs import SIMULATOR_IDS
-    from enpire_envs.time_limit import step_limit
+    from enpire_envs.contract import step_limit
     from enpire_real.station_file import TWIN_FILE
 
     from autoenvbench import ENV_IDS

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+from enpire_envs.contract import contract_of
 
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
@@ -269,10 +270,9 @@ def _remember_starter(ledger: Ledger, admin: StationClient, workspace: Path) -> 
 
 def _circumstances(env: gymnasium.Env[Any, Any], config: RunConfig) -> dict[str, Any]:
     """What of this machine and its software a result has to say, as fields of a `RunEvent`."""
-    about = getattr(env.unwrapped, "about", None)  # of an environment in another interpreter
     return {
         "fingerprint": fingerprint(env, config.env_kwargs),
-        "cell": about["cell"] if about else getattr(getattr(env.unwrapped, "cell", None), "kind", None),
+        "cell": contract_of(env).kind,
         "versions": results.versions(),
         "hardware": hardware(),
         "compute_class": compute_class(),

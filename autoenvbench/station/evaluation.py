@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import gymnasium as gym
 import numpy as np
-from enpire_envs.time_limit import step_limit
+from enpire_envs.contract import ContractError, contract_of, step_limit
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent, StartEvent
@@ -104,10 +104,9 @@ class Evaluator:
         self._record = record or Follower(ledger)
         self._sandbox, self._track, self._pace, self._station = sandbox, track, pace, station
         self._scripts = scripts or ScriptSettings()
-        task = getattr(env.unwrapped, "task", env.unwrapped)
-        self._cell = cell_of(env)
+        self._contract = contract_of(env)
         self._renders: bool | None = None  # not tried yet
-        self._limits = PolicyLimits.of(step_limit(env), getattr(task, "act_cpu_ms", 250.0) / 1000)
+        self._limits = PolicyLimits.of(step_limit(env), self._contract.act_cpu_ms / 1000)
 
     def policy_process(self, bundle: Bundle) -> PolicyProcess:
         space = self.env.action_space
@@ -128,6 +127,8 @@ class Evaluator:
         on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
     ) -> Tally:
         """Run the batch; `policy` replaces the bundle's caged process (experts and random policies)."""
+        if batch.starts and "start" not in self._contract.reset_options:
+            raise UserError(f"{self.env.spec.id if self.env.spec else self.env} takes no named starts")
         tally = Tally(evaluation_id or self._new_id())
         self._log_evaluation("started", bundle, batch, tally, agent)
         process = None if policy is not None else self.policy_process(bundle)
@@ -147,16 +148,17 @@ class Evaluator:
                     process.close()  # whoever comes to a start again shall not remember it
                 lives_for = attempt
                 seed = self._streams.seed(batch.purpose, index)
-                options: dict[str, Any] = {"attempt": attempt} if attempt else {}
+                redraws = attempt and "attempt" in self._contract.reset_options
+                options: dict[str, Any] = {"attempt": attempt} if redraws else {}
                 if batch.starts:
                     options["start"] = batch.starts[index]
                 record = Trajectory() if practice_dir is not None else None
                 start = StartEvent(
-                    evaluation=tally.id, purpose=batch.purpose, index=index, attempt=attempt, cell=self._cell,
+                    evaluation=tally.id, purpose=batch.purpose, index=index, attempt=attempt, cell=self._contract.kind,
                     commit=bundle.commit, digest=bundle.digest, content=bundle.content, seed=seed,
                 )  # fmt: skip
                 if silent >= _GIVE_UP_AFTER:
-                    outcome, reruns, because = _unresponsive(self._cell), 0, None
+                    outcome, reruns, because = _unresponsive(self._contract.kind), 0, None
                 else:
                     looking = show and len(tally.shown) < 2 and self._can_render()
                     try:
@@ -241,6 +243,8 @@ class Evaluator:
                     f"the scene could not be made ready, so no episode was begun: {error}. What ran before counts; try again, "
                     "and if it stays so the station needs a person"
                 ) from None
+            except ContractError as error:
+                raise UserError(f"this environment breaks its contract with the station: {error}") from None
             if agent is not None and (outcome.reason or "").endswith("_wall_limit"):
                 outcome.infrastructure = False  # what an agent runs beside its policy is not the machine's fault
             if not outcome.infrastructure or reruns == 1 or outcome.reason == BY_PERSON:
@@ -254,8 +258,7 @@ class Evaluator:
     def _can_render(self) -> bool:
         """Pictures are extras: without a renderer, say so once and go on without them."""
         if self._renders is None:
-            inner = self.env.unwrapped
-            if getattr(getattr(inner, "cell", None), "kind", "sim") != "sim" or hasattr(inner, "about"):
+            if not self._contract.in_process:
                 return True  # a robot is not reset for a picture, nor is a kitchen built for one
             try:
                 self.env.reset(seed=0)
@@ -322,14 +325,6 @@ def close_evaluations(record: Follower) -> None:
             }
         )  # fmt: skip
         record.ledger.append(ended, agent=e.agent, station=e.station)
-
-
-def cell_of(env: gym.Env[Any, Any]) -> str:
-    """Where the episodes of an environment happen: sim, twin, real or stand-in."""
-    inner: Any = env.unwrapped
-    if hasattr(inner, "about"):
-        return str(inner.about["cell"])
-    return str(getattr(getattr(inner, "cell", None), "kind", "sim"))
 
 
 def _event(

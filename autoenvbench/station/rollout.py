@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from enpire_envs.contract import ContractError, contract_of, step_limit
 from enpire_envs.env import CellFault, ResetFailed
 
 from autoenvbench.station.actions import check_action
@@ -61,7 +62,6 @@ class Outcome:
             score=float(info.get("score", success)),
             stage=str(info.get("stage", "")),
             violations=list(info.get("violations", [])),
-            cell=str(info.get("cell", "sim")),
             scene=info.get("scene"),
             **rest,
         )
@@ -103,9 +103,11 @@ def run_episode(
 
     Raises:
         ResetFailed, NotBegun: the scene could not be made ready, or was not needed any more; the policy saw nothing.
+        ContractError: the environment is not what it says.
     """
     began = time.monotonic()
-    control_period = 1.0 / float(env.metadata.get("render_fps", 30))
+    contract, last_step = contract_of(env), step_limit(env)
+    control_period = 1.0 / contract.control_hz
     space = env.action_space
     assert isinstance(space, gym.spaces.Box)
     observation, info = begin(env, seed, options, stop)
@@ -138,8 +140,14 @@ def run_episode(
             if pace:
                 due += control_period / pace
                 time.sleep(max(0.0, due - time.monotonic()))
+            if steps >= last_step and not (terminated or truncated):
+                raise overdue(env, steps)
         if frame_every:
             film(env, frames)
+        if truncated and not {"reason", "success"} & {key for key, value in info.items() if value}:
+            info = {**info, **contract.finish()}  # an outer limit, of which the environment does not know
+        if steps and not interrupted and "success" not in info:
+            raise ContractError(f"{env} ends an episode without `success` in its info; expected True or False")
         reason = reason or info.get("reason")
     except PolicyFault as fault:
         reason, detail, infrastructure = fault.reason, fault.detail, fault.infrastructure
@@ -147,11 +155,14 @@ def run_episode(
             policy.close()  # the next episode starts it afresh
     except CellFault as fault:
         reason, detail, infrastructure = reason_of(fault), str(fault), is_device_fault(fault)
+    except ContractError:
+        raise
     except Exception as error:  # raised while what the policy sent was carried out: its own outcome, and on record
         reason, detail = "env_error", describe(error)
     success = bool(info.get("success")) and not infrastructure and detail is None
     return Outcome.of(
         info,
+        cell=contract.kind,
         success=success,
         reason=None if success else (reason or "time_limit"),
         detail=detail,
@@ -170,13 +181,21 @@ class NotBegun(Exception):
 
 
 def begin(env: gym.Env[Any, Any], seed: int, options: dict[str, Any] | None, stop: Stop) -> tuple[Any, dict[str, Any]]:
-    """Reset to the start that seed and options name. Raises ResetFailed, NotBegun."""
+    """Reset to the start that seed and options name. Raises ResetFailed, NotBegun, ContractError."""
     if (why := stop()) is not None:
         raise NotBegun(why)
-    begun = env.reset(seed=seed, options=options or None)
+    observation, info = env.reset(seed=seed, options=options or None)
+    kind = contract_of(env).kind
+    if info.get("cell", kind) != kind:
+        raise ContractError(f"{env} says kind={kind!r}, and its info says cell={info['cell']!r}")
     if (why := stop()) is not None:
         raise NotBegun(why)
-    return begun
+    return observation, info
+
+
+def overdue(env: gym.Env[Any, Any], steps: int) -> ContractError:
+    """What is wrong with an episode that goes on after its last step."""
+    return ContractError(f"{env} says `limit` and its episode goes on after {steps} steps; expected truncated=True there")
 
 
 def film(env: gym.Env[Any, Any], frames: list[np.ndarray]) -> None:
@@ -187,4 +206,4 @@ def film(env: gym.Env[Any, Any], frames: list[np.ndarray]) -> None:
         frames.append(picture.copy())
 
 
-__all__ = ["NotBegun", "Outcome", "Policy", "ResetFailed", "Stop", "Trajectory", "begin", "film", "run_episode"]
+__all__ = ["NotBegun", "Outcome", "Policy", "ResetFailed", "Stop", "Trajectory", "begin", "film", "overdue", "run_episode"]

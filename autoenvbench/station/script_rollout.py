@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import gymnasium as gym
 import numpy as np
+from enpire_envs.contract import ContractError, contract_of, step_limit
 from enpire_envs.env import CellFault, ResetFailed
-from enpire_envs.time_limit import step_limit
-from enpire_envs.tools.bodies import Body, body_of
+from enpire_envs.tools.bodies import Body
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.episode import Ask
 from enpire_envs.tools.log import EpisodeOver, ToolError
@@ -28,7 +28,7 @@ from autoenvbench.record.ledger import Ledger
 from autoenvbench.station.actions import check_action
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
-from autoenvbench.station.rollout import NotBegun, Outcome, Stop, Trajectory, begin, film
+from autoenvbench.station.rollout import NotBegun, Outcome, Stop, Trajectory, begin, film, overdue
 
 MAX_RESTARTS = 20  # of an episode in interactive mode
 
@@ -88,12 +88,14 @@ class ScriptWorld:
         self._pace, self._frame_every, self._record = pace, frame_every, record
         assert isinstance(env.action_space, gym.spaces.Box)
         self._space = env.action_space
-        self.period = 1.0 / float(env.metadata.get("render_fps", 30))
-        self.limit = step_limit(env) * self.period
+        self._contract, self._last_step = contract_of(env), step_limit(env)
+        self.period = 1.0 / self._contract.control_hz
+        self.limit = self._last_step * self.period
         self.steps, self.restarts = 0, 0
         self.over = self.out_of_time = False
         self.interrupted: str | None = None
         self.broken: str | None = None  # what the environment raised
+        self.breach: ContractError | None = None
         self.held = 0.0  # seconds of pauses
         self.frames: list[np.ndarray] = []
         observation, self._info = begin(env, seed, options, stop)
@@ -138,6 +140,9 @@ class ScriptWorld:
             self.over, self.out_of_time = True, truncated
             why = "success" if self._info.get("success") else str(self._info.get("reason") or "time_limit")
             raise EpisodeOver(f"the episode is over: {why}")
+        if self.steps >= self._last_step:
+            self.over, self.breach = True, overdue(self._env, self.steps)
+            raise EpisodeOver("the episode is over: time_limit")
 
     def time(self) -> float:
         return float(self._info.get("time", self.steps * self.period))
@@ -158,15 +163,13 @@ class ScriptWorld:
 
     def verdict(self) -> dict[str, Any]:
         """The last `info`, judged now where the environment judges at the end."""
-        if hasattr(self._env.unwrapped, "finish"):
-            late = {"reason": "time_limit"} if self.out_of_time else {}
-            return {**self._env.unwrapped.finish(), **late}
-        return dict(self._info)
+        late = {"reason": "time_limit"} if self.out_of_time else {}
+        return {**(self._contract.finish() or self._info), **late}
 
 
 def tools_body(env: gym.Env[Any, Any]) -> Body:
     """What the tools of scripts move in an environment. Raises UserError where there are none."""
-    body = body_of(env)
+    body = contract_of(env).tools_body()
     if body is None:
         raise UserError(
             f"{env.spec.id if env.spec else env} has no tools, so it takes no script policies; write a class Policy"
@@ -181,8 +184,9 @@ def run_script_episode(
 ) -> Outcome:  # fmt: skip
     """Run `run(tools)` once from a start. Raises ResetFailed; UserError where the environment has no tools."""
     began = time.monotonic()
-    body = tools_body(env)
-    to_the_end = {"to_the_end": True} if hasattr(env.unwrapped, "finish") else {}
+    body: Body = tools_body(env)
+    contract = contract_of(env)
+    to_the_end = {"to_the_end": True} if "to_the_end" in contract.reset_options else {}
     world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, frame_every, record, stop)
     body.begin()
     toolbox = Toolbox(body, world, settings.tools, seed, settings.ask)
@@ -207,6 +211,8 @@ def run_script_episode(
         reason, detail = "env_error", describe(error)
     finally:
         body.close()
+    if world.breach is not None:
+        raise world.breach
     if world.broken is not None:
         reason, detail = "env_error", world.broken
     if world.interrupted is not None:
@@ -217,6 +223,7 @@ def run_script_episode(
         reason = cause if detail is None or cause != "predicate" else reason
     return Outcome.of(
         info,
+        cell=contract.kind,
         success=success,
         reason=None if success else (reason or "predicate"),
         detail=detail,

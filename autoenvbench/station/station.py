@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from enpire_envs.contract import contract_of
 from enpire_real.cell import CellFault, RealCell
 from enpire_real.person_stop import write_record
 
@@ -115,8 +116,8 @@ class Station:
     @property
     def real_cell(self) -> RealCell | None:
         """The cell, if it is one of arms and cameras (the twin's are, too)."""
-        cell = getattr(self.env.unwrapped, "cell", None)
-        return cell if isinstance(cell, RealCell) else None
+        cell: RealCell | None = contract_of(self.env).real_cell
+        return cell
 
     def move(self, agent: str, where: Literal["home", "avoid", "resume"]) -> dict[str, Any]:
         """Bring the arms home, out of the camera's view, or back over the work."""
@@ -157,7 +158,7 @@ class Station:
 
     def close(self) -> None:
         """Park the arms of a real station and let go of its devices."""
-        if self.real_cell is not None or hasattr(self.env.unwrapped, "about"):
+        if not contract_of(self.env).in_process:
             self.env.close()
         self._models.close()
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from enpire_envs.time_limit import step_limit
-from enpire_envs.tools.bodies import body_of
+from enpire_envs.contract import contract_of, step_limit
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.toolbox import available, reference
 
@@ -70,8 +69,7 @@ def _ends(config: RunConfig) -> str:
 
 def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
     """TASK.md: the goal, the rules of this run, and the environment's own reference page."""
-    task = getattr(env.unwrapped, "task", env.unwrapped)
-    cpu = f"{getattr(task, 'act_cpu_ms', 250):.0f} ms of CPU time per `act` (a script: 120 s an episode)"
+    cpu = f"{contract_of(env).act_cpu_ms:.0f} ms of CPU time per `act` (a script: 120 s an episode)"
     kwargs = "".join(f", {key}={value!r}" for key, value in config.env_kwargs.items())
     limits = Limits.default()
     steps = step_limit(env)
@@ -121,7 +119,7 @@ def _regime(config: RunConfig) -> str:
 
 def _script_section(env: gym.Env[Any, Any], config: RunConfig) -> str:
     """What script policies may call here, if this environment has tools."""
-    body = body_of(env)
+    body = contract_of(env).tools_body()
     if body is None:
         return ""
     settings = ToolsConfig.of(config.tools)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any, Literal, TypedDict
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +15,10 @@ from enpire_envs.cell import Cell, CellFault
 from enpire_envs.randomise import EpisodeStreams
 from enpire_envs.task import Progress, Task
 from enpire_envs.time_limit import REASON, StepLimit, limits_around
+
+if TYPE_CHECKING:
+    from enpire_envs.contract import Identity
+    from enpire_envs.tools.bodies import Body
 
 ObsType = Literal["state", "environment_state_agent_pos", "pixels", "pixels_agent_pos"]
 RewardType = Literal["sparse", "dense"]
@@ -91,6 +96,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         self.observation_space = self._make_observation_space()
         self._steps = 0
         self._over = True  # step() before reset() is refused by Gymnasium's own wrapper; after the end, by us
+        self._last_info: dict[str, Any] = {}
 
     # -- gymnasium ---------------------------------------------------------------------------------------------------
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -120,6 +126,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         observation = self._observe(readings)
         info = self._info(readings, Progress(self.task.stages[0], 0.0), False, [])
         info.update(reset_attempts=tries, reset_verified=True, start=start, episode_seed=episode_seed)
+        self._last_info = info
         self._show()
         return observation, info
 
@@ -163,6 +170,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         info = self._info(readings, progress, success, [violation] if violation else [])
         if reason is not None:
             info["reason"] = reason
+        self._last_info = info
         observation = self._observe(readings)
         self._show()
         return observation, reward, terminated, truncated, info
@@ -177,6 +185,41 @@ class CellEnv(gym.Env[Any, np.ndarray]):
 
     def close(self) -> None:
         self.cell.close()
+
+    # -- what a station asks (`enpire_envs.contract.StationEnv`) -----------------------------------------------------
+    in_process = True
+    reset_options: tuple[str, ...] = ("attempt", "start")
+    real_cell: Any = None
+
+    @property
+    def kind(self) -> str:
+        return self.cell.kind
+
+    @property
+    def control_hz(self) -> float:
+        return self.task.control_hz
+
+    @property
+    def act_cpu_ms(self) -> float:
+        return self.task.act_cpu_ms
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return self.task.stages
+
+    def finish(self) -> dict[str, Any]:
+        """End the episode as it stands. Success was judged as it came, so this is the last step's `info`."""
+        self._over = True
+        return dict(self._last_info)
+
+    def tools_body(self) -> Body:
+        """What the tools of script policies act through."""
+        from enpire_envs.tools.bodies import CellBody
+
+        return CellBody(self)
+
+    def identity(self) -> Identity:
+        return {"code": [type(self).__module__], "versions": {"mujoco": metadata.version("mujoco")}}
 
     # -- parts -------------------------------------------------------------------------------------------------------
     def _check_safety(self, readings: Any) -> str | None:

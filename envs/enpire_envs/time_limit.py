@@ -36,22 +36,6 @@ class StepLimit:
         return min([*outer, *([self.own] if self.own is not None else [])], default=self.default)
 
 
-def step_limit(env: gym.Env[Any, Any]) -> int:
-    """The time limit in force of an environment with all that is wrapped around it [control steps].
-
-    Raises ValueError for an environment that has none.
-    """
-    outer = []
-    while isinstance(env, gym.Wrapper):
-        if isinstance(env, TimeLimit):
-            outer.append(env._max_episode_steps)
-        env = env.env
-    limit: StepLimit | None = getattr(env, "limit", None)
-    if limit is None and not outer:
-        raise ValueError(f"{env} has no time limit; register it with max_episode_steps=...")
-    return limit.within(outer) if limit is not None else min(outer)
-
-
 def limits_around(env: gym.Env[Any, Any]) -> list[int]:
     """The `TimeLimit`s around an environment [control steps], asked for inside its own `reset`.
 

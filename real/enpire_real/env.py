@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import cv2
 import gymnasium as gym
@@ -18,6 +18,17 @@ from enpire_real.station import Station, build_station
 from enpire_real.station_file import default_station, load_station, with_scene
 from enpire_real.tasks import TaskKit
 from enpire_real.tool_body import RealBody
+
+if TYPE_CHECKING:
+    from enpire_envs.contract import Identity
+
+#: Of a station file: where things are plugged in, which changes no episode.
+CABLES = {
+    "twin": {"link"},
+    "arms": {"__all__": {"bus"}},
+    "cameras": {"__all__": {"source"}},
+    "safety": {"emergency_stop": {"path"}},
+}
 
 
 class MotionNotConfirmed(ValueError):
@@ -111,7 +122,17 @@ class RealEnv(CellEnv):
             "one with gymnasium.make"
         )
 
-    def tool_body(self) -> RealBody:
+    in_process = False
+
+    def identity(self) -> Identity:
+        """Another station is another environment; which sockets its cables are in is not."""
+        return {
+            **super().identity(),
+            "scene": self.real_cell.station.file.model_dump_json(exclude=CABLES),
+            "ignore": ("station", "confirm_motion", "record"),
+        }
+
+    def tools_body(self) -> RealBody:
         """What the tools of script policies act through."""
         return RealBody(self)
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from enpire_envs import ROBOCASA_TASKS
 from enpire_envs.cell import CellFault
+from enpire_envs.contract import step_limit
 from enpire_envs.env import ResetFailed
 from enpire_envs.remote.venvs import GYM_PUSHT, ROBOCASA, STANDIN, NotInstalled
-from enpire_envs.time_limit import step_limit
 
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import fingerprint, make_env

@@ -4,8 +4,8 @@ import enpire_envs
 import gymnasium as gym
 import numpy as np
 import pytest
+from enpire_envs.contract import step_limit
 from enpire_envs.pusht.env import PushTEnv
-from enpire_envs.time_limit import step_limit
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -39,7 +39,7 @@ def test_no_door_of_a_station_takes_what_is_no_number(make_station: MakeStation,
 
 def test_no_door_of_an_environment_takes_what_is_no_number(twin_env: gym.Env) -> None:
     twin_env.reset(options={"start": START})
-    inner, body = twin_env.unwrapped, twin_env.unwrapped.tool_body()
+    inner, body = twin_env.unwrapped, twin_env.unwrapped.tools_body()
     body.begin()
     doors = [
         lambda: twin_env.step(np.array([math.nan, 0.0])),

@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -24,6 +24,10 @@ from enpire_envs.remote.venvs import (
 )
 from enpire_envs.remote.wire import Channel, Closed
 from enpire_envs.time_limit import StepLimit, limits_around
+
+if TYPE_CHECKING:
+    from enpire_envs.contract import Identity
+    from enpire_envs.tools.bodies import Body
 
 _START_S, _ANSWER_S = 300.0, 120.0  # backstops; the first start compiles robosuite's helpers
 _HOST = Path(__file__).with_name("host.py")
@@ -47,6 +51,10 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
     simulator: Simulator
     entry: str  # module:class over there
     act_cpu_ms = 250.0  # CPU time that a policy may use per call of `act` when it is evaluated
+    stages = ("start", "success")
+    in_process = False
+    reset_options = ("attempt", "start", "to_the_end")
+    real_cell = None
 
     def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
         check_render_mode(self, render_mode)
@@ -62,6 +70,7 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
         assert isinstance(space, spaces.Box)
         self.action_space = space
         self.metadata = {**self.metadata, "render_fps": self.about["hz"]}
+        self.control_hz = float(self.about["hz"])
 
     # -- gymnasium ---------------------------------------------------------------------------------------------------
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -94,6 +103,28 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
         image: np.ndarray = self._ask({"do": "render"})
         return image
 
+    # -- what a station asks (`enpire_envs.contract.StationEnv`) -----------------------------------------------------
+    @property
+    def kind(self) -> str:
+        return str(self.about["cell"])
+
+    def tools_body(self) -> Body | None:
+        """What the tools of script policies act through, where the simulator's robot has such a body."""
+        from enpire_envs.tools.bodies import RemoteBody
+
+        return RemoteBody(self) if self.about["body"] else None
+
+    def identity(self) -> Identity:
+        """The proxy's code and the other side's, by the versions and with the arguments of the other side."""
+        return {
+            "code": [type(self).__module__, self.about["entry"]],
+            "versions": self.about["versions"],
+            "arguments": self.about["arguments"],
+            "scene": self.kind,
+            "ignore": ("snapshots",),  # where snapshots lie
+        }
+
+    # -- the other side ----------------------------------------------------------------------------------------------
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Ask the robot's body over there: what the tools of script policies are made of."""
         return self._ask({"do": "call", "name": name, "args": list(args), "kwargs": kwargs})
@@ -115,7 +146,6 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
         ours = {key: value for key, value in self.__dict__.items() if key != "_channel"}
         return {**ours, "_process": None, "_log": None}
 
-    # -- the other side ----------------------------------------------------------------------------------------------
     def _start(self) -> dict[str, Any]:
         self.simulator.about()
         to_read, from_us = os.pipe()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
@@ -42,8 +43,11 @@ def serve(channel: Any) -> None:
             verb = request.pop("do")
             if verb == "make":
                 module, _, name = request["entry"].partition(":")
-                env = getattr(importlib.import_module(module), name)(**request["kwargs"])
-                answer = env.describe()
+                made = getattr(importlib.import_module(module), name)
+                env = made(**request["kwargs"])
+                arguments = inspect.signature(made).bind(**request["kwargs"])
+                arguments.apply_defaults()
+                answer = {**env.describe(), "arguments": arguments.arguments}
             elif verb == "reset":
                 answer = env.reset(seed=request["seed"], options=request["options"], limit=request["limit"])
             elif verb == "step":

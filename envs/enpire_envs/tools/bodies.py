@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import gymnasium as gym
 import numpy as np
 
 from enpire_envs.tools.rotations import about, from_matrix, rotation_vector, to_matrix
@@ -200,14 +199,3 @@ class CellBody:
 
 def _hinges(angles: np.ndarray) -> np.ndarray:
     return about("x", angles[0]) @ about("y", angles[1]) @ about("z", angles[2])
-
-
-def body_of(env: gym.Env[Any, Any]) -> Body | None:
-    """What tools can act through in this environment, or None."""
-    inner: Any = env.unwrapped
-    if hasattr(inner, "tool_body"):  # real cells bring their own
-        body: Body = inner.tool_body()
-        return body
-    if getattr(inner, "about", None) is not None:
-        return RemoteBody(inner) if inner.about["body"] else None
-    return CellBody(inner) if hasattr(inner, "task") and hasattr(inner, "cell") else None
