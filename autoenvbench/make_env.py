@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
-import hashlib
-import inspect
 import json
-import threading
-from pathlib import Path
 from typing import Any
 
-import enpire_envs
 import enpire_real
 import gymnasium as gym
 from enpire_envs.cell import CellFault
+from enpire_envs.contract import step_limit
 from enpire_envs.remote.venvs import NotInstalled
 
 import autoenvbench
@@ -29,7 +24,9 @@ def make_env(env_id: str, kwargs: dict[str, Any] | None = None) -> gym.Env[Any, 
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(autoenvbench.ENV_IDS)}"
         raise UserError(f"unknown environment {env_id!r}; {hint} (`autoenvbench envs` lists them)")
     try:
-        return gym.make(env_id, render_mode="rgb_array", disable_env_checker=True, **(kwargs or {}))
+        env = gym.make(env_id, render_mode="rgb_array", disable_env_checker=True, **(kwargs or {}))
+        step_limit(env)  # what it says to a station is checked before anything is built on it
+        return env
     except NotInstalled as error:
         raise UserError(f"cannot make {env_id}: {error}") from None
     except (TypeError, ValueError, CellFault) as error:
@@ -63,67 +60,3 @@ def parse_env_args(pairs: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             kwargs[key] = value
     return kwargs
-
-
-def fingerprint(env: gym.Env[Any, Any], kwargs: dict[str, Any] | None = None) -> str:
-    """SHA-256 over task code, scene, arguments and physics version: rows with different ones are never compared.
-
-    The code is the environment's own package and what it imports from the suite, so that a new task beside it changes
-    nothing. NumPy's version is left out: its streams of random numbers are the same in all of them (a test holds them to
-    it), so a release of NumPy would only split the board.
-    """
-    import mujoco
-
-    sha = hashlib.sha256()
-    sources = _sources(Path(inspect.getfile(type(env.unwrapped))))
-    about = getattr(env.unwrapped, "about", None)
-    if about is not None:  # it runs elsewhere, by other code and other versions
-        sources |= _sources(
-            suites()["enpire_envs"] / (about["entry"].removeprefix("enpire_envs.").replace(".", "/") + ".py")
-        )
-        sha.update(json.dumps([about["versions"], about["cell"], about["limit"]], sort_keys=True).encode())
-    for file in sorted(sources):
-        sha.update(file.name.encode() + b"\0" + file.read_bytes())
-    spec_id = env.spec.id if env.spec else ""
-    # the folder of snapshots does not affect episodes
-    kwargs = {key: value for key, value in (kwargs or {}).items() if key != "snapshots"}
-    sha.update(json.dumps([spec_id, kwargs, mujoco.__version__], sort_keys=True).encode())
-    station = getattr(getattr(env.unwrapped, "cell", None), "station", None)
-    if station is not None:  # another station is another environment
-        where = {"twin": {"link"}, "arms": {"__all__": {"bus"}}}  # which socket its cables are in is not
-        sha.update(station.file.model_dump_json(exclude=where).encode())
-    return sha.hexdigest()[:16]
-
-
-def suites() -> dict[str, Path]:
-    """The packages of environments, and where they lie."""
-    return {package.__name__: Path(str(package.__file__)).parent for package in (enpire_envs, enpire_real)}
-
-
-# Python 3.11 counts the depth of a parse per interpreter, so two threads that parse at once end in a SystemError.
-_PARSING = threading.Lock()
-
-
-def _sources(module: Path) -> set[Path]:
-    """A module's file, the files of its package that it imports, directly or not, and the scenes beside them."""
-    packages = suites()
-    found: set[Path] = set()
-    queue = [module]
-    while queue:
-        file = queue.pop()
-        if file in found or not file.is_file():
-            continue
-        found.add(file)
-        found.update(
-            p for p in file.parent.glob("*.xml") if file.parent not in packages.values() or p.stem == file.stem
-        )
-        with _PARSING:
-            tree = ast.parse(file.read_text())
-        for node in ast.walk(tree):
-            names = [node.module] if isinstance(node, ast.ImportFrom) else []
-            names += [f"{node.module}.{a.name}" for a in node.names] if isinstance(node, ast.ImportFrom) else []
-            for name in filter(None, names):
-                package, _, rest = name.partition(".")
-                if package in packages and rest:
-                    queue.append(packages[package] / (rest.replace(".", "/") + ".py"))
-    return found

@@ -120,13 +120,15 @@ def _equal(one: Any, two: Any) -> bool:
 
 def fingerprint_remarks(result: Result) -> list[str]:
     """Whether the environment is the one of the package installed here. Another one may be right: it is said, not refused."""
-    from autoenvbench.make_env import fingerprint, is_real, make_env
+    from enpire_envs.fingerprint import fingerprint
+
+    from autoenvbench.make_env import is_real, make_env
 
     if is_real(result.env.id) or result.env.id not in gymnasium.registry:
         return [f"the fingerprint of {result.env.id} cannot be computed here"]
     try:
         env = make_env(result.env.id, result.env.kwargs)
-        here = fingerprint(env, result.env.kwargs)
+        here = fingerprint(env)
         env.close()
     except UserError as error:
         return [f"the fingerprint cannot be computed here: {error}"]

@@ -24,12 +24,13 @@ from typing import Any
 
 import gymnasium
 from enpire_envs.contract import contract_of
+from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.upstream import Replay
-from autoenvbench.make_env import fingerprint, make_env
+from autoenvbench.make_env import make_env
 from autoenvbench.publish.report import write_report
 from autoenvbench.record import results
 from autoenvbench.record.clock import RunClock
@@ -271,7 +272,7 @@ def _remember_starter(ledger: Ledger, admin: StationClient, workspace: Path) -> 
 def _circumstances(env: gymnasium.Env[Any, Any], config: RunConfig) -> dict[str, Any]:
     """What of this machine and its software a result has to say, as fields of a `RunEvent`."""
     return {
-        "fingerprint": fingerprint(env, config.env_kwargs),
+        "fingerprint": fingerprint(env),
         "cell": contract_of(env).kind,
         "versions": results.versions(),
         "hardware": hardware(),

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from enpire_envs.fingerprint import fingerprint
+
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import fingerprint, make_env
+from autoenvbench.make_env import make_env
 from autoenvbench.record import metrics
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.ledger import Ledger
@@ -85,7 +87,7 @@ def compare(
                     break
         except KeyboardInterrupt:
             interrupted = True
-        marks = {"env": env_id, "env_kwargs": env_kwargs or {}, "fingerprint": fingerprint(env, env_kwargs)}
+        marks = {"env": env_id, "env_kwargs": env_kwargs or {}, "fingerprint": fingerprint(env)}
     difference, low, high = paired_difference(*outcomes)
     return {
         **marks,

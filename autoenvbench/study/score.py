@@ -12,9 +12,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import fingerprint, is_robocasa, make_env
+from autoenvbench.make_env import is_robocasa, make_env
 from autoenvbench.record import metrics
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.compute import compute_class, hardware
@@ -164,7 +165,7 @@ def _report(
         "failure_details": details,
         "seconds_per_episode": wall / len(tally.episodes),
         "realtime_factor": sim / wall if wall else 0.0,
-        "fingerprint": fingerprint(env, env_kwargs),
+        "fingerprint": fingerprint(env),
         "digest": bundle.digest,
         "sandbox": sandbox,
         "scenes": [e.scene for e in by_start],

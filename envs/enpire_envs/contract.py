@@ -41,6 +41,7 @@ class Identity(TypedDict, total=False):
     Attributes:
         code: modules by import name. What they import of the environment's own package and of the suite counts as well, and the
             scenes (`*.xml`) that lie beside any of these.
+        aside: modules that this code imports and no episode depends on.
         files: further files or folders that decide episodes, such as meshes.
         versions: of the physics and whatever else moves numbers, by package.
         scene: anything else, as text: a station file without its cables.
@@ -49,6 +50,7 @@ class Identity(TypedDict, total=False):
     """
 
     code: Sequence[str]
+    aside: Collection[str]
     files: Sequence[Path]
     versions: dict[str, str]
     scene: str

@@ -130,6 +130,7 @@ class RealEnv(CellEnv):
             **super().identity(),
             "scene": self.real_cell.station.file.model_dump_json(exclude=CABLES),
             "ignore": ("station", "confirm_motion", "record"),
+            "aside": ("enpire_real.recorder", "enpire_real.tool_body"),
         }
 
     def tools_body(self) -> RealBody:

@@ -216,27 +216,6 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     assert use("leaderboard", "build", "--dir", str(tmp_path / "board")).returncode == 0
 
 
-def test_a_fingerprint_covers_what_decides_an_episode_and_nothing_else(monkeypatch):
-    import inspect
-
-    from autoenvbench.make_env import _sources, fingerprint, make_env
-
-    pusht, pin = make_env("ENPIRE/PushT-v0"), make_env("ENPIRE/PinInsertion-v0")
-    names = {p.name for p in _sources(Path(inspect.getfile(type(pusht.unwrapped))))}
-    assert names == {
-        "env.py", "task.py", "scene.py", "scene.xml", "geometry.py", "cell.py", "sim.py", "randomise.py", "time_limit.py",
-    }  # fmt: skip
-    names = {p.name for p in _sources(Path(inspect.getfile(type(pin.unwrapped))))}
-    assert names >= {"end_effector.py", "end_effector.xml", "contact.py"}
-    marks = {fingerprint(pusht), fingerprint(pin), fingerprint(pusht, {"criterion": "pose"})}
-    assert len(marks) == 3
-    assert fingerprint(make_env("ENPIRE/PushT-v0")) in marks
-    monkeypatch.setattr("numpy.__version__", "99.0.0")
-    assert fingerprint(pusht) in marks
-    pusht.close()
-    pin.close()
-
-
 def test_trajectories_are_demonstrations_that_replay(capsys, tmp_path):
     import gymnasium as gym
     import numpy as np

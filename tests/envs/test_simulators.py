@@ -18,10 +18,11 @@ from enpire_envs import ROBOCASA_TASKS
 from enpire_envs.cell import CellFault
 from enpire_envs.contract import step_limit
 from enpire_envs.env import ResetFailed
+from enpire_envs.fingerprint import fingerprint
 from enpire_envs.remote.venvs import GYM_PUSHT, ROBOCASA, STANDIN, NotInstalled
 
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import fingerprint, make_env
+from autoenvbench.make_env import make_env
 from autoenvbench.study.score import score
 from autoenvbench.study.start_sets import starts
 
@@ -182,8 +183,15 @@ def test_a_simulator_that_dies_is_a_fault_of_the_cell_and_starts_anew():
 def test_fingerprints_know_code_versions_and_kitchens(lift):
     assert fingerprint(lift) == fingerprint(lift)
     before = fingerprint(lift)
-    assert fingerprint(lift, {"snapshots": "here"}) == before != fingerprint(lift, {"obs_type": "state"})
     about = lift.unwrapped.about
+    assert about["arguments"]["obs_type"] == "state"  # a default, as the other side knows it
+    about["arguments"]["snapshots"] = "here"
+    assert fingerprint(lift) == before
+    del about["arguments"]["snapshots"]
+    for name, value in {"obs_type": "pixels_agent_pos", "robots": "Sawyer"}.items():
+        about["arguments"][name], kept = value, about["arguments"][name]
+        assert fingerprint(lift) != before
+        about["arguments"][name] = kept
     about["versions"]["mujoco"], kept = "0.0.0", about["versions"]["mujoco"]
     assert fingerprint(lift) != before
     about["versions"]["mujoco"] = kept

@@ -111,9 +111,10 @@ def test_a_t_that_is_short_of_the_target_is_not_called_solved() -> None:
 
 
 def test_what_a_station_is_made_of_is_part_of_its_fingerprint(tmp_path) -> None:
+    from enpire_envs.fingerprint import fingerprint
     from enpire_real.station_file import TWIN_FILE
 
-    from autoenvbench.make_env import fingerprint, make_env
+    from autoenvbench.make_env import make_env
 
     def print_of(text: str) -> str:
         path = tmp_path / "station.yaml"
