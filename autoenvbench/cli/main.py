@@ -183,7 +183,7 @@ def _ablate(args: argparse.Namespace) -> None:
     from autoenvbench.study.ablation import ablate
 
     for path in ablate(
-        args.study, args.out, sandbox=args.sandbox, episodes=args.n, say=lambda text: print(text, file=sys.stderr)
+        args.study, args.out, sandbox=args.sandbox, episodes=args.n, log=lambda text: print(text, file=sys.stderr)
     ):
         print(path)
 

@@ -32,6 +32,8 @@ from autoenvbench.study.start_sets import starts
 
 #: Script policies that ship with the package: one written without having seen a scene, one that asks a policy server.
 BASELINES = {"zero-shot": "zero_shot", "vla": "vla"}
+#: Policies that are given by name; any other is a folder.
+NAMED_POLICIES = ("reference", "naive", "random", *BASELINES)
 
 
 class RandomPolicy:

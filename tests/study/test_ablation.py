@@ -14,7 +14,10 @@ from autoenvbench.errors import UserError
 from autoenvbench.record import metrics
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.statistics import mcnemar, paired_difference
-from autoenvbench.study import ablation
+from autoenvbench.study.ablation import ablate
+from autoenvbench.study.execute import Measured
+from autoenvbench.study.spec import check, load_study, merge
+from autoenvbench.study.tables import matched
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPT = """
@@ -97,10 +100,10 @@ def test_a_study_ends_in_a_table_and_a_figure_per_axis_and_goes_on_where_it_was(
 
 @pytest.mark.parametrize("example", ["ablation_vision.yaml", "ablation_agents.yaml"])
 def test_the_examples_are_studies(example):
-    made = ablation.load(EXAMPLES / example)
+    made = load_study(EXAMPLES / example)
     for levels in made.axes.values():
         for change in levels.values():
-            ablation._check(made, ablation._merged(made.base, change, EXAMPLES))
+            check(made, merge(made.base, change, EXAMPLES))
 
 
 @pytest.mark.parametrize(
@@ -134,16 +137,16 @@ def test_the_examples_are_studies(example):
 )
 def test_a_wrong_study_is_refused_before_anything_runs(study, tmp_path, changes, complaint):
     with pytest.raises(UserError, match=complaint):
-        ablation.ablate(study(**changes), tmp_path / "out", sandbox="none", episodes=None, say=print)
+        ablate(study(**changes), tmp_path / "out", sandbox="none", episodes=None, log=print)
     assert not (tmp_path / "out").exists()
 
 
 def test_research_is_a_level_too(study, tmp_path):
     """Two budgets of the built-in researcher: each answer is scored on the same held-out starts."""
     base = {"env": "ENPIRE/PushT-v0", "agent": "cem"}
-    levels = {"1 s": {"budget": "1s"}, "2 s": {"budget": "2s", "regime": "heuristic"}}
+    levels = {"6 s": {"budget": "6s"}, "7 s": {"budget": "7s", "regime": "heuristic"}}
     path = study(base=base, seeds=[0], axes={"budget": levels})
-    table, _ = ablation.ablate(path, tmp_path / "out", sandbox="none", episodes=4, say=print)
+    table, _ = ablate(path, tmp_path / "out", sandbox="none", episodes=4, log=print)
     rows = json.loads((table.parent / "results.json").read_text())["budget"]
     assert [row["episodes"] for row in rows] == [4, 4]
     starts = []
@@ -177,13 +180,13 @@ def test_mcnemar_against_the_binomial_by_hand():
 
 def test_different_scenes_are_never_paired():
     def row(level, scenes):
-        return ablation.Measured(level, 3, 1, [True, False, False], scenes, {}, "stand-in")
+        return Measured(level, 3, 1, [True, False, False], scenes, {}, "stand-in")
 
-    assert ablation.matched(row("a", ["x", "y", "z"]), row("b", ["x", "q", "z"])) == ([True, False], [True, False])
-    assert len(ablation.matched(row("a", [None] * 3), row("b", [None] * 3))[0]) == 3
+    assert matched(row("a", ["x", "y", "z"]), row("b", ["x", "q", "z"])) == ([True, False], [True, False])
+    assert len(matched(row("a", [None] * 3), row("b", [None] * 3))[0]) == 3
 
 
 def test_where_the_machine_failed_there_is_no_pair():
-    one = ablation.Measured("a", 2, 2, [True, None, True], [None] * 3, {}, "sim")
-    two = ablation.Measured("b", 3, 1, [False, False, True], [None] * 3, {}, "sim")
-    assert ablation.matched(one, two) == ([True, True], [False, True])
+    one = Measured("a", 2, 2, [True, None, True], [None] * 3, {}, "sim")
+    two = Measured("b", 3, 1, [False, False, True], [None] * 3, {}, "sim")
+    assert matched(one, two) == ([True, True], [False, True])
