@@ -235,13 +235,13 @@ def print_comparison(result: dict[str, Any], *, as_json: bool) -> None:
 
 def print_ledger(run_dir: Path, kinds: list[str], csv: Path | None, parquet: Path | None) -> None:
     """Events as lines, or as tables in files. Raises UserError."""
-    from autoenvbench.record.export import events_table, write_csv, write_parquet
+    from autoenvbench.record.export import write_csv, write_parquet
 
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise UserError(f"there is no kind of event {unknown[0]!r}; choose from {', '.join(KINDS)}")
     ledger = Ledger(run_dir / "ledger.sqlite")
     if csv is not None or parquet is not None:
-        table = events_table(ledger.events(*kinds))
+        table = ledger.frame(*kinds)
         for path, write in ((csv, write_csv), (parquet, write_parquet)):
             if path is not None:
                 write(table, path)

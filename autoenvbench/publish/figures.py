@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from autoenvbench.record import metrics
 from autoenvbench.record.events import NOT_AGENTS
+from autoenvbench.record.frames import events_frame
 from autoenvbench.record.ledger import Event
 
 if TYPE_CHECKING:
@@ -102,28 +105,20 @@ def stages(events: Sequence[Event]) -> Figure:
     figure = new_figure(8.6, 2.8)
     ax = figure.subplots()
     _style(ax)
-    order: list[str] = []
-    counts: dict[str, dict[str, int]] = {}
-    for e in events:
-        if e.kind == "episode" and e.payload.purpose in ("evaluate", "confirm", "heldout"):
-            stage = e.payload.stage or "not run"
-            per_stage = counts.setdefault(e.payload.evaluation, {})
-            per_stage[stage] = per_stage.get(stage, 0) + 1
-    mean_score: dict[str, list[float]] = {}
-    for e in events:
-        if e.kind == "episode":
-            mean_score.setdefault(e.payload.stage or "not run", []).append(e.payload.score)
-    order = sorted(mean_score, key=lambda s: (sum(mean_score[s]) / len(mean_score[s]), s))
+    episodes = events_frame(events, "episode")
+    episodes["stage"] = episodes.stage.replace("", "not run")
+    order = episodes.groupby("stage").score.mean().sort_values(kind="stable").index  # ties stay by name
+    judged = episodes[episodes.purpose.isin(["evaluate", "confirm", "heldout"])]
+    counts = judged.groupby(["evaluation", "stage"]).size().unstack(fill_value=0).reindex(judged.evaluation.unique())
+    shares = counts.div(counts.sum(axis=1), axis=0)
     shades = ["#eceff1", "#cfd8dc", "#a9c6de", "#6fa3cf", "#3f8f5b"]
-    bottoms = [0.0] * len(counts)
+    names, bottoms = list(shares.index), np.zeros(len(shares))
     for k, stage in enumerate(order):
-        shares = [c.get(stage, 0) / sum(c.values()) for c in counts.values()]
-        if not any(shares):
+        if stage not in shares:
             continue
         color = GREEN if stage == "success" else WARM if stage in ("violation", "not run") else shades[min(k, 3)]
-        ax.bar(range(len(counts)), shares, bottom=bottoms, color=color, width=0.85, label=stage)
-        bottoms = [b + s for b, s in zip(bottoms, shares, strict=True)]
-    names = list(counts)
+        ax.bar(range(len(names)), shares[stage], bottom=bottoms, color=color, width=0.85, label=stage)
+        bottoms += shares[stage].to_numpy(float)
     every = max(1, len(names) // 20)
     ax.set_xticks(range(0, len(names), every), names[::every], rotation=60 if len(names) > 12 else 0, fontsize=8)
     ax.yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")

@@ -13,13 +13,17 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import KINDS, Payload, kind_of
+from autoenvbench.record.frames import events_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PAGE = 8192  # events that are read at once
 _SCHEMA = """
@@ -124,6 +128,10 @@ class Ledger:
             raise UserError(
                 f"{self.path}: event {seq} is no {kind} event ({where}: {error.errors()[0]['msg']})"
             ) from None
+
+    def frame(self, *kinds: str) -> pd.DataFrame:
+        """Events of the given kinds (all if none) as a table, a row an event; see `frames.events_frame`."""
+        return events_frame(self.events(*kinds), *kinds)
 
     def last_seq(self) -> int:
         """Sequence number of the last event; 0 in an empty ledger."""
