@@ -1,4 +1,4 @@
-"""The board's pages, Markdown and HTML, from ranked sections. Whatever a submitter wrote is escaped here, once, per cell."""
+"""The leaderboard's pages, Markdown and HTML. Whatever a submitter wrote is escaped here, once, per cell."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ _BROKEN_INTRO = "These files are left out until they are mended; all others are 
 
 
 def markdown_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str:
+    """README.md of a board: its sections, the published results, and what is wrong with each broken submission."""
+
     def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
         return "\n".join(lines + [f"| {' | '.join(markdown(cell) for cell in row)} |" for row in rows])
@@ -59,6 +61,8 @@ def markdown_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str
 
 
 def html_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str:
+    """The same as one self-contained HTML page."""
+
     def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         def cells(tag: str, values: Sequence[str]) -> str:
             return "".join(f"<{tag}>{html_text(short(v, 300))}</{tag}>" for v in values)

@@ -1,4 +1,4 @@
-"""Numbers to figures. Pure functions that return matplotlib figures; nothing here knows of processes or files."""
+"""Figures of a run and of an ablation: pure functions from events or numbers to matplotlib figures."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ INK, SOFT, ACCENT, WARM, GREEN = "#1c2733", "#8a949e", "#1f6fb2", "#c8553d", "#3
 
 
 def new_figure(width: float = 8.0, height: float = 3.2) -> Figure:
+    """An empty figure of this size [inches]. (matplotlib is imported here and not with the package: it takes a second.)"""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

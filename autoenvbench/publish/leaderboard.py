@@ -1,4 +1,4 @@
-"""Results to checked submissions to pages.
+"""The leaderboard: checks results, files them as submissions, builds the pages.
 
 `add` files one result as JSON under submissions/: a run's is computed anew from its ledger, and what result.json says must be
 that. `build` writes README.md, index.html and result.schema.json from all submissions and from the published curves, which
@@ -31,7 +31,7 @@ MAX_FILE = 4 << 20  # bytes of a submission
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A filed submission, and what whoever filed it should know."""
+    """A submission that was filed, and remarks for the person who filed it."""
 
     path: Path
     remarks: list[str]
@@ -39,7 +39,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What lies in a board's folder: results by file name, and what is wrong with the other files."""
+    """The submissions of a board: results by file name, and what is wrong with the broken ones by file name."""
 
     results: dict[str, Result] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
@@ -47,7 +47,11 @@ class Board:
 
 # -- add -------------------------------------------------------------------------------------------------------------
 def add(source: Path, board: Path) -> Added:
-    """File a finished run (its folder) or a score (the JSON that `score --json` printed). Raises UserError."""
+    """File a finished run (its folder) or a score (the JSON that `score --json` printed) in the folder `board`.
+
+    Raises:
+        UserError: for a result that its ledger does not bear out, or that is filed already under another name.
+    """
     if source.is_dir():
         result, remarks = check_run(source)
     else:
@@ -119,7 +123,7 @@ def _equal(one: Any, two: Any) -> bool:
 
 
 def fingerprint_remarks(result: Result) -> list[str]:
-    """Whether the environment is the one of the package installed here. Another one may be right: it is said, not refused."""
+    """A remark if the result's environment is not the one installed here. Another version may be right: it is not refused."""
     from enpire_envs.fingerprint import fingerprint
 
     from autoenvbench.make_env import is_real, make_env
@@ -174,7 +178,7 @@ def build(board: Path) -> tuple[list[Path], dict[str, str]]:
 
 
 def read(board: Path) -> Board:
-    """Every submission of a board. A file that is none, that names another run than its own, or that repeats one is broken."""
+    """Every submission of a board. Broken is a file that holds no result, is not named after its run, or repeats another's."""
     found = Board()
     for file in sorted((board / "submissions").glob("*.json")):
         try:

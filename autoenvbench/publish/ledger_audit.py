@@ -1,7 +1,7 @@
-"""Whether a ledger can be what a run of ours wrote: before anything is computed from one that somebody hands in.
+"""Checks a ledger that somebody hands in, before anything is computed from it.
 
-Who owns the machine can forge a ledger that passes (only a re-run verifies); what is caught here is a true ledger that was
-edited, thinned out or cut off, and one that contradicts itself.
+Caught is a true ledger that was edited, thinned out or cut off, and one that contradicts itself. Who owns the machine can forge
+a ledger that passes: only a re-run verifies.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLOCK_SLACK_S = 1.0  # by which a station's clock may still run when the run's s
 
 
 def audited_events(path: Path) -> list[Event]:
-    """All events of a ledger that hangs together. Raises UserError with the first thing that does not."""
+    """All events of a consistent ledger. Raises UserError with the first inconsistency."""
     if fault := _database_fault(path):
         raise UserError(f"{path} is not as a run leaves it: {fault}")
     ledger = Ledger(path)
@@ -40,7 +40,7 @@ def audited_events(path: Path) -> list[Event]:
 
 
 def _database_fault(path: Path) -> str | None:
-    """Other tables, triggers or views than a ledger's, types that its columns do not hold, rows cut off at the end."""
+    """The first of: other tables, triggers or views than a ledger's; rows cut off at the end; values of a wrong type."""
     if not path.is_file():
         raise UserError(f"no ledger at {path}; give the folder of a run, such as runs/<id>")
     empty = Ledger(Path(":memory:"), RunClock.start(1.0))
@@ -75,7 +75,7 @@ def _schema(db: sqlite3.Connection) -> set[tuple[str, str, str]]:
 
 
 def faults(events: Sequence[Event]) -> Iterator[str]:
-    """What in these events cannot be true together, most basic first."""
+    """Contradictions between these events, in words; the most basic first."""
     yield from _order_faults(events)
     first, config = started(events)
     secret = next((e.payload.secret for e in events if e.kind == "run" and e.payload.phase == "finished"), None)

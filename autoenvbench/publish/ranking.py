@@ -1,4 +1,4 @@
-"""From results to ranks: which runs are repetitions of each other, which rows may be compared, and in which order.
+"""Ranks results: which runs are repetitions of each other, which rows may be compared, and in which order.
 
 A row is *who*: an agent with its version, model and arguments. A table is *under what*: everything else that changes what was
 measured. Ranks are given within one table and start anew in the next.
@@ -34,17 +34,31 @@ NOT_MEASURED = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Runs of one agent under one set of conditions. `rank` is None for what is not ranked, and `note` then says why."""
+    """Runs of one agent under one set of conditions.
+
+    Attributes:
+        agent: name, version, model and arguments in words.
+        mean: held-out success rate over runs, in [0, 1].
+        spread: standard deviation of that rate over runs; None for one run.
+        interval: 95 % interval of the rate: of one run's episodes (Wilson), or over runs where there are enough, else None.
+        streak: the longest of all runs [episodes].
+        to_80: Kaplan-Meier median of the time to a confirmed 80 % in words, with how many runs got there.
+        tokens: median of headline tokens in words.
+        irregular: resumes, aborts, interrupted and void episodes, reruns in words.
+        conditions: in words.
+        note: why the row is not ranked; empty for one that is.
+        rank: from 1, within one table; None for a row that is not ranked.
+    """
 
     agent: str
     runs: int
     mean: float
-    spread: float | None  # standard deviation over runs
-    interval: tuple[float, float] | None  # 95 %: of one run's episodes (Wilson), or over runs where there are enough
+    spread: float | None
+    interval: tuple[float, float] | None
     streak: int
     to_80: str
     tokens: str
-    irregular: str  # resumes, aborts, interrupted and void episodes, reruns
+    irregular: str
     conditions: str
     note: str
     rank: int | None = None
@@ -52,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One environment: its tables of ranked rows by their conditions in words, and what is not ranked."""
+    """One environment: tables of ranked rows by their conditions in words, and the rows that are not ranked."""
 
     title: str
     tables: dict[str, list[Row]]
@@ -60,7 +74,7 @@ class Section:
 
 
 def who(result: Result) -> dict[str, Any]:
-    """What tells one row from another within a table."""
+    """The fields that tell one row from another within a table."""
     agent = result.agent
     given = {name: (result.config or {}).get(name) for name in WHO}
     # The gateway is here and not a condition: a researcher without a model may be compared with one that has one.
@@ -68,7 +82,7 @@ def who(result: Result) -> dict[str, Any]:
 
 
 def conditions(result: Result) -> dict[str, Any]:
-    """Under what a run was made: results that differ in any of it are never ranked together."""
+    """The conditions of a run: results that differ in any of them are never ranked together."""
     config = result.config or {}
     apart = {k: v for k, v in config.items() if k not in (*WHO, *SECTION, *NOT_MEASURED)}
     if config.get("cost_budget") is not None:
@@ -82,7 +96,7 @@ def conditions(result: Result) -> dict[str, Any]:
 
 
 def unranked_because(result: Result) -> list[str]:
-    """Why a result takes no rank, whatever its file says of itself."""
+    """Why a result takes no rank, whatever its file says about that; empty for one that does."""
     found = [*result.void_because, *result.unranked_because]
     if result.ledger_sha256 is None:
         found.append("self-reported figures: no ledger bears them out")

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def write_report(run_dir: Path, out: Path | None = None) -> Path:
-    """Write the report of a run, finished or not. Raises UserError."""
+    """Write the report of a run, finished or not, to `out` or report.html in its folder; returns the path. Raises UserError
+    where there is no ledger, or where it cannot be written."""
     ledger = Ledger(run_dir / "ledger.sqlite")
     events = list(ledger.events())
     ledger.close()
@@ -65,7 +66,7 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
         "<div class=tiles>" + "".join(
             f"<div><span>{name}</span><b>{value}</b><small>{note}</small></div>" for name, value, note in tiles
         ) + "</div>",
-        _standing(result),
+        _caveats(result),
         "<h2>Hill climb</h2>",
         _figure(figures.hill_climb(events, research_s, summary.success_rate if held else None, config.min_episodes)),
         "<p class=note>Bars: 95 % Wilson intervals. The confirmed best rests on fresh episodes only; the raw best of many "
@@ -84,8 +85,8 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
            f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
 
 
-def _standing(result: Result | None) -> str:
-    """What a reader must know before the numbers: whether they measure the agent, and whether they may be ranked."""
+def _caveats(result: Result | None) -> str:
+    """Why the numbers do not measure the agent, or are not ranked."""
     if result is None:
         return ""
     lines = [("This run is no measurement of its agent", result.void_because), ("Not ranked", [
@@ -140,7 +141,7 @@ def _tokens(t: metrics.TokenTotals) -> str:
 
 
 def _waits(events: list[Event], research_s: float) -> str:
-    """What the model's provider could not answer at once, by its own words."""
+    """Waits for the model's provider, by its explanations."""
     waits = [e.payload for e in events if e.kind == "wait" and e.payload.phase == "started"]
     if not waits:
         return ""
@@ -155,7 +156,7 @@ def _waits(events: list[Event], research_s: float) -> str:
 
 
 def _refusals(events: list[Event]) -> str:
-    """What the agent asked of its provider and did not get."""
+    """Requests of the agent that were not forwarded to its provider, and headers and fields that were dropped."""
     refused = Counter(
         n for e in events if e.kind == "refusal" and e.payload.phase == "refused" for n in e.payload.names
     )

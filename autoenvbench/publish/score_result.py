@@ -1,5 +1,5 @@
-"""A lone policy's score as a submission. It has no ledger, so that anybody can write one: it is checked for contradictions, marked
-as self-reported, and never ranked."""
+"""The score of a policy as a submission. It has no ledger, and anybody can write one: it is checked for contradictions, marked as
+self-reported, and never ranked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from autoenvbench.errors import UserError
 from autoenvbench.record import metrics
 from autoenvbench.record.results import AgentInfo, Answer, EnvInfo, HeldOut, Kind, Result, Strict
 
-_WHY = {
+#: Why policies with a name are not ranked.
+_UNRANKED_BECAUSE = {
     "reference": "privileged: plans with the simulator's true state",
     "random": "baseline",
     "naive": "baseline",
@@ -22,7 +23,7 @@ _WHY = {
 
 
 class ScoreReport(Strict):
-    """What `autoenvbench score --json` prints."""
+    """What `autoenvbench score --json` prints (see `study.score.score`). Times are in seconds, rates in [0, 1]."""
 
     env: str
     env_kwargs: dict[str, Any]
@@ -61,7 +62,7 @@ class ScoreReport(Strict):
 
     @model_validator(mode="after")
     def check_outcomes(self) -> ScoreReport:
-        """The outcomes, episode by episode, give the numbers."""
+        """Raises ValueError for numbers that the outcomes, episode by episode, do not give."""
         if len(self.scenes) != len(self.outcomes) or sum(self.stages.values()) != self.episodes:
             raise ValueError("scenes and stages are not one for each episode")
         starts = [self.outcomes[k : k + self.attempts] for k in range(0, len(self.outcomes), self.attempts)]
@@ -77,7 +78,7 @@ class ScoreReport(Strict):
 
 
 def result_of_score(given: Any) -> Result:
-    """The submission of a score. Raises UserError."""
+    """The submission of a score. Raises UserError for what `score --json` did not print, or that contradicts itself."""
     if isinstance(given, dict) and "run_id" in given:
         raise UserError("this is a run's result; give its folder, so that it can be checked against the ledger")
     try:
@@ -93,7 +94,7 @@ def result_of_score(given: Any) -> Result:
             answer=Answer(commit=report.digest, digest=report.digest, how="policy"),
             held_out=HeldOut(**{k: getattr(report, k) for k in HeldOut.model_fields}),
             tools=report.tools, policy_tokens=report.policy_tokens, deterministic=report.deterministic,
-            unranked_because=[_WHY.get(report.policy, "a policy alone, on public starts")],
+            unranked_because=[_UNRANKED_BECAUSE.get(report.policy, "a policy alone, on public starts")],
         )  # fmt: skip
     except (ValidationError, OverflowError, RecursionError) as error:
         first = error.errors(include_input=False, include_url=False)[0] if isinstance(error, ValidationError) else None

@@ -1,7 +1,7 @@
-"""The cage: bubblewrap around everything an agent or a policy runs.
+"""The cage: everything that an agent or a policy runs, runs inside bubblewrap (or Docker).
 
-Inside there is an allow-listed read-only root, private network, PID, IPC and UTS namespaces, and nothing writable but
-what is bound so. Agents get a workspace, a home and two sockets; policies get a read-only checkout and two pipes.
+Inside there is an allow-listed read-only root, private network, PID, IPC and UTS namespaces, and nothing is writable but what
+is bound so. Agents get a workspace, a home and two sockets; policies get a read-only checkout and two pipes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from autoenvbench.sandbox import docker
 Sandbox = Literal["bwrap", "docker", "none"]
 Track = Literal["open", "station"]
 
-#: Stand in a command line for the numbers of its two pipes.
+#: Placeholders in a command line for the descriptors of the program's two pipes.
 PIPES = ("{read}", "{write}")
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl", "ca-certificates", "passwd", "group",
@@ -43,7 +43,7 @@ _PACKAGES = ("autoenvbench", "enpire_envs", "enpire_real")
 
 @functools.cache
 def bwrap_problem() -> str | None:
-    """Why bubblewrap cannot be used here, or None if it can (tried, not guessed)."""
+    """Why bubblewrap cannot be used here, or None if it can. It is tried, once a process."""
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap)"
     probe = ["bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-all", "--unshare-user",
@@ -53,10 +53,14 @@ def bwrap_problem() -> str | None:
 
 
 def choose_sandbox(wanted: Sandbox | None, *, fallback: bool) -> tuple[Sandbox, str | None]:
-    """The sandbox to use and a notice to print.
+    """The sandbox to use, and a notice to print where it is no cage.
 
-    Without bubblewrap a run is refused unless `none` was asked for; with `fallback` (our own researchers, whose code
-    we wrote) it goes on uncaged and says so.
+    Args:
+        wanted: None for bubblewrap.
+        fallback: whether to go on without a cage where bubblewrap is missing (only for researchers whose code is ours).
+
+    Raises:
+        UserError: where the sandbox cannot be used here.
     """
     if wanted == "none":
         return "none", "running without a cage (--sandbox none): agent and policy can read and change this machine"
@@ -87,13 +91,13 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Caged:
-    """A program under way in its cage.
+    """A program that runs in its cage.
 
     Attributes:
         process: what was started: the program itself, bubblewrap, or Docker's client.
-        init: the first process of the namespace as this machine numbers it (without a cage the program).
+        init: PID outside of the namespace's first process (without a cage, of the program).
         namespace: the PID namespace, or None without a cage.
-        container: its name in Docker.
+        container: its name in Docker, or None.
     """
 
     process: subprocess.Popen[bytes]
@@ -122,10 +126,10 @@ class Cage:
     Attributes:
         sandbox: "bwrap", "docker", or "none" for no isolation at all.
         track: "station" also hides the task's simulator.
-        cwd: working directory (inside).
+        cwd: working directory inside.
         binds: what is visible beside the system and Python; later ones may lie inside earlier ones.
-        env: the whole environment of the program.
-        tmp: what /tmp and /dev/shm may hold each [bytes of memory].
+        env: all environment variables of the program.
+        tmp: size of /tmp and of /dev/shm [bytes of memory].
     """
 
     sandbox: Sandbox
@@ -144,8 +148,11 @@ class Cage:
         Args:
             outside: working directory where there is no cage.
             pipes: descriptors to read from and to write to; `PIPES` in `argv` become their numbers inside.
-            as_pid_1: it is the first process of its namespace, with no supervisor above it.
-            label: names the run, so that what an earlier life of it left in Docker can be found.
+            as_pid_1: make it the first process of its namespace, with no supervisor above it.
+            label: of the run, by which `docker.sweep` finds containers that a killed run has left.
+
+        Raises:
+            UserError: where Docker starts no container. (A program that bubblewrap cannot start is one that exits.)
         """
         if self.sandbox == "docker":
             return self._start_docker(argv, stdout, stderr, pipes, label)
@@ -160,9 +167,9 @@ class Cage:
         )  # fmt: skip
         os.close(info_write)
         with os.fdopen(info_read) as info:
-            told = info.read() if self.sandbox == "bwrap" else ""
-        init = int(json.loads(told)["child-pid"]) if told else process.pid
-        return Caged(process, init, namespace_of(init) if told else None)
+            found = info.read() if self.sandbox == "bwrap" else ""
+        init = int(json.loads(found)["child-pid"]) if found else process.pid
+        return Caged(process, init, namespace_of(init) if found else None)
 
     def _start_docker(
         self, argv: Sequence[str], stdout: IO[bytes], stderr: IO[bytes], pipes: tuple[int, int] | None, label: str
@@ -229,12 +236,12 @@ class Cage:
 
 
 def python_path() -> str:
-    """The interpreter that has this package: the one for training and policies, too."""
+    """Path of this interpreter: it runs training and policies, too."""
     return sys.executable
 
 
 def runtime_paths() -> list[Path]:
-    """Interpreter, its libraries and our packages: what Python needs inside, and nothing beside it."""
+    """What Python needs inside, and nothing beside it: the interpreter, its libraries, our packages."""
     paths = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_prefix).resolve()}
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
@@ -273,5 +280,5 @@ def namespace_of(pid: int) -> str | None:
 
 
 def members(namespace: str) -> list[int]:
-    """Processes of this machine that live in a PID namespace."""
+    """PIDs of the processes in a PID namespace, as this machine numbers them."""
     return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and namespace_of(int(p.name)) == namespace]

@@ -1,4 +1,4 @@
-"""The cage by way of Docker, for machines where bubblewrap may not make namespaces.
+"""The cage in Docker, for machines where bubblewrap may not make namespaces.
 
 The image is empty: like bubblewrap's root, a container holds only what is mounted into it, read-only. Nothing is ever pulled.
 """
@@ -24,7 +24,7 @@ LABEL = "autoenvbench"
 
 @functools.cache
 def problem() -> str | None:
-    """Why Docker cannot be used here, or None if it can (tried, not guessed)."""
+    """Why Docker cannot be used here, or None if it can. It is tried, once a process."""
     if shutil.which("docker") is None:
         return "Docker is not installed"
     if _docker("image", "inspect", IMAGE).returncode != 0:
@@ -48,8 +48,16 @@ def command(
 ) -> list[str]:  # fmt: skip
     """The command line that runs `argv` in a container of its own.
 
-    `pipes`: the program's descriptors 3 and 4 are the client's standard input and output, and its own output goes to
-    the client's standard error.
+    Args:
+        name: of the container.
+        mounts: (path outside, path inside, writable).
+        hidden: folders inside that appear empty.
+        cwd: working directory inside.
+        env: environment variables of the program.
+        pipes: whether the program's descriptors 3 and 4 are the client's standard input and output; its own output then goes to
+            the client's standard error.
+        tmp: size of /tmp and of /dev/shm [bytes of memory].
+        label: of the run (see `sweep`).
     """
     line = ["docker", "run", "--rm", "--name", name, "--label", f"{LABEL}={label}", "--network", "none", "--read-only",
             "--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
@@ -82,13 +90,13 @@ def init_pid(name: str, client: subprocess.Popen[bytes]) -> int:
 
 
 def kill(name: str) -> None:
-    """End a container and everything in it. One that is gone is fine."""
+    """End a container and everything in it; does nothing for one that is gone."""
     with contextlib.suppress(subprocess.TimeoutExpired):  # Docker may be slow to notice that it is over already
         _docker("kill", name, timeout=20)
 
 
 def sweep(label: str) -> None:
-    """End the containers that an earlier life of this run has left behind."""
+    """End the containers that this run has left behind when it was killed."""
     left = _docker("ps", "--quiet", "--filter", f"label={LABEL}={label}").stdout.decode().split()
     if left:
         _docker("kill", *left)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_FILES = 200_000  # a walk gives up here: so many files are over any limit
+_MAX_FILES = 200_000  # a walk ends here: so many files are over any limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Limits:
         return cls(int(0.75 * _PAGE * os.sysconf("SC_PHYS_PAGES")), 1024, 20 << 30)
 
     def broken(self, pids: Iterable[int]) -> str | None:
-        """The limit that these processes are over, as a reason, or None."""
+        """The limit that these processes exceed ("memory_limit: ..."), or None."""
         pids = list(pids)
         if len(pids) > self.processes:
             return f"process_limit: {len(pids)} processes, allowed are {self.processes}"
@@ -41,10 +41,10 @@ class Limits:
         return None
 
     def overfull(self, folders: Iterable[Path]) -> str | None:
-        """The same for what lies on disk. Walks the folders: for a thread of its own."""
+        """The same for the files in these folders ("disk_limit: ..."). It walks them, which takes time: call it in a thread."""
         used = files = 0
         pending = [str(f) for f in folders]
-        while pending and files < _FILES:
+        while pending and files < _MAX_FILES:
             try:
                 with os.scandir(pending.pop()) as entries:
                     for entry in entries:
@@ -55,8 +55,8 @@ class Limits:
                             used += entry.stat(follow_symlinks=False).st_blocks * 512
             except OSError:
                 continue  # gone meanwhile, or not readable
-        if files >= _FILES:
-            return f"disk_limit: over {_FILES} files"
+        if files >= _MAX_FILES:
+            return f"disk_limit: over {_MAX_FILES} files"
         return f"disk_limit: {used >> 20} MB, allowed are {self.disk >> 20}" if used > self.disk else None
 
 
