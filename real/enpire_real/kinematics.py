@@ -8,6 +8,9 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
+from enpire_envs import inverse_kinematics
+from enpire_envs.wrench import Wrench
+from scipy.spatial.transform import Rotation
 
 from enpire_real.hand_tools import BARE_HAND, Tool
 from enpire_real.yam import add_arm
@@ -27,15 +30,12 @@ class Pose:
     @classmethod
     def from_quat(cls, position: object, quat: object) -> Pose:
         """`quat` is (w, x, y, z)."""
-        rotation = np.zeros(9)
-        mujoco.mju_quat2Mat(rotation, np.asarray(quat, dtype=np.float64))
-        return cls(np.asarray(position, dtype=np.float64), rotation.reshape(3, 3))
+        rotation = Rotation.from_quat(np.asarray(quat, dtype=np.float64), scalar_first=True)
+        return cls(np.asarray(position, dtype=np.float64), rotation.as_matrix())
 
     def quat(self) -> np.ndarray:
-        """(w, x, y, z)."""
-        quat = np.zeros(4)
-        mujoco.mju_mat2Quat(quat, np.ascontiguousarray(self.rotation).ravel())
-        return quat
+        """(w, x, y, z), w >= 0."""
+        return Rotation.from_matrix(self.rotation).as_quat(canonical=True, scalar_first=True)
 
     def __matmul__(self, other: Pose) -> Pose:
         return Pose(self.position + self.rotation @ other.position, self.rotation @ other.rotation)
@@ -122,50 +122,33 @@ class ArmModel:
             torque += self.model.dof_armature * ddq  # mj_rne leaves the rotors out
         return torque.copy()
 
-    def external_force(self, q: np.ndarray, torque: np.ndarray) -> np.ndarray:
-        """(3,) force on the tool [N] that explains joint torques beyond gravity's (damped least squares of J^T f)."""
+    def external_wrench(self, q: np.ndarray, torque: np.ndarray, *, point_contact: bool) -> Wrench:
+        """What the surroundings exert on the tool site, by the joint torques beyond gravity's (damped least squares), base frame.
+
+        Args:
+            q: (dof,) [rad].
+            torque: (dof,) that the joints give [Nm].
+            point_contact: whether the tool is touched at its tip alone, so that there is no torque about it.
+        """
         extra = torque - self.torque(q)
-        j = self.jacobian(q)[:3]
-        return -np.linalg.solve(j @ j.T + 1e-4 * np.eye(3), j @ extra)
+        rows = 3 if point_contact else 6
+        j = self.jacobian(q)[:rows]
+        vector = np.zeros(6)
+        vector[:rows] = -np.linalg.solve(j @ j.T + 1e-4 * np.eye(rows), j @ extra)
+        return Wrench(vector, "arm base")
 
     def inverse(
-        self, target: Pose, q: np.ndarray, *, iterations: int = 200, tolerance: float = 1e-5, damping: float = 0.02,
-        max_step: float = 0.3,
-    ) -> tuple[np.ndarray, float]:  # fmt: skip
+        self, target: Pose, q: np.ndarray, *, iterations: int = 200, tolerance: float = 1e-5
+    ) -> tuple[np.ndarray, float]:
         """Joint angles (dof,) that bring the tool to `target`, started from `q`, and the remaining error.
 
-        Damped least squares with joint limits: a joint that would leave its range is held there and the rest solve
-        again (Nakamura and Hanafusa 1986; Baerlocher and Boulic 2004). The error is the larger of position [m] and 0.1 x rotation
-        [rad]; above `tolerance` the target is out of reach or not reached yet.
+        The error is the larger of position [m] and 0.1 x rotation [rad]; above `tolerance` the target is out of reach or not reached
+        yet. See `enpire_envs.inverse_kinematics`.
         """
-        lower, upper, jacobian = self.lower, self.upper, self._scratch.jacobian
-        q = np.clip(q, lower, upper)
-        error = np.inf
-        for _ in range(iterations):
-            data = self._kinematics(q)
-            twist = self._twist(data, target)
-            error = float(max(np.linalg.norm(twist[:3]), 0.1 * np.linalg.norm(twist[3:])))
-            if error < tolerance:
-                break
-            mujoco.mj_comPos(self.model, data)
-            mujoco.mj_jacSite(self.model, data, jacobian[:3], jacobian[3:], self._site)
-            # Near the target the damping may vanish: it is there against the wild steps of singular poses far away.
-            lam = damping * min(1.0, error / 0.01) + 1e-4
-            free = np.ones(self.dof, dtype=bool)
-            step = np.zeros(self.dof)
-            for _ in range(self.dof):
-                j = jacobian[:, free]
-                step[:] = 0.0
-                step[free] = j.T @ np.linalg.solve(j @ j.T + lam * lam * np.eye(6), twist)
-                beyond = free & (((q + step < lower) & (q <= lower)) | ((q + step > upper) & (q >= upper)))
-                if not beyond.any():
-                    break
-                free &= ~beyond
-            largest = float(np.abs(step).max())
-            if largest > max_step:
-                step *= max_step / largest
-            q = np.clip(q + step, lower, upper)
-        return q, error
+        return inverse_kinematics.solve(
+            self.model, self._scratch.data, self._site, target.position, target.rotation, q, lower=self.lower, upper=self.upper,
+            iterations=iterations, tolerance=tolerance,
+        )  # fmt: skip
 
     def _kinematics(self, q: np.ndarray) -> mujoco.MjData:
         """This thread's data, at `q`."""
@@ -173,11 +156,3 @@ class ArmModel:
         data.qpos[:] = q
         mujoco.mj_kinematics(self.model, data)
         return data
-
-    def _twist(self, data: mujoco.MjData, target: Pose) -> np.ndarray:
-        """(6,) from the tool to the target: translation [m], rotation vector [rad], base frame."""
-        here = data.site_xmat[self._site].reshape(3, 3)
-        quat, turn = np.zeros(4), np.zeros(3)
-        mujoco.mju_mat2Quat(quat, np.ascontiguousarray(target.rotation @ here.T).ravel())
-        mujoco.mju_quat2Vel(turn, quat, 1.0)
-        return np.concatenate([target.position - data.site_xpos[self._site], turn])

@@ -9,10 +9,10 @@ from typing import Any
 
 import mujoco
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from enpire_real.cameras import CameraLost
 from enpire_real.control import Snapshot
-from enpire_real.kinematics import Pose
 from enpire_real.station import Station, build_station
 from enpire_real.station_file import StationFile
 
@@ -148,4 +148,5 @@ def watch(
 
 
 def _quat(matrix: np.ndarray) -> np.ndarray:
-    return Pose(np.zeros(3), np.asarray(matrix).reshape(3, 3)).quat()
+    """(w, x, y, z) of MuJoCo's flat rotation matrix (9,)."""
+    return Rotation.from_matrix(np.asarray(matrix).reshape(3, 3)).as_quat(scalar_first=True)

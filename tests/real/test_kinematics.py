@@ -94,7 +94,17 @@ def test_an_external_force_is_felt(model: ArmModel, rng: np.random.Generator) ->
         q = rng.uniform(LOWER + 0.3, UPPER - 0.3)
         force = rng.normal(0, 10, 3)
         carried = model.torque(q) - model.jacobian(q)[:3].T @ force
-        assert model.external_force(q, carried) == pytest.approx(force, abs=0.8)
+        felt = model.external_wrench(q, carried, point_contact=True)
+        assert felt.force == pytest.approx(force, abs=0.8)
+        assert (felt.torque == 0).all()
+
+
+def test_an_external_wrench_is_felt(model: ArmModel) -> None:
+    q = np.array([0.3, 1.2, 1.4, -0.5, 0.4, -0.7])
+    wrench = np.array([5.0, -3.0, 8.0, 0.4, -0.2, 0.3])
+    felt = model.external_wrench(q, model.torque(q) - model.jacobian(q).T @ wrench, point_contact=False)
+    assert felt.vector == pytest.approx(wrench, abs=0.3)
+    assert felt.frame == "arm base"
 
 
 def test_poses_compose(rng: np.random.Generator) -> None:

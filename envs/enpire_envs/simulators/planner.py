@@ -15,10 +15,14 @@ from ompl import base as ob
 from ompl import geometric as og
 from ompl import util
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from enpire_envs import inverse_kinematics
 
 VOXEL = 0.02  # [m]
 REACH = 1.1  # half side of the grid around the arm's base [m]
 MARGIN = 0.01  # kept between a sphere and an occupied voxel [m]
+_REACHED = 5e-4  # error of a posture that counts as at the goal: 0.5 mm, 5 mrad
 _MAX_STATES = 20_000  # checked before a plan is given up
 
 
@@ -58,26 +62,20 @@ class ArmPlanner:
         return np.einsum("nij,nj->ni", rotations, self._centres) + self._data.xpos[self._bodies], self._radii
 
     def solve(self, goal: np.ndarray, start: np.ndarray, rng: np.random.Generator, tries: int = 12) -> list[np.ndarray]:
-        """Postures that bring the hand to a pose, nearest to `start` first (damped least squares)."""
+        """Postures that bring the hand to a pose, nearest to `start` first."""
         found = []
-        jacobian = np.zeros((6, self._model.nv))
         for k in range(tries):
             q = (
                 start.copy()
                 if k == 0
                 else np.clip(start + rng.normal(0, 0.3 + 0.1 * k, len(start)), self._low, self._high)
             )
-            for _ in range(120):
-                hand = self.hand_at(q)
-                error = np.concatenate([goal[:3, 3] - hand[:3, 3], _rotation_error(goal[:3, :3], hand[:3, :3])])
-                if np.linalg.norm(error[:3]) < 1e-3 and np.linalg.norm(error[3:]) < 5e-3:
-                    found.append(q)
-                    break
-                mujoco.mj_comPos(self._model, self._data)
-                mujoco.mj_jacSite(self._model, self._data, jacobian[:3], jacobian[3:], self._site)
-                j = jacobian[:, self._dofs]
-                step = j.T @ np.linalg.solve(j @ j.T + 1e-3 * np.eye(6), error)
-                q = np.clip(q + np.clip(step, -0.3, 0.3), self._low, self._high)
+            q, error = inverse_kinematics.solve(
+                self._model, self._data, self._site, goal[:3, 3], goal[:3, :3], q, qpos=self._qpos, dofs=self._dofs,
+                lower=self._low, upper=self._high, iterations=120, tolerance=_REACHED,
+            )  # fmt: skip
+            if error < _REACHED:
+                found.append(q)
         return sorted(found, key=lambda q: float(np.linalg.norm(q - start)))
 
     # -- the world ---------------------------------------------------------------------------------------------------
@@ -185,10 +183,6 @@ def _line(a: np.ndarray, b: np.ndarray, step: float = 0.05) -> list[np.ndarray]:
     return [a + (b - a) * k / n for k in range(1, n + 1)]
 
 
-def _rotation_error(goal: np.ndarray, now: np.ndarray) -> np.ndarray:
-    return 0.5 * np.cross(now.T, goal.T).sum(0)
-
-
 def _spheres(model: Any, first_joint: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Spheres along the longest side of each collision geom of the arm and its gripper: body ids, centres, radii.
 
@@ -205,8 +199,7 @@ def _spheres(model: Any, first_joint: int) -> tuple[np.ndarray, np.ndarray, np.n
         if body not in arm or not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
             continue
         middle, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
-        rotation = np.zeros(9)
-        mujoco.mju_quat2Mat(rotation, model.geom_quat[geom])
+        rotation = Rotation.from_quat(model.geom_quat[geom], scalar_first=True)
         longest = int(np.argmax(half))
         across = np.delete(half, longest)
         radius = float(np.max(across))
@@ -215,6 +208,6 @@ def _spheres(model: Any, first_joint: int) -> tuple[np.ndarray, np.ndarray, np.n
             local = middle.copy()
             local[longest] += (2 * (k + 0.5) / count - 1) * max(half[longest] - radius * 0.5, 0)
             bodies.append(body)
-            centres.append(model.geom_pos[geom] + rotation.reshape(3, 3) @ local)
+            centres.append(model.geom_pos[geom] + rotation.apply(local))
             radii.append(radius)
     return np.array(bodies), np.array(centres), np.array(radii)

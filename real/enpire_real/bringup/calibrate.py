@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from enpire_real.cameras import Lens
 from enpire_real.kinematics import Pose
@@ -104,7 +105,7 @@ def _board_pose(sample: Sample, lens: Lens) -> Pose:
     _, rvec, tvec = cv2.solvePnP(
         sample.points, sample.pixels, lens.matrix, lens.distortion, flags=cv2.SOLVEPNP_ITERATIVE
     )
-    return Pose(tvec.ravel(), cv2.Rodrigues(rvec)[0])
+    return Pose(tvec.ravel(), Rotation.from_rotvec(rvec.ravel()).as_matrix())
 
 
 def _park_martin(moving: list[Pose], seen: list[Pose]) -> Pose:
@@ -171,8 +172,9 @@ def _refine(
 
 
 def _moved(pose: Pose, x: np.ndarray) -> Pose:
-    return Pose(pose.position + x[:3], pose.rotation @ cv2.Rodrigues(x[3:6])[0])
+    return Pose(pose.position + x[:3], pose.rotation @ Rotation.from_rotvec(x[3:6]).as_matrix())
 
 
 def _log(rotation: np.ndarray) -> np.ndarray:
-    return cv2.Rodrigues(rotation)[0].ravel()
+    """The rotation vector (3,) [rad] of a matrix (3, 3)."""
+    return Rotation.from_matrix(rotation).as_rotvec()

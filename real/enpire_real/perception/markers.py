@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from enpire_real.cameras import Lens
 from enpire_real.kinematics import Pose
@@ -68,5 +69,4 @@ def camera_over_mat(image: np.ndarray, lens: Lens, mat: MarkerMat) -> tuple[Pose
     _, rvec, tvec = cv2.solvePnP(points, pixels, lens.matrix, lens.distortion, flags=cv2.SOLVEPNP_ITERATIVE)
     seen, _ = cv2.projectPoints(points, rvec, tvec, lens.matrix, lens.distortion)
     error = float(np.sqrt(((seen.reshape(-1, 2) - pixels) ** 2).sum(axis=1).mean()))
-    rotation, _ = cv2.Rodrigues(rvec)
-    return Pose(tvec.ravel(), rotation).inverse(), error
+    return Pose(tvec.ravel(), Rotation.from_rotvec(rvec.ravel()).as_matrix()).inverse(), error

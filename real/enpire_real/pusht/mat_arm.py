@@ -36,14 +36,14 @@ class MatArm:
     Attributes:
         servo: what moves the tip; None while the arm is not over the mat.
         room: (2,) half extents of where the tip may go now; a reset widens it.
-        force: (3,) low-passed force on the tool in the arm's base frame [N], from the joint torques.
+        wrench: (6,) low-passed, on the tool in the arm's base frame [N, Nm], from the joint torques.
     """
 
     def __init__(self, station: Station, section: PushTSection, half: tuple[float, float]) -> None:
         self.name = section.arm
         self.servo: ToolServo | None = None
         self.room = np.array(half)
-        self.force = np.zeros(3)
+        self.wrench = np.zeros(6)
         self._station, self._section, self._half = station, section, half
         self._control, self._clock = station.control, station.clock
         self._model = station.control.arms[section.arm].model
@@ -51,7 +51,7 @@ class MatArm:
         self._turn = section.arena.rotation[:2, :2].copy()
         self._origin, self._foot_height = section.arena.position[:2] - np.array(base[:2]), base[2]
         self._commanded_at = 0.0  # when the arm was last told where to go
-        station.control.observers.append(self._update_force)
+        station.control.observers.append(self._update_wrench)
         station.control.monitor.watches["lease"] = self._lease
 
     # -- poses of all arms -------------------------------------------------------------------------------------------
@@ -183,6 +183,7 @@ class MatArm:
         side = np.array([-s, c, 0.0])
         return Pose(point, np.stack([along, side, np.cross(along, side)], axis=1))
 
-    def _update_force(self, snapshot: object) -> None:
+    def _update_wrench(self, snapshot: object) -> None:
         reading = self._control.reading(self.name)
-        self.force += 0.15 * (self._model.external_force(reading.q, reading.tau) - self.force)
+        felt = self._model.external_wrench(reading.q, reading.tau, point_contact=True)
+        self.wrench += 0.15 * (felt.vector - self.wrench)

@@ -89,7 +89,7 @@ class PushTScene:
         now = self._clock.now()
         return RealPushTReadings(
             time=now - self._began, tip=self.arm.tip(), tip_target=self.arm.tip_target(), block=self.camera.block,
-            force=float(np.hypot(*self.arm.force[:2])), age=now - self.camera.seen_at, valid=valid, late=self._late,
+            force=float(np.hypot(*self.arm.wrench[:2])), age=now - self.camera.seen_at, valid=valid, late=self._late,
         )  # fmt: skip
 
     def view(self, camera: str) -> np.ndarray | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
+from scipy.spatial.transform import Rotation
 
 from enpire_real.kinematics import Pose
 from enpire_real.station_file import Six, TaskSection
@@ -37,6 +37,4 @@ class PushTSection(TaskSection):
     @property
     def arena(self) -> Pose:
         """Pose of the arena's frame (x right, y up in the camera's image, z up) in the station's."""
-        yaw = math.radians(self.yaw_deg)
-        c, s = math.cos(yaw), math.sin(yaw)
-        return Pose(np.array([*self.origin_m, 0.0]), np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]))
+        return Pose(np.array([*self.origin_m, 0.0]), Rotation.from_euler("z", self.yaw_deg, degrees=True).as_matrix())

@@ -6,6 +6,7 @@ import math
 
 import mujoco
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from enpire_real.perception.board import BOARD, BOARD_ON_FLANGE, BOARD_ON_FLANGE_QUAT, BOARD_ON_TABLE, board_image
 from enpire_real.station_file import Camera, StationFile, YamArm
@@ -69,18 +70,13 @@ def build(file: StationFile, props: TwinProps, variation: Variation, rng: np.ran
 def _add_camera(spec: mujoco.MjSpec, name: str, camera: Camera, variation: Variation, rng: np.random.Generator) -> None:
     """A camera where the file says, knocked a little."""
     body = spec.worldbody if camera.mount == "station" else spec.body(f"{camera.mount}_flange")
-    quat = np.zeros(4)  # OpenCV's optical frame looks along +z, MuJoCo's camera along -z
-    mujoco.mju_mulQuat(quat, np.array(camera.quat_wxyz, dtype=np.float64), np.array([0.0, 1.0, 0.0, 0.0]))
+    drawn = Rotation.from_quat(camera.quat_wxyz, scalar_first=True)
+    about_view = Rotation.from_euler("x", math.pi)  # OpenCV's optical frame looks along +z, MuJoCo's camera along -z
+    pos = np.asarray(camera.position_m) + variation.camera_pos * rng.normal(size=3)
+    knock = Rotation.from_quat([1.0, *(0.5 * variation.camera_turn * rng.normal(size=3))], scalar_first=True)
+    quat = (drawn * about_view * knock).as_quat(scalar_first=True)
     fovy = math.degrees(2 * math.atan(camera.height_px / 2 / camera.intrinsics.fy_px))
-    _misalign(body.add_camera(name=name, pos=camera.position_m, quat=quat, fovy=fovy), variation, rng)
-
-
-def _misalign(camera: mujoco.MjsCamera, variation: Variation, rng: np.random.Generator) -> None:
-    camera.pos = np.asarray(camera.pos) + variation.camera_pos * rng.normal(size=3)
-    turned = np.zeros(4)
-    small = np.concatenate([[1.0], 0.5 * variation.camera_turn * rng.normal(size=3)])
-    mujoco.mju_mulQuat(turned, np.asarray(camera.quat, dtype=np.float64), small / np.linalg.norm(small))
-    camera.quat = turned
+    body.add_camera(name=name, pos=pos, quat=quat, fovy=fovy)
 
 
 def _add_hand(spec: mujoco.MjSpec) -> None:
@@ -118,6 +114,6 @@ def add_print(spec: mujoco.MjSpec, name: str, image: np.ndarray) -> None:
     spec.add_material(name=name).textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
 
 
-def yaw_quat(angle: float) -> tuple[float, float, float, float]:
+def yaw_quat(angle: float) -> np.ndarray:
     """(w, x, y, z) of a turn about z [rad]."""
-    return math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2)
+    return Rotation.from_euler("z", angle).as_quat(scalar_first=True)

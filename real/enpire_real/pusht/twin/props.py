@@ -45,7 +45,7 @@ class PushTProps:
 
     def truth(self, data: mujoco.MjData) -> dict[str, Any]:
         """`block`: the T's pose (x, y, yaw) in the arena's frame [m, rad]; `block_height`: its frame's over the table [m]."""
-        x, y, z, w, _, _, qz = data.qpos[self._block : self._block + 7]
+        x, y, z, w, _, _, qz = data.qpos[self._block : self._block + 7]  # it lies flat: a turn about z alone
         ox, oy = self._origin
         c, s, yaw = math.cos(self._yaw), math.sin(self._yaw), 2 * math.atan2(qz, w) - self._yaw
         dx, dy = x - ox, y - oy
