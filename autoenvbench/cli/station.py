@@ -79,16 +79,22 @@ def add_parser(commands: Any) -> None:
         "folder", type=arguments.path, metavar="DIR", help="where its serial devices and its station file appear"
     )
     twin.add_argument("file", nargs="?", metavar="FILE", help="station file of kind twin (default: the one that ships)")
-    dataset = action("dataset", _dataset, "make a LeRobotDataset of recorded episodes")
-    dataset.add_argument("folder", type=arguments.path, metavar="DIR", help="what `record=` was given")
-    dataset.add_argument("out", type=arguments.path, metavar="OUT", help="the dataset's folder; must not exist")
+    dataset = action("dataset", _dataset, "make a LeRobotDataset of episodes, or episodes of a LeRobotDataset")
+    dataset.add_argument(
+        "folder", type=arguments.path, metavar="DIR", help="what `record=` was given, data/practice, or a LeRobotDataset"
+    )
+    dataset.add_argument("out", type=arguments.path, metavar="OUT", help="the folder to make; must not exist")
     dataset.add_argument("--python", metavar="PROGRAM", help="an interpreter that has lerobot (default: this one)")
+    dataset.add_argument(
+        "--lossless", action="store_true", help="keep images as PNG, pixel for pixel, and not as video"
+    )
 
 
 def _guarded(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], int | None]:
     """What a station raises, as an error for users."""
 
     def guarded(args: argparse.Namespace) -> int | None:
+        from enpire_envs.episodes import EpisodeError
         from enpire_real.bringup.calibrate import PoorCalibration
         from enpire_real.bringup.moves import MotionRefused
         from enpire_real.bus import BusDown, BusTaken
@@ -103,7 +109,7 @@ def _guarded(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argpa
                  MatLost, StationError)  # fmt: skip
         try:
             return run(args)
-        except (*known, OSError, ImportError) as error:
+        except (*known, EpisodeError, OSError, ImportError) as error:
             raise UserError(str(error)) from None
 
     return guarded
@@ -240,4 +246,4 @@ def _twin(args: argparse.Namespace) -> None:
 def _dataset(args: argparse.Namespace) -> None:
     from enpire_real.dataset import convert
 
-    print(json.dumps(convert(args.folder, args.out, args.python)))
+    print(json.dumps(convert(args.folder, args.out, args.python, video=not args.lossless)))

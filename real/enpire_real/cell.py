@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -132,6 +133,14 @@ class RealCell:
             raise ValueError(f"this station has no camera {camera!r}; it has: {known}") from None
         self._guard(self.start)
         return self._guard(eye.latest).image
+
+    def evidence(self) -> dict[str, np.ndarray]:
+        """The newest image of every camera, by name; those that are lost are left out."""
+        seen = {}
+        for name, camera in self.station.cameras.items():
+            with contextlib.suppress(CameraLost):
+                seen[name] = camera.latest().image
+        return seen
 
     def show(self) -> None:
         """The station's 3-D view runs by itself (`autoenvbench station watch`)."""

@@ -103,7 +103,7 @@ class RealEnv(CellEnv):
             except ResetFailed as failed:
                 raise self._given_up(str(failed), before) from failed
         if self._recorder is not None:
-            self._recorder.begin(info)
+            self._recorder.begin(info, self)
         return observation, info
 
     def _given_up(self, why: str, before: int) -> ResetFailed:
@@ -157,7 +157,7 @@ class RealEnv(CellEnv):
     def conclude(self) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = super().conclude()
         if self._recorder is not None:
-            self._recorder.after(reward, terminated or truncated, info)
+            self._recorder.after(reward, terminated, truncated, info)
             info["recording"] = self._recorder.told()
         return observation, reward, terminated, truncated, info
 

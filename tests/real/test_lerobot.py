@@ -6,11 +6,23 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from enpire_envs.episodes import (
+    EncodedImages,
+    Episode,
+    Episodes,
+    EpisodeWriter,
+    Source,
+    read_episode,
+    write_episode,
+)
 from enpire_real.dataset import convert
+
+from autoenvbench.study.score import score
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".tools" / "lerobot" / "bin" / "python"
@@ -77,6 +89,140 @@ def test_a_recorded_run_is_a_dataset_that_trains_act(tmp_path: Path) -> None:
     frames, episodes, first, last = in_lerobot(TRAIN, str(tmp_path / "dataset")).split()
     assert (int(frames), int(episodes)) == (24, 2)
     assert float(last) < 0.7 * float(first)
+    convert(tmp_path / "dataset", tmp_path / "back", str(PYTHON))
+    for file in sorted((tmp_path / "rec" / "episodes").iterdir()):
+        was, now = read_episode(file), read_episode(tmp_path / "back" / file.name, check=True)
+        before, after = (np.stack(list(e["observation.images.top"])).astype(int) for e in (was, now))
+        assert 0 < np.abs(before - after).mean() < 6  # they were a video
+        assert np.array_equal(before[-1], after[-1])  # but the last ones
+        assert np.array_equal(was["action"], now["action"])
+
+
+def same(one: Episode, other: Episode) -> None:
+    """Bit for bit: every number, image and word."""
+    assert one.meta == other.meta
+    assert list(one.columns) == list(other.columns)
+    for name, column in one.columns.items():
+        back = other[name]
+        assert type(back) is type(column), name
+        if isinstance(column, EncodedImages):
+            assert len(back) == len(column)
+            assert all(np.array_equal(a, b) for a, b in zip(back, column, strict=True)), name
+        else:
+            assert (back.dtype, back.shape, back.tobytes()) == (column.dtype, column.shape, column.tobytes()), name
+
+
+def odd_episode(path: Path, steps: int, rng: np.random.Generator) -> None:
+    """All types of numbers, shapes of all kinds, and the numbers that are none."""
+    types = ("?", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8")
+    odd: dict[str, Any] = {}
+    for code in types:
+        for shape in ((), (1,), (3,), (2, 3), (2, 1, 2), (0,), (2, 0)):
+            size = (steps, *shape)
+            bits = np.frombuffer(rng.bytes(int(np.prod(size)) * np.dtype(code).itemsize), code).reshape(size)
+            numbers = {"?": rng.random(size) < 0.5, "f": rng.standard_normal(size).astype(code)}
+            odd[f"{code}_{'x'.join(map(str, shape))}"] = numbers.get(code[0], bits)
+    if steps:
+        odd["f8_3"][0] = (np.nan, -0.0, np.inf)
+    writer = EpisodeWriter(images="png")
+    images = rng.integers(0, 256, (steps + 1, 12, 16, 3), dtype=np.uint8)
+    seen = [{"agent_pos": rng.random(3).astype("f4"), "pixels": image, "depth": image[..., :1], "environment_state": rng.random(2)}
+            for image in images]  # fmt: skip
+    writer.begin(seen[0])
+    for k in range(steps):
+        writer.step(rng.random(2), seen[k + 1], rng.random(), False, k == steps - 1, time=k / 10 + 1e-9, late=k % 2 == 0)
+    meta = {"control_hz": 12.5, "task": "odd", "start": {"x": [0.1, 1e-300]}, "verdict": {"success": steps % 2 == 1}, "seed": 2**61}
+    raw = {"observation.raw": np.stack(images)[..., ::-1], "evidence.top": images[:2]}
+    write_episode(path, meta, {**writer.columns((2,)), **raw, **odd})
+
+
+def test_there_and_back_nothing_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "odd").mkdir()
+    for k, steps in enumerate((4, 0, 1, 3)):
+        odd_episode(tmp_path / "odd" / f"E{k}.episode", steps, np.random.default_rng(k))
+    made = convert(tmp_path / "odd", tmp_path / "dataset", str(PYTHON), video=False)
+    assert (made["episodes"], made["frames"], made["cameras"]) == (3, 8, ["pixels", "raw"])
+    back = convert(tmp_path / "dataset", tmp_path / "back", str(PYTHON))
+    assert (back["episodes"], back["frames"]) == (4, 8)
+    for file in sorted((tmp_path / "odd").iterdir()):
+        same(read_episode(file), read_episode(tmp_path / "back" / file.name, check=True))
+
+
+def test_recorded_episodes_come_back(tmp_path: Path) -> None:
+    env = gym.make("ENPIRE/PushT-real-v0", record=tmp_path / "rec", disable_env_checker=True)
+    env.unwrapped._max_steps = 5
+    env.reset(options={"start": {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}})
+    for k in range(5):
+        env.step(np.array([0.3 * np.cos(k), 0.3 * np.sin(k)]))
+    env.close()
+    convert(tmp_path / "rec", tmp_path / "dataset", str(PYTHON), video=False)
+    convert(tmp_path / "dataset", tmp_path / "back", str(PYTHON))
+    was = read_episode(tmp_path / "rec" / "episodes" / "000000.episode")
+    now = read_episode(tmp_path / "back" / "000000.episode", check=True)
+    camera = "observation.images.top"
+    assert (was[camera].codec, now[camera].codec) == ("jpeg", "png")  # the same pixels
+    same(Episode(_plain(was.meta), was.columns), Episode(_plain(now.meta), now.columns))
+
+
+def _plain(meta: dict[str, Any]) -> dict[str, Any]:
+    """Without how images are encoded: JPEG has become PNG."""
+    return {key: value for key, value in meta.items() if key != "images"}
+
+
+def test_episodes_of_a_station_come_back_and_train(tmp_path: Path) -> None:
+    """Demonstrations as `score --trajectories` and `aeb practice` leave them, with pixels and without."""
+    for kwargs in ({}, {"obs_type": "pixels_agent_pos"}):
+        where = tmp_path / str(len(kwargs))
+        score("ENPIRE/PushT-v0", "random", 2, env_kwargs={**kwargs, "max_episode_steps": 6}, trajectories=where / "t")
+        made = convert(where / "t", where / "dataset", str(PYTHON), video=False)
+        assert (made["episodes"], made["frames"], made["cameras"]) == (2, 12, ["pixels"] if kwargs else [])
+        convert(where / "dataset", where / "back", str(PYTHON))
+        for file in sorted((where / "t").glob("*.episode")):
+            same(read_episode(file), read_episode(where / "back" / file.name, check=True))
+
+
+STRANGER = """
+import sys, numpy as np
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+image = {"dtype": "image", "shape": (12, 16, 3), "names": ["height", "width", "channels"]}
+vector = {"dtype": "float32", "shape": (2,), "names": ["x", "y"]}
+data = LeRobotDataset.create("some/body", 20, {"observation.state": vector, "action": vector, "observation.images.eye": image},
+                             root=sys.argv[1], use_videos=False)
+for length in (3, 2):
+    for k in range(length):
+        data.add_frame({"observation.state": np.full(2, k, np.float32), "action": np.full(2, -k, np.float32),
+                        "observation.images.eye": np.full((12, 16, 3), 40 * k, np.uint8), "task": "wave"})
+    data.save_episode()
+data.finalize()
+"""
+
+
+def test_a_strangers_dataset_is_read_and_what_it_lacks_is_said(tmp_path: Path) -> None:
+    in_lerobot(STRANGER, str(tmp_path / "theirs"))
+    assert convert(tmp_path / "theirs", tmp_path / "ours", str(PYTHON))["episodes"] == 2
+    episodes = Episodes(tmp_path / "ours")
+    assert episodes.lengths.tolist() == [3, 2]
+    assert episodes.observation["state"][:, 0].tolist() == [0, 1, 2, 0, 1]
+    assert episodes.next_observation["state"][:, 0].tolist() == [1, 2, 2, 1, 1]
+    assert episodes.time.tolist() == [0, 0.05, 0.1, 0, 0.05]
+    assert set(episodes.source) == {Source.UNKNOWN}
+    assert episodes.images("observation.images.eye", [1]).max() == 40
+    meta = episodes.meta[0]
+    assert (meta["task"], meta["last_observation"], meta["control_hz"]) == ("wave", "repeated", 20)
+
+
+def test_any_reader_of_safetensors_reads_our_episodes(tmp_path: Path) -> None:
+    odd_episode(tmp_path / "a.episode", 3, np.random.default_rng(0))
+    odd_episode(tmp_path / "b.episode", 0, np.random.default_rng(0))
+    script = (
+        "import sys; from safetensors.numpy import load_file\n"
+        "for f in sys.argv[1:]: d = load_file(f); print(len(d), d['reward'].tobytes().hex() or '-', d['observation.agent_pos'].shape[0])"
+    )
+    a, b = in_lerobot(script, str(tmp_path / "a.episode"), str(tmp_path / "b.episode")).splitlines()
+    episode = read_episode(tmp_path / "a.episode")
+    encoded = sum(isinstance(column, EncodedImages) for column in episode.columns.values())
+    assert a.split() == [str(len(episode.columns) + encoded), episode["reward"].tobytes().hex(), "4"]
+    assert b.split()[1:] == ["-", "1"]
 
 
 ROBOT = """

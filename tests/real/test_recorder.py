@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import gymnasium as gym
 import numpy as np
 import pytest
+from enpire_envs.episodes import Episodes, Source, read_episode
 from enpire_real.dataset import NoLeRobot, convert
 
 
@@ -37,23 +36,33 @@ def test_whole_episodes_are_kept_and_broken_ones_are_not(recorded: gym.Env, tmp_
     recorder = recorded.unwrapped._recorder
     recorded.close()
     files = sorted((tmp_path / "rec" / "episodes").iterdir())
-    assert [f.name for f in files] == ["000000.npz", "000001.npz"]
+    assert [f.name for f in files] == ["000000.episode", "000001.episode"]
     assert (recorder.written, recorder.dropped, recorder.problem) == (2, 0, None)
-    with np.load(files[0]) as episode:
-        header = json.loads(str(episode["header"]))
-        assert episode["action"] == pytest.approx(np.array(actions), abs=1e-6)
-        assert episode["state"].shape == (8, 14)
-        assert len(header["state_names"]) == 14
-        assert header["kind"] == "twin"
-        assert header["reason"] == "time_limit"
-        assert episode["done"].tolist() == [False] * 7 + [True]
-        assert set(episode["action_source"]) == {"policy"}
-        first = episode["jpeg_top"][: episode["jpeg_ends_top"][0]]
-        image = cv2.imdecode(first, cv2.IMREAD_COLOR)
-        assert image.shape == (240, 320, 3)
-        assert image.std() > 20
-    with np.load(files[1]) as episode:
-        assert len(episode["action"]) == 6
+    episode = read_episode(files[0], check=True)
+    assert episode["action"] == pytest.approx(np.array(actions), abs=1e-6)
+    state, images = episode["observation.state"], episode["observation.images.top"]
+    assert state.shape == (8 + 1, 14)  # what the last action led to is kept
+    assert not np.array_equal(state[-1], state[-2])
+    assert len(episode.meta["names"]["observation.state"]) == 14
+    assert episode["truncated"].tolist() == [False] * 7 + [True]
+    assert not episode["terminated"].any()
+    assert not episode["late"].any()
+    assert set(episode["source"]) == {Source.POLICY}
+    assert np.diff(episode["time"]) == pytest.approx(0.1, abs=0.005)
+    assert len(images) == 9
+    assert images[0].shape == (240, 320, 3)
+    assert images[0].std() > 20
+    c = recorded.unwrapped.cell.station.file.cameras["top"]
+    assert episode["evidence.top"][0].shape[:2] == (c.height_px, c.width_px)
+    meta = episode.meta
+    assert (meta["env"], meta["control_hz"], meta["start"]["tip"]) == ("ENPIRE/PushT-real-v0", 10, [-0.2, -0.15])
+    assert meta["verdict"] == {"success": False, "score": meta["verdict"]["score"], "stage": meta["verdict"]["stage"],
+                               "reason": "time_limit", "violations": []}  # fmt: skip
+    assert meta["provenance"]["kind"] == "twin"
+    assert len(read_episode(files[1])) == 6
+    both = Episodes(tmp_path / "rec" / "episodes")
+    assert (both.steps, both.observation["state"].shape) == (14, (14, 14))
+    assert both.images("observation.images.top", [0, 13], later=1).shape == (2, 240, 320, 3)
 
 
 def test_a_second_recording_goes_on_after_the_first(tmp_path: Path) -> None:
@@ -61,7 +70,7 @@ def test_a_second_recording_goes_on_after_the_first(tmp_path: Path) -> None:
         env = gym.make("ENPIRE/PushT-real-v0", record=tmp_path / "rec", disable_env_checker=True)
         run(env, 3, finish=True)
         env.close()
-    assert len(list((tmp_path / "rec" / "episodes").glob("*.npz"))) == 2
+    assert len(list((tmp_path / "rec" / "episodes").glob("*.episode"))) == 2
 
 
 def test_a_writer_that_hangs_costs_the_recording_and_not_the_robot(recorded: gym.Env, tmp_path: Path) -> None:
@@ -70,7 +79,7 @@ def test_a_writer_that_hangs_costs_the_recording_and_not_the_robot(recorded: gym
     recorder = recorded.unwrapped._recorder
     release = threading.Event()
     write = recorder._write
-    recorder._write = lambda frames, verdict: (release.wait(60), write(frames, verdict))
+    recorder._write = lambda writer, end: (release.wait(60), write(writer, end))
     run(recorded, 3, finish=True)  # its writing hangs from here on
     run(recorded, 90, finish=True)  # more than may wait
     assert recorded.unwrapped.cell.station.control.monitor.stop is None
@@ -83,7 +92,7 @@ def test_a_writer_that_hangs_costs_the_recording_and_not_the_robot(recorded: gym
 def test_a_full_disk_costs_the_recording_and_not_the_run(recorded: gym.Env, tmp_path: Path) -> None:
     recorder = recorded.unwrapped._recorder
 
-    def full(frames: object, verdict: object) -> None:
+    def full(writer: object, end: object) -> None:
         raise OSError(28, "No space left on device")
 
     recorder._write = full
@@ -95,7 +104,7 @@ def test_a_full_disk_costs_the_recording_and_not_the_run(recorded: gym.Env, tmp_
 
 def test_without_lerobot_the_way_to_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "episodes").mkdir()
-    (tmp_path / "episodes" / "000000.npz").touch()
+    (tmp_path / "episodes" / "000000.episode").touch()
     with pytest.raises(NoLeRobot, match="--python"):
         convert(tmp_path, tmp_path / "out")
     with pytest.raises(FileExistsError, match="exists already"):
@@ -132,7 +141,7 @@ def test_closing_ends_although_the_disk_does_not_answer(recorded: gym.Env, monke
 
     monkeypatch.setattr("enpire_real.recorder._CLOSE_S", 0.5)
     recorder, release = recorded.unwrapped._recorder, threading.Event()
-    recorder._write = lambda frames, verdict: release.wait(60)
+    recorder._write = lambda writer, end: release.wait(60)
     run(recorded, 2, finish=True)
     recorded.unwrapped.limit.own = None
     recorded.reset(options={"start": {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}})
@@ -145,3 +154,14 @@ def test_closing_ends_although_the_disk_does_not_answer(recorded: gym.Env, monke
     assert time.monotonic() - began < 3
     assert recorder.dropped >= 1
     release.set()
+
+
+def test_a_camera_that_is_lost_at_the_end_costs_the_recording_and_not_the_verdict(recorded: gym.Env, monkeypatch) -> None:
+    recorder = recorded.unwrapped._recorder
+    look = recorder._look
+    looks = iter(range(100))
+    monkeypatch.setattr(recorder, "_look", lambda: look() if next(looks) < 3 else 1 / 0)
+    run(recorded, 3, finish=True)
+    recorded.close()
+    assert (recorder.written, recorder.dropped) == (0, 1)
+    assert "could not be seen" in recorder.problem

@@ -69,6 +69,10 @@ class RealPushT(PushT):
             return "late_actions"
         return super().violation(readings)
 
+    def extras(self, readings: PushTReadings) -> dict[str, float]:
+        assert isinstance(readings, RealPushTReadings)
+        return {**super().extras(readings), "late": float(readings.late)}
+
     def candidate(self, readings: PushTReadings) -> bool:
         assert isinstance(readings, RealPushTReadings)
         return readings.valid and super().candidate(readings)
