@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ import cv2
 import gymnasium as gym
 import numpy as np
 from enpire_envs.contract import ContractError, contract_of, step_limit
+from enpire_envs.episodes import EpisodeWriter
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent, StartEvent
@@ -25,8 +26,9 @@ from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.faults import BY_PERSON
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
-from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, Stop, Trajectory, run_episode
+from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, Stop, run_episode
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
+from autoenvbench.station.trajectories import Trajectories, describe, evidence_of
 
 FRAME_EVERY = 20  # control steps between the pictures kept of shown episodes
 _GIVE_UP_AFTER = 3  # episodes in a row without an answer in wall-clock time
@@ -108,6 +110,11 @@ class Evaluator:
         self._renders: bool | None = None  # not tried yet
         self._limits = PolicyLimits.of(step_limit(env), self._contract.act_cpu_ms / 1000)
 
+    @functools.cached_property
+    def _about(self) -> dict[str, Any]:
+        """What the files of kept episodes say of the environment."""
+        return describe(self.env)
+
     def policy_process(self, bundle: Bundle) -> PolicyProcess:
         space = self.env.action_space
         assert isinstance(space, gym.spaces.Box)
@@ -122,11 +129,14 @@ class Evaluator:
         policy: Policy | None = None,
         evaluation_id: str | None = None,
         show: bool = False,
-        practice_dir: Path | None = None,
+        keep: Trajectories | None = None,
         stop: Stop = lambda: None,
         on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
     ) -> Tally:
-        """Run the batch; `policy` replaces the bundle's caged process (experts and random policies)."""
+        """Run the batch; `policy` replaces the bundle's caged process (experts and random policies).
+
+        `keep`: where every episode's trajectory goes, a script's tool calls beside it.
+        """
         if batch.starts and "start" not in self._contract.reset_options:
             raise UserError(f"{self.env.spec.id if self.env.spec else self.env} takes no named starts")
         tally = Tally(evaluation_id or self._new_id())
@@ -152,7 +162,7 @@ class Evaluator:
                 options: dict[str, Any] = {"attempt": attempt} if redraws else {}
                 if batch.starts:
                     options["start"] = batch.starts[index]
-                record = Trajectory() if practice_dir is not None else None
+                record, began = keep.writer() if keep is not None else None, time.time()
                 start = StartEvent(
                     evaluation=tally.id, purpose=batch.purpose, index=index, attempt=attempt, cell=self._contract.kind,
                     commit=bundle.commit, digest=bundle.digest, content=bundle.content, seed=seed,
@@ -176,11 +186,14 @@ class Evaluator:
                 tally.episodes.append(event)
                 if outcome.frames:
                     tally.shown.setdefault("success" if event.success else "failure", outcome.frames)
-                if record is not None and practice_dir is not None:
-                    again = f".{attempt}" if batch.attempts > 1 else ""
-                    _save(record, practice_dir / f"{tally.id}-{index}{again}.npz", event)
-                    if outcome.calls:
-                        _save_calls(outcome.calls, practice_dir / f"{tally.id}-{index}{again}.calls.jsonl")
+                if record is not None and keep is not None:
+                    name = f"{tally.id}-{index}" + (f".{attempt}" if batch.attempts > 1 else "")
+                    why_not = keep.keep(
+                        name, record, event, self._about, began=began, agent=agent, station=self._station,
+                        evidence=evidence_of(self.env, outcome.frames), calls=outcome.calls,
+                    )  # fmt: skip
+                    if why_not is not None:
+                        self._ledger.append(NoteEvent(text=why_not), station=self._station)
                 on_episode(event)
                 if outcome.interrupted or outcome.reason == BY_PERSON:
                     break
@@ -201,16 +214,13 @@ class Evaluator:
         agent: str | None,
         options: dict[str, Any],
         looking: bool,
-        record: Trajectory | None,
+        record: EpisodeWriter | None,
         stop: Stop,
         interactive: bool,
     ) -> tuple[Outcome, int, str | None]:
         """One episode, run once more if the machine is proven to have been at fault; with the number of reruns and the proof."""
         because, first = None, None
         for reruns in itertools.count():
-            if record is not None:
-                record.clear()
-
             def on_begin(once: bool = reruns == 0) -> None:
                 if once and start.purpose != "practice":
                     self._ledger.append(start, agent=agent, station=self._station)
@@ -344,32 +354,6 @@ def _unresponsive(cell: str) -> Outcome:
         success=False, score=0.0, stage="", reason="policy_unresponsive", violations=[], steps=0, sim_s=0.0, cell=cell,
         robot_s=0.0, reset_attempts=0, detail=f"not run: {_GIVE_UP_AFTER} episodes in a row got no answer in time",
     )  # fmt: skip
-
-
-def _save_calls(calls: list[dict[str, Any]], path: Path) -> None:
-    """A script's tool calls, one JSON object a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(call) + "\n" for call in calls))
-
-
-def _save(record: Trajectory, path: Path, event: EpisodeEvent) -> None:
-    """Observations (T+1, ...), actions (T, n), rewards (T,) and the verdict, as .npz."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    first = record.observations[0]
-    columns: dict[str, Any] = {
-        "action": np.array(record.actions),
-        "reward": np.array(record.rewards),
-        **event.model_dump(include={"success", "score", "seed"}),
-        "reason": event.reason or "",
-    }
-    if isinstance(first, dict):
-        columns |= {f"observation.{key}": np.stack([o[key] for o in record.observations]) for key in first}
-    else:
-        columns["observation"] = np.stack(record.observations)
-    scratch = path.with_suffix(f".{time.monotonic_ns()}.tmp")
-    with scratch.open("wb") as file:
-        np.savez_compressed(file, **columns)
-    scratch.rename(path)
 
 
 def write_video(frames: list[np.ndarray], path: Path) -> Path:

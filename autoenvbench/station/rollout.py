@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from enpire_envs.contract import ContractError, contract_of, step_limit
 from enpire_envs.env import CellFault, ResetFailed
+from enpire_envs.episodes import EpisodeWriter
 
 from autoenvbench.station.actions import check_action
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
@@ -67,19 +68,6 @@ class Outcome:
         )
 
 
-@dataclass(slots=True)
-class Trajectory:
-    """What a practice episode leaves for learning: T+1 observations, T actions and rewards."""
-
-    observations: list[Any] = field(default_factory=list)
-    actions: list[np.ndarray] = field(default_factory=list)
-    rewards: list[float] = field(default_factory=list)
-
-    def clear(self) -> None:
-        for column in (self.observations, self.actions, self.rewards):
-            column.clear()
-
-
 def run_episode(
     env: gym.Env[Any, Any],
     policy: Policy,
@@ -88,7 +76,7 @@ def run_episode(
     *,
     pace: float = 0.0,
     frame_every: int = 0,
-    record: Trajectory | None = None,
+    record: EpisodeWriter | None = None,
     stop: Stop = lambda: None,
     on_begin: Callable[[], None] = lambda: None,
 ) -> Outcome:
@@ -98,6 +86,7 @@ def run_episode(
         options: of the environment's reset: `attempt` re-draws sensing and physics, `start` names the start itself.
         pace: 1 runs in real time by sleeping, 0 as fast as possible.
         frame_every: keep a rendered frame every so many steps (0: none).
+        record: is given every step; an action's time is the environment's own, or at a pace, what the clock says.
         stop: asked before each step; an answer ends the episode, which counts as it stands. Time spent in it is no robot time.
         on_begin: called when the scene is ready, before the policy sees it.
 
@@ -116,11 +105,12 @@ def run_episode(
     steps, reason, detail, infrastructure, interrupted, held = 0, None, None, False, False, 0.0
     frames: list[np.ndarray] = []
     if record is not None:
-        record.observations.append(observation)
+        record.begin(observation, info.get("start"))
     try:
         policy.reset(observation)
         terminated = truncated = False
         due = time.monotonic()
+        timer = StepTimer(pace, control_period)
         while not (terminated or truncated):
             asked = time.monotonic()
             if (why := stop()) is not None:
@@ -128,18 +118,20 @@ def run_episode(
                 break
             waited = time.monotonic() - asked
             held, due = held + waited, due + waited
+            timer.hold(waited)
             if frame_every and steps % frame_every == 0:
                 film(env, frames)
             action = check_action(policy.act(observation), space)
+            given, late = timer.given(info.get("time", steps * control_period))
             observation, reward, terminated, truncated, info = env.step(action)
             steps += 1
-            if record is not None:
-                record.observations.append(observation)
-                record.actions.append(np.asarray(action, np.float64))  # as it was executed: it replays
-                record.rewards.append(float(reward))
+            if record is not None:  # actions as they were executed: they replay
+                late = bool(info.get("late", late))
+                record.step(action, observation, float(reward), terminated, truncated, time=given, late=late)
             if pace:
                 due += control_period / pace
                 time.sleep(max(0.0, due - time.monotonic()))
+            timer.told()
             if steps >= last_step and not (terminated or truncated):
                 raise overdue(env, steps)
         if frame_every:
@@ -176,6 +168,34 @@ def run_episode(
     )
 
 
+class StepTimer:
+    """When actions are given [s since the episode's start], and whether they come late: after their control period.
+
+    Where time stands still while the policy thinks (pace 0), the time is the environment's own and nothing is late. At a pace,
+    wall-clock time is scaled to the environment's.
+    """
+
+    def __init__(self, pace: float, control_period: float) -> None:
+        self._pace, self._period = pace, control_period
+        self._began = self._told = time.monotonic()
+
+    def hold(self, paused: float) -> None:
+        """Leave out a pause [s]."""
+        self._began += paused
+        self._told += paused
+
+    def given(self, simulated: float) -> tuple[float, bool]:
+        """Time of the action that is given now, and whether it is late."""
+        if not self._pace:
+            return float(simulated), False
+        now = time.monotonic()
+        return (now - self._began) * self._pace, (now - self._told) * self._pace > self._period
+
+    def told(self) -> None:
+        """The policy sees what its action led to."""
+        self._told = time.monotonic()
+
+
 class NotBegun(Exception):
     """The batch was ended before or during a reset: no episode was begun."""
 
@@ -206,4 +226,4 @@ def film(env: gym.Env[Any, Any], frames: list[np.ndarray]) -> None:
         frames.append(picture.copy())
 
 
-__all__ = ["NotBegun", "Outcome", "Policy", "ResetFailed", "Stop", "Trajectory", "begin", "film", "overdue", "run_episode"]
+__all__ = ["NotBegun", "Outcome", "Policy", "ResetFailed", "StepTimer", "Stop", "begin", "film", "overdue", "run_episode"]

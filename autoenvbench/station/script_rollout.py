@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 from enpire_envs.contract import ContractError, contract_of, step_limit
 from enpire_envs.env import CellFault, ResetFailed
+from enpire_envs.episodes import EpisodeWriter
 from enpire_envs.tools.bodies import Body
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.episode import Ask
@@ -28,7 +29,7 @@ from autoenvbench.record.ledger import Ledger
 from autoenvbench.station.actions import check_action
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
-from autoenvbench.station.rollout import NotBegun, Outcome, Stop, Trajectory, begin, film, overdue
+from autoenvbench.station.rollout import NotBegun, Outcome, StepTimer, Stop, begin, film, overdue
 
 MAX_RESTARTS = 20  # of an episode in interactive mode
 
@@ -82,7 +83,7 @@ class ScriptWorld:
 
     def __init__(
         self, env: gym.Env[Any, Any], seed: int, options: dict[str, Any], pace: float, frame_every: int,
-        record: Trajectory | None, stop: Stop,
+        record: EpisodeWriter | None, stop: Stop,
     ) -> None:  # fmt: skip
         self._env, self._seed, self._options, self._stop = env, seed, options, stop
         self._pace, self._frame_every, self._record = pace, frame_every, record
@@ -101,8 +102,9 @@ class ScriptWorld:
         observation, self._info = begin(env, seed, options, stop)
         self.reset_attempts = int(self._info.get("reset_attempts", 1))
         self._due = time.monotonic()
+        self._timer = StepTimer(pace, self.period)
         if record is not None:
-            record.observations.append(observation)
+            record.begin(observation, self._info.get("start"))
 
     def step(self, action: np.ndarray) -> None:
         if self.over:
@@ -113,12 +115,14 @@ class ScriptWorld:
             raise EpisodeOver("the episode was ended")
         self.held += (waited := time.monotonic() - asked)
         self._due += waited
+        self._timer.hold(waited)
         if self._frame_every and self.steps % self._frame_every == 0:
             film(self._env, self.frames)
         try:
             action = check_action(action, self._space)
         except PolicyFault as fault:  # arguments from which no action follows
             raise ToolError("usage", f"this asks for no possible action: {fault.detail}") from None
+        given, late = self._timer.given(self.time())
         try:
             observation, reward, terminated, truncated, self._info = self._env.step(action)
         except CellFault:
@@ -130,12 +134,12 @@ class ScriptWorld:
             raise EpisodeOver("the episode is over: env_error") from None
         self.steps += 1
         if self._record is not None:
-            self._record.observations.append(observation)
-            self._record.actions.append(np.asarray(action, np.float64))
-            self._record.rewards.append(float(reward))
+            late = bool(self._info.get("late", late))
+            self._record.step(action, observation, float(reward), terminated, truncated, time=given, late=late)
         if self._pace:
             self._due = max(self._due + self.period / self._pace, time.monotonic() - 1.0)  # thinking takes time, too
             time.sleep(max(0.0, self._due - time.monotonic()))
+        self._timer.told()
         if terminated or truncated:
             self.over, self.out_of_time = True, truncated
             why = "success" if self._info.get("success") else str(self._info.get("reason") or "time_limit")
@@ -158,8 +162,8 @@ class ScriptWorld:
             self._env, self._seed + (0 if same else self.restarts), self._options, self._stop
         )
         if self._record is not None:  # what is kept is one episode, from its reset on
-            self._record.clear()
-            self._record.observations.append(observation)
+            self._record.begin(observation, self._info.get("start"))
+            self._timer = StepTimer(self._pace, self.period)
 
     def verdict(self) -> dict[str, Any]:
         """The last `info`, judged now where the environment judges at the end."""
@@ -179,7 +183,7 @@ def tools_body(env: gym.Env[Any, Any]) -> Body:
 
 def run_script_episode(
     env: gym.Env[Any, Any], policy: PolicyProcess, seed: int, options: dict[str, Any], settings: ScriptSettings, *,
-    pace: float = 0.0, frame_every: int = 0, record: Trajectory | None = None, stop: Stop = lambda: None,
+    pace: float = 0.0, frame_every: int = 0, record: EpisodeWriter | None = None, stop: Stop = lambda: None,
     on_begin: Callable[[], None] = lambda: None,
 ) -> Outcome:  # fmt: skip
     """Run `run(tools)` once from a start. Raises ResetFailed; UserError where the environment has no tools."""

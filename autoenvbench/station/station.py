@@ -13,6 +13,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from enpire_envs.contract import contract_of
+from enpire_envs.episodes import SUFFIX
 from enpire_real.cell import CellFault, RealCell
 from enpire_real.person_stop import write_record
 
@@ -31,6 +32,7 @@ from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import Batch, Evaluator, Tally, close_evaluations, settle, write_video
 from autoenvbench.station.rollout import Stop
 from autoenvbench.station.script_rollout import script_settings
+from autoenvbench.station.trajectories import Trajectories
 
 MAX_EPISODES = 1000
 MAX_WORDS = 10_000  # ideas, notes, and submissions of a run
@@ -57,6 +59,9 @@ class Station:
             self.env, self.ledger, self._streams, sandbox=config.sandbox, track=self._run.track,
             pace=self._run.pace, station=config.name, scripts=scripts, record=self._record,
         )  # fmt: skip
+        # On the station's track, an agent is told no more of a start than its policy is.
+        self._practised = Trajectories(self.data_dir / "practice", secret=False, starts=self._run.track == "open")
+        self._judged = Trajectories(config.run_dir / "episodes", secret=True)  # no agent sees these
         settle(self._record, "the station was ended in the middle of it")
         close_evaluations(self._record)
         if (cell := self.real_cell) is not None:
@@ -243,16 +248,17 @@ class Station:
         _check_n(n)
         with self._leased(f"practice of {bundle.commit[:8]} by {agent}"):
             first = self._next_index("practice") if seed is None else seed
-            folder = self.data_dir / "practice"
+            folder = self._practised.folder
             tally = self._evaluator.run(
-                bundle, Batch("practice", n, first, interactive=interactive), agent=agent, show=video, practice_dir=folder,
+                bundle, Batch("practice", n, first, interactive=interactive), agent=agent, show=video, keep=self._practised,
                 stop=self._stop_when(stop), on_episode=on_episode,
             )  # fmt: skip
             videos = [
                 str(write_video(frames, folder / f"{tally.id}-{kind}.mp4").relative_to(self.data_dir))
                 for kind, frames in tally.shown.items()
             ]
-        return {**_outcome(tally, bundle), "trajectories": f"data/practice/{tally.id}-*.npz",
+        kept = self._practised.full or f"data/practice/{tally.id}-*{SUFFIX}"
+        return {**_outcome(tally, bundle), "trajectories": kept,
                 "videos": [f"data/{v}" for v in videos]}  # fmt: skip
 
     def evaluate(
@@ -268,7 +274,9 @@ class Station:
             idea = idea or next(reversed(state.ideas), None)
         with self._leased(f"evaluation of {bundle.commit[:8]} by {agent}"):
             batch = Batch("evaluate", n, self._next_index("evaluate"), idea=idea)
-            tally = self._evaluator.run(bundle, batch, agent=agent, stop=self._stop_when(stop), on_episode=on_episode)
+            tally = self._evaluator.run(
+                bundle, batch, agent=agent, stop=self._stop_when(stop), on_episode=on_episode, keep=self._judged
+            )
             result = _outcome(tally, bundle)
             if tally.aborted:
                 return result
@@ -304,7 +312,9 @@ class Station:
             batch = Batch(
                 "confirm", n, self._next_index("evaluate"), idea=candidate.idea, beats=candidate.beats
             )
-            tally = self._evaluator.run(bundle, batch, agent=candidate.agent, stop=stop, on_episode=on_episode)
+            tally = self._evaluator.run(
+                bundle, batch, agent=candidate.agent, stop=stop, on_episode=on_episode, keep=self._judged
+            )
             ran = (
                 tally if ran is None else dataclasses.replace(tally, id=ran.id, episodes=ran.episodes + tally.episodes)
             )
@@ -341,7 +351,7 @@ class Station:
         batch = Batch("heldout", self._run.held_out, 0, attempts=self._run.attempts, skip=done)
         with self._leased("held-out scoring"):
             tally = self._evaluator.run(
-                bundle, batch, evaluation_id="held-out", show=True, stop=stop, on_episode=on_episode
+                bundle, batch, evaluation_id="held-out", show=True, stop=stop, on_episode=on_episode, keep=self._judged
             )
             shown = {kind: self._write_shown(kind, frames) for kind, frames in tally.shown.items()}
         if tally.aborted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from enpire_envs.episodes import SUFFIX, Source
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
@@ -28,6 +30,7 @@ from autoenvbench.station.bundles import Bundle, policy_digest
 from autoenvbench.station.evaluation import Batch, Evaluator, Tally, write_video
 from autoenvbench.station.rollout import Policy
 from autoenvbench.station.script_rollout import script_settings
+from autoenvbench.station.trajectories import Trajectories
 from autoenvbench.study.start_sets import starts
 
 #: Script policies that ship with the package: one written without having seen a scene, one that asks a policy server.
@@ -71,8 +74,8 @@ def score(
     """Score `policy` ("reference", "naive", "random", "zero-shot", "vla", or a folder with policy.py) over `n` starts.
 
     `held_out_secret` replays the held-out starts of the run that revealed it, in their order; otherwise starts follow
-    from `seed`, or are the first `n` of a `protocol`. `trajectories`: a folder for one .npz per episode (observations, actions,
-    rewards, verdict; with the reference policy: scripted demonstrations), and of scripts their tool calls and two videos. `tools`: how
+    from `seed`, or are the first `n` of a `protocol`. `trajectories`: a folder for one file per episode (see
+    `enpire_envs.episodes`; with the reference policy: scripted demonstrations), and of scripts their tool calls and two videos. `tools`: how
     the tools of a script are set up (`ToolsConfig`). Returns the JSON object that the command prints.
     """
     if n < 1 or attempts < 1:
@@ -82,7 +85,7 @@ def score(
             trajectories.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot write trajectories to {trajectories}: {error.strerror}") from None
-        if any(trajectories.glob("*.npz")):
+        if any(trajectories.glob(f"*{SUFFIX}")):
             raise UserError(f"{trajectories} holds trajectories already; name a new folder")
     if protocol is not None and not is_robocasa(env_id):
         raise UserError(f"the protocol {protocol} names kitchens: it is for ENPIRE/RoboCasa-... and not for {env_id}")
@@ -99,10 +102,14 @@ def score(
         ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
         with script_settings(tools or {}, tools_replay, tools_url, ledger) as scripts:
             evaluator = Evaluator(env, ledger, StartStreams(secret), sandbox=sandbox, track=track, scripts=scripts)
+            keep = None
+            if trajectories is not None:
+                source = Source.REFERENCE if policy in ("reference", "naive") else Source.POLICY
+                keep = Trajectories(trajectories, secret=False, source=source, most=sys.maxsize)
             batch = Batch(purpose, n, first=0, attempts=attempts, starts=named)
             filmed = trajectories is not None and driver is None
             tally = evaluator.run(
-                bundle, batch, policy=driver, practice_dir=trajectories, show=filmed, on_episode=on_episode
+                bundle, batch, policy=driver, keep=keep, show=filmed, on_episode=on_episode
             )
         if trajectories is not None:
             for kind, frames in tally.shown.items():

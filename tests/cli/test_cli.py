@@ -219,6 +219,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
 def test_trajectories_are_demonstrations_that_replay(capsys, tmp_path):
     import gymnasium as gym
     import numpy as np
+    from enpire_envs.episodes import Source, read_episode
 
     arguments = (
         "score",
@@ -232,12 +233,13 @@ def test_trajectories_are_demonstrations_that_replay(capsys, tmp_path):
         tmp_path / "d",
     )
     assert call(capsys, *arguments)[0] == 0
-    files = sorted((tmp_path / "d").glob("*.npz"))
+    files = sorted((tmp_path / "d").glob("*.episode"))
     assert len(files) == 2
     env = gym.make("ENPIRE/GPUInsertion-v0")
     for file in files:
-        demo = np.load(file)
-        observation, _ = env.reset(seed=int(demo["seed"]))
+        demo = read_episode(file, check=True)
+        assert set(demo["source"]) == {Source.REFERENCE}
+        observation, _ = env.reset(seed=demo.meta["seed"])
         assert np.array_equal(observation, demo["observation"][0])
         for action, after in zip(demo["action"], demo["observation"][1:], strict=True):
             observation, reward, *_ = env.step(action)

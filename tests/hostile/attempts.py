@@ -217,7 +217,7 @@ def edit_the_result():
 def edit_the_episodes_data():
     """Write into the station's trajectories
     data/ is mounted read-only"""
-    return write_to("data/forged.npz")
+    return write_to("data/forged.episode")
 
 
 # -- code that others run ------------------------------------------------------------------------------------------------

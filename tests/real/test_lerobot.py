@@ -150,7 +150,7 @@ def test_there_and_back_nothing_is_lost(tmp_path: Path) -> None:
 
 def test_recorded_episodes_come_back(tmp_path: Path) -> None:
     env = gym.make("ENPIRE/PushT-real-v0", record=tmp_path / "rec", disable_env_checker=True)
-    env.unwrapped._max_steps = 5
+    env.unwrapped.limit.own = 5
     env.reset(options={"start": {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}})
     for k in range(5):
         env.step(np.array([0.3 * np.cos(k), 0.3 * np.sin(k)]))

@@ -2,18 +2,25 @@
 
 import multiprocessing
 import time
+from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from conftest import ZERO_POLICY
 from enpire_envs.cell import CellFault
+from enpire_envs.episodes import Episodes, Source, read_episode
+from enpire_envs.fingerprint import fingerprint
 from enpire_real.motors import MotorFault
 
+from autoenvbench.make_env import make_env
 from autoenvbench.record import metrics
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.state import Follower
+from autoenvbench.sandbox.cage import Bind, Cage, python_path
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.evaluation import Batch, Evaluator, close_evaluations, settle
+from autoenvbench.station.trajectories import Trajectories
 
 STUMBLING = ZERO_POLICY.replace(
     "return np.zeros(self.shape)",
@@ -229,19 +236,105 @@ def test_a_policy_that_never_answers_is_given_up_on(evaluator, ledger, policy_di
 
 
 def test_practice_leaves_trajectories(evaluator, policy_dir, tmp_path):
-    import numpy as np
-
+    keep = Trajectories(tmp_path / "out", secret=False)
     tally = evaluator.run(
-        Bundle("c", "d", "", policy_dir(STUMBLING)), Batch("practice", 2, 0), practice_dir=tmp_path / "out"
+        Bundle("c", "d", "", policy_dir(STUMBLING), "tree"), Batch("practice", 2, 0), keep=keep, agent="codex-1", show=True
     )
-    files = sorted((tmp_path / "out").glob("*.npz"))
-    assert len(files) == 2
-    with np.load(files[0]) as data:
-        steps = tally.episodes[0].steps
-        assert data["observation"].shape == (steps + 1, 8)
-        assert data["action"].shape == (steps, 2)
-        assert data["reward"].shape == (steps,)
-        assert data["seed"] == 0
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == ["E1-0.episode", "E1-1.episode"]
+    episode, judged = read_episode(files[0], check=True), tally.episodes[0]
+    steps = judged.steps
+    assert episode["observation"].shape == (steps + 1, 8)
+    assert episode["action"].shape == (steps, 2)
+    assert episode["reward"].shape == (steps,)
+    assert episode["time"].tolist() == [k / 10 for k in range(steps)]
+    out_of_time = judged.reason == "time_limit"
+    assert (episode["terminated"][-1], episode["truncated"][-1]) == (not out_of_time, out_of_time)
+    assert not episode["terminated"][:-1].any()
+    assert not episode["late"].any()
+    assert set(episode["source"]) == {Source.POLICY}
+    assert episode["evidence.view"][0].std() > 10
+    meta = episode.meta
+    assert (meta["seed"], meta["attempt"], meta["env"], meta["control_hz"]) == (0, 0, "ENPIRE/PushT-v0", 10)
+    assert meta["fingerprint"] == fingerprint(evaluator.env)
+    assert set(meta["start"]) == {"block", "tip"}
+    assert meta["verdict"]["score"] == judged.score
+    assert meta["verdict"]["reason"] == judged.reason
+    assert meta["observation_space"]["shape"] == [8]
+    expected = {"agent": "codex-1", "purpose": "practice", "index": 0, "commit": "c", "content": "tree", "kind": "sim"}
+    assert expected.items() <= meta["provenance"].items()
+    both = Episodes(tmp_path / "out")
+    assert both.steps == sum(e.steps for e in tally.episodes)
+
+
+def test_secret_starts_stay_secret_in_files_and_a_full_folder_costs_no_episode(evaluator, ledger, policy_dir, tmp_path):
+    keep = Trajectories(tmp_path / "out", secret=True, most=1)
+    tally = evaluator.run(Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("evaluate", 3, 0), keep=keep)
+    assert len(tally.episodes) == 3
+    (file,) = (tmp_path / "out").iterdir()  # the first one filled it
+    assert "seed" not in read_episode(file).meta
+    assert str(tally.episodes[0].seed) not in file.read_bytes().decode("latin-1")
+    (note,) = [e.payload.text for e in ledger.events("note")]  # said once
+    assert "no more trajectories are kept" in note
+    (tmp_path / "file").touch()
+    tally = evaluator.run(
+        Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("evaluate", 1, 3), keep=Trajectories(tmp_path / "file", secret=True)
+    )
+    assert len(tally.episodes) == 1
+    assert "was not kept" in [e.payload.text for e in ledger.events("note")][-1]
+
+
+def test_an_episode_whose_policy_never_begins_is_kept_without_a_step(evaluator, policy_dir, tmp_path):
+    broken = ZERO_POLICY.replace("        pass", "        raise RuntimeError('no')")
+    keep = Trajectories(tmp_path / "out", secret=False)
+    evaluator.run(Bundle("c", "d", "", policy_dir(broken)), Batch("practice", 1, 0), keep=keep)
+    episode = read_episode(tmp_path / "out" / "E1-0.episode")
+    assert (len(episode), episode["action"].shape, episode["observation"].shape) == (0, (0, 2), (1, 8))
+    assert episode.meta["verdict"]["reason"] == "policy_error"
+
+
+READS = """
+import numpy as np
+from enpire_envs.episodes import Episodes
+episodes = Episodes("data")
+print(episodes.action.shape == (episodes.steps, 2), episodes.next_observation.shape, episodes[0].meta.get("start"))
+import mujoco
+print(hasattr(mujoco, "MjModel"))
+"""
+
+
+@pytest.mark.cage
+@pytest.mark.parametrize("track", ["open", "station"])
+def test_agents_read_trajectories_in_their_cage(evaluator, policy_dir, tmp_path, track):
+    """Also where the simulator is hidden: what reads episodes needs nothing of it."""
+    keep = Trajectories(tmp_path / "out", secret=False, starts=track == "open")
+    evaluator.run(Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("practice", 1, 0), keep=keep)
+    cage = Cage("bwrap", track, Path("/workspace"), [Bind(tmp_path / "out", Path("/workspace/data"))], {"HOME": "/tmp"})
+    with (tmp_path / "said").open("w+b") as said:
+        caged = cage.start([python_path(), "-c", READS], outside=tmp_path, stdout=said, stderr=said)
+        caged.process.wait(60)
+    first, last = (tmp_path / "said").read_text().splitlines()
+    assert first.startswith("True (300, 8) ")
+    assert first.endswith("None") == (track == "station")  # no more than the policy is told
+    assert last == str(track == "open")  # its package is an empty folder on the station's track
+
+
+def test_actions_that_come_late_at_a_pace_are_marked(ledger, policy_dir, tmp_path):
+    slow = ZERO_POLICY.replace(
+        "return np.zeros(self.shape)",
+        "import time; self.n = getattr(self, 'n', 0) + 1; time.sleep(0.25 * (self.n == 3)); return np.zeros(self.shape)",
+    )
+    env = make_env("ENPIRE/PushT-v0", {"max_episode_steps": 5})
+    evaluator = Evaluator(env, ledger, StartStreams(bytes(32)), sandbox="none", track="open", pace=1.0)
+    keep = Trajectories(tmp_path / "out", secret=False)
+    evaluator.run(Bundle("c", "d", "", policy_dir(slow)), Batch("practice", 1, 0), keep=keep)
+    episode = read_episode(tmp_path / "out" / "E1-0.episode")
+    late = episode["late"].nonzero()[0].tolist()
+    assert 2 in late
+    assert len(late) < 5
+    assert episode["time"][2] > 0.2 + 0.25
+    assert (np.diff(episode["time"]) > 0).all()
+    env.close()
 
 
 def test_seeds_by_purpose():

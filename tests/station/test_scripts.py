@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from enpire_envs.cell import CellFault
+from enpire_envs.episodes import EpisodeWriter
 from enpire_envs.remote.venvs import ROBOCASA
 from enpire_envs.tools.config import ToolsConfig
 from enpire_real.motors import MotorFault
 
 from autoenvbench.make_env import make_env
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
-from autoenvbench.station.rollout import Trajectory
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
 from autoenvbench.station.scripts import is_script
 from autoenvbench.study.score import score
@@ -70,7 +70,7 @@ def test_example_scripts_solve_from_cameras_alone(env_id, script, episodes, need
 
 
 def test_every_call_takes_time_and_all_of_it_goes_through_step(run):
-    record = Trajectory()
+    record = EpisodeWriter()
     outcome, said = run(
         """
 times = [tools.get_robot_state()["time"] for _ in range(3)]
@@ -83,7 +83,7 @@ print(times, moved["reached"], np.round(after["position"] - before["position"], 
         record=record,
     )
     assert not outcome.success
-    assert outcome.steps == len(record.actions) == sum(call["steps"] for call in outcome.calls)
+    assert outcome.steps == len(record) == sum(call["steps"] for call in outcome.calls)
     assert all(call["steps"] >= 1 for call in outcome.calls)
     assert "[0.0, 0.1, 0.2] True [0.04" in said
     assert outcome.reason == "predicate"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TUNED, ZERO_POLICY
+from enpire_envs.episodes import Episodes
 
 from autoenvbench.errors import UserError
 from autoenvbench.record import metrics
@@ -97,12 +98,17 @@ def test_a_session_with_aeb(bench):
     practised = json.loads(out)
     assert code == 0
     assert practised["episodes"] == 2
-    files = list((bench.run_dir / "data/practice").glob("*.npz"))
-    assert len(files) == 2
+    practice = Episodes(bench.run_dir / "data/practice")
+    assert practised["trajectories"] == f"data/practice/{practised['evaluation']}-*.episode"
+    assert len(practice) == 2
+    assert [meta["seed"] for meta in practice.meta] == [0, 1]
     assert (bench.run_dir / practised["videos"][0]).stat().st_size > 1000
     code, out, _ = bench.aeb("evaluate", "-n", "3", "--json")
     evaluated = json.loads(out)
     assert (code, evaluated["episodes"]) == (0, 3)
+    judged = Episodes(bench.run_dir / "episodes")  # where no agent sees them
+    assert (len(judged), len(Episodes(bench.run_dir / "data/practice"))) == (3, 2)
+    assert not any("seed" in meta for meta in judged.meta)
     rows = json.loads(bench.aeb("episodes", evaluated["evaluation"], "--json")[1])
     assert len(rows) == 3
     assert "seed" not in rows[0]
