@@ -1,1 +1,1 @@
-"""The one door to a language model: it holds the keys, counts the tokens, and can replay a script instead."""
+"""The one door to a language model: holds the keys, meters tokens, enforces budgets, replays scripts."""

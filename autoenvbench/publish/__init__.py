@@ -1,1 +1,1 @@
-"""What people read: figures, reports and leaderboards, all functions of the record."""
+"""Figures, reports and leaderboards: functions of the record."""

@@ -1,1 +1,1 @@
-"""The truth and its arithmetic: the ledger, its event schemas, metrics and results."""
+"""The ledger of a run, its event schemas, and what follows from them: metrics and results."""

@@ -1,1 +1,1 @@
-"""One run, start to result: the agent at work, watched, paused, sent back to work, stopped."""
+"""One run, start to result: agents are launched, watched, paused, sent back to work, stopped, scored."""

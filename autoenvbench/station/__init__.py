@@ -1,1 +1,1 @@
-"""R, the rollout: one process owns one cell, resets it, runs policies on it, judges them, writes it all down."""
+"""Owns a robot cell: resets it, runs policies on it, judges them and writes down what happened."""

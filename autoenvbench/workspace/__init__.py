@@ -1,1 +1,1 @@
-"""What an agent is given: a Git workspace and `aeb`, its whole interface to the world."""
+"""What an agent is given: a Git repository and `aeb`, the command that is its whole interface."""
