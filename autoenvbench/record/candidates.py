@@ -28,7 +28,15 @@ _Z = 2.326  # of the one-sided test at 1 %
 
 @dataclass(slots=True)
 class Candidate:
-    """What is known of one content. `n`, `wins`, `score` are of its confirmation alone; `more_*` of the evaluations after it."""
+    """What is known of one content.
+
+    Attributes:
+        content: digest of tree and checkpoints.
+        commit, digest: of the bundle that is or was confirmed.
+        agent, idea, beats: of the evaluation that asked for the confirmation, and its id.
+        n, wins: episodes and successes of the confirmation alone.
+        more_n, more_wins: of the evaluations after it.
+    """
 
     content: str
     commit: str
@@ -45,15 +53,17 @@ class Candidate:
 
     @property
     def rate(self) -> float:
-        """Of all fresh episodes."""
+        """Success rate of all fresh episodes, 0 to 1; 0 without any."""
         return self.counted_wins / self.counted if self.counted else 0.0
 
     @property
     def counted(self) -> int:
+        """Fresh episodes: of the confirmation and of the evaluations after it."""
         return self.n + self.more_n
 
     @property
     def counted_wins(self) -> int:
+        """Successes among `counted`."""
         return self.wins + self.more_wins
 
 
@@ -110,6 +120,7 @@ class Candidates:
 
     # -- what the station asks ---------------------------------------------------------------------------------------
     def confirmed(self, c: Candidate) -> bool:
+        """Whether its confirmation is complete, so that more episodes of it pool."""
         return c.n >= self.confirm_episodes
 
     def missing(self, c: Candidate) -> int:
@@ -150,6 +161,7 @@ class Candidates:
 
     @property
     def value(self) -> float:
+        """The confirmed best: success rate of the group, 0 to 1; 0 before there is one."""
         wins, n = self.estimate()
         return wins / n if n else 0.0
 

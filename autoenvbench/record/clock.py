@@ -52,14 +52,16 @@ class RunClock:
 
     @classmethod
     def start(cls, budget: float, already: float = 0.0) -> RunClock:
+        """A clock that runs, with `already` of the budget spent [s]."""
         return cls(time.monotonic() - already, budget)
 
     @classmethod
     def stopped(cls, budget: float, already: float = 0.0) -> RunClock:
-        """A clock that waits for `go`."""
+        """A clock that waits for `go`, with `already` of the budget spent [s]."""
         return cls(time.monotonic() - already, budget, already)
 
     def elapsed(self) -> float:
+        """Research time until now [s]; beyond the budget it counts on."""
         return time.monotonic() - self.epoch if self.stopped_at is None else self.stopped_at
 
     def stop(self) -> None:
@@ -72,4 +74,5 @@ class RunClock:
             self.epoch, self.stopped_at = time.monotonic() - self.stopped_at, None
 
     def remaining(self) -> float:
+        """Research time that is left of the budget [s], never below 0."""
         return max(0.0, self.budget - self.elapsed())

@@ -18,6 +18,7 @@ class ComputeSampler:
         self._nvidia = shutil.which("nvidia-smi")
 
     def sample(self, station_busy: bool) -> ComputeEvent:
+        """Utilisation of all cores since the last sample and of the GPUs now, 0..1. Waits at most 2 s for nvidia-smi."""
         return ComputeEvent(cpu=psutil.cpu_percent(None) / 100, gpu=self._gpu(), station_busy=station_busy)
 
     def _gpu(self) -> float | None:

@@ -1,7 +1,14 @@
-"""What can stand in a ledger: one payload model per kind of event, with a version in each."""
+"""Ledger event schemas: one payload model per kind of event, each with its version.
+
+A field that is added has a default, and its version stays. Where the meaning of a payload changes, its model's `version` is
+raised and `MIGRATIONS` says how an earlier payload becomes one of the next version; so ledgers of any age read as today's, and
+none is ever written anew.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,16 +17,32 @@ Purpose = Literal["practice", "evaluate", "confirm", "heldout", "score"]
 
 
 class Payload(BaseModel):
-    """Base of all payloads. Readers ignore fields they do not know, so old code can read newer ledgers."""
+    """Base of all payloads. Readers ignore fields that they do not know, so that old code can read newer ledgers.
+
+    Attributes:
+        version: of the kind's schema, as it was when the event was written; today's once it is read.
+    """
 
     model_config = ConfigDict(extra="ignore")
     version: int = 1
 
 
 class RunEvent(Payload):
-    """A milestone of the run itself. `started` holds all that a result says and that nobody could look up later, `resumed` what
-    of it may have changed since, `finished` the secret of the held-out starts. (Ledgers before 25 November 2026 lack what may
-    be None here.)"""
+    """A milestone of the run itself.
+
+    `started` holds all that a result says and that nobody could look up later, `resumed` what of it may have changed since,
+    `agents_stopped` why research ended (`detail`), `scored` the answer's held-out score (`detail`, JSON), `finished` the secret
+    of the held-out starts. (Ledgers before 25 November 2026 lack what may be None here.)
+
+    Attributes:
+        run_id: name of the run's folder.
+        config: the run's `RunConfig`, but for the secret.
+        secret_sha256: the commitment to the secret, in hexadecimal.
+        fingerprint: of the environment: what decides its episodes.
+        versions: of Python and the packages that decide an outcome.
+        hardware, compute_class: the machine in words, and what it is ranked with.
+        secret: 32 bytes in hexadecimal.
+    """
 
     phase: Literal["started", "resumed", "paused", "unpaused", "deadline", "agents_stopped", "scored", "finished"]
     run_id: str | None = None
@@ -37,7 +60,14 @@ class RunEvent(Payload):
 
 
 class AgentEvent(Payload):
-    """An agent process started or ended."""
+    """An agent's process started or ended.
+
+    Attributes:
+        agent_version: as its program tells it.
+        model: that was asked for.
+        exit_code, reason: of a process that ended; a reason such as `deadline`, `agent_ended` or `memory_limit`.
+        session: by which the agent can be sent back to work.
+    """
 
     phase: Literal["started", "exited"]
     name: str
@@ -49,7 +79,13 @@ class AgentEvent(Payload):
 
 
 class IdeaEvent(Payload):
-    """A hypothesis that an agent registered before testing it."""
+    """A hypothesis that an agent registered before testing it.
+
+    Attributes:
+        id: I1, I2, ... in the run's order.
+        parent: the idea that it refines; `inspired_by`: others that it draws on.
+        regime: how it means to improve the policy, one of `run_config.REGIMES`.
+    """
 
     id: str
     title: str
@@ -59,7 +95,13 @@ class IdeaEvent(Payload):
 
 
 class CommitEvent(Payload):
-    """A bundle (commit and checkpoints): the workspace's first one, one that the station took in, or an agent's answer."""
+    """A bundle (commit and checkpoints): the workspace's first one, one that the station took in, or an agent's answer.
+
+    Attributes:
+        commit: Git's name of it, 40 hexadecimal digits.
+        digest: SHA-256 of the bundle, in hexadecimal; `content`: of its tree and checkpoints alone.
+        subject: first line of the commit's message.
+    """
 
     phase: Literal["starter", "received", "submitted"]
     commit: str
@@ -69,8 +111,11 @@ class CommitEvent(Payload):
 
 
 class StartEvent(Payload):
-    """An episode begins: its scene is ready, and its policy sees it now. A start that no episode follows was interrupted,
-    and is judged as it stands: a failure, never run again."""
+    """An episode begins: its scene is ready, and its policy sees it now.
+
+    A start that no episode follows was interrupted, and is judged as it stands: a failure, never run again. (Practice has no
+    such events: nothing depends on its outcome.) The fields are those of `EpisodeEvent`.
+    """
 
     evaluation: str
     purpose: Purpose
@@ -84,14 +129,25 @@ class StartEvent(Payload):
 
 
 class ResetEvent(Payload):
-    """A reset that failed (successful ones are part of their episode)."""
+    """A reset that failed after so many `attempts` (successful ones are part of their episode)."""
 
     attempts: int
     detail: str
 
 
 class EpisodeEvent(Payload):
-    """One judged episode."""
+    """One judged episode.
+
+    Attributes:
+        evaluation: id of the batch that it belongs to.
+        index: of its start in the purpose's stream; `attempt`: 0, 1, ... at this start.
+        seed: that the start gave, below 2^48.
+        score: 0 to 1; staged tasks give a share per stage.
+        stage: the last one reached; empty where the policy did nothing.
+        reason, detail: why it failed, as one word and in words.
+        violations: of the task's safety limits.
+        steps: control periods; `sim_s`: the environment's own time [s].
+    """
 
     evaluation: str
     purpose: Purpose
@@ -120,7 +176,15 @@ class EpisodeEvent(Payload):
 
 
 class EvaluationEvent(Payload):
-    """A batch of episodes of one bundle."""
+    """A batch of episodes of one bundle began or ended.
+
+    Attributes:
+        id: E1, E2, ... in the run's order; `held-out` for the scoring of the answer.
+        planned: episodes that were asked for.
+        idea: that it tests.
+        score: mean over `episodes`, 0 to 1.
+        robot_s: station time of all its episodes [s].
+    """
 
     phase: Literal["started", "finished", "aborted"]
     id: str
@@ -149,8 +213,11 @@ NOT_AGENTS = (POLICY, PREFLIGHT)
 
 
 class CallEvent(Payload):
-    """A call to a language model has begun. Its `tokens` event follows when it ends; a resumed run writes those that a
-    kill has left out. Counts are estimates: 4 bytes a token, and what the provider has seen before counts as cached."""
+    """A call to a language model has begun; its `tokens` event follows when it ends.
+
+    A resumed run writes the `tokens` events that a kill has left out. Counts are estimates: 4 bytes a token, and what the provider
+    has seen before counts as cached.
+    """
 
     id: str
     model: str
@@ -159,7 +226,13 @@ class CallEvent(Payload):
 
 
 class WaitEvent(Payload):
-    """The provider could not answer a call (rate limit, failure, unreachable) and is asked again later."""
+    """The provider could not answer a call (rate limit, failure, unreachable) and is asked again later.
+
+    Attributes:
+        call: id of its `CallEvent`.
+        reason: the provider's words, short.
+        planned_s: until the next attempt [s].
+    """
 
     phase: Literal["started", "ended"]  # every failed attempt starts one; the call's last attempt ends it
     call: str
@@ -169,7 +242,11 @@ class WaitEvent(Payload):
 
 
 class RefusalEvent(Payload):
-    """What an agent asked of its provider and did not get. Few are written however many there are: see `count`."""
+    """What an agent asked of its provider and did not get. Few are written however many there are (see `count`).
+
+    Attributes:
+        names: of the headers, fields or tools that were not let through.
+    """
 
     phase: Literal["refused", "dropped"]  # the whole call, or only these headers and fields
     names: list[str]
@@ -177,7 +254,15 @@ class RefusalEvent(Payload):
 
 
 class TokensEvent(Payload):
-    """One call to a language model, as the gateway metered it. ``input`` includes cached input."""
+    """One call to a language model that ended, as the gateway metered it; counts are tokens.
+
+    Attributes:
+        status: HTTP status of the provider's answer; 0 where there was none.
+        input: with what was read from the cache (`cached_input`) and written to it (`cache_write`).
+        output: with `reasoning`.
+        wait_s: from the request to the answer's end [s].
+        error: what went wrong, in the provider's words.
+    """
 
     model: str
     status: int
@@ -193,7 +278,11 @@ class TokensEvent(Payload):
 
 
 class ComputeEvent(Payload):
-    """A sample of the machine; also the heartbeat by which a killed run knows how far it came."""
+    """A sample of the machine; also the heartbeat by which a killed run knows how far it came.
+
+    Attributes:
+        gpu: mean utilisation of all GPUs now, 0..1; None without one.
+    """
 
     cpu: float  # mean utilisation of all cores since the last sample, 0..1
     gpu: float | None = None
@@ -225,5 +314,28 @@ KINDS: dict[str, type[Payload]] = {
 _KIND_OF = {model: kind for kind, model in KINDS.items()}
 
 
+#: How a payload of an earlier version becomes one of the next, by kind and by the version that it has: from 1 on, none left out.
+MIGRATIONS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def parse_payload(kind: str, text: str) -> Payload:
+    """A payload as it stands in a ledger, brought to today's version of its schema.
+
+    A kind that is not known, as of a later version, gives a bare `Payload`. Raises ValidationError for text that is no payload of
+    its kind.
+    """
+    model = KINDS.get(kind, Payload)
+    if (kind, 1) not in MIGRATIONS:
+        return model.model_validate_json(text)
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return model.model_validate_json(text)  # which says what is wrong with it
+    while isinstance(given, dict) and isinstance(version := given.get("version", 1), int) and (kind, version) in MIGRATIONS:
+        given = {**MIGRATIONS[kind, version](given), "version": version + 1}
+    return model.model_validate(given)
+
+
 def kind_of(payload: Payload) -> str:
+    """The kind under which a payload stands in the ledger."""
     return _KIND_OF[type(payload)]

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.clock import RunClock
-from autoenvbench.record.events import KINDS, Payload, kind_of
+from autoenvbench.record.events import Payload, kind_of, parse_payload
 from autoenvbench.record.frames import events_frame
 
 if TYPE_CHECKING:
@@ -40,7 +40,14 @@ CREATE TRIGGER IF NOT EXISTS event_kept BEFORE DELETE ON event BEGIN SELECT RAIS
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One row. `t_wall` is Unix time, `t_run` research time [s]."""
+    """One row of the ledger: `seq` counts from 1, `t_wall` is Unix time [s], `t_run` research time [s].
+
+    Attributes:
+        agent: whose doing it is; None for the run's own.
+        station: where it happened.
+        payload: as today's version of its schema; a bare `Payload` for kinds of later versions.
+        text: the payload as it was written.
+    """
 
     seq: int
     t_wall: float
@@ -48,12 +55,12 @@ class Event:
     kind: str
     agent: str | None
     station: str | None
-    payload: Any  # the model that events.KINDS names for `kind`; a bare Payload for kinds of later versions
-    text: str  # the payload as it was written
+    payload: Any  # the model that events.KINDS names for `kind`
+    text: str
 
 
 def digest(events: Iterable[Event]) -> str:
-    """SHA-256 over every event, in order, as it was written."""
+    """SHA-256 over every event, in order, as it was written; in hexadecimal."""
     sha = hashlib.sha256()
     for e in events:
         sha.update(repr((e.seq, e.t_wall, e.t_run, e.kind, e.agent, e.station, e.text)).encode())
@@ -61,7 +68,14 @@ def digest(events: Iterable[Event]) -> str:
 
 
 class Ledger:
-    """A run's ledger. With a clock it can append; without one it only reads."""
+    """A run's ledger. With a clock it can append; without one it only reads. Any thread may use it.
+
+    Args:
+        path: the SQLite file, or ":memory:" for one that ends with the process.
+
+    Raises:
+        UserError: no file to read, or one that is no ledger.
+    """
 
     def __init__(self, path: Path, clock: RunClock | None = None) -> None:
         if clock is None and not path.exists():
@@ -79,7 +93,10 @@ class Ledger:
             raise UserError(f"{path} is not a ledger: {error}") from None
 
     def append(self, payload: Payload, *, agent: str | None = None, station: str | None = None) -> int:
-        """Write one event durably; returns its sequence number."""
+        """Write one event durably; returns its sequence number.
+
+        Raises sqlite3.Error where the disk fails, and RuntimeError for a ledger that was opened for reading.
+        """
         if self.clock is None:
             raise RuntimeError("this ledger was opened for reading")
         row = (kind_of(payload), agent, station, payload.model_dump_json())
@@ -102,8 +119,10 @@ class Ledger:
     def events(self, *kinds: str, after: int = 0, upto: int | None = None) -> Iterator[Event]:
         """Events in order, of the given kinds (all if none), with `after` < `seq` <= `upto` (the last one written so far).
 
-        All kinds together are read in pages, so that a long ledger is never in memory whole. Raises UserError for a payload
-        that is none.
+        All kinds together are read in pages, so that a long ledger is never in memory whole.
+
+        Raises:
+            UserError: a payload that is none of its kind's.
         """
         where = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
         most = -1 if kinds else _PAGE  # SQLite reads -1 as no limit; few kinds are found by their index, at once
@@ -122,7 +141,7 @@ class Ledger:
 
     def _parsed(self, seq: int, kind: str, payload: str) -> Payload:
         try:
-            return KINDS.get(kind, Payload).model_validate_json(payload)
+            return parse_payload(kind, payload)
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
             raise UserError(
@@ -146,8 +165,9 @@ class Ledger:
         return float(value)
 
     def digest(self) -> str:
-        """SHA-256 over every event."""
+        """SHA-256 over every event; in hexadecimal."""
         return digest(self.events())
 
     def close(self) -> None:
+        """Let go of the file; reading or appending afterwards raises sqlite3.ProgrammingError."""
         self._db.close()

@@ -71,6 +71,7 @@ class HeldOut(Strict):
 
     @model_validator(mode="after")
     def check_arithmetic(self) -> HeldOut:
+        """Raises ValueError where the numbers cannot be true together."""
         rate = self.successes / self.episodes if self.episodes else 0.0
         if not self.streak <= self.successes <= self.episodes:
             raise ValueError("streak <= successes <= episodes does not hold")
@@ -151,6 +152,7 @@ class Result(Strict):
 
     @model_validator(mode="after")
     def check_numbers(self) -> Result:
+        """Raises ValueError for a number that is infinite or none."""
         for where, number in numbers(self.model_dump(mode="json")):
             if isinstance(number, float) and not math.isfinite(number):
                 raise ValueError(f"{where} is {number}")

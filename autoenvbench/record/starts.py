@@ -24,13 +24,14 @@ def stream_of(purpose: Purpose) -> str:
 
 
 class StartStreams:
-    """Seeds by purpose and index. The same secret gives the same seeds."""
+    """Seeds by purpose and index. The same secret, 32 bytes, gives the same seeds."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     @staticmethod
     def new_secret() -> bytes:
+        """32 random bytes, from the system's source for secrets."""
         return secrets.token_bytes(32)
 
     @staticmethod
@@ -42,10 +43,11 @@ class StartStreams:
 
     @property
     def commitment(self) -> str:
+        """SHA-256 of the secret, in hexadecimal: what the ledger's first event says of it."""
         return hashlib.sha256(self._secret).hexdigest()
 
     def seed(self, purpose: Purpose, index: int) -> int:
-        """The seed of one start. Practice starts are public: their seed is their index."""
+        """The seed of one start, below 2^48. Practice starts are public: their seed is their index."""
         if purpose == "practice":
             return index
         mac = hmac.new(self._secret, f"autoenvbench/1/{stream_of(purpose)}/{index}".encode(), hashlib.sha256)

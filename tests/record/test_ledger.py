@@ -11,7 +11,7 @@ import pytest
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.clock import RunClock
-from autoenvbench.record.events import KINDS, IdeaEvent, NoteEvent, kind_of
+from autoenvbench.record.events import KINDS, MIGRATIONS, IdeaEvent, NoteEvent, kind_of
 from autoenvbench.record.ledger import Ledger
 
 WRITER = """
@@ -95,6 +95,31 @@ def test_every_kind_has_one_versioned_model():
     for kind, model in KINDS.items():
         assert "version" in model.model_fields
         assert kind_of(model.model_construct()) == kind
+        migrated = sorted(version for name, version in MIGRATIONS if name == kind)
+        assert migrated == list(range(1, model.model_fields["version"].default))
+    assert {kind for kind, _ in MIGRATIONS} <= set(KINDS)
+
+
+def test_a_payload_of_an_earlier_version_is_read_as_todays(ledger, monkeypatch):
+    """And the ledger stays as it was written: nothing of its digest depends on who reads it."""
+    ledger.append(NoteEvent(text="as it was"))
+    ledger.append(NoteEvent(text="as it will be", version=3))
+    before = ledger.digest()
+    monkeypatch.setitem(MIGRATIONS, ("note", 1), lambda note: {"words": note["text"].split()})
+    monkeypatch.setitem(MIGRATIONS, ("note", 2), lambda note: {"text": " ".join(reversed(note["words"]))})
+    events = list(ledger.events())
+    assert [(e.payload.text, e.payload.version) for e in events] == [("was it as", 3), ("as it will be", 3)]
+    assert ledger.digest() == before
+
+
+@pytest.mark.parametrize("payload", ["{", "[1]", "null", '{"version": "one"}', '{"version": [1], "text": 7}', '{"version": true, "text": []}'])
+def test_what_is_no_payload_of_any_version_is_named_with_its_event(ledger, monkeypatch, payload):
+    monkeypatch.setitem(MIGRATIONS, ("note", 1), lambda note: note)
+    ledger._db.execute(
+        "INSERT INTO event (t_wall, t_run, kind, payload) VALUES (1.0, 1.0, 'note', ?)", (payload,)
+    )  # fmt: skip
+    with pytest.raises(UserError, match="event 1 is no note event"):
+        list(ledger.events())
 
 
 @pytest.mark.timeout(60)
