@@ -11,6 +11,7 @@ from autoenvbench.record import metrics
 from autoenvbench.record.events import NOT_AGENTS
 from autoenvbench.record.frames import events_frame
 from autoenvbench.record.ledger import Event
+from autoenvbench.record.summary import wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ def hill_climb(events: Sequence[Event], research_s: float, held_out: float | Non
     ):  # fmt: skip
         chosen = [e for e in done if e.payload.purpose == purpose]
         rates = [e.payload.successes / e.payload.episodes for e in chosen]
-        intervals = [metrics.wilson(e.payload.successes, e.payload.episodes) for e in chosen]
+        intervals = [wilson(e.payload.successes, e.payload.episodes) for e in chosen]
         errors = [[max(0.0, r - low) for r, (low, _) in zip(rates, intervals, strict=True)],
                   [max(0.0, high - r) for r, (_, high) in zip(rates, intervals, strict=True)]]  # fmt: skip
         if chosen:
@@ -88,7 +89,7 @@ def ablation_figure(axis: str, levels: Sequence[tuple[str, int, int]]) -> Figure
     ax.grid(axis="x", color="#e6e9ec", linewidth=0.8)
     for k, (_, successes, episodes) in enumerate(levels):
         rate = successes / max(episodes, 1)
-        low, high = metrics.wilson(successes, episodes)
+        low, high = wilson(successes, episodes)
         ax.barh(k, rate, color=ACCENT if k == 0 else SOFT, height=0.55)
         ax.errorbar([rate], [k], xerr=[[rate - low], [high - rate]], color=INK, capsize=3, linewidth=1.2)
         ax.text(1.02, k, f"{successes}/{episodes}", va="center", fontsize=9, color=INK)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import get_args
 
 from autoenvbench.errors import UserError
-from autoenvbench.record import metrics
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, EvaluationEvent
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.results import Kind, choose_answer, started
 from autoenvbench.record.starts import StartStreams
+from autoenvbench.record.summary import summarise
 
 CLOCK_SLACK_S = 1.0  # by which a station's clock may still run when the run's stands in a pause
 
@@ -168,5 +168,5 @@ def _evaluation_faults(events: Sequence[Event]) -> Iterator[str]:
                     yield f"event {event.seq}: {said.id} says {name} {getattr(said, name)}, and has {value}"
             if said.phase == "finished" and said.episodes + said.void != said.planned:
                 yield f"event {event.seq}: {said.id} is finished with {said.episodes + said.void} of {said.planned} episodes"
-            if own and not math.isclose(said.score, metrics.summarise(own).score, abs_tol=1e-9):
-                yield f"event {event.seq}: {said.id} says score {said.score}, and its episodes {metrics.summarise(own).score}"
+            if own and not math.isclose(said.score, summarise(own).score, abs_tol=1e-9):
+                yield f"event {event.seq}: {said.id} says score {said.score}, and its episodes {summarise(own).score}"

@@ -17,6 +17,7 @@ from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.results import Result, research_seconds, started
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.statistics import percent
+from autoenvbench.record.summary import Summary, summarise
 from autoenvbench.text import html_text
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def write_report(run_dir: Path, out: Path | None = None) -> Path:
 def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     research_s = research_seconds(events)
     held = metrics.heldout_episodes(events)
-    summary = metrics.summarise(held)
+    summary = summarise(held)
     _, confirmed = metrics.best_curves(events, config.min_episodes)
     tokens = metrics.token_totals(events, research_s)
     mru = metrics.robot_utilisation(events, research_s, 1, config.pace > 0)
@@ -121,7 +122,7 @@ def _thresholds(confirmed: list[metrics.Point]) -> str:
     return _table(("confirmed success", "time", "tokens", "episodes", "robot time"), rows)
 
 
-def _failures(summary: metrics.Summary) -> str:
+def _failures(summary: Summary) -> str:
     if not summary.failures:
         return ""
     return "<h3>Why held-out episodes failed</h3>" + _table(("reason", "episodes"), summary.failures.items())

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from autoenvbench.errors import UserError
-from autoenvbench.record import metrics
 from autoenvbench.record.results import AgentInfo, Answer, EnvInfo, HeldOut, Kind, Result, Strict
+from autoenvbench.record.summary import pass_at_k, streak
 
 #: Why policies with a name are not ranked.
 _UNRANKED_BECAUSE = {
@@ -70,7 +70,7 @@ class ScoreReport(Strict):
         judged = [start for start in judged if start]
         for name, value in (
             ("episodes", sum(map(len, judged))), ("void", self.outcomes.count(None)), ("successes", sum(map(sum, judged))),
-            ("streak", metrics.streak(start[0] for start in judged)), ("pass_at_8", metrics.pass_at_k(judged)),
+            ("streak", streak(start[0] for start in judged)), ("pass_at_8", pass_at_k(judged)),
         ):  # fmt: skip
             if getattr(self, name) != value:
                 raise ValueError(f"{name} is {getattr(self, name)}, and by the outcomes it is {value}")

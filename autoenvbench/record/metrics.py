@@ -1,111 +1,24 @@
-"""Numbers from a ledger. Pure functions; each says what it computes and over what."""
+"""Metrics of a run: best curves, tokens, waiting, utilisation. Each function is pure, over the events that it is given.
+
+What is asked for again and again while a run goes on (`BestCurves`, `TokenCount`) grows event by event; the functions of the
+same name are that over a whole ledger.
+"""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import groupby
-
-import numpy as np
 
 from autoenvbench.record.candidates import STRICT_EPISODES, STRICT_FROM, Candidates
 from autoenvbench.record.events import NOT_AGENTS, POLICY, EpisodeEvent, TokensEvent
 from autoenvbench.record.ledger import Event
+from autoenvbench.record.summary import wilson
 
 THRESHOLDS = (0.5, 0.8, 0.95)
 STRICT_THRESHOLDS = (0.99, 1.0)  # only from confirmations of at least STRICT_EPISODES of one candidate
-_Z = 1.959963984540054
 _WRONG_REQUEST = {400, 404, 405, 411, 413, 414, 415, 422, 431}  # HTTP statuses: the fault of who wrote the request
 _NO_CREDIT = "Your credit balance is too low"  # how Anthropic begins a 400 that is about its user's account
-
-
-def wilson(successes: float, n: float) -> tuple[float, float]:
-    """95 % Wilson score interval of a rate. (0, 1) when there is no episode. An effective number of episodes may be a fraction."""
-    if n == 0:
-        return 0.0, 1.0
-    p, z2 = successes / n, _Z * _Z
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    # At 0 and n of n the bound is the rate itself; rounding must not push it past.
-    return min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
-
-
-def clustered_wilson(by_start: Sequence[Sequence[bool]]) -> tuple[float, float]:
-    """95 % Wilson interval of a rate where the attempts at one start are one cluster, (low, high).
-
-    The episodes count for as many independent ones as their spread over starts says: n / design effect, after Rao and Scott
-    (1992), "A simple method for the analysis of clustered binary data". Where all succeed or all fail there is no spread to
-    tell, and a start counts once. With one attempt a start it is `wilson`.
-    """
-    starts, n = len(by_start), sum(map(len, by_start))
-    if starts == n:
-        return wilson(sum(map(sum, by_start)), n)
-    rate = sum(map(sum, by_start)) / n
-    effective = float(starts)
-    if 0 < rate < 1 and starts > 1:
-        spread = starts / (starts - 1) * sum((sum(a) - rate * len(a)) ** 2 for a in by_start)
-        effective = n * min(1.0, n * rate * (1 - rate) / spread) if spread else float(n)
-    return wilson(rate * effective, effective)
-
-
-def pass_at_k(outcomes: Sequence[Sequence[bool]], k: int = 8) -> float | None:
-    """Mean over starts of 1 - C(n-c, k) / C(n, k), for n attempts and c successes at each start.
-
-    The unbiased estimator of Chen et al. (2021), "Evaluating Large Language Models Trained on Code". None if some start
-    has fewer than k attempts.
-    """
-    if not outcomes or any(len(attempts) < k for attempts in outcomes):
-        return None
-    return float(np.mean([1 - math.comb(len(a) - sum(a), k) / math.comb(len(a), k) for a in outcomes]))
-
-
-def streak(successes: Iterable[bool]) -> int:
-    """Longest run of consecutive successes."""
-    return max((sum(1 for _ in run) for ok, run in groupby(successes) if ok), default=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A set of episodes of one policy in numbers. `void` ones (the machine failed twice) are in none of the others."""
-
-    episodes: int
-    successes: int
-    success_rate: float
-    wilson95: tuple[float, float]
-    score: float
-    streak: int
-    pass_at_8: float | None
-    failures: dict[str, int]
-    stages: dict[str, int]
-    void: int = 0
-    interrupted: int = 0  # ended from outside, and counted as failures
-    reruns: int = 0  # because the machine was proven to be at fault
-
-
-def summarise(episodes: Sequence[EpisodeEvent]) -> Summary:
-    """Rates, intervals and failure reasons. With several attempts at a start, `streak` is over first attempts."""
-    void, reruns = sum(e.infrastructure for e in episodes), sum(e.reruns for e in episodes)
-    episodes = [e for e in episodes if not e.infrastructure]
-    n = len(episodes)
-    wins = sum(e.success for e in episodes)
-    ordered = sorted(episodes, key=lambda e: (e.index, e.attempt))
-    by_start = [[e.success for e in group] for _, group in groupby(ordered, key=lambda e: e.index)]
-    return Summary(
-        episodes=n,
-        successes=wins,
-        success_rate=wins / n if n else 0.0,
-        wilson95=clustered_wilson(by_start),
-        score=sum(e.score for e in episodes) / n if n else 0.0,
-        streak=streak(attempts[0] for attempts in by_start),
-        pass_at_8=pass_at_k(by_start),
-        failures=dict(Counter(e.reason or "unknown" for e in episodes if not e.success).most_common()),
-        stages=dict(Counter(e.stage for e in episodes)),
-        void=void,
-        interrupted=sum(e.reason == "interrupted" for e in episodes),
-        reruns=reruns,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +33,7 @@ class Disturbances:
 
 
 def disturbances(events: Iterable[Event]) -> Disturbances:
-    """Over the whole run; practice aside."""
+    """What did not go as planned, over the whole run; practice aside."""
     events = [e for e in events if e.kind == "run" or getattr(e.payload, "purpose", "practice") != "practice"]
     episodes = [e.payload for e in events if e.kind == "episode"]
     return Disturbances(
@@ -136,14 +49,20 @@ def disturbances(events: Iterable[Event]) -> Disturbances:
 class Point:
     """One step of a best-so-far curve, with the resources spent until then (all agents of the run).
 
-    `strict`: what 98 % and more are claimed on (`Candidates.strict`).
+    Attributes:
+        t_run: research time [s].
+        value: success rate, 0 to 1; `low`, `high`: its 95 % Wilson interval.
+        episodes_behind: how many episodes the value rests on.
+        commit, digest: of the bundle that leads.
+        tokens: headline tokens; `episodes`: judged, but held-out ones; `robot_s`: station time of these [s].
+        strict: (success rate, mean score, episodes) that 98 % and more are claimed on (`Candidates.strict`).
     """
 
     t_run: float
     value: float
     low: float
     high: float
-    episodes_behind: int  # how many episodes the value rests on
+    episodes_behind: int
     commit: str
     digest: str
     tokens: int
@@ -217,7 +136,10 @@ def best_curves(events: Iterable[Event], min_episodes: int = 20) -> tuple[list[P
 
 
 def resources_to(curve: Sequence[Point], threshold: float) -> dict[str, float] | None:
-    """What was spent when the confirmed best first reached `threshold`; None if it never did (censored)."""
+    """What was spent when the confirmed best first reached `threshold`; None if it never did (censored).
+
+    Keys: time_s and robot_s [s], tokens (headline), episodes.
+    """
     for point in curve:
         if point.shows(threshold):
             return {"time_s": point.t_run, "tokens": point.tokens, "episodes": point.episodes, "robot_s": point.robot_s}
@@ -225,7 +147,7 @@ def resources_to(curve: Sequence[Point], threshold: float) -> dict[str, float] |
 
 
 def headline_tokens(tokens: TokensEvent) -> int:
-    """Fresh input + output (reasoning is inside output). "All tokens" would add cache reads."""
+    """Fresh input + output of one call (reasoning is inside output). "All tokens" would add cache reads."""
     return tokens.input - tokens.cached_input + tokens.output
 
 
@@ -237,8 +159,15 @@ def failed_by_provider(call: TokensEvent) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TokenTotals:
-    """Tokens of a run by category, and per minute of research wall-clock (MTU). All counts are the provider's own; what is
-    estimated, of calls that were cut, stands apart in `cut_*`."""
+    """Tokens of a run by category. All counts are the provider's own; what is estimated, of calls that were cut, is in `cut_*`.
+
+    Attributes:
+        headline: fresh input + output; `all`: input + output.
+        in_flight_calls: calls that were cut; `errors`: that failed.
+        wait_s: time of all calls together [s].
+        per_minute: headline tokens per minute of research wall-clock (MTU).
+        by_model: headline tokens.
+    """
 
     calls: int
     input: int
@@ -310,7 +239,7 @@ class TokenCount:
 
 
 def token_totals(events: Iterable[Event], research_s: float, *, of_policies: bool = False) -> TokenTotals:
-    """Of the agents, or of the policies' own calls."""
+    """Tokens of the agents' calls, or of the policies' own, over `research_s` of research time [s]."""
     count = TokenCount()
     for e in events:
         if e.kind == "tokens" and (e.agent == POLICY if of_policies else e.agent not in NOT_AGENTS):
@@ -346,7 +275,16 @@ def stalled_seconds(events: Iterable[Event], research_s: float) -> float:
 
 
 def robot_utilisation(events: Iterable[Event], research_s: float, stations: int, paced: bool) -> float | None:
-    """MRU: share of station wall-clock with an episode, probe or reset under way; None where robot time is free."""
+    """MRU: share of station wall-clock with an episode, probe or reset under way, 0 to 1.
+
+    Args:
+        research_s: research time [s].
+        stations: cells that the run has.
+        paced: whether robot time is scarce: on a physical station, or a simulated one in real time.
+
+    Returns:
+        None where robot time is free.
+    """
     if not paced or not research_s:
         return None
     busy = sum(e.payload.robot_s for e in events if e.kind == "episode" and e.payload.purpose != "heldout")

@@ -22,6 +22,7 @@ from autoenvbench.record import metrics, prices
 from autoenvbench.record.events import NOT_AGENTS, CommitEvent, EpisodeEvent, RunEvent
 from autoenvbench.record.ledger import Event, digest
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.summary import summarise, wilson
 
 RANKED_EPISODES = 200
 FAILING_SHARE = 0.5  # of model calls or research time: above it a run says more about a provider than about an agent
@@ -77,7 +78,7 @@ class HeldOut(Strict):
             raise ValueError("streak <= successes <= episodes does not hold")
         if not math.isclose(self.success_rate, rate, abs_tol=1e-9):
             raise ValueError(f"success_rate is {self.success_rate}, but {self.successes} of {self.episodes} is {rate}")
-        low, high = metrics.wilson(self.successes, self.episodes)  # wider where a start had several attempts
+        low, high = wilson(self.successes, self.episodes)  # wider where a start had several attempts
         if not (0 <= self.wilson95[0] <= low + 1e-9 and high - 1e-9 <= self.wilson95[1] <= 1):
             raise ValueError(
                 f"wilson95 is {self.wilson95}, but of {self.successes} of {self.episodes} it is at least {(low, high)}"
@@ -250,7 +251,7 @@ def _result(events: Sequence[Event]) -> Result:
     gpu = [s.gpu for s in samples if s.gpu is not None]
     held_out = metrics.heldout_episodes(events)
     kind = cell_kind(held_out) if held_out else start.cell
-    summary = asdict(metrics.summarise(held_out))
+    summary = asdict(summarise(held_out))
     stalled_s = metrics.stalled_seconds(events, research_s)
     void = _void(events, tokens, research_s, stalled_s)
     most_used = max(tokens.by_model, key=lambda name: (tokens.by_model[name], name), default=None)

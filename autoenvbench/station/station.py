@@ -27,6 +27,7 @@ from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import REGIMES
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.state import Follower, RunState
+from autoenvbench.record.summary import summarise
 from autoenvbench.station.bundles import Bundle, BundleStore
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import Batch, Evaluator, Tally, close_evaluations, settle, write_video
@@ -442,7 +443,7 @@ def _best(curve: list[metrics.Point]) -> dict[str, Any] | None:
 
 
 def _outcome(tally: Tally, bundle: Bundle) -> dict[str, Any]:
-    summary = metrics.summarise(tally.episodes)
+    summary = summarise(tally.episodes)
     details = [e.detail for e in tally.episodes if e.detail]
     return {
         "evaluation": tally.id,

@@ -12,12 +12,12 @@ from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import make_env
-from autoenvbench.record import metrics
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.sequential import PairedTest
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.statistics import paired_difference
+from autoenvbench.record.summary import wilson
 from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.evaluation import Batch, Evaluator
@@ -94,7 +94,7 @@ def compare(
         "seed": seed,
         "policies": [
             {"policy": name, "digest": bundle.digest, "episodes": len(won), "successes": sum(won),
-             "success_rate": sum(won) / len(won) if won else 0.0, "wilson95": metrics.wilson(sum(won), len(won))}
+             "success_rate": sum(won) / len(won) if won else 0.0, "wilson95": wilson(sum(won), len(won))}
             for name, (bundle, _), won in zip(policies, sides, outcomes, strict=True)
         ],
         "better": {"first": policies[0], "second": policies[1]}.get(test.verdict or ""),

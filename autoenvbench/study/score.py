@@ -25,6 +25,7 @@ from autoenvbench.record.events import EpisodeEvent, Purpose
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.results import cell_kind, versions
 from autoenvbench.record.starts import StartStreams
+from autoenvbench.record.summary import summarise
 from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.bundles import Bundle, policy_digest
 from autoenvbench.station.evaluation import Batch, Evaluator, Tally, write_video
@@ -154,7 +155,7 @@ def _report(
     env: gym.Env[Any, Any], env_id: str, env_kwargs: dict[str, Any] | None, policy: str, bundle: Bundle, tally: Tally,
     sandbox: str, seed: int, attempts: int,
 ) -> dict[str, Any]:  # fmt: skip
-    numbers = asdict(metrics.summarise(tally.episodes))
+    numbers = asdict(summarise(tally.episodes))
     details = {e.reason: e.detail for e in tally.episodes if e.detail}
     sim = sum(e.sim_s for e in tally.episodes)
     wall = sum(e.robot_s for e in tally.episodes)

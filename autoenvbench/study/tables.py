@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autoenvbench.publish.figures import ablation_figure
-from autoenvbench.record import metrics
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.statistics import mcnemar, paired_difference
+from autoenvbench.record.summary import wilson
 from autoenvbench.study.execute import Measured
 from autoenvbench.study.spec import figure_name
 
@@ -47,7 +47,7 @@ def _table(axis: str, rows: Sequence[Measured]) -> str:
              *(["time to 80 %"] if timed else []), "failures"]  # fmt: skip
     lines = [f"## {axis}\n", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
-        low, high = metrics.wilson(row.successes, row.episodes)
+        low, high = wilson(row.successes, row.episodes)
         versus, p = "", ""
         if row is not baseline:
             pairs = matched(baseline, row)

@@ -28,6 +28,7 @@ from autoenvbench.record.goal import Goal
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.results import research_seconds
 from autoenvbench.record.state import RECENT_EPISODES, Follower, RunState
+from autoenvbench.record.summary import streak
 
 AGENTS = ("codex-1", "cem-1")
 
@@ -194,7 +195,7 @@ def test_the_longest_streak_is_looked_for_in_the_first_200_episodes(outcomes):
     events = [_episode(k, success) for k, success in enumerate(outcomes)]
     state = RunState.of(events)
     first = outcomes[:STRICT_EPISODES]
-    assert (state.streaks["a"].episodes, state.streaks["a"].longest) == (len(first), metrics.streak(first))
+    assert (state.streaks["a"].episodes, state.streaks["a"].longest) == (len(first), streak(first))
     longest = max((len(list(run)) for ok, run in groupby(first) if ok), default=0)
     assert Goal("streak", longest).reached(state) == (len(outcomes) >= STRICT_EPISODES or longest == 0)
     assert not Goal("streak", longest + 1).reached(state)

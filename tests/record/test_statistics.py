@@ -6,29 +6,29 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from autoenvbench.record import metrics
 from autoenvbench.record.sequential import PairedTest
 from autoenvbench.record.statistics import RUNS_FOR_AN_INTERVAL, run_interval, time_to
+from autoenvbench.record.summary import clustered_wilson, wilson
 
 
 @pytest.mark.parametrize(("wins", "n"), [(0, 1), (0, 20), (1, 20), (13, 20), (197, 200), (200, 200)])
 def test_wilson_is_scipys(wins, n):
     found = stats.binomtest(wins, n).proportion_ci(method="wilson")
-    assert metrics.wilson(wins, n) == pytest.approx((found.low, found.high), abs=1e-12)
+    assert wilson(wins, n) == pytest.approx((found.low, found.high), abs=1e-12)
 
 
 def test_attempts_at_one_start_are_one_cluster():
-    assert metrics.clustered_wilson([[True], [False], [True]]) == metrics.wilson(2, 3)
+    assert clustered_wilson([[True], [False], [True]]) == wilson(2, 3)
     # Eight attempts that always agree are one observation, and say no more than one would.
     starts = [[k % 4 != 0] * 8 for k in range(40)]
-    low, high = metrics.clustered_wilson(starts)
-    assert (low, high) == pytest.approx(metrics.wilson(30, 40), abs=0.005)
-    assert metrics.clustered_wilson([[True] * 8] * 20) == metrics.wilson(20, 20)
+    low, high = clustered_wilson(starts)
+    assert (low, high) == pytest.approx(wilson(30, 40), abs=0.005)
+    assert clustered_wilson([[True] * 8] * 20) == wilson(20, 20)
     covered = 0
     rng = np.random.default_rng(2)
     for _ in range(400):  # a start's own chance decides most of it: Beta(0.5, 0.5), mean 0.5
         chances = rng.beta(0.5, 0.5, size=50)
-        low, high = metrics.clustered_wilson((rng.random((50, 8)) < chances[:, None]).tolist())
+        low, high = clustered_wilson((rng.random((50, 8)) < chances[:, None]).tolist())
         covered += low <= 0.5 <= high
     assert 0.92 < covered / 400 < 0.98
 
@@ -42,7 +42,7 @@ def test_an_agents_interval_covers_its_true_mean_where_pooled_episodes_do_not():
         rates = rng.binomial(200, rng.uniform(0.3, 0.9, size=8)) / 200
         low, high = run_interval(rates.tolist(), seed=trial)
         covered += low <= 0.6 <= high
-        low, high = metrics.wilson(round(200 * rates.sum()), 1600)
+        low, high = wilson(round(200 * rates.sum()), 1600)
         pooled += low <= 0.6 <= high
     assert covered / 300 > 0.86  # eight runs: the percentile bootstrap is a little narrow
     assert pooled / 300 < 0.4

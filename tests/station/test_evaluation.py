@@ -17,6 +17,7 @@ from autoenvbench.make_env import make_env
 from autoenvbench.record import metrics
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.state import Follower
+from autoenvbench.record.summary import summarise
 from autoenvbench.sandbox.cage import Bind, Cage, python_path
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.evaluation import Batch, Evaluator, close_evaluations, settle
@@ -194,7 +195,7 @@ def test_a_second_fault_of_the_machine_is_no_failure_and_no_success(env, ledger,
     assert (once.reason, once.infrastructure, once.reruns) == ("time_limit", False, 1)
     (ended, _) = [e.payload for e in ledger.events("evaluation") if e.payload.phase == "finished"]
     assert (ended.planned, ended.episodes, ended.void) == (1, 0, 1)
-    summary = metrics.summarise([void, once])
+    summary = summarise([void, once])
     assert (summary.episodes, summary.successes, summary.void, summary.reruns) == (1, 0, 1, 2)
     assert len(list(ledger.events("start"))) == 2
     assert metrics.disturbances(ledger.events()) == metrics.Disturbances(0, 0, 0, 2, 1)
