@@ -19,6 +19,7 @@ PACKAGES = {
 
 #: The distribution that a module comes with, where it has another name.
 DISTRIBUTION = {
+    "PIL": "pillow",
     "can": "python-can",
     "cv2": "opencv-python-headless",
     "pydantic_core": "pydantic",
