@@ -6,13 +6,12 @@ import difflib
 import json
 from typing import Any
 
-import enpire_real
 import gymnasium as gym
+from enpire_envs import registry
 from enpire_envs.cell import CellFault
 from enpire_envs.contract import step_limit
 from enpire_envs.remote.venvs import NotInstalled
 
-import autoenvbench
 from autoenvbench.errors import UserError
 from autoenvbench.sandbox.cage import Track
 
@@ -20,9 +19,11 @@ from autoenvbench.sandbox.cage import Track
 def make_env(env_id: str, kwargs: dict[str, Any] | None = None) -> gym.Env[Any, Any]:
     """The environment as a station runs it. Raises UserError for an unknown id or argument."""
     if env_id not in gym.registry:
-        near = difflib.get_close_matches(env_id, autoenvbench.ENV_IDS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(autoenvbench.ENV_IDS)}"
-        raise UserError(f"unknown environment {env_id!r}; {hint} (`autoenvbench envs` lists them)")
+        known = registry.listed_ids()
+        near = difflib.get_close_matches(env_id, known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        broken = "".join(f"; the task {name} could not be loaded: {why}" for name, why in registry.problems.items())
+        raise UserError(f"unknown environment {env_id!r}; {hint} (`autoenvbench envs` lists them){broken}")
     try:
         env = gym.make(env_id, render_mode="rgb_array", disable_env_checker=True, **(kwargs or {}))
         step_limit(env)  # what it says to a station is checked before anything is built on it
@@ -35,12 +36,8 @@ def make_env(env_id: str, kwargs: dict[str, Any] | None = None) -> gym.Env[Any, 
 
 def is_real(env_id: str) -> bool:
     """Whether the id is one of stations of arms and cameras (or their twins)."""
-    return env_id in enpire_real.ENV_IDS
-
-
-def is_robocasa(env_id: str) -> bool:
-    """Whether the id is a kitchen of RoboCasa's."""
-    return env_id.startswith("ENPIRE/RoboCasa-")
+    entry = registry.entry_of(env_id)
+    return entry is not None and entry.real
 
 
 def default_track(env_id: str) -> Track:

@@ -245,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--held-out-secret", metavar="HEX", help="replay the held-out starts of a finished run")
     score.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
     score.add_argument("--trajectories", type=arguments.path, metavar="DIR", help="keep every episode (demonstrations)")
-    score.add_argument("--protocol", metavar="NAME", help="the first N starts of a fixed set: robocasa-40")
+    score.add_argument("--protocol", metavar="NAME", help="the first N starts of a fixed set that the task brings, such as robocasa-40")
     score.add_argument("--base-url", metavar="URL", help="of the model behind vlm_query")
     _add_tools(score)
     _add_cage(score)

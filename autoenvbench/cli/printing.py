@@ -36,20 +36,18 @@ def add_plain(table: Table, *cells: str) -> None:
 
 
 def print_envs(*, as_json: bool) -> None:
-    from enpire_envs import SIMULATOR_IDS
+    from enpire_envs import registry
     from enpire_envs.contract import step_limit
-    from enpire_real.station_file import TWIN_FILE
 
-    from autoenvbench import ENV_IDS
-    from autoenvbench.make_env import is_real, make_env
+    from autoenvbench.make_env import make_env
 
     level, gymnasium.logger.min_level = gymnasium.logger.min_level, gymnasium.logger.ERROR  # no notices about twins
     rows = []
-    for env_id in ENV_IDS:
-        if env_id in SIMULATOR_IDS:
-            continue
+    known = {env_id: registry.entry_of(env_id) for env_id in registry.listed_ids()}
+    here = {env_id: entry for env_id, entry in known.items() if entry is not None and entry.needs is None}
+    for env_id, entry in here.items():
         # Real ids are listed by their twin: a list must not depend on what stands on somebody's table.
-        env = make_env(env_id, {"station": str(TWIN_FILE)} if is_real(env_id) else None)
+        env = make_env(env_id, dict(entry.listed_with))
         summary = (type(env.unwrapped).__doc__ or "").strip().split("\n")[0]
         rows.append({
             "id": env_id,
@@ -61,7 +59,9 @@ def print_envs(*, as_json: bool) -> None:
         })  # fmt: skip
         env.close()
     gymnasium.logger.min_level = level
-    rows += [_simulator_row(env_id) for env_id in SIMULATOR_IDS]
+    rows += [_simulator_row(env_id) for env_id in known if env_id not in here]
+    for name, why in registry.problems.items():
+        stderr.print(Text(visible(f"the task {name} could not be loaded: {why}")))
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -75,10 +75,11 @@ def print_envs(*, as_json: bool) -> None:
 
 def _simulator_row(env_id: str) -> dict[str, Any]:
     """What is known of an environment of another interpreter without starting it."""
-    from enpire_envs.remote import env as remote
+    from enpire_envs.remote.env import RemoteEnv
+    from gymnasium.envs.registration import load_env_creator
 
-    made = gymnasium.registry[env_id]
-    cls: type[remote.RemoteEnv] = getattr(remote, str(made.entry_point).partition(":")[2])
+    cls: Any = load_env_creator(str(gymnasium.registry[env_id].entry_point))
+    assert issubclass(cls, RemoteEnv)
     missing = "" if cls.simulator.installed else f" (not installed: autoenvbench setup {cls.simulator.name})"
     summary = (cls.__doc__ or "").strip().split("\n")[0]
     return {"id": env_id, "observation": "", "action": "", "hz": "", "steps": "", "summary": summary + missing}

@@ -353,7 +353,7 @@ def _unranked(
         "starts known beforehand (--held-out-secret)": bool(start.known_starts),
         "scripted model (--replay)": config.replay is not None or config.tools_replay is not None,
         "the provider's own tools (--allow-hosted-tools)": config.allow_hosted_tools,
-        "stand-in kitchen: not a RoboCasa score": kind == "stand-in",
+        "stand-in scene: not a score of the simulator itself": kind == "stand-in",
         "tools beyond the canonical ones": config.tools.get("mode", "canonical") != "canonical",
         "resumed on another machine, or under other versions or another environment": bool(elsewhere),
         f"only {held_out} of {asked} held-out episodes count": held_out < asked,

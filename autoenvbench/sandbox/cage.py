@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import json
 import os
 import shutil
@@ -21,8 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
-import enpire_envs
-import enpire_real
+from enpire_envs import registry
 from enpire_envs.remote.venvs import simulators_dir
 
 from autoenvbench.errors import UserError
@@ -38,7 +36,6 @@ _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl", "ca-
         "nsswitch.conf", "localtime", "gitconfig")  # fmt: skip
 _GPU = Path("/dev")
 _TMP = 2 << 30  # bytes
-_PACKAGES = ("autoenvbench", "enpire_envs", "enpire_real")
 
 
 @functools.cache
@@ -243,32 +240,25 @@ def python_path() -> str:
 def runtime_paths() -> list[Path]:
     """What Python needs inside, and nothing beside it: the interpreter, its libraries, our packages."""
     paths = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_prefix).resolve()}
-    for package in _PACKAGES:
-        spec = importlib.util.find_spec(package)
-        if spec is not None and spec.origin:
-            paths.add(Path(spec.origin).parent)
+    packages = {"autoenvbench", *(entry.package.partition(".")[0] for entry in registry.entries())}
+    paths.update(path for package in packages if (path := registry.find_folder(package)) is not None)
     system = tuple(Path(name) for name in _SYSTEM)
     outside = [p for p in paths if not any(p.is_relative_to(s) for s in system)]
     return sorted(p for p in outside if not any(p != q and p.is_relative_to(q) for q in outside))
 
 
 def hidden_paths(track: Track) -> list[Path]:
-    """What no agent or policy may see: the reference policies and the skills behind them; on the station track, the simulator
-    too."""
-    envs, real = Path(enpire_envs.__file__).parent, Path(enpire_real.__file__).parent
-    hidden = [package / enpire_envs.REFERENCE_DIR_NAME for package in (envs, real)]
-    hidden.append(envs / "skills")
-    if track == "station":
-        hidden += [real / "twin", *real.glob("*/twin")]
-        hidden.append(envs / "simulators")
-        if simulators_dir().is_dir() and any(simulators_dir().is_relative_to(path) for path in runtime_paths()):
-            hidden.append(simulators_dir())
-        hidden += [p for p in envs.iterdir() if (p / "scene.xml").exists()]
-        for module in ("mujoco", "gym_pusht", "robosuite", "robocasa"):
-            spec = importlib.util.find_spec(module)
-            if spec is not None and spec.origin:
-                hidden.append(Path(spec.origin).parent)
-    return hidden
+    """What no agent or policy may see, of any registered task: what would solve it; on the station track, the simulators too.
+
+    Raises UserError for what cannot be hidden.
+    """
+    try:
+        hidden = registry.hidden_folders(simulators=track == "station")
+    except LookupError as error:
+        raise UserError(f"a registered task cannot be kept from agents: {error}") from None
+    if track == "station" and any(simulators_dir().is_relative_to(path) for path in runtime_paths()):
+        hidden += [simulators_dir()] if simulators_dir().is_dir() else []
+    return sorted(p for p in set(hidden) if not any(p != q and p.is_relative_to(q) for q in hidden))
 
 
 def namespace_of(pid: int) -> str | None:

@@ -7,8 +7,10 @@ import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 
+from enpire_envs.registry import entry_of
+
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import default_track, is_robocasa
+from autoenvbench.make_env import default_track
 from autoenvbench.record import metrics
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.research.run import research
@@ -58,8 +60,9 @@ def _measure_policy(plan: Plan, level: Level) -> Measured:
     assert condition.env is not None
     assert condition.policy is not None
     kwargs = dict(condition.env_kwargs)
-    if is_robocasa(condition.env):
-        kwargs.setdefault("snapshots", str((plan.folder / "scenes").resolve()))
+    entry = entry_of(condition.env)
+    if entry is not None and entry.scenes_argument is not None:
+        kwargs.setdefault(entry.scenes_argument, str((plan.folder / "scenes").resolve()))
     result = score(
         condition.env, condition.policy, study.episodes, env_kwargs=kwargs, seed=study.seed, sandbox=plan.sandbox,
         track=default_track(condition.env), protocol=study.protocol, tools=condition.tools,

@@ -17,7 +17,7 @@ from enpire_envs.episodes import SUFFIX, Source
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import is_robocasa, make_env
+from autoenvbench.make_env import make_env
 from autoenvbench.record import metrics
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.compute import compute_class, hardware
@@ -88,9 +88,7 @@ def score(
             raise UserError(f"cannot write trajectories to {trajectories}: {error.strerror}") from None
         if any(trajectories.glob(f"*{SUFFIX}")):
             raise UserError(f"{trajectories} holds trajectories already; name a new folder")
-    if protocol is not None and not is_robocasa(env_id):
-        raise UserError(f"the protocol {protocol} names kitchens: it is for ENPIRE/RoboCasa-... and not for {env_id}")
-    named = starts(protocol, n) if protocol is not None else ()
+    named = starts(env_id, protocol, n) if protocol is not None else ()
     env = make_env(env_id, env_kwargs)
     try:
         bundle, driver = resolve_policy(env, policy, seed)

@@ -9,7 +9,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import is_robocasa
 from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.study.score import NAMED_POLICIES
 from autoenvbench.study.start_sets import starts
@@ -127,9 +126,9 @@ def check(study: Study, condition: Condition) -> None:
     if condition.agent is not None and condition.budget is None:
         raise UserError("research needs a budget, such as 2h")
     if study.protocol is not None:
-        if condition.agent is not None or not is_robocasa(condition.env):
-            raise UserError(f"the protocol {study.protocol} is for policies in ENPIRE/RoboCasa-...; leave it out")
-        starts(study.protocol, study.episodes)
+        if condition.agent is not None:
+            raise UserError(f"the protocol {study.protocol} is for policies, not for agents; leave it out")
+        starts(condition.env, study.protocol, study.episodes)
     if condition.team > 1:
         raise UserError("teams of several agents cannot be run yet; team: 1 can")
     checked_tools(condition.tools, condition.tools_replay, condition.base_url)

@@ -62,5 +62,5 @@ def _table(axis: str, rows: Sequence[Measured]) -> str:
             cells.append("not reached" if row.time_to_80 is None else format_duration(row.time_to_80))
         lines.append(f"| {' | '.join([*cells, failures])} |")
     if any(row.kind == "stand-in" for row in rows):
-        lines.append("\nIn the stand-in kitchen: these are not RoboCasa scores.")
+        lines.append("\nIn a stand-in scene: these are not scores of the simulator itself.")
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium as gym
 from enpire_envs.contract import contract_of, step_limit
+from enpire_envs.registry import entry_of, folder
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.toolbox import available, reference
 
@@ -18,20 +19,19 @@ from autoenvbench.record.clock import format_duration
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.sandbox.limits import Limits
 
-_TEMPLATES = Path(__file__).with_name("templates")
+_COMMON = Path(__file__).with_name("templates") / "common"
 
 
 def template_for(env: gym.Env[Any, Any]) -> Path | None:
-    """The task's own template: the folder named like the package that the environment comes from."""
-    package = type(env.unwrapped).__module__.split(".")[-2]
-    path = _TEMPLATES / package
-    return path if path.is_dir() else None
+    """The folder with the task's own starting files, if it registered one."""
+    entry = entry_of(env.spec.id) if env.spec else None
+    return folder(entry.template) if entry is not None and entry.template else None
 
 
 def make_workspace(path: Path, config: RunConfig, env: gym.Env[Any, Any]) -> None:
     """Create the repository at `path`, on branch main, with one commit."""
     path.mkdir(parents=True)
-    _copy(_TEMPLATES / "common", path)
+    _copy(_COMMON, path)
     own = template_for(env)
     if own is not None:
         _copy(own, path)

@@ -3,40 +3,50 @@
 Importing this package registers the ``ENPIRE/`` ids. Nothing heavy is imported until an environment is made.
 """
 
-import gymnasium as gym
+from dataclasses import replace
 
-__all__ = ["ENV_IDS", "REFERENCE_DIR_NAME", "SIMULATOR_IDS"]
+from enpire_envs.registry import TaskEntry, register
 
-#: The package folder that holds the privileged reference policies; every cage hides it.
-REFERENCE_DIR_NAME = "reference"
+__all__ = ["ENV_IDS", "SIMULATOR_IDS"]
 
-
-def _register() -> tuple[str, ...]:
-    pusht = "enpire_envs.pusht.env:PushTEnv"
-    pin = "enpire_envs.pin_insertion.env:PinInsertionEnv"
-    gpu = "enpire_envs.gpu_insertion.env:GPUInsertionEnv"
-    tie = "enpire_envs.tie_zip_tie.env:TieZipTieEnv"
-    cut = "enpire_envs.cut_zip_tie.env:CutZipTieEnv"
-    entries: dict[str, tuple[str, int, dict[str, str]]] = {
-        "ENPIRE/PushT-v0": (pusht, 300, {"variant": "full"}),
-        "ENPIRE/PushTSimple-v0": (pusht, 300, {"variant": "simple"}),
-        "ENPIRE/PinInsertion-v0": (pin, 600, {}),
-        "ENPIRE/GPUInsertion-v0": (gpu, 600, {}),
-        "ENPIRE/TieZipTie-v0": (tie, 600, {}),
-        "ENPIRE/CutZipTie-v0": (cut, 600, {}),
-    }
-    for env_id, (entry_point, steps, kwargs) in entries.items():
-        if env_id not in gym.registry:
-            gym.register(
-                env_id,
-                entry_point=entry_point,
-                vector_entry_point=f"enpire_envs.vector:{entry_point.rpartition(':')[2]}",
-                kwargs=kwargs,
-                max_episode_steps=steps,
-            )
-    return tuple(entries)
+# -- our own tasks ---------------------------------------------------------------------------------------------------
+PUSHT = TaskEntry(
+    package="enpire_envs.pusht",
+    entry_point="enpire_envs.pusht.env:PushTEnv",
+    envs={"ENPIRE/PushT-v0": {"variant": "full"}, "ENPIRE/PushTSimple-v0": {"variant": "simple"}},
+    max_episode_steps=300,
+    in_threads=True,
+    template="enpire_envs.pusht.template",
+    reference="enpire_envs.pusht.reference",
+    secret=("enpire_envs.skills",),
+    simulator=("mujoco",),
+)
 
 
+def _contact_task(name: str, cls: str) -> TaskEntry:
+    """The tasks at the gripper differ in their folders alone."""
+    package = f"enpire_envs.{name}"
+    return TaskEntry(
+        package=package,
+        entry_point=f"{package}.env:{cls}Env",
+        envs={f"ENPIRE/{cls}-v0": {}},
+        max_episode_steps=600,
+        in_threads=True,
+        template=f"{package}.template",
+        reference=f"{package}.reference",
+        simulator=("mujoco",),
+    )
+
+
+ENV_IDS = (
+    *register(PUSHT),
+    *register(_contact_task("pin_insertion", "PinInsertion")),
+    *register(_contact_task("gpu_insertion", "GPUInsertion")),
+    *register(_contact_task("tie_zip_tie", "TieZipTie")),
+    *register(_contact_task("cut_zip_tie", "CutZipTie")),
+)
+
+# -- other simulators, in interpreters of their own (`autoenvbench setup` makes those); their time limits are their own --------
 #: The kitchen tasks of ENPIRE's ablations.
 ROBOCASA_TASKS = (
     "OpenCabinet", "PickPlaceSinkToCounter", "TurnOnSinkFaucet", "OpenDrawer", "OpenStandMixerHead", "TurnOffStove",
@@ -48,31 +58,43 @@ ROBOSUITE_TASKS = (
     "TwoArmPegInHole", "TwoArmHandover", "TwoArmTransport",
 )  # fmt: skip
 
+ROBOCASA = TaskEntry(
+    package="enpire_envs.simulators",
+    entry_point="enpire_envs.remote.env:RoboCasaEnv",
+    envs={f"ENPIRE/RoboCasa-{task}-v0": {"task": task} for task in ROBOCASA_TASKS},
+    simulator=("mujoco", "robosuite", "robocasa"),
+    start_sets={"robocasa-40": "robocasa_40.json"},
+    scenes_argument="snapshots",
+    needs="robocasa",
+)
+ROBOSUITE = TaskEntry(
+    package="enpire_envs.simulators",
+    entry_point="enpire_envs.remote.env:RobosuiteEnv",
+    envs={f"ENPIRE/Robosuite-{task}-v0": {"task": task} for task in ROBOSUITE_TASKS},
+    simulator=("mujoco", "robosuite"),
+    needs="robocasa",
+)
+GYM_PUSHT = TaskEntry(
+    package="enpire_envs.simulators",
+    entry_point="enpire_envs.remote.env:GymPushTEnv",
+    envs={"ENPIRE/GymPushT-v0": {}},
+    simulator=("gym_pusht",),
+    needs="gym-pusht",
+)
 
-def _register_simulators() -> tuple[str, ...]:
-    """Ids of other simulators, which run in interpreters of their own (`autoenvbench setup` makes those)."""
-    listed = {f"ENPIRE/RoboCasa-{task}-v0": ("RoboCasaEnv", {"task": task}) for task in ROBOCASA_TASKS}
-    listed |= {f"ENPIRE/Robosuite-{task}-v0": ("RobosuiteEnv", {"task": task}) for task in ROBOSUITE_TASKS}
-    listed |= {"ENPIRE/GymPushT-v0": ("GymPushTEnv", {})}
-    # All other tasks of RoboCasa have ids as well, where it is set up and says which it has.
-    more = {f"ENPIRE/RoboCasa-{task}-v0": ("RoboCasaEnv", {"task": task}) for task in _installed_tasks()}
-    for env_id, (name, kwargs) in {**more, **listed}.items():
-        if env_id not in gym.registry:
-            gym.register(
-                env_id, entry_point=f"enpire_envs.remote.env:{name}", kwargs=kwargs
-            )  # its time limit is its own
-    return tuple(listed)
 
-
-def _installed_tasks() -> list[str]:
-    from enpire_envs.remote.venvs import ROBOCASA, NotInstalled
+def _other_kitchen_tasks() -> TaskEntry:
+    """All other tasks of RoboCasa have ids as well, where it is set up and says which it has."""
+    from enpire_envs.remote.venvs import SIMULATORS, NotInstalled
 
     try:
-        return list(ROBOCASA.about().get("tasks", ()))
+        tasks = SIMULATORS["robocasa"].about().get("tasks", ())
     except NotInstalled:
-        return []
+        tasks = ()
+    more = {f"ENPIRE/RoboCasa-{task}-v0": {"task": task} for task in tasks if task not in ROBOCASA_TASKS}
+    return replace(ROBOCASA, envs=more, listed=False)
 
 
-ENV_IDS = _register()
 #: RoboCasa, robosuite and gym-pusht.
-SIMULATOR_IDS = _register_simulators()
+SIMULATOR_IDS = (*register(ROBOCASA), *register(ROBOSUITE), *register(GYM_PUSHT))
+register(_other_kitchen_tasks())

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from enpire_envs.cut_zip_tie import env as cut_zip_tie
 from enpire_envs.env import CellEnv
-from enpire_envs.gpu_insertion import env as gpu_insertion
-from enpire_envs.pin_insertion import env as pin_insertion
-from enpire_envs.pusht import env as pusht
-from enpire_envs.tie_zip_tie import env as tie_zip_tie
 
 
 class CellVectorEnv(SyncVectorEnv):
@@ -74,8 +70,9 @@ class _Concluding(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.unwrapped.conclude()  # type: ignore[attr-defined]
 
 
-PushTEnv = partial(CellVectorEnv, pusht.PushTEnv)
-PinInsertionEnv = partial(CellVectorEnv, pin_insertion.PinInsertionEnv)
-GPUInsertionEnv = partial(CellVectorEnv, gpu_insertion.GPUInsertionEnv)
-TieZipTieEnv = partial(CellVectorEnv, tie_zip_tie.TieZipTieEnv)
-CutZipTieEnv = partial(CellVectorEnv, cut_zip_tie.CutZipTieEnv)
+def __getattr__(name: str) -> Any:
+    """`enpire_envs.vector:package.module.Class` is a vector of that environment: what `registry` tells Gymnasium."""
+    module, _, cls = name.rpartition(".")
+    if not module:
+        raise AttributeError(name)
+    return partial(CellVectorEnv, getattr(import_module(module), cls))

@@ -6,6 +6,9 @@ made.
 
 import os
 import sys
+from pathlib import Path
+
+from enpire_envs.registry import TaskEntry
 
 from enpire_real.tasks import register_task
 
@@ -14,13 +17,20 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
 
 __all__ = ["ENV_IDS"]
 
-_PUSHT = {"entry_point": "enpire_real.pusht.env:PushTRealEnv", "max_episode_steps": 300}
-
 ENV_IDS = register_task(
     "pusht",
     "enpire_real.pusht.kit:KIT",
-    {
-        "ENPIRE/PushT-real-v0": {**_PUSHT, "kwargs": {"variant": "full"}},
-        "ENPIRE/PushTSimple-real-v0": {**_PUSHT, "kwargs": {"variant": "simple"}},
-    },
+    TaskEntry(
+        package="enpire_real.pusht",
+        entry_point="enpire_real.pusht.env:PushTRealEnv",
+        envs={"ENPIRE/PushT-real-v0": {"variant": "full"}, "ENPIRE/PushTSimple-real-v0": {"variant": "simple"}},
+        max_episode_steps=300,
+        nondeterministic=True,
+        template="enpire_envs.pusht.template",
+        reference="enpire_real.pusht.reference",
+        secret=("enpire_envs.skills",),
+        simulator=("enpire_real.twin", "enpire_real.pusht.twin", "enpire_envs.pusht", "mujoco"),
+        real=True,
+        listed_with={"station": str(Path(__file__).with_name("twin.yaml"))},
+    ),
 )

@@ -6,13 +6,13 @@ asked for, so registering costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 import numpy as np
+from enpire_envs.registry import TaskEntry, register
 
 if TYPE_CHECKING:
     from enpire_real.cell import RealScene
@@ -49,20 +49,19 @@ class TaskKit:
 _kits: dict[str, str] = {}
 
 
-def register_task(name: str, kit: str, envs: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """Make a task known, and its environments to Gymnasium; returns their ids.
+def register_task(name: str, kit: str, entry: TaskEntry) -> tuple[str, ...]:
+    """Make a task known to stations and, as every task, to the suite; returns the ids of its environments.
 
     Args:
         name: its kit's.
         kit: "module:attribute" of its `TaskKit`.
-        envs: id -> arguments of `gymnasium.register`.
+        entry: everything else that it brings. It must say that it is `real`, and not deterministic: a real cell keeps time with
+            motors and cameras, so the same seed gives the same start, but not the same episode.
     """
+    if not (entry.real and entry.nondeterministic):
+        raise ValueError(f"the entry of the real task {name} must say real=True and nondeterministic=True")
     _kits[name] = kit
-    for env_id, arguments in envs.items():
-        if env_id not in gym.registry:
-            # A real cell keeps time with motors and cameras: the same seed gives the same start, but not the same episode.
-            gym.register(env_id, nondeterministic=True, **arguments)
-    return tuple(envs)
+    return register(entry)
 
 
 def known_tasks() -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from autoenvbench.study.start_sets import starts
 
 needs_robocasa = pytest.mark.skipif(not ROBOCASA.installed, reason="autoenvbench setup robocasa")
 needs_pusht = pytest.mark.skipif(not GYM_PUSHT.installed, reason="autoenvbench setup gym-pusht")
+DRAWER = "ENPIRE/RoboCasa-OpenDrawer-v0"
 ROBOSUITE = ("Lift", "Door", "Stack", "NutAssemblySquare")
 IDS = [
     *(f"ENPIRE/RoboCasa-{task}-v0" for task in ROBOCASA_TASKS),
@@ -45,7 +46,7 @@ def lift():
 
 @pytest.fixture(scope="module")
 def kitchen(tmp_path_factory):
-    env = make_env("ENPIRE/RoboCasa-OpenDrawer-v0", {"snapshots": str(tmp_path_factory.mktemp("scenes"))})
+    env = make_env(DRAWER, {"snapshots": str(tmp_path_factory.mktemp("scenes"))})
     yield env
     env.close()
 
@@ -141,7 +142,7 @@ def test_equal_seeds_give_equal_episodes_and_attempts_another_posture(lift):
 @needs_robocasa
 def test_a_kitchen_by_its_triplet_is_the_same_scene_in_another_process(kitchen):
     """The protocol's first start: restored here after another one, and in a second process from the notes of the first."""
-    triplet = starts("robocasa-40", 1)[0]
+    triplet = starts(DRAWER, "robocasa-40", 1)[0]
     assert triplet == {"seed": 478163327, "layout": 36, "style": 15}
     scenes = []
     for start in (triplet, None, triplet):
@@ -155,7 +156,7 @@ def test_a_kitchen_by_its_triplet_is_the_same_scene_in_another_process(kitchen):
     kept = note.read_bytes()
     with np.load(note) as data:
         np.savez_compressed(note, scene="0" * 64, state=data["state"])  # as if RoboCasa had compiled another kitchen
-    other = make_env("ENPIRE/RoboCasa-OpenDrawer-v0", {"snapshots": str(folder)})
+    other = make_env(DRAWER, {"snapshots": str(folder)})
     with pytest.raises(ResetFailed, match="compiled differently"):
         other.reset(options={"start": triplet})
     note.write_bytes(kept)
@@ -256,20 +257,20 @@ def test_render_modes_are_checked_and_named():
 def test_wrong_use_says_what_to_type(monkeypatch, tmp_path):
     for env_id, kwargs in (
         ("ENPIRE/Robosuite-Lift-v0", {"obs_type": "stat"}),
-        ("ENPIRE/RoboCasa-OpenDrawer-v0", {"kitchen": "mine"}),
+        (DRAWER, {"kitchen": "mine"}),
     ):
         if ROBOCASA.installed:
             with pytest.raises(UserError, match=r"obs_type is one of|choose one of"):
                 make_env(env_id, kwargs)
     monkeypatch.setenv("AUTOENVBENCH_SIMULATORS", str(tmp_path))
     with pytest.raises(UserError, match="autoenvbench setup robocasa"):
-        make_env("ENPIRE/RoboCasa-OpenDrawer-v0")
+        make_env(DRAWER)
     with pytest.raises(NotInstalled):
         gym.make("ENPIRE/GymPushT-v0")
     with pytest.raises(UserError, match="robocasa-40"):
-        starts("robocasa", 3)
+        starts(DRAWER, "robocasa", 3)
     with pytest.raises(UserError, match="40 starts"):
-        starts("robocasa-40", 41)
+        starts(DRAWER, "robocasa-40", 41)
 
 
 def test_nothing_here_imports_a_simulator():

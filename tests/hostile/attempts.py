@@ -142,14 +142,14 @@ def inherited_file_descriptors():
 def reference_policy_on_disk():
     """Find the reference policies
     their folder is an empty one in every cage"""
-    return next((p for p in files(r"enpire_envs/(reference|skills)/.*\.py$")), None)
+    return next((p for p in files(r"enpire_(envs|real)/(.*/)?(reference|skills)/.*\.py$")), None)
 
 
 @attempt
 def reference_policy_by_import():
     """Import them
     the same"""
-    for module, name in (("reference.pusht", "Expert"), ("skills.push_planner", "PushPlanner")):
+    for module, name in (("pusht.reference", "Expert"), ("skills.push_planner", "PushPlanner")):
         code, said = shell(f"{sys.executable} -c 'from enpire_envs.{module} import {name}; print({name})'")
         if code == 0:
             return said

@@ -12,6 +12,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
+from enpire_envs import registry
+from enpire_envs.registry import TaskEntry
 from enpire_real import tasks
 from enpire_real.bringup.file import print_patterns
 from enpire_real.bringup.procedures import validate
@@ -75,11 +77,16 @@ class CrateEnv(RealEnv):
 @pytest.fixture
 def crate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The twin's file with a section of a task that this package does not have."""
-    (tmp_path / "enpire_crate.py").write_text(CRATE)
+    (tmp_path / "enpire_crate").mkdir()
+    (tmp_path / "enpire_crate" / "__init__.py").write_text(CRATE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(tasks, "_kits", dict(tasks._kits))
+    monkeypatch.setattr(registry, "_by_id", dict(registry._by_id))
     monkeypatch.setattr(gym.envs.registration, "registry", dict(gym.registry))
-    register_task("crate", "enpire_crate:KIT", {"Test/Crate-real-v0": {"entry_point": "enpire_crate:CrateEnv"}})
+    entry = TaskEntry(
+        package="enpire_crate", entry_point="enpire_crate:CrateEnv", envs={"Test/Crate-real-v0": {}}, real=True, nondeterministic=True
+    )  # fmt: skip
+    register_task("crate", "enpire_crate:KIT", entry)
     data: dict[str, Any] = yaml.safe_load(TWIN_FILE.read_text())
     data["tasks"]["crate"] = {"arm": "right", "centre_m": [0.4, -0.2, 0.05]}
     return data

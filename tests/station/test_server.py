@@ -343,7 +343,7 @@ def test_a_confirmation_goes_on_when_whoever_asked_for_it_is_killed(bench):
     assert json.loads(bench.aeb("status", "--json")[1])["best"]["episodes"] == 4
 
 
-_TEMPLATE = Path(__file__).parents[2] / "autoenvbench/workspace/templates/pusht/parametric.py"
+_TEMPLATE = Path(__file__).parents[2] / "envs/enpire_envs/pusht/template/parametric.py"
 _SOLVER = (
     _TEMPLATE.read_text()
     + f"""

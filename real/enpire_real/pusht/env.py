@@ -50,8 +50,6 @@ class PushTRealEnv(RealEnv):
     v0: first release. Source: ENPIRE (arXiv 2606.19980).
     """
 
-    reference_module = "enpire_real.reference.pusht"
-
     def __init__(
         self,
         *,

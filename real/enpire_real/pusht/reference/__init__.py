@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 from enpire_envs.env import CellEnv
-from enpire_envs.reference.pusht import Expert as Planner
-from enpire_envs.reference.pusht import Naive
+from enpire_envs.pusht.reference import Expert as Planner
+from enpire_envs.pusht.reference import Naive
 
 from enpire_real.pusht.task import RealPushTReadings
 

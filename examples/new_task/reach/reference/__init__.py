@@ -1,0 +1,32 @@
+"""What solves it, hidden in every cage, and what shows that it needs solving."""
+
+import numpy as np
+
+from ..env import ReachEnv
+from ..scene import STEP
+
+
+class Expert:
+    """Looks at the true state."""
+
+    def __init__(self, env: ReachEnv) -> None:
+        self._env = env
+
+    def reset(self, observation: np.ndarray) -> None:
+        pass
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        return np.clip((self._env.goal - self._env.tip) / STEP, -1, 1)
+
+
+class Naive:
+    """Full speed towards the mark, which it passes without end."""
+
+    def __init__(self, env: ReachEnv) -> None:
+        pass
+
+    def reset(self, observation: np.ndarray) -> None:
+        pass
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        return np.sign(observation[2:] - observation[:2])

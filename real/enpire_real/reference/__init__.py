@@ -1,1 +1,0 @@
-"""Reference policies of the real cells. Every cage hides this folder."""
