@@ -70,13 +70,15 @@ VERSION = 1
 MAX_HEADER = 1 << 20  # bytes; those of whole stations take a few thousand
 MAX_PIXELS = 1 << 26  # of one image: nobody's file makes its reader allocate more
 _ALIGN = 64
-_FIRST = b'{"__metadata__":{"crc32":"'
+_BEGIN = '{"__metadata__":'
+_FIRST = _BEGIN.encode() + b'{"crc32":"'
 _CRC = slice(8 + len(_FIRST), 16 + len(_FIRST))  # where the checksum's digits are
 _WIDE = 1 << 14  # bytes of a row; a wider column is read when it is asked for, not with all numbers
 _DTYPES = {
     "BOOL": "|b1", "U8": "|u1", "I8": "|i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "U32": "<u4", "I32": "<i4",
     "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8",
 }  # fmt: skip
+_JSON = json.JSONDecoder()
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 #: Columns that every episode has beside its observations, and the types that a writer gives them.
 STEP_COLUMNS = ("action", "reward", "terminated", "truncated", "time", "source", "late")
@@ -222,7 +224,16 @@ class EpisodeWriter:
     ) -> None:  # fmt: skip
         """Add an action, given at `time` [s since the start], and what it led to."""
         self._actions.append(np.array(action))
-        self._rows.append((float(reward), bool(terminated), bool(truncated), time, int(self._source if source is None else source), bool(late)))
+        self._rows.append(
+            (
+                float(reward),
+                bool(terminated),
+                bool(truncated),
+                time,
+                int(self._source if source is None else source),
+                bool(late),
+            )
+        )
         for name, value in _flat(observation):
             self._seen[name].append(value)
 
@@ -382,6 +393,9 @@ def read_episode(path: str | Path, *, mapped: bool = True, check: bool = False) 
     return Episode(head.meta, {name: head.column(name, buffer, head.data) for name in head.columns}, path)
 
 
+_Table = dict[str, tuple[np.dtype[Any], tuple[int, ...], int, int]]
+
+
 @dataclass(slots=True)
 class _Head:
     """What stands before the columns. `table`: (dtype, shape, begin, end) of each array; `columns`: names and rows."""
@@ -391,7 +405,7 @@ class _Head:
     crc: int | None  # None: not where it should be
     data: int  # where the columns begin in the file
     size: int  # of all columns [bytes]
-    table: dict[str, tuple[np.dtype[Any], tuple[int, ...], int, int]]
+    table: _Table
     columns: dict[str, int]
 
     @property
@@ -452,7 +466,7 @@ def _read_head(path: Path, fd: int, size: int) -> _Head:
         raise EpisodeError(f"{path} is cut off: its header alone takes {length} bytes")
     text = first[8 : 8 + length] if 8 + length <= len(first) else _pread(path, fd, 8, length)
     try:
-        head = _parsed(path, json.loads(text), 8 + length, size - 8 - length)
+        head = _parsed(path, text.decode(), 8 + length, size - 8 - length)
         head.crc = int(first[_CRC], 16) if first.startswith(_FIRST, 8) else None
         return head
     except EpisodeError:
@@ -461,8 +475,14 @@ def _read_head(path: Path, fd: int, size: int) -> _Head:
         raise EpisodeError(f"{path} is no episode: its header makes no sense ({type(error).__name__})") from None
 
 
-def _parsed(path: Path, header: dict[str, Any], data: int, available: int) -> _Head:
-    described = header.pop("__metadata__", {})
+def _parsed(path: Path, text: str, data: int, available: int) -> _Head:
+    if text.startswith(_BEGIN):  # as we write it: what follows the metadata is the same in files of equal length
+        described, end = _JSON.raw_decode(text, len(_BEGIN))
+        rest = text[end:]
+    else:
+        header = json.loads(text)
+        described = header.pop("__metadata__", {})
+        rest = "," + json.dumps(header)[1:]
     if "episode" not in described:
         raise EpisodeError(f"{path} is a safetensors file, but no episode: its metadata has no `episode`")
     meta = json.loads(described["episode"])
@@ -472,18 +492,12 @@ def _parsed(path: Path, header: dict[str, Any], data: int, available: int) -> _H
         raise EpisodeError(
             f"{path} has version {meta['version']} of the format; this reads up to {VERSION}: update autoenvbench"
         )
-    table, end = {}, 0
-    for name, row in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        dtype, shape = np.dtype(_DTYPES[row["dtype"]]), tuple(row["shape"])
-        begin, until = row["data_offsets"]
-        whole = all(type(n) is int and n >= 0 for n in (*shape, begin, until)) and 1 <= len(shape) <= 8
-        if not whole or begin != end or until - begin != math.prod(shape) * dtype.itemsize:
-            raise EpisodeError(f"{path} is damaged: {name:.80} does not lie where its shape says")
-        table[name], end = (dtype, shape, begin, until), until
-    if end != available:
-        raise EpisodeError(
-            f"{path} is {'cut off' if end > available else 'damaged'}: its columns take {end} bytes, there are {available}"
-        )
+    table, size, wrong = _layout(rest) if len(rest) < 8192 else _layout.__wrapped__(rest)
+    if wrong is not None:
+        raise EpisodeError(f"{path} is damaged: {wrong:.80} does not lie where its shape says")
+    if size != available:
+        what = "cut off" if size > available else "damaged"
+        raise EpisodeError(f"{path} is {what}: its columns take {size} bytes, there are {available}")
     for key in ("verdict", "provenance", "images"):
         if not isinstance(meta.get(key, {}), dict):
             raise EpisodeError(f"{path} is no episode: its {key} is no object")
@@ -499,7 +513,23 @@ def _parsed(path: Path, header: dict[str, Any], data: int, available: int) -> _H
     if missing := [name for name in STEP_COLUMNS if name not in columns]:
         raise EpisodeError(f"{path} is no episode: it has no {', '.join(missing)}")
     _check_rows(columns, meta["steps"], str(path))
-    return _Head(path, meta, None, data, end, table, columns)
+    return _Head(path, meta, None, data, size, table, columns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _layout(rest: str) -> tuple[_Table, int, str | None]:
+    """Where the columns lie, by what follows the metadata in a header; their bytes in all; and the first one that lies wrong."""
+    table: _Table = {}
+    end = 0
+    rows = json.loads("{" + rest.removeprefix(","))
+    for name, row in sorted(rows.items(), key=lambda item: item[1]["data_offsets"]):
+        dtype, shape = np.dtype(_DTYPES[row["dtype"]]), tuple(row["shape"])
+        begin, until = row["data_offsets"]
+        whole = all(type(n) is int and n >= 0 for n in (*shape, begin, until)) and 1 <= len(shape) <= 8
+        if not whole or begin != end or until - begin != math.prod(shape) * dtype.itemsize:
+            return table, end, name
+        table[name], end = (dtype, shape, begin, until), until
+    return table, end, None
 
 
 def _check_rows(rows: Mapping[str, int], steps: int, where: str) -> None:
@@ -530,7 +560,7 @@ class Episodes(Sequence[Episode]):
     def __init__(self, source: str | Path | Iterable[str | Path]) -> None:
         if isinstance(source, str | Path):
             folder = Path(source)
-            paths = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else [folder]
+            paths = _files_of(folder) if folder.is_dir() else [folder]
             if not paths:
                 raise FileNotFoundError(f"there are no episodes (*{SUFFIX}) in {folder}")
         else:
@@ -649,21 +679,32 @@ class Episodes(Sequence[Episode]):
         names = [name for name in names if all(name in head.columns for head in self._heads)]
         kinds = {name: (self._heads[0].table[name][0], self._heads[0].table[name][1][1:]) for name in names}
         parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        checked: _Table = {}
         for head in self._heads:
-            for name, kind in kinds.items():
-                dtype, shape, _, _ = head.table.get(name, (None, (), 0, 0))
-                if (dtype, shape[1:]) != kind:
-                    raise EpisodeError(
-                        f"{head.path}: {name} is {dtype} {shape[1:]}, in {self.paths[0]} it is {kind[0]} {kind[1]}"
-                    )
+            if head.table is not checked:
+                self._check_kinds(head, kinds)
+                checked, length = head.table, max((head.table[name][3] for name in names), default=0)
             with _opened(head.path) as (fd, _):
-                block = _pread(head.path, fd, head.data, max((head.table[name][3] for name in names), default=0))
+                block = _pread(head.path, fd, head.data, length)
             for name in names:
                 parts[name].append(head.array(name, block, 0))
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
+    def _check_kinds(self, head: _Head, kinds: dict[str, Any]) -> None:
+        for name, kind in kinds.items():
+            dtype, shape, _, _ = head.table.get(name, (None, (), 0, 0))
+            if (dtype, shape[1:]) != kind:
+                raise EpisodeError(
+                    f"{head.path}: {name} is {dtype} {shape[1:]}, in {self.paths[0]} it is {kind[0]} {kind[1]}"
+                )
+
 
 # -- parts -------------------------------------------------------------------------------------------------------------
+def _files_of(folder: Path) -> list[Path]:
+    names = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX) and not name.startswith("."))
+    return [folder / name for name in names]
+
+
 def _head_of(path: Path) -> _Head:
     with _opened(path) as (fd, size):
         return _read_head(path, fd, size)

@@ -244,6 +244,13 @@ def git_hooks():
 
 
 @attempt
+def read_what_evaluations_leave():
+    """Look for the trajectories that the station keeps of evaluations
+    only those of practice are in data/; the others lie in the run's folder, which is not in the cage"""
+    return next((name for name in files(r"\.episode$") if "/data/practice/" not in name), None)
+
+
+@attempt
 def git_config_and_attributes():
     """Run commands through git's configuration: filters, fsmonitor, aliases
     the station never reads the workspace's configuration"""
