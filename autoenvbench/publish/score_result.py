@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.results import AgentInfo, Answer, EnvInfo, HeldOut, Kind, Result, Strict
+from autoenvbench.record.results import AgentInfo, Answer, EnvInfo, HeldOut, Kind, Result, StrictModel
 from autoenvbench.record.summary import pass_at_k, streak
 
 #: Why policies with a name are not ranked.
@@ -22,7 +22,7 @@ _UNRANKED_BECAUSE = {
 }
 
 
-class ScoreReport(Strict):
+class ScoreReport(StrictModel):
     """What `autoenvbench score --json` prints (see `study.score.score`). Times are in seconds, rates in [0, 1]."""
 
     env: str

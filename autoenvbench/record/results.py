@@ -22,23 +22,22 @@ from autoenvbench.record import metrics, prices
 from autoenvbench.record.events import NOT_AGENTS, CommitEvent, EpisodeEvent, RunEvent
 from autoenvbench.record.ledger import Event, digest
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.standing import unranked_reasons, void_reasons
 from autoenvbench.record.summary import summarise, wilson
 
-RANKED_EPISODES = 200
-FAILING_SHARE = 0.5  # of model calls or research time: above it a run says more about a provider than about an agent
 Kind = Literal["sim", "twin", "real", "stand-in", "reported"]
 #: A file name on every system, and never a path.
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,150}$")]
 _FILES = ("replay", "tools_replay", "prices")  # of a configuration: where they lay is nobody's business
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """Fields that nobody knows are refused, so that a misspelt one is noticed; so are numbers that are none."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class AgentInfo(Strict):
+class AgentInfo(StrictModel):
     """`model` is the one that used most tokens as the gateway metered them, else the one that was asked for."""
 
     name: str
@@ -47,7 +46,7 @@ class AgentInfo(Strict):
     effort: str | None = None
 
 
-class EnvInfo(Strict):
+class EnvInfo(StrictModel):
     """`fingerprint` covers task code, scene, arguments and physics version."""
 
     id: str
@@ -55,7 +54,7 @@ class EnvInfo(Strict):
     fingerprint: str | None = None
 
 
-class HeldOut(Strict):
+class HeldOut(StrictModel):
     """The ranking number: the answer's success rate on held-out starts."""
 
     episodes: int = Field(ge=0)
@@ -88,7 +87,7 @@ class HeldOut(Strict):
         return self
 
 
-class Answer(Strict):
+class Answer(StrictModel):
     """Which bundle was scored, and how it was chosen."""
 
     commit: str
@@ -96,7 +95,7 @@ class Answer(Strict):
     how: Literal["submitted", "confirmed best", "best evaluated", "starter", "policy"]
 
 
-class Result(Strict):
+class Result(StrictModel):
     """One run (or one scored policy). None means unknown, or nothing to say.
 
     `config` is the run's whole configuration; what stands beside it (track, pace, budgets ...) is there for readers.
@@ -253,7 +252,7 @@ def _result(events: Sequence[Event]) -> Result:
     kind = cell_kind(held_out) if held_out else start.cell
     summary = asdict(summarise(held_out))
     stalled_s = metrics.stalled_seconds(events, research_s)
-    void = _void(events, tokens, research_s, stalled_s)
+    void = void_reasons(events, research_s, stalled_s)
     most_used = max(tokens.by_model, key=lambda name: (tokens.by_model[name], name), default=None)
     thresholds = (*metrics.THRESHOLDS, *metrics.STRICT_THRESHOLDS)
     try:
@@ -288,7 +287,7 @@ def _result(events: Sequence[Event]) -> Result:
             cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
             gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
             held_out_secret=finished.secret, ledger_sha256=digest(events),
-            void_because=void, unranked_because=[*void, *_unranked(config, start, milestones, summary["episodes"], kind)],
+            void_because=void, unranked_because=[*void, *unranked_reasons(config, start, milestones, summary["episodes"], kind)],
         )  # fmt: skip
     except (ValidationError, OverflowError, OSError, ValueError) as error:
         raise UserError(f"this ledger makes no result: {error}") from None
@@ -315,51 +314,6 @@ def _cost(events: Sequence[Event], table: dict[str, dict[str, float]] | None) ->
             return None
         total += price.of(call) if price else 0.0
     return round(total, 4)
-
-
-def _void(events: Sequence[Event], tokens: metrics.TokenTotals, research_s: float, stalled_s: float) -> list[str]:
-    """Why this run is no measurement of its agent, if it is none."""
-    worked = any(e.kind in ("idea", "commit", "evaluation") and e.agent not in (None, "admin") for e in events)
-    calls = [e.payload for e in events if e.kind == "tokens" and e.agent not in NOT_AGENTS]
-    answered = any(call.error is None and not call.in_flight for call in calls)
-    failed = sum(map(metrics.failed_by_provider, calls))
-    failing, waiting = calls and failed / len(calls), research_s and stalled_s / research_s
-    found = []
-    if any(e.kind == "run" and e.payload.detail == "provider_error" for e in events):
-        found.append("it ended because its model's provider refused to answer (provider_error)")
-    if not worked and not answered:
-        found.append("the agent never worked: no idea, no commit, no evaluation, no answered model call")
-    if failing and failing > FAILING_SHARE:
-        found.append(f"{failed} of its {len(calls)} model calls failed")
-    if waiting > FAILING_SHARE:
-        found.append(f"{waiting:.0%} of its research time went into waiting for its model's provider")
-    return found
-
-
-def _unranked(
-    config: RunConfig, start: RunEvent, milestones: Sequence[RunEvent], held_out: int, kind: str | None
-) -> list[str]:
-    asked = config.held_out * config.attempts
-    unrecorded = [
-        f for f in ("run_id", "hardware", "compute_class", "known_starts", "prices") if getattr(start, f) is None
-    ]
-    before = (start.fingerprint, start.versions, start.hardware, start.compute_class)
-    elsewhere = [m for m in milestones if m.phase == "resumed" and m.hardware is not None
-                 and (m.fingerprint, m.versions, m.hardware, m.compute_class) != before]  # fmt: skip
-    reasons = {
-        f"its ledger does not record {', '.join(unrecorded)}": bool(unrecorded),
-        "no cage (--sandbox none)": config.sandbox in (None, "none"),
-        "ideal sensing": config.env_kwargs.get("sensing") == "ideal",
-        "starts known beforehand (--held-out-secret)": bool(start.known_starts),
-        "scripted model (--replay)": config.replay is not None or config.tools_replay is not None,
-        "the provider's own tools (--allow-hosted-tools)": config.allow_hosted_tools,
-        "stand-in scene: not a score of the simulator itself": kind == "stand-in",
-        "tools beyond the canonical ones": config.tools.get("mode", "canonical") != "canonical",
-        "resumed on another machine, or under other versions or another environment": bool(elsewhere),
-        f"only {held_out} of {asked} held-out episodes count": held_out < asked,
-        f"fewer than {RANKED_EPISODES} held-out episodes": held_out < RANKED_EPISODES,
-    }
-    return [reason for reason, holds in reasons.items() if holds]
 
 
 def versions() -> dict[str, str]:
