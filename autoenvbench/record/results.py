@@ -38,7 +38,7 @@ class StrictModel(BaseModel):
 
 
 class AgentInfo(StrictModel):
-    """`model` is the one that used most tokens as the gateway metered them, else the one that was asked for."""
+    """Whose result it is. `model` is the one that used most tokens as the gateway metered them, else the one that was asked for."""
 
     name: str
     version: str | None = None
@@ -47,7 +47,7 @@ class AgentInfo(StrictModel):
 
 
 class EnvInfo(StrictModel):
-    """`fingerprint` covers task code, scene, arguments and physics version."""
+    """What it was measured on. `fingerprint` covers task code, scene, arguments and physics version."""
 
     id: str
     kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -55,7 +55,7 @@ class EnvInfo(StrictModel):
 
 
 class HeldOut(StrictModel):
-    """The ranking number: the answer's success rate on held-out starts."""
+    """The ranking number: the answer's success rate on held-out starts. The fields are those of `summary.Summary`."""
 
     episodes: int = Field(ge=0)
     successes: int = Field(ge=0)
@@ -98,13 +98,28 @@ class Answer(StrictModel):
 class Result(StrictModel):
     """One run (or one scored policy). None means unknown, or nothing to say.
 
-    `config` is the run's whole configuration; what stands beside it (track, pace, budgets ...) is there for readers.
-    `void_because`: reasons for which the outcome is no statement about the agent at all, as when its provider was down.
+    Attributes:
+        run_id: name of the run's folder.
+        date: at which it began, ISO 8601, UTC.
+        kind: of the cell in which the held-out episodes happened.
+        track, pace, budgets, goal ...: parts of `config`, which is the whole configuration, for readers.
+        budget_s, research_s, working_s: research time granted, used, and used without waiting for failing model calls [s].
+        stopped_by: what ended research: deadline, goal, token_budget, agent_ended, gave_up ...
+        best_raw, best_confirmed: success rate during research, 0 to 1.
+        to_threshold: by success rate, what was spent until the confirmed best reached it; None where it never did.
+        evaluations, episodes, robot_s: of research, held-out scoring left out; station time [s].
+        policy_tokens: headline tokens of the policies' own model calls.
+        deterministic: no policy asked a model: a re-run must give the same outcomes.
+        cost_usd: by the price table; None if a model is not in it.
+        mtu: headline tokens per minute of research; `mru`: share of it in which the robot worked, 0 to 1.
+        held_out_secret: 32 bytes in hexadecimal, from which all starts follow.
+        void_because: why the outcome is no statement about the agent at all, as when its provider was down.
+        unranked_because: why it may not be ranked.
     """
 
     version: Literal[2] = 2
     run_id: RunId
-    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]  # ISO 8601, UTC
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
     kind: Kind
     agent: AgentInfo
     env: EnvInfo
@@ -119,9 +134,9 @@ class Result(StrictModel):
     cost_budget: float | None = None
     goal: str | None = None
     config: dict[str, Any] | None = None
-    stopped_by: str | None = None  # deadline, goal, token_budget, cost_budget, agent_ended, gave_up
+    stopped_by: str | None = None
     research_s: float | None = None
-    working_s: float | None = None  # research time without waiting for failing model calls
+    working_s: float | None = None
     compute_class: str | None = None
     hardware: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
@@ -136,10 +151,10 @@ class Result(StrictModel):
     robot_s: float = 0.0
     ideas: int = 0
     tokens: metrics.TokenTotals | None = None
-    policy_tokens: int = 0  # headline tokens of the policies' own model calls
-    deterministic: bool = True  # no policy asked a model: a re-run must give the same outcomes
+    policy_tokens: int = 0
+    deterministic: bool = True
     tools: dict[str, Any] = Field(default_factory=dict)  # of script policies, where they are not the defaults
-    cost_usd: float | None = None  # by the price table; None if a model is not in it
+    cost_usd: float | None = None
     mtu: float | None = None
     mru: float | None = None
     cpu_utilisation: float | None = None
