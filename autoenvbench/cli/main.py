@@ -222,14 +222,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_tools(tools)
     tools.set_defaults(run=_tools)
 
-    setup = commands.add_parser(
-        "setup", help="install RoboCasa and robosuite, or gym-pusht, in environments of their own"
-    )
-    setup.add_argument("name", nargs="?", metavar="robocasa|gym-pusht", help="without it: say what is installed")
+    setup = commands.add_parser("setup", help="install other simulators, in environments of their own")
+    setup.add_argument("name", nargs="?", metavar="NAME", help="without it: say which there are, and what is installed")
     setup.add_argument(
-        "--assets", type=arguments.path, metavar="FOLDER", help="RoboCasa's downloaded assets (it says where to get them)"
+        "--assets", type=arguments.path, metavar="FOLDER", help="the simulator's downloaded assets (it says where to get them)"
     )
-    setup.add_argument("--tasks", action="store_true", help="list RoboCasa's tasks by name")
+    setup.add_argument("--tasks", action="store_true", help="list all kitchen tasks by name, where they are installed")
     setup.set_defaults(run=_setup)
 
     agents = commands.add_parser("agents", help="list the agents: version, whether they can run here, what is missing")
@@ -245,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--held-out-secret", metavar="HEX", help="replay the held-out starts of a finished run")
     score.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
     score.add_argument("--trajectories", type=arguments.path, metavar="DIR", help="keep every episode (demonstrations)")
-    score.add_argument("--protocol", metavar="NAME", help="the first N starts of a fixed set that the task brings, such as robocasa-40")
+    score.add_argument("--protocol", metavar="NAME", help="the first N starts of a fixed set that the task brings")
     score.add_argument("--base-url", metavar="URL", help="of the model behind vlm_query")
     _add_tools(score)
     _add_cage(score)

@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any
 
 from autoenvbench.publish.ranking import MIN_RUNS, Row, Section
 from autoenvbench.publish.report import STYLE
@@ -35,7 +36,7 @@ _INTRO = (
 )
 _REPORTED_INTRO = (
     "From ENPIRE (arXiv 2606.19980) and its project page: real robots, as reported by its authors. Never ranked against "
-    "measured rows. Push-T scores are in quarters; pin insertion scores are success rates."
+    "measured rows. "
 )
 _BROKEN_INTRO = "These files are left out until they are mended; all others are above."
 
@@ -54,7 +55,7 @@ def markdown_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str
             parts += [f"### Ranked: {markdown(conditions)}", table(_RANKED, [_ranked(row) for row in rows])]
         if section.unranked:
             parts += ["### Not ranked", table(_UNRANKED, [_unranked(row) for row in section.unranked])]
-    parts += ["## Reported", _REPORTED_INTRO, table(_REPORTED, _reported())]
+    parts += ["## Reported", _REPORTED_INTRO + _published()["by_agent_note"], table(_REPORTED, _reported())]
     if broken:
         parts += ["## Broken submissions", _BROKEN_INTRO, table(_BROKEN, sorted(broken.items()))]
     return "\n\n".join(parts) + "\n"
@@ -79,7 +80,7 @@ def html_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str:
             )
         if section.unranked:
             body.append(f"<h3>Not ranked</h3>{table(_UNRANKED, [_unranked(row) for row in section.unranked])}")
-    body.append(f"<h2>Reported</h2><p class=note>{_REPORTED_INTRO}</p>{table(_REPORTED, _reported())}")
+    body.append(f"<h2>Reported</h2><p class=note>{_REPORTED_INTRO}{_published()['by_agent_note']}</p>{table(_REPORTED, _reported())}")
     if broken:
         body.append(
             f"<h2>Broken submissions</h2><p class=note>{_BROKEN_INTRO}</p>{table(_BROKEN, sorted(broken.items()))}"
@@ -106,14 +107,17 @@ def _figures(row: Row) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def _published() -> dict[str, Any]:
+    """What the paper and its page report, from the package's data."""
+    data: dict[str, Any] = json.loads(resources.files("autoenvbench.data").joinpath("published_results.json").read_text())
+    return data
+
+
 def _reported() -> list[tuple[str, ...]]:
     """Final scores of the published curves: (task, agent, runs, mean final, runs at 100 %, median hours to 100 %)."""
-    data = json.loads(resources.files("autoenvbench.data").joinpath("published_results.json").read_text())
+    data = _published()
     rows: list[tuple[str, ...]] = []
-    for key, task in (
-        ("pusht_real_by_agent", "Push-T, real robots"),
-        ("pin_insertion_real_by_agent", "Pin insertion, real robots"),
-    ):
+    for task, key in data["by_agent"].items():
         for agent, runs in data[key].items():
             finals = [run[-1][1] for run in runs]
             solved = sorted(run[-1][0] for run in runs if run[-1][1] >= 1.0)

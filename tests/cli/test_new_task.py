@@ -5,6 +5,7 @@ The task is `examples/new_task`, laid out as `pip install` leaves a package; not
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -30,6 +31,23 @@ from autoenvbench.workspace.make_workspace import make_workspace
 
 EXAMPLE = Path(__file__).parents[2] / "examples/new_task"
 REACH = "Example/Reach-v0"
+
+
+def test_the_harness_names_no_task():
+    """Neither a task's folder nor its environments nor its simulator, but for the id that commands default to."""
+    named = {"robosuite", "gym.pusht"}
+    for entry in registry.entries():
+        named |= {entry.package.rpartition(".")[2], entry.entry_point.rpartition(":")[2].removesuffix("Env")}
+        named |= {env_id.rpartition("/")[2].removesuffix("-v0") for env_id in entry.envs}
+    words = re.compile("|".join(sorted(name.replace("_", "[_ -]?") for name in named - {"simulators"})), re.IGNORECASE)
+    package = Path(__file__).parents[2] / "autoenvbench"
+    found = [
+        f"{file.relative_to(package)}:{row}: {line.strip()}"
+        for file in sorted(package.rglob("*.py"))
+        for row, line in enumerate(file.read_text().splitlines(), 1)
+        if words.search(line.replace('default="ENPIRE/PushT-v0"', ""))
+    ]
+    assert not found
 
 
 @pytest.fixture(scope="module")
