@@ -124,7 +124,9 @@ async def measure(address: str, socket: str | None, clients: int, calls: int) ->
 
 
 # -- the gateway between them ------------------------------------------------------------------------------------------
-async def through_gateway(provider: str, in_the_loop: bool, clients: int, calls: int) -> tuple[list[float], list[float], int]:
+async def through_gateway(
+    provider: str, in_the_loop: bool, clients: int, calls: int
+) -> tuple[list[float], list[float], int]:
     """(lateness of the gateway's loop [s], latency of each chunk [s], events in the ledger)."""
     ticks: list[float] = []
 
@@ -136,7 +138,9 @@ async def through_gateway(provider: str, in_the_loop: bool, clients: int, calls:
 
     with tempfile.TemporaryDirectory(prefix="aeb-") as folder:
         ledger = SlowLedger(Path(folder) / "ledger.sqlite", RunClock.start(3600))
-        gateway = Gateway(Path(folder) / "g.sock", ledger, Live(provider, "key"), "bench", transcript=Path(folder) / "t.gz")
+        gateway = Gateway(
+            Path(folder) / "g.sock", ledger, Live(provider, "key"), "bench", transcript=Path(folder) / "t.gz"
+        )
         if in_the_loop:
             gateway._recorder._event_thread = gateway._recorder._line_thread = InTheLoop()  # type: ignore[assignment]
         await gateway.start()
@@ -167,7 +171,9 @@ async def main() -> None:
     parser.add_argument("--every", type=float, default=0.02, help="seconds between an answer's chunks")
     args = parser.parse_args()
     ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, args.chunks, args.every), daemon=True)
+    server = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(theirs, args.chunks, args.every), daemon=True
+    )
     server.start()
     provider = f"http://127.0.0.1:{ours.recv()}"
     try:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from autoenvbench.record.run_config import RunConfig
 
-_JOURNAL = 512 << 20  # bytes; a longer one is no journal
+_LARGEST_SESSION_FILE = 512 << 20  # bytes; a longer one was written to be read in vain
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Launch:
     """How to start an agent inside its cage.
 
     Attributes:
-        argv: the command; "{gateway}" in it becomes the model door's base URL, "{home}" the agent's home.
+        argv: the command; "{gateway}" in it becomes the gateway's base URL, "{home}" the agent's home.
         env: variables added to the cage's environment; "{gateway}" and "{home}" likewise.
-        read_only: host folders that must be visible inside, at the same path.
+        read_only: host files and folders that must be visible inside, at the same path.
         home_files: files to write into its home, by relative path; "{gateway}" likewise.
     """
 
@@ -36,11 +36,11 @@ class Launch:
 
 
 class Agent(Protocol):
-    """One kind of coding agent."""
+    """One kind of coding agent. It holds no state of a run: one object may serve several members of several runs."""
 
     @property
     def name(self) -> str:
-        """Letters, digits and dashes: it names folders."""
+        """The kind's name, of letters, digits and dashes: members are called after it, such as codex-1."""
 
     @property
     def needs_model(self) -> bool:
@@ -48,7 +48,7 @@ class Agent(Protocol):
 
     @property
     def trusted(self) -> bool:
-        """Our own code, which may fall back to no cage."""
+        """Whether it is our own code, which may fall back to no cage."""
 
     @property
     def resumes(self) -> bool:
@@ -60,43 +60,49 @@ class Agent(Protocol):
 
     @property
     def default_model(self) -> str | None:
-        """What it is asked to use without --model."""
+        """The model that it is asked to use without --model."""
 
     @property
     def provider(self) -> str | None:
         """Base URL of the live provider."""
 
     def problem(self) -> str | None:
-        """Why this agent cannot run here and what to do about it, or None."""
+        """Why this agent cannot run here and what to do about it, or None. Called before a run is made, and by
+        `autoenvbench agents`."""
 
     def version(self) -> str:
-        """Recorded in the result."""
+        """What its program calls itself, for the result. Called once a run, before its first launch."""
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
-        """The first start, or (with a session) the continuation of an earlier one."""
+        """How to start it. Called before every launch: `session` is None at the first one, later the session that it is to
+        continue (or None still, if it has told none)."""
 
     def session(self, event: Mapping[str, Any]) -> str | None:
-        """The session's id, if this line of the agent's event stream tells it."""
+        """The session's id, if this event tells it. Called for every JSON object that the agent prints, until one does."""
 
     def stored_session(self, home: Path) -> str | None:
-        """The session as the agent has filed it, for those that tell it only at a clean end."""
+        """The session's id as the agent has filed it below `home`. Called when it has ended and no event told it."""
 
     def error(self, event: Mapping[str, Any]) -> str | None:
-        """What went wrong, if this line of the agent's event stream tells of an error that ended its work."""
+        """What went wrong, if this event tells of an error that ended its work. Called for every JSON object that it prints;
+        the last one is shown if it ends with an exit code."""
 
     def models(self, config: RunConfig) -> tuple[str, ...]:
-        """All models that it may ask, as its requests name them: the run's first, then those that it needs beside it.
-        None at all for an agent whose model is only ever a script."""
+        """All models that it may ask, as its requests name them: the run's first, then those that it needs beside it; empty
+        for an agent whose model is only ever a script. Called when its gateway is opened."""
 
     def dialect(self, config: RunConfig) -> str:
-        """Which protocol it speaks to its model: responses, chat or messages."""
+        """The protocol that it speaks to its model: "responses", "chat" or "messages". Called for the one call that tries the
+        model before a run is made."""
 
-    def journal(self, home: Path) -> dict[str, int] | None:
-        """Tokens by the agent's own books (keys of `TokensEvent`), to cross-check the gateway's; None if it keeps none."""
+    def reported_usage(self, home: Path) -> dict[str, int] | None:
+        """Tokens by the agent's own count (keys of `TokensEvent`), or None if it keeps none. Called once it has ended for good,
+        to cross-check the gateway's count. What it finds below `home` may be anything: errors of parsing are the caller's."""
 
 
 class BaseAgent:
-    """What most agents have in common: a model, no session, no books of their own."""
+    """What most agents have in common: a model, no session, no usage reported. Subclasses add `problem`, `version` and `launch`,
+    and whatever differs."""
 
     name = ""
     needs_model = True
@@ -107,52 +113,66 @@ class BaseAgent:
     default_model: str | None = None
 
     def session(self, event: Mapping[str, Any]) -> str | None:
+        """None: it has no sessions, so each launch begins anew."""
         return None
 
     def stored_session(self, home: Path) -> str | None:
+        """None: it files no sessions."""
         return None
 
     def error(self, event: Mapping[str, Any]) -> str | None:
+        """None: its events tell of no errors."""
         return None
 
     def models(self, config: RunConfig) -> tuple[str, ...]:
+        """The run's model alone, else the agent's own, if it has one."""
         model = config.model or self.default_model
         return (model,) if model else ()
 
     def dialect(self, config: RunConfig) -> str:
+        """Chat Completions, which most servers speak."""
         return "chat"
 
-    def journal(self, home: Path) -> dict[str, int] | None:
+    def reported_usage(self, home: Path) -> dict[str, int] | None:
+        """None: it counts no tokens."""
         return None
 
 
 class CliAgent(BaseAgent, ABC):
     """A coding CLI: is it installed, does it know what we need, which version is it. Subclasses add `command`, `launch`, and
-    whatever differs."""
+    whatever differs.
 
-    install = ""  # what to type to get it
-    needs: tuple[str, ...] = ()  # words that its --help must show: a CLI can answer --version and do nothing
+    Attributes:
+        install: what to type to get it.
+        needs: words that its --help must show: a CLI can answer --version and do nothing.
+        help_command: arguments that make it print its help.
+    """
+
+    install = ""
+    needs: tuple[str, ...] = ()
     help_command: tuple[str, ...] = ("--help",)
 
     @abstractmethod
     def command(self) -> list[str] | None:
-        """The command that starts it, or None if it is not installed."""
+        """The command that starts it, or None if it is not installed. Called by all of the methods below."""
 
     def problem(self) -> str | None:
+        """Whether it is missing, or its help lacks a word of `needs`."""
         command = self.command()
         if command is None:
             return f"{self.name} is not installed; type: {self.install}"
-        said = ask([*command, *self.help_command])
-        if missing := [word for word in self.needs if word not in said]:
+        reply = ask([*command, *self.help_command])
+        if missing := [word for word in self.needs if word not in reply]:
             return (
                 f"{command[-1]} does not know {', '.join(missing)}: too old, too new, or a shell; type: {self.install}"
             )
         return None
 
     def version(self) -> str:
+        """The first line of what --version prints."""
         command = self.command()
-        said = ask([*command, "--version"]).strip() if command else "not installed"
-        return said.splitlines()[0] if said else "unknown"
+        reply = ask([*command, "--version"]).strip() if command else "not installed"
+        return reply.splitlines()[0] if reply else "unknown"
 
 
 def find_tool(variable: str, patterns: Iterable[str], on_path: str | None = None) -> Path | None:
@@ -174,11 +194,11 @@ def find_tool(variable: str, patterns: Iterable[str], on_path: str | None = None
 
 
 def json_lines(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    """JSON objects of journal files; what is no object, or half written, is passed over, and so is whatever an agent may have
-    put in a journal's place (links, pipes, gigabytes)."""
+    """JSON objects of session files; what is no object, or half written, is passed over, and so is whatever an agent may have
+    put in such a file's place (links, pipes, gigabytes)."""
     for file in files:
         kind = file.lstat()
-        if not stat.S_ISREG(kind.st_mode) or kind.st_size > _JOURNAL:
+        if not stat.S_ISREG(kind.st_mode) or kind.st_size > _LARGEST_SESSION_FILE:
             continue
         for line in file.read_bytes().splitlines():
             try:

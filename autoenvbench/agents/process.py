@@ -83,19 +83,23 @@ class AgentProcess:
         self._argv += [part.replace("{home}", str(at_home)) for part in launch.argv]
         self._folders = (workspace, home)
         self._events_path, self._stderr_path = folder / "events.jsonl", folder / "stderr.log"
-        self._read_at = self._events_path.stat().st_size if self._events_path.exists() else 0
+        for path in (self._events_path, self._stderr_path):
+            path.touch()  # they can be read also if it never comes to a start
+        self._read_at = self._events_path.stat().st_size
         self._label = str(folder)
         self._caged: Caged | None = None
         if sandbox == "docker":
             docker.sweep(self._label)
 
     def start(self) -> None:
+        """Run the command in its cage; its output is appended to events.jsonl and stderr.log."""
         with self._events_path.open("ab") as out, self._stderr_path.open("ab") as err:
             self._caged = self._cage.start(
                 self._argv, outside=self._folders[0], stdout=out, stderr=err, label=self._label
             )
 
     def poll(self) -> int | None:
+        """Its exit code, or None while it lives."""
         assert self._caged is not None
         return self._caged.process.poll()
 

@@ -119,7 +119,7 @@ def _code(result: dict[str, Any]) -> int:
 
 
 def _pause(args: argparse.Namespace) -> None:
-    from autoenvbench.research.run import pause
+    from autoenvbench.research.run_dir import pause
 
     pause(args.run_dir)
     print(f"{args.run_dir} is paused; go on with: autoenvbench resume {args.run_dir}")
@@ -283,7 +283,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--prices", type=arguments.path, metavar="FILE", help="your prices; see autoenvbench/data/prices.json")
     run.add_argument("--goal", metavar="GOAL", help='stop when reached: "streak>=50", "success>=0.95", "score>=0.9"')
     run.add_argument("--nudges", type=arguments.whole(0, 10_000), default=3, metavar="N",
-                     help="send an agent that stopped early back to work, until N times in a row nothing came of it (default 3)")  # fmt: skip
+                     help="send an agent that stopped early back to work; give up after N restarts without a new idea, commit or evaluation (default 3)")  # fmt: skip
     run.add_argument("--agent-memory", type=arguments.real(0.1, 1e5), metavar="GB", help="memory of the agent's cage (default 3/4 of all)")
     run.add_argument("--replay", metavar="FILE", help="serve the model from a script instead of a provider")
     run.add_argument("--pace", type=arguments.real(0, 1), metavar="X", help="1: the station runs in real time; 0: as fast as it can")

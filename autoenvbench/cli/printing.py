@@ -103,7 +103,7 @@ def print_tools(env_id: str, env_kwargs: dict[str, Any], tools: dict[str, Any]) 
 
 
 def print_agents(*, as_json: bool) -> None:
-    from autoenvbench.agents.registry import AGENTS
+    from autoenvbench.agents.registry import AGENTS, WITH_ARGUMENT
 
     rows = _agent_rows([make() for make in AGENTS.values()])
     if as_json:
@@ -116,8 +116,8 @@ def print_agents(*, as_json: bool) -> None:
         add_plain(
             table, str(row["name"]), str(row["version"]), "yes" if row["ready"] else "no", str(row["missing"] or "")
         )
-    add_plain(table, "command:PROGRAM", "", "yes", "any program that works in the workspace")
-    add_plain(table, "replay:SCRIPT", "", "yes", "shell steps from a JSON file")
+    for entry in WITH_ARGUMENT.values():
+        add_plain(table, entry.usage, "", "yes", entry.summary)
     Console().print(table)
 
 

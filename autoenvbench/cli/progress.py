@@ -29,8 +29,8 @@ class RunProgress(Observer):
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._phase = "research"
-        self._last_word = ""
-        self._waiting = ""
+        self._last_word: tuple[str, str] | None = None  # slot, what it said
+        self._waiting: dict[str, str] = {}  # slots, and for what
         self._next_line = 0.0
         self._next_read = 0.0
         self._live = (
@@ -52,17 +52,19 @@ class RunProgress(Observer):
     def log(self, text: str) -> None:
         self._console.print(visible(text, lines=True), highlight=False, soft_wrap=True, markup=False)
 
-    def on_agent_event(self, event: dict[str, Any]) -> None:
-        """Its messages and commands are shown."""
+    def on_agent_event(self, slot: str, event: dict[str, Any]) -> None:
+        """The last message or command of any of them is shown."""
         item = event.get("item") if isinstance(event.get("item"), dict) else event
         word = (item or {}).get("text") or (item or {}).get("command")
         if isinstance(word, str) and word.strip():
-            self._last_word = word.strip().split("\n")[0][:100]
+            self._last_word = slot, word.strip().split("\n")[0][:100]
 
-    def on_wait(self, reason: str, seconds: float) -> None:
-        if reason and not self._waiting:
-            self.log(f"waiting for the model's provider ({reason}); next try in {format_duration(seconds)}")
-        self._waiting = f"for the model, {format_duration(seconds)}: {reason}"[:120] if reason else ""
+    def on_wait(self, slot: str, reason: str, seconds: float) -> None:
+        if reason and slot not in self._waiting:
+            self.log(f"{slot}: waiting for the model's provider ({reason}); next try in {format_duration(seconds)}")
+        self._waiting.pop(slot, None)
+        if reason:
+            self._waiting[slot] = f"{slot} for its model, {format_duration(seconds)}: {reason}"[:120]
 
     def on_scoring(self, answer: Answer) -> None:
         self._phase = "scoring"
@@ -133,9 +135,10 @@ class RunProgress(Observer):
         if state.agent_tokens.headline:
             rows.append(("tokens", f"{state.agent_tokens.headline:,}"))
         if self._waiting and self._phase == "research":
-            rows.append(("waiting", self._waiting))
+            rows.append(("waiting", "; ".join(self._waiting.values())))
         if self._last_word and self._phase == "research":
-            rows.append(("agent:", self._last_word))
+            slot, word = self._last_word
+            rows.append((f"{slot}:", word))
         return rows
 
     def _panel(self) -> Table:

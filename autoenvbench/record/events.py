@@ -37,6 +37,7 @@ class RunEvent(Payload):
     Attributes:
         run_id: name of the run's folder.
         config: the run's `RunConfig`, but for the secret.
+        members: who works in it: each one's name and its agent, as `--agent` names it; empty before 30 November 2026.
         secret_sha256: the commitment to the secret, in hexadecimal.
         fingerprint: of the environment: what decides its episodes.
         versions: of Python and the packages that decide an outcome.
@@ -47,6 +48,7 @@ class RunEvent(Payload):
     phase: Literal["started", "resumed", "paused", "unpaused", "deadline", "agents_stopped", "scored", "finished"]
     run_id: str | None = None
     config: dict[str, Any] | None = None
+    members: dict[str, str] = Field(default_factory=dict)
     secret_sha256: str | None = None
     known_starts: bool | None = None  # the secret was given beforehand (--held-out-secret), not drawn
     fingerprint: str | None = None
@@ -60,9 +62,10 @@ class RunEvent(Payload):
 
 
 class AgentEvent(Payload):
-    """An agent's process started or ended.
+    """A member's process started or ended. The event's `agent` says which member's.
 
     Attributes:
+        name: the agent's kind. (In ledgers before 30 November 2026, of one agent each, it is the member's name as well.)
         agent_version: as its program tells it.
         model: that was asked for.
         exit_code, reason: of a process that ended; a reason such as `deadline`, `agent_ended` or `memory_limit`.

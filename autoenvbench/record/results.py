@@ -283,7 +283,7 @@ def _result(events: Sequence[Event]) -> Result:
             env=EnvInfo(id=config.env, kwargs=config.env_kwargs, fingerprint=start.fingerprint),
             track=config.track, pace=config.pace, sandbox=config.sandbox or "unknown",
             gateway=config.gateway if tokens.calls or config.replay else "none",
-            seed=config.seed, budget_s=config.budget_s, token_budget=config.token_budget,
+            seed=config.seed, team_size=max(1, len(start.members)), budget_s=config.budget_s, token_budget=config.token_budget,
             cost_budget=config.cost_budget, goal=config.goal, config=public_config(config),
             stopped_by=next((m.detail for m in reversed(milestones) if m.phase == "agents_stopped"), None),
             research_s=research_s, working_s=max(0.0, research_s - stalled_s),

@@ -35,7 +35,7 @@ class RunConfig(BaseModel):
     tools: dict[str, Any] = Field(default_factory=dict)  # of script policies; see enpire_envs.tools.config
     tools_replay: str | None = None  # path of a script that stands in for their model
     goal: str | None = None
-    nudges: int = Field(default=3, ge=0)  # fruitless ones in a row before the run takes no for an answer
+    nudges: int = Field(default=3, ge=0)  # give up after so many restarts without a new idea, commit or evaluation
     agent_memory_gb: float | None = Field(default=None, gt=0)
     gateway: Literal["live", "replay"] = "live"
     replay: str | None = None  # the script's path

@@ -1,9 +1,11 @@
-"""Sets up a run's model gateway: the call that tests it before the run, its rules and budgets, and its count of tokens after."""
+"""A run's way to its language models: the call that tests them before the run, budgets, the gateways with their rules, and their
+counts of tokens after."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from autoenvbench.agents.base import Agent
+from autoenvbench.agents.registry import make_agent
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.admission import Admission
 from autoenvbench.gateway.allowance import Allowance
@@ -24,9 +27,15 @@ from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import NOT_AGENTS, PREFLIGHT, TokensEvent
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.run_config import RunConfig
-from autoenvbench.research.research import Run
+from autoenvbench.research.slots import AgentSlot, Run
 
 CHECK_S = 60.0  # how long a busy provider is retried before a run is refused
+
+
+def check_models(config: RunConfig, agents: Sequence[str]) -> list[TokensEvent]:
+    """`check_model` for each agent of a run, as `--agent` names them; for those that are named twice, once."""
+    calls = [check_model(config, make_agent(name)) for name in dict.fromkeys(agents)]
+    return [call for call in calls if call is not None]
 
 
 def check_model(config: RunConfig, agent: Agent, within_s: float = CHECK_S) -> TokensEvent | None:
@@ -100,35 +109,44 @@ def allowance(run: Run) -> Allowance:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(
-    run: Run, allowed: Allowance, socket: Path, on_wait: Callable[[str, float], None]
-) -> AsyncIterator[Gateway | None]:
-    """A gateway in an event loop of its own while the agent lives; None for an agent that asks no model.
+async def open_gateways(
+    run: Run, allowed: Allowance, folder: Path, on_wait: Callable[[str, str, float], None]
+) -> AsyncIterator[dict[str, Gateway]]:
+    """A gateway for each slot whose agent asks a model, by the slot's id, while the agents live. All draw on one allowance.
 
-    `on_wait` (see `Gateway`) is called in the caller's loop.
+    They are served in an event loop of their own: nothing that the rest of the run does (the ledger's fsync, looks into /proc,
+    reading what agents print) stands between a model and its agent.
+
+    Args:
+        folder: where their sockets lie.
+        on_wait: called in the caller's loop with a slot's id, and the reason and seconds of a wait (see `Gateway`).
     """
-    config, agent = run.config, run.agent
-    if not agent.needs_model and not config.replay:
-        yield None
-        return
-    here = asyncio.get_running_loop()
+    here, gateways = asyncio.get_running_loop(), dict[str, Gateway]()
 
-    def tell(reason: str, seconds: float) -> None:
-        here.call_soon_threadsafe(on_wait, reason, seconds)
+    def tell(slot: str, reason: str, seconds: float) -> None:
+        here.call_soon_threadsafe(on_wait, slot, reason, seconds)
 
-    gateway = Gateway(
-        socket, run.ledger, _upstream(config, agent), agent.name, transcript=run.agent_dir / "transcript.jsonl.gz",
-        admission=_admission(config, agent), allowance=allowed, on_wait=tell, seed=config.seed,
-    )  # fmt: skip
-    with LoopThread("model-gateway") as thread:
-        await asyncio.wrap_future(thread.submit(gateway.start()))
-        try:
-            yield gateway
-        finally:
+    async with contextlib.AsyncExitStack() as stack:
+        thread = stack.enter_context(LoopThread("model-gateways"))
+
+        async def close(gateway: Gateway) -> None:
             await asyncio.wrap_future(thread.submit(gateway.close()))
+
+        for number, slot in enumerate(run.slots, 1):
+            if not slot.kind.needs_model and not run.config.replay:
+                continue
+            gateway = gateways[slot.id] = Gateway(
+                folder / f"model-{number}.sock", run.ledger, _upstream(run.config, slot.kind), slot.id,
+                transcript=slot.folder / "transcript.jsonl.gz", admission=_admission(run.config, slot.kind),
+                allowance=allowed, on_wait=functools.partial(tell, slot.id), seed=run.config.seed,
+            )  # fmt: skip
+            stack.push_async_callback(close, gateway)
+            await asyncio.wrap_future(thread.submit(gateway.start()))
+        yield gateways
 
 
 def _upstream(config: RunConfig, agent: Agent) -> Upstream:
+    """Who answers this agent's calls: its provider, or the run's script."""
     if config.replay:
         return Replay(Path(config.replay))
     base = config.base_url or os.environ.get("OPENAI_BASE_URL" if agent.api_key == "OPENAI_API_KEY" else "", "")
@@ -136,6 +154,7 @@ def _upstream(config: RunConfig, agent: Agent) -> Upstream:
 
 
 def _admission(config: RunConfig, agent: Agent) -> Admission:
+    """What of this agent's requests is forwarded."""
     return Admission(frozenset(agent.models(config)) or None, config.allow_hosted_tools)
 
 
@@ -157,22 +176,22 @@ def unfinished_calls(events: Sequence[Event]) -> list[Event]:
     return [e for e in events if e.kind == "call" and e.payload.id not in ended]
 
 
-def cross_check(run: Run) -> str | None:
+def cross_check(slot: AgentSlot, ledger: Ledger) -> str | None:
     """The agent's own count of tokens against the gateway's, in words if they differ. Calls that were cut off or refused are
     left out: no agent counts them."""
     try:
-        theirs = run.agent.journal(run.agent_dir / "home")
+        reported = slot.kind.reported_usage(slot.home)
     except (LookupError, TypeError, ValueError, AttributeError, OSError, RecursionError) as error:
-        return f"{run.agent.name}'s own count of tokens cannot be read ({error!r}); the gateway's counts"
-    if theirs is None:
+        return f"{slot.id}'s own count of tokens cannot be read ({error!r}); the gateway's counts"
+    if reported is None:
         return None
     calls = [
         e.payload
-        for e in run.ledger.events("tokens")
-        if e.agent not in NOT_AGENTS and not e.payload.in_flight and e.payload.error is None
+        for e in ledger.events("tokens")
+        if e.agent == slot.id and not e.payload.in_flight and e.payload.error is None
     ]
-    ours = {name: sum(getattr(c, name) for c in calls) for name in theirs}
-    if ours == theirs:
+    metered = {name: sum(getattr(c, name) for c in calls) for name in reported}
+    if metered == reported:
         return None
-    said = ", ".join(f"{name} {theirs[name]} (gateway {ours[name]})" for name in theirs)
-    return f"{run.agent.name}'s own count of tokens differs: {said}; the gateway's counts"
+    both = ", ".join(f"{name} {reported[name]} (gateway {metered[name]})" for name in reported)
+    return f"{slot.id}'s own count of tokens differs: {both}; the gateway's counts"

@@ -19,11 +19,11 @@ class Observer:
     def log(self, text: str) -> None:
         """Something that a person should know."""
 
-    def on_agent_event(self, event: dict[str, Any]) -> None:
-        """An agent's own event, in the words of its command line tool."""
+    def on_agent_event(self, slot: str, event: dict[str, Any]) -> None:
+        """An event that the member `slot` (such as codex-1) printed, in the words of its command line tool."""
 
-    def on_wait(self, reason: str, seconds: float) -> None:
-        """The model's provider is waited for; with no reason, no longer."""
+    def on_wait(self, slot: str, reason: str, seconds: float) -> None:
+        """A call of the member `slot` waits for its model's provider, for so long; with no reason, no longer."""
 
     def on_scoring(self, answer: Answer) -> None:
         """Research is over, and the answer is being scored."""

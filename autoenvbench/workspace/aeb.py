@@ -22,6 +22,7 @@ _BROKEN = ("policy_load_error", "policy_error", "policy_exited", "bad_action", "
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
     args = _parser().parse_args(argv)
     try:
         result, text = args.run(StationClient.from_home(), args)

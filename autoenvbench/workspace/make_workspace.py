@@ -28,8 +28,8 @@ def template_for(env: gym.Env[Any, Any]) -> Path | None:
     return folder(entry.template) if entry is not None and entry.template else None
 
 
-def make_workspace(path: Path, config: RunConfig, env: gym.Env[Any, Any]) -> None:
-    """Create the repository at `path`, on branch main, with one commit."""
+def make_workspace(path: Path, author: str, config: RunConfig, env: gym.Env[Any, Any]) -> None:
+    """Create the repository at `path`, on branch main, with one commit; `author` is who commits in it."""
     path.mkdir(parents=True)
     _copy(_COMMON, path)
     own = template_for(env)
@@ -41,9 +41,8 @@ def make_workspace(path: Path, config: RunConfig, env: gym.Env[Any, Any]) -> Non
     (path / "TASK.md").write_text(brief(config, env))
     (path / "data").mkdir()
     _git(path, "init", "--quiet", "--initial-branch=main")
-    name = config.agent.partition(":")[0]  # of command:PROGRAM
-    _git(path, "config", "user.name", name)
-    _git(path, "config", "user.email", f"{name}@autoenvbench.invalid")
+    _git(path, "config", "user.name", author)
+    _git(path, "config", "user.email", f"{author}@autoenvbench.invalid")
     _git(path, "add", "--all")
     _git(path, "commit", "--quiet", "-m", "Starter")
 

@@ -13,7 +13,7 @@ from autoenvbench.record.clock import RunClock
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.research.model_access import cross_check
-from autoenvbench.research.research import Run
+from autoenvbench.research.slots import make_slots
 from autoenvbench.sandbox.limits import Limits
 
 
@@ -64,7 +64,7 @@ def test_nothing_that_an_agent_left_in_its_home_is_followed(folder, trap):
     assert sorted(p.name for p in victim.iterdir()) == ["config.toml"]
 
 
-def test_journals_that_are_none_are_passed_over(tmp_path):
+def test_session_files_that_are_none_are_passed_over(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"n": 1}\nnonsense\n[2]\n{"n": ')
     os.mkfifo(tmp_path / "b.jsonl")  # would wait forever
     (tmp_path / "c.jsonl").symlink_to("/etc/passwd")
@@ -82,21 +82,21 @@ HOSTILE_ROWS = [
 
 @pytest.mark.parametrize("agent", ["codex", "claude-code", "kimi-code"])
 @pytest.mark.parametrize("row", HOSTILE_ROWS)
-def test_books_that_cannot_be_read_end_no_run(tmp_path, ledger, agent, row):
-    """What an agent writes into its own journal may spoil the cross-check, not the scoring."""
-    run = Run(tmp_path, None, make_agent(agent), "bwrap", None, ledger)
+def test_usage_that_cannot_be_read_ends_no_run(tmp_path, ledger, agent, row):
+    """What an agent writes into its own session files may spoil the cross-check, not the scoring."""
+    (slot,) = make_slots(tmp_path, {"member-1": agent})
     for name in (
         ".codex/sessions/2026/x.jsonl",
         ".claude/projects/w/x.jsonl",
         ".kimi-code/sessions/w/session_1/agents/main/wire.jsonl",
     ):
-        file = run.agent_dir / "home" / name
+        file = slot.home / name
         file.parent.mkdir(parents=True)
         file.write_text(row + "\n")
-    (run.agent_dir / "home/.kimi-code/sessions/w/session_2").symlink_to("/nowhere")
-    difference = cross_check(run)
+    (slot.home / ".kimi-code/sessions/w/session_2").symlink_to("/nowhere")
+    difference = cross_check(slot, ledger)
     assert difference is None or "count of tokens" in difference
-    run.agent.stored_session(run.agent_dir / "home")
+    slot.kind.stored_session(slot.home)
 
 
 @pytest.mark.parametrize("event", [{"type": "thread.started"}, {"type": "system"}, {"type": "session.resume_hint"}, {}])
@@ -109,7 +109,7 @@ def test_what_an_agent_says_is_text_and_not_markup(tmp_path, capsys):
     Ledger(tmp_path / "ledger.sqlite", RunClock.start(60)).close()
     progress = RunProgress()
     progress.on_start(tmp_path, RunClock.start(60), config)
-    progress.on_agent_event({"text": "[/tmp] and [red] and [link=x]"})
+    progress.on_agent_event("codex-1", {"text": "[/tmp] and [red] and [link=x]"})
     progress.log("ended: [/no such tag]")
     progress.refresh()
     said = capsys.readouterr()

@@ -92,13 +92,13 @@ def test_a_research_session_counted_to_the_token(tmp_path, agent):
     for key in totals:
         expected = sum(step["usage"].get(key, 0) for step in STEPS) + nudges * last.get(key, 0)
         assert totals[key] == expected
-    assert "own count of tokens differs" not in said  # the CLI's own books agree
+    assert "own count of tokens differs" not in said  # the CLI's own count agrees
     ledger = Ledger(run / "ledger.sqlite")
     assert [e.payload.detail for e in ledger.events("run") if e.payload.phase == "agents_stopped"] == ["gave_up"]
     started = [e.payload for e in ledger.events("agent") if e.payload.phase == "exited"]
     assert len({e.session for e in started}) == 1  # each nudge went on with the same session
     assert started[0].session
-    with gzip.open(run / "agents" / agent / "transcript.jsonl.gz", "rt") as file:
+    with gzip.open(run / "agents" / f"{agent}-1" / "transcript.jsonl.gz", "rt") as file:
         kept = [json.loads(line) for line in file]
     assert len(kept) == len(calls)
     assert not any(
@@ -124,7 +124,7 @@ def test_killed_in_the_middle_of_a_call(tmp_path, agent):
     events = list(Ledger(run / "ledger.sqlite").events("run", "agent"))
     stopped = next(e.t_run for e in events if e.kind == "run" and e.payload.phase == "agents_stopped")
     assert 14 <= stopped < 14 + 15
-    beat = run / "agents" / agent / "workspace" / "beat"
+    beat = run / "agents" / f"{agent}-1" / "workspace" / "beat"
     assert beat.exists()
     written = beat.stat().st_mtime
     stop_wall = next(e.t_wall for e in events if e.kind == "run" and e.payload.phase == "agents_stopped")
@@ -215,7 +215,7 @@ def test_pause_stops_time_and_processes(tmp_path):
         beat = None
         for _ in range(300):
             beat = (
-                next((tmp_path / "runs").glob("*/agents/command/workspace/beat"), None)
+                next((tmp_path / "runs").glob("*/agents/command-1/workspace/beat"), None)
                 if (tmp_path / "runs").exists()
                 else None
             )

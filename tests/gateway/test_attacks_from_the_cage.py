@@ -72,8 +72,8 @@ def test_nothing_of_a_hostile_agents_calls_reaches_beyond_the_run(tmp_path):
             capture_output=True, text=True, timeout=250,
         )  # fmt: skip
     (run,) = (tmp_path / "runs").iterdir()
-    assert (run / "agents/codex/workspace/said.json").exists(), done.stderr
-    said = json.loads((run / "agents/codex/workspace/said.json").read_text())
+    assert (run / "agents/codex-1/workspace/said.json").exists(), done.stderr
+    said = json.loads((run / "agents/codex-1/workspace/said.json").read_text())
     for attack in ("headers", "priority", "twice"):  # these go through without what was foreign in them
         assert said.pop(attack) == 200
     assert set(said.values()) <= {400, 404}, said
@@ -84,9 +84,9 @@ def test_nothing_of_a_hostile_agents_calls_reaches_beyond_the_run(tmp_path):
     assert {headers["Authorization"] for headers, _, _ in provider.seen} == {"Bearer none"}
     assert all(body["store"] is False for _, body, _ in provider.seen)
     events = list(Ledger(run / "ledger.sqlite").events())
-    spent = sum(metrics.headline_tokens(e.payload) for e in events if e.kind == "tokens" and e.agent == "codex")
+    spent = sum(metrics.headline_tokens(e.payload) for e in events if e.kind == "tokens" and e.agent == "codex-1")
     assert spent < 4000 + 1050  # by less than one call
     refused = [name for e in events if e.kind == "refusal" and e.payload.phase == "refused" for name in e.payload.names]
     assert any("web_search" in name for name in refused)
-    assert (run / "agents/codex/transcript.jsonl.gz").stat().st_size < 1 << 20
+    assert (run / "agents/codex-1/transcript.jsonl.gz").stat().st_size < 1 << 20
     assert json.loads((run / "result.json").read_text())["stopped_by"] == "token_budget"

@@ -99,7 +99,7 @@ def run(tmp_path_factory):
     try:
         said, _ = process.communicate(timeout=290)
         (folder,) = out.iterdir()
-        evidence = json.loads((folder / "agents/command/home/evidence.json").read_text())
+        evidence = json.loads((folder / "agents/command-1/home/evidence.json").read_text())
         yield {"folder": folder, "evidence": evidence, "said": said, "before": before, "marker": marker,
                "bystander": bystander, "code": process.returncode}  # fmt: skip
     finally:
@@ -132,7 +132,7 @@ def test_nothing_of_the_host_changed(run):
 
 def test_nothing_outlives_the_deadline(run):
     assert run["code"] == 0, run["said"][-2000:]
-    beat = run["folder"] / "agents/command/workspace/beat"
+    beat = run["folder"] / "agents/command-1/workspace/beat"
     assert beat.exists()
     events = list(Ledger(run["folder"] / "ledger.sqlite").events("run"))
     stopped = next(e for e in events if e.payload.phase == "agents_stopped")
@@ -163,7 +163,7 @@ def bomb(tmp_path, program, budget, *more):
     (folder,) = (tmp_path / "runs").iterdir()
     ended = [e.payload.reason for e in Ledger(folder / "ledger.sqlite").events("agent") if e.payload.phase == "exited"]
     assert inside(folder) == []
-    return ended[0], folder / "agents/command/workspace"
+    return ended[0], folder / "agents/command-1/workspace"
 
 
 def test_a_fork_bomb_is_ended(tmp_path):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from board import result_of, tampered, write_run
+from board import refuse_every_edit, result_of, tampered, write_run
 
 from autoenvbench.errors import UserError
 from autoenvbench.publish import leaderboard, ranking
@@ -24,50 +24,6 @@ from autoenvbench.record.run_config import RunConfig
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return write_run(tmp_path_factory.mktemp("runs") / "run-0")
-
-
-def edits(value, path=()):
-    """Every way to change one place of a JSON value: (path, new value), or (path, ...) to take it out."""
-    if isinstance(value, dict):
-        yield (*path, "one_more"), 1
-        for key, item in value.items():
-            yield (*path, key), ...
-            yield from edits(item, (*path, key))
-    elif isinstance(value, list):
-        yield path, [*value, 1]
-        for k, item in enumerate(value):
-            yield from edits(item, (*path, k))
-    else:
-        yield path, {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v * 1.01 + 0.01, str: lambda v: v + "x"}.get(
-            type(value), lambda v: "x")(value)  # fmt: skip
-        yield path, None if value is not None else 1
-
-
-def edited(original, path, value):
-    changed = json.loads(json.dumps(original))
-    place = changed
-    for key in path[:-1]:
-        place = place[key]
-    if value is ...:
-        del place[path[-1]]
-    else:
-        place[path[-1]] = value
-    return changed
-
-
-def refuse_every_edit(run, scratch):
-    """Each single change of result.json is refused by name; returns how many were tried, and the fields they were in."""
-    original = json.loads((run / "result.json").read_text())
-    shutil.copytree(run, scratch)
-    fields, tried = set(), 0
-    for path, value in edits(original):
-        (scratch / "result.json").write_text(json.dumps(edited(original, path, value)))
-        with pytest.raises(UserError) as refused:
-            leaderboard.check_run(scratch)
-        assert str(refused.value).startswith(".".join(map(str, path))), (path, str(refused.value))
-        fields.add(path[0] if path else "")
-        tried += 1
-    return tried, fields
 
 
 # -- add -------------------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from board import refuse_every_edit
 from conftest import TUNED
-from test_leaderboard import refuse_every_edit
 
 from autoenvbench.errors import UserError
 from autoenvbench.publish import leaderboard
@@ -208,7 +208,7 @@ def test_the_real_codex_in_its_cage_against_a_replayed_model(tmp_path):
     assert tokens.cached_input == sum(s["usage"].get("cached_input", 0) for s in steps)
     assert tokens.headline == tokens.input - tokens.cached_input + tokens.output
     # The CLI's own count, as a cross-check of the gateway's.
-    events = [json.loads(line) for line in (path / "agents/codex/events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (path / "agents/codex-1/events.jsonl").read_text().splitlines()]
     usage = next(e["usage"] for e in events if e["type"] == "turn.completed")
     assert usage["input_tokens"] == tokens.input
     assert usage["output_tokens"] == tokens.output
@@ -231,7 +231,7 @@ def test_the_deadline_ends_codex_and_all_it_started(tmp_path):
                        "--out", tmp_path / "runs")  # fmt: skip
     assert code == 0, err
     path = only(tmp_path / "runs")
-    alive = path / "agents/codex/workspace/still_alive"
+    alive = path / "agents/codex-1/workspace/still_alive"
     size = alive.stat().st_size
     assert size > 0
     time.sleep(1)
@@ -257,7 +257,7 @@ def test_what_codex_can_reach_from_its_cage(tmp_path):
     code, _, err = run("eval", "--agent", "codex", "--replay", script, "--budget", "60s", "--held-out", "2",
                        "--nudges", "0", "--out", tmp_path / "runs")  # fmt: skip
     assert code == 0, err
-    text = (only(tmp_path / "runs") / "agents/codex/workspace/seen").read_text()
+    text = (only(tmp_path / "runs") / "agents/codex-1/workspace/seen").read_text()
     seen = dict(line.partition(" ")[::2] for line in text.splitlines())
     assert "ssh" not in seen["home"]
     assert "No such file" in seen["runs"]

@@ -1,0 +1,102 @@
+"""Who works in a run, and what its parts share. A run of one agent is a team of one."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autoenvbench.agents.base import Agent
+from autoenvbench.agents.registry import make_agent
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.state import Follower
+from autoenvbench.sandbox.cage import Sandbox
+
+
+@dataclass
+class AgentSlot:
+    """A member of a run.
+
+    Attributes:
+        id: its name in this run, such as codex-1: the ledger's `agent` column, its folder, its author's name in Git.
+        kind: what works in it.
+        folder: holds workspace/, home/, events.jsonl, stderr.log and transcript.jsonl.gz.
+        token: its bearer token at the station.
+        session: the agent's own id of its session, once it is known; with one, it is continued and not begun anew.
+    """
+
+    id: str
+    kind: Agent
+    folder: Path
+    token: str
+    session: str | None = None
+
+    @property
+    def workspace(self) -> Path:
+        """Its Git repository."""
+        return self.folder / "workspace"
+
+    @property
+    def home(self) -> Path:
+        """Its home folder, with its session files."""
+        return self.folder / "home"
+
+
+@dataclass
+class Run:
+    """A run as its parts know it.
+
+    Attributes:
+        slots: its members, in order.
+        state: what the ledger comes to, for whoever has to know how the run stands.
+        notice: what a person should know of its sandbox.
+        research_over: only scoring is left to do.
+    """
+
+    dir: Path
+    config: RunConfig
+    slots: list[AgentSlot]
+    sandbox: Sandbox
+    clock: RunClock
+    ledger: Ledger
+    notice: str | None = None
+    research_over: bool = False
+    state: Follower = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = Follower(self.ledger, self.config.min_episodes)
+
+
+def name_members(agents: Sequence[str]) -> dict[str, str]:
+    """Ids of a new run's members and their agents as `--agent` names them: codex, codex, cem are codex-1, codex-2, cem-1."""
+    number, members = Counter[str](), dict[str, str]()
+    for agent in agents:
+        name = make_agent(agent).name
+        number[name] += 1
+        members[f"{name}-{number[name]}"] = agent
+    return members
+
+
+def recorded_members(events: Iterable[Event], config: RunConfig) -> dict[str, str]:
+    """The same of a run that was begun before, as its ledger names them: in its first event, or (ledgers before 30 November
+    2026, of one agent each) in the column `agent` of the agent's launches."""
+    members = dict[str, str]()
+    for event in events:
+        if event.kind == "run" and event.payload.members:
+            return dict(event.payload.members)
+        if event.kind == "agent" and event.agent:
+            members[event.agent] = config.agent
+    return members or name_members([config.agent])
+
+
+def make_slots(run_dir: Path, members: Mapping[str, str], events: Iterable[Event] = ()) -> list[AgentSlot]:
+    """The members at their places, with new tokens and the sessions that `events` tell of."""
+    sessions = {e.agent: e.payload.session for e in events if e.kind == "agent" and e.payload.session}
+    return [
+        AgentSlot(id, make_agent(agent), run_dir / "agents" / id, secrets.token_urlsafe(32), sessions.get(id))
+        for id, agent in members.items()
+    ]
