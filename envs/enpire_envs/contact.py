@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,9 +60,9 @@ class ContactSafety:
             lost: what else has gone wrong, by name; an end effector outside its workspace comes first.
         """
         limits = self._limits
-        moved = (readings.pose[:3] - self._start).tolist()
-        # each "not <=" is also true of NaN
-        if not all(low <= m <= high for low, m, high in zip(limits.low, moved, limits.high, strict=True)):
+        x, y, z = (readings.pose[:3] - self._start).tolist()
+        (x0, y0, z0), (x1, y1, z1) = limits.low, limits.high
+        if not (x0 <= x <= x1 and y0 <= y <= y1 and z0 <= z <= z1):  # also true of NaN, as is each "not <=" below
             return "out_of_workspace"
         if lost is not None:
             return lost
@@ -87,18 +86,13 @@ class ForceGuard:
         return self._count >= self._allowed
 
 
-class History:
-    """The last `HISTORY` rows, oldest first; at the start of an episode the first reading repeated."""
-
-    def __init__(self, first: np.ndarray) -> None:
-        self._rows: deque[np.ndarray] = deque([first] * HISTORY, HISTORY)
-
-    def add(self, row: np.ndarray) -> None:
-        self._rows.append(row)
-
-    def flat(self) -> np.ndarray:
-        """(HISTORY * n,), oldest first."""
-        return np.concatenate(self._rows)
+def remember(memory: np.ndarray, row: np.ndarray, *more: float) -> None:
+    """Append a row and further numbers to a flat memory (HISTORY * n,), oldest first; the oldest n numbers go."""
+    n = len(row) + len(more)
+    memory[:-n] = memory[n:]
+    memory[-n : len(memory) - len(more)] = row
+    if more:
+        memory[-len(more) :] = more
 
 
 def disc(rng: np.random.Generator, radius: float) -> np.ndarray:

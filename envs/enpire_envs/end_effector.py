@@ -86,7 +86,7 @@ def read(kind: type[Readings], data: mujoco.MjData, *, depth: float | None = Non
     wrench = -data.sensordata[:6]  # MuJoCo's sensors give what the tool exerts on the end effector's parent side
     fx, fy, fz, *_ = wrench.tolist()
     if depth is None:
-        depth = max(-float(data.contact.dist.min()), 0.0) if data.ncon else 0.0
+        depth = max(-float(np.minimum.reduce(data.contact.dist)), 0.0) if data.ncon else 0.0
     return kind(
         time=data.time,
         pose=data.qpos[QPOS].copy(),
@@ -124,6 +124,11 @@ def weld_as_it_lies(model: mujoco.MjModel, data: mujoco.MjData, weld: int) -> No
     model.eq_data[weld, 6:10] = quat
     model.eq_data[weld, 10] = 1.0
     data.eq_active[weld] = 1
+
+
+def length(vector: np.ndarray) -> float:
+    """Of a vector (n,), in less time than `np.linalg.norm`."""
+    return math.sqrt(vector.dot(vector))
 
 
 def rotation(angles: np.ndarray) -> np.ndarray:

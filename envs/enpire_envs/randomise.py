@@ -75,5 +75,5 @@ class Sensor:
             self._age += 1
             return self._estimate, self._age * self._dt, False
         self._age = len(self._past) - 1
-        self._estimate = self._past[0] + self._bias + self._rng.normal(size=len(self._noise)) * self._noise
+        self._estimate = self._past[0] + self._bias + self._rng.standard_normal(len(self._noise)) * self._noise
         return self._estimate, self._age * self._dt, True

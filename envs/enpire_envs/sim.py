@@ -64,7 +64,7 @@ class SimCell:
     def _attach(self, scene: SimScene, substeps: int, data: mujoco.MjData) -> None:
         self.scene, self.substeps, self.data = scene, substeps, data
         self.model: mujoco.MjModel = data.model
-        self._warnings = data.warning
+        self._warnings: np.ndarray = data.warning.number  # a view: how often MuJoCo has warned of each
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
         self._viewer: Any = None  # a MuJoCo viewer, or False where there is no display
 
@@ -86,8 +86,8 @@ class SimCell:
 
     def read(self) -> Any:
         # MuJoCo answers divergence by a warning and a silent reset to the initial state; we must not.
-        if self._warnings.number.any():
-            names = [w.name.removeprefix("mjWARN_") for w in _WARNINGS if self._warnings.number[w.value]]
+        if any(self._warnings.tolist()):
+            names = [w.name.removeprefix("mjWARN_") for w in _WARNINGS if self._warnings[w.value]]
             raise CellFault(f"MuJoCo warned of {', '.join(names)}: the physics of this episode cannot be trusted")
         return self.scene.read(self.model, self.data)
 

@@ -55,6 +55,12 @@ def box(bounds: Sequence[float]) -> spaces.Box[Any]:
     return spaces.Box(-high, high, dtype=np.float32)
 
 
+def is_finite(array: np.ndarray) -> bool:
+    """Whether all numbers of an array are finite."""
+    # A sum is quicker to look at, but it may overflow.
+    return math.isfinite(np.add.reduce(array, axis=None)) or bool(np.isfinite(array).all())
+
+
 def read_start(start: Start, **rows: str) -> dict[str, Any]:
     """The numbers of an exact start [m, rad] as floats: a list for each row, a float for a row of one.
 

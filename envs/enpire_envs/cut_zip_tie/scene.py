@@ -77,7 +77,8 @@ class CutReadings(EndEffectorReadings):
     def along_blades(self, point: np.ndarray) -> np.ndarray:
         """A point (3,) as (off the blades' plane, from the hinge along the lower blade, above its edge) [m]."""
         local: np.ndarray = self.blades.T @ (point - self.pivot)
-        return local * (1, -1, 1)
+        local[1] = -local[1]
+        return local
 
 
 class CutScene:
@@ -109,10 +110,10 @@ class CutScene:
         model = spec.compile()
         self._tool, self._cutter = model.body("tool").id, model.body("cutter").id
         self._jaw = model.joint("jaw").qposadr[0]
-        self._pieces = [model.body(f"piece{k}").id for k in range(len(PIECES))]
-        self._mains = [model.geom(f"main{k}").id for k in range(len(PIECES))]
-        self._offcuts = [-1, *(model.geom(f"offcut{k}").id for k in range(1, len(PIECES)))]
-        self._joins = [model.equality(f"join{k}").id for k in range(1, len(PIECES))]
+        self._pieces = np.array([model.body(f"piece{k}").id for k in range(len(PIECES))])
+        self._mains = np.array([model.geom(f"main{k}").id for k in range(len(PIECES))])
+        self._offcuts = np.array([-1, *(model.geom(f"offcut{k}").id for k in range(1, len(PIECES)))])
+        self._joins = np.array([model.equality(f"join{k}").id for k in range(1, len(PIECES))])
         self._loop = {g for g in range(model.ngeom) if model.geom(g).name.startswith("loop")}
         self._edges = (model.geom("lower").id, model.geom("upper").id)
         self._through = model.joint("through").id
@@ -270,7 +271,7 @@ class CutScene:
                 model.geom_conaffinity[geom] = 0
                 data.userdata[_LOOP_CUT] = 1.0
             elif geom in self._mains[:-1]:
-                self._part(model, data, self._mains.index(geom))
+                self._part(model, data, int(np.flatnonzero(self._mains == geom)[0]))
 
     def _part(self, model: mujoco.MjModel, data: mujoco.MjData, k: int) -> None:
         """Part piece k where the blades' plane meets it, both faces just clear of the blades."""
@@ -302,17 +303,18 @@ class CutScene:
 
     # -- reading -----------------------------------------------------------------------------------------------------
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> CutReadings:
-        axes = data.xmat[self._pieces].reshape(-1, 3, 3)[:, :, 0]
-        lows = np.zeros(len(PIECES))
-        highs = 2 * model.geom_size[self._mains, 0]
-        lows[1:] = np.where(data.eq_active[self._joins], 0.0, -2 * model.geom_size[self._offcuts[1:], 0])
-        origins = data.xpos[self._pieces]
-        pieces = np.stack([origins + axes * lows[:, None], origins + axes * highs[:, None]], axis=1)
-        cuts = np.flatnonzero(data.eq_active[self._joins] == 0)
-        severed = bool(len(cuts))
-        last = int(cuts[0]) if severed else len(PIECES) - 1
+        axes, origins = data.xmat[self._pieces][:, ::3], data.xpos[self._pieces]
+        pieces = np.empty((len(PIECES), 2, 3))
+        pieces[:, 0] = origins
+        pieces[:, 1] = origins + axes * (2 * model.geom_size[self._mains, :1])
+        joined = data.eq_active[self._joins].tolist()
+        severed = not all(joined)
+        last = joined.index(0) if severed else len(PIECES) - 1
+        for k in range(1, len(PIECES)):
+            if not joined[k - 1]:  # then a piece begins with what the cut has left of the one before
+                pieces[k, 0] -= axes[k] * (2 * model.geom_size[self._offcuts[k], 0])
         end = pieces[last, 1]
-        stub = float(np.linalg.norm(end - pieces[0, 0])) + min(float(pieces[0, 0, 0]), 0.0)
+        stub = end_effector.length(end - pieces[0, 0]) + min(float(pieces[0, 0, 0]), 0.0)
         gap = min(_to_segment(end, *piece) for piece in pieces[last + 1 :]) if severed else 0.0
         blades = data.xmat[self._cutter].reshape(3, 3).copy()
         return end_effector.read(
@@ -327,8 +329,9 @@ class CutScene:
         """Deepest penetration of the cutter; a tail that drops on the bench at 1 m/s is nobody's doing."""
         if not data.ncon:
             return 0.0
-        ours = (model.geom_contype[data.contact.geom] == 4).any(axis=1)
-        return max(-float(data.contact.dist[ours].min(initial=0.0)), 0.0)
+        contact = data.contact
+        one, two = (model.geom_contype[contact.geom] == 4).T
+        return max(-float(np.minimum.reduce(contact.dist[one | two], initial=0.0)), 0.0)
 
     @property
     def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:
@@ -350,4 +353,4 @@ def _to_segment(point: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     """Distance of a point from the line between a and b [m]."""
     along = b - a
     share = float(np.clip((point - a) @ along / max(float(along @ along), 1e-12), 0, 1))
-    return float(np.linalg.norm(point - a - share * along))
+    return end_effector.length(point - a - share * along)

@@ -10,7 +10,8 @@ import numpy as np
 from enpire_envs.cell import Cell
 from enpire_envs.contact import CONTROL_HZ, ContactSafety, SafetyLimits, wrench_sensor
 from enpire_envs.cut_zip_tie.scene import BLADE, LYING, STAND_Y, TOOTH, CutReadings
-from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
+from enpire_envs.end_effector import length
+from enpire_envs.task import Progress, Start, Verdict, box, climb, is_finite, read_start
 
 STEP = 0.0005  # displacement per control step at an action of 1 [m]
 TURN = math.radians(0.4)
@@ -105,7 +106,7 @@ class CutZipTie:
 
     def observe(self, readings: CutReadings) -> np.ndarray:
         felt, _, _ = self._wrench.read(readings.wrench)
-        noise = self._noise * self._rng.normal(size=(2, 3))
+        noise = self._noise * self._rng.standard_normal((2, 3))
         visible = readings.tip[2] > -0.03  # what has fallen to the bench is not looked for
         if visible:
             self._seen_tip = readings.tip - self._origin[:3] + self._tip_bias + noise[0]
@@ -116,16 +117,17 @@ class CutZipTie:
         yaw = math.atan2(along[0], -along[1])
         parts = [readings.pose - self._origin, (readings.jaw, readings.torque, float(readings.held)), felt, middle, (yaw,),
                  self._head, self._seen_tip, (float(visible),)]  # fmt: skip
-        return np.concatenate(parts).astype(np.float32)
+        return np.concatenate(parts, dtype=np.float32)
 
     def agent_pos(self, readings: CutReadings) -> np.ndarray:
         return np.append(readings.pose - self._origin, readings.jaw).astype(np.float32)
 
     def update(self, readings: CutReadings) -> Progress:
-        cut = self._cut_well(readings)
-        between = cut or self._between(readings)
-        reached = (readings.held, between, cut or (between and readings.torque < -0.05))
-        self._stage = climb(self._stage, reached)
+        if self._stage < 3:
+            cut = self._cut_well(readings)
+            between = cut or self._between(readings)
+            reached = (readings.held, between, cut or (between and readings.torque < -0.05))
+            self._stage = climb(self._stage, reached)
         return Progress.of(self.stages, self._stage)
 
     @staticmethod
@@ -136,21 +138,21 @@ class CutZipTie:
     def _between(readings: CutReadings) -> bool:
         """Whether the tail runs between the blades, where it may be cut."""
         root, end = readings.pieces[0]
-        a, b = readings.along_blades(root), readings.along_blades(end)
+        a, b = readings.along_blades(root).tolist(), readings.along_blades(end).tolist()
         if a[0] * b[0] >= 0:
             return False
         share = a[0] / (a[0] - b[0])
-        point = a + share * (b - a)
-        from_head = share * float(np.linalg.norm(end - root))
-        opening = point[1] * math.tan(readings.jaw)
-        return bool(TOOTH <= from_head <= LONGEST and 0.002 < point[1] < BLADE and -0.001 < point[2] < opening + 0.001)
+        along, above = (a[k] + share * (b[k] - a[k]) for k in (1, 2))
+        from_head = share * length(end - root)
+        opening = along * math.tan(readings.jaw)
+        return TOOTH <= from_head <= LONGEST and 0.002 < along < BLADE and -0.001 < above < opening + 0.001
 
     def dense_reward(self, readings: CutReadings) -> float:
         """Nearness of the blades to where the tail should be cut, then the cut, then the gap."""
         if self._cut_well(readings):
             return 0.7 + 0.3 * min(readings.gap / APART, 1.0)
         root, end = readings.pieces[0]
-        axis = (end - root) / max(float(np.linalg.norm(end - root)), 1e-6)
+        axis = (end - root) / max(length(end - root), 1e-6)
         across, along, above = readings.along_blades(root + AIM * axis)
         off = math.hypot(across, along - BLADE / 2, above - 0.002)
         return 0.4 * math.exp(-off / 0.01) + (0.2 if self._stage >= 3 else 0.0)
@@ -160,7 +162,7 @@ class CutZipTie:
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: CutReadings) -> str | None:
-        here = np.isfinite(readings.pieces).all()
+        here = is_finite(readings.pieces)
         return self._safety.violation(readings, lost=None if here else "strap_lost")
 
     def candidate(self, readings: CutReadings) -> bool:

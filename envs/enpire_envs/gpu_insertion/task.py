@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, History, SafetyLimits, wrench_sensor
+from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, SafetyLimits, remember, wrench_sensor
 from enpire_envs.gpu_insertion.scene import CARD, CardReadings
 from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
 
@@ -71,7 +71,9 @@ class GPUInsertion:
         error = np.concatenate([rng.uniform(-1, 1, 3) * ESTIMATE_ERROR, rng.uniform(-1, 1, 3) * ESTIMATE_TURN])
         self._estimate = goal + (error if self._sensing == "noisy" else 0.0)
         self._wrench = wrench_sensor(self._sensing, rng)
-        self._history = History(np.zeros(6))
+        # What `observe` returns; what does not change in an episode stands in it: the slot, valid.
+        self._state = np.zeros(self.state_space.shape)
+        self._state[12:18], self._state[19] = self._estimate, 1.0
 
     def command(self, action: np.ndarray) -> np.ndarray:
         """Velocity (6,) of the end effector's target [m/s, rad/s]."""
@@ -79,10 +81,11 @@ class GPUInsertion:
 
     def observe(self, readings: CardReadings) -> np.ndarray:
         felt, _, _ = self._wrench.read(readings.wrench)
-        self._history.add(felt)
-        age = min(readings.time, 20.0) / 20.0
-        parts = [readings.pose - self._origin, felt, self._estimate, (age, 1.0), self._history.flat()]
-        return np.concatenate(parts).astype(np.float32)
+        state = self._state
+        state[:6], state[6:12] = readings.pose - self._origin, felt
+        state[18] = min(readings.time, 20.0) / 20.0
+        remember(state[20:], felt)
+        return state.astype(np.float32)
 
     def agent_pos(self, readings: CardReadings) -> np.ndarray:
         return (readings.pose - self._origin).astype(np.float32)

@@ -33,18 +33,14 @@ class PinReadings(EndEffectorReadings):
     Attributes:
         tip: (3,) the pin's tip centre [m].
         axis: (3,) unit vector along the pin, upwards.
+        insertion: how far the tip is below the plate's top [m], 0 unless it is inside the hole's bore.
         held: smallest insertion depth and largest force over the last "hold" probe, or None.
     """
 
     tip: np.ndarray
     axis: np.ndarray
+    insertion: float
     held: tuple[float, float] | None = None
-
-    @property
-    def insertion(self) -> float:
-        """How far the tip is below the plate's top [m], 0 unless it is inside the hole's bore."""
-        inside = math.hypot(self.tip[0], self.tip[1]) < HOLE_RADIUS
-        return max(0.0, -float(self.tip[2])) if inside else 0.0
 
 
 class PinScene:
@@ -136,10 +132,11 @@ class PinScene:
         data.ctrl[:] = command
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> PinReadings:
+        tip = data.site_xpos[self._tip].copy()
+        axis = data.site_xmat[self._tip][2::3].copy()
         return end_effector.read(
-            PinReadings, data,
-            tip=data.site_xpos[self._tip].copy(), axis=data.site_xmat[self._tip][2::3].copy(), held=self._held,
-        )  # fmt: skip
+            PinReadings, data, tip=tip, axis=axis, insertion=_insertion(*tip.tolist()), held=self._held
+        )
 
     @property
     def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:
@@ -156,3 +153,7 @@ class PinScene:
             if k >= 3:
                 most = max(most, now.force)
         self._held = (least, most)
+
+
+def _insertion(x: float, y: float, z: float) -> float:
+    return max(0.0, -z) if math.hypot(x, y) < HOLE_RADIUS else 0.0

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, History, SafetyLimits, disc, wrench_sensor
+from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, SafetyLimits, disc, remember, wrench_sensor
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PinReadings
 from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
 
@@ -76,7 +76,10 @@ class PinInsertion:
         # Perception looks once, before the arm is in the way: where the hole is, as seen from the end effector.
         self._estimate = -np.array(start["tip"][:2]) + error
         self._wrench = wrench_sensor(self._sensing, rng)
-        self._history = History(np.zeros(7))
+        # What `observe` returns; what does not change in an episode stands in it: gripper, hole, valid.
+        self._state = np.zeros(self.state_space.shape)
+        n = len(self._scale) + 6
+        self._state[n + 1 : n + 5] = *self._estimate, 0.0, 1.0
 
     def command(self, action: np.ndarray) -> np.ndarray:
         """Velocity (6,) of the end effector's target [m/s, rad/s]."""
@@ -87,10 +90,11 @@ class PinInsertion:
     def observe(self, readings: PinReadings) -> np.ndarray:
         moved = self.agent_pos(readings)
         felt, _, _ = self._wrench.read(readings.wrench)
-        self._history.add(np.append(felt, moved[2]))
-        age = min(readings.time, 20.0) / 20.0
-        parts = [moved, felt, (0.0,), self._estimate, (age, 1.0), self._history.flat()]
-        return np.concatenate(parts).astype(np.float32)
+        state, n = self._state, len(moved)
+        state[:n], state[n : n + 6] = moved, felt
+        state[n + 9] = min(readings.time, 20.0) / 20.0
+        remember(state[n + 11 :], felt, moved[2])
+        return state.astype(np.float32)
 
     def agent_pos(self, readings: PinReadings) -> np.ndarray:
         return (readings.pose - self._origin)[: len(self._scale)].astype(np.float32)

@@ -61,7 +61,6 @@ class TieScene:
     mutable = ("geom_friction", "tendon_range", "eq_data")
 
     def __init__(self) -> None:
-        self._links: list[int] = []
         self._tool = self._strap_qpos = self._first_site = -1
 
     def build(self) -> mujoco.MjModel:
@@ -72,7 +71,7 @@ class TieScene:
         spec.nuserdata = 1  # the gripper's opening: part of the state, so that snapshots hold it
         model = spec.compile()
         self._first_site = model.site("link0").id
-        self._links = [model.body(f"link{k}").id for k in range(LINKS)]
+        self._links = np.array([model.body(f"link{k}").id for k in range(LINKS)])
         self._tool = model.body("tool").id
         self._strap_qpos = model.joint("strap").qposadr[0]
         return model
@@ -172,9 +171,9 @@ class TieScene:
             end_effector.weld_as_it_lies(model, data, best)  # equality k welds link k
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> StrapReadings:
-        starts = data.xpos[self._links]
-        end = starts[-1] + data.xmat[self._links[-1]].reshape(3, 3)[:, 0] * LINK
-        nodes = np.vstack([starts, end])
+        nodes = np.empty((LINKS + 1, 3))
+        nodes[:-1] = data.xpos[self._links]
+        nodes[-1] = nodes[-2] + data.xmat[self._links[-1], ::3] * LINK
         return end_effector.read(
             StrapReadings, data,
             nodes=nodes, past=past_head(nodes), opening=float(data.userdata[0]), held=bool(data.eq_active.any()),

@@ -8,6 +8,7 @@ import numpy as np
 
 from enpire_envs.cell import Cell
 from enpire_envs.contact import CONTROL_HZ, ContactSafety, SafetyLimits, wrench_sensor
+from enpire_envs.end_effector import length
 from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
 from enpire_envs.tie_zip_tie.scene import HALF_Y, HALF_Z, SLOT, StrapReadings
 
@@ -81,28 +82,29 @@ class TieZipTie:
 
     def observe(self, readings: StrapReadings) -> np.ndarray:
         felt, _, _ = self._wrench.read(readings.wrench)
-        hidden = -0.001 < readings.tip[0] < SLOT and abs(readings.tip[1]) < HALF_Y and abs(readings.tip[2]) < HALF_Z
+        x, y, z = readings.tip.tolist()
+        hidden = -0.001 < x < SLOT and abs(y) < HALF_Y and abs(z) < HALF_Z
         if not hidden:
             noise = self._noise * self._rng.normal(size=3)
             self._seen_tip = readings.tip - self._origin[:3] + self._tip_bias + noise
         past = readings.past + (self._noise * 2 * self._rng.normal() if self._noise else 0.0)
         moved = readings.pose - self._origin
         parts = [moved, (readings.opening, float(readings.held)), felt, self._head, self._seen_tip, (not hidden, past)]
-        return np.concatenate(parts).astype(np.float32)
+        return np.concatenate(parts, dtype=np.float32)
 
     def agent_pos(self, readings: StrapReadings) -> np.ndarray:
         return np.append(readings.pose - self._origin, readings.opening).astype(np.float32)
 
     def update(self, readings: StrapReadings) -> Progress:
-        tip, past = readings.tip, readings.past
-        entered = past > 0 or (tip[0] > 0.0005 and abs(tip[1]) < HALF_Y and abs(tip[2]) < HALF_Z and tip[0] < SLOT)
+        (x, y, z), past = readings.tip.tolist(), readings.past
+        entered = past > 0 or (0.0005 < x < SLOT and abs(y) < HALF_Y and abs(z) < HALF_Z)
         reached = (entered, past > 0.001, past >= ENOUGH)
         self._stage = climb(self._stage, reached)
         return Progress.of(self.stages, self._stage)
 
     def dense_reward(self, readings: StrapReadings) -> float:
         """Nearness of the tip to the slot, then strap beyond the head."""
-        off = float(np.linalg.norm(readings.tip)) if readings.past == 0 else 0.0
+        off = length(readings.tip) if readings.past == 0 else 0.0
         return 0.2 * math.exp(-off / 0.005) + 0.8 * min(readings.past / ENOUGH, 1.0)
 
     def extras(self, readings: StrapReadings) -> dict[str, float]:
@@ -110,7 +112,8 @@ class TieZipTie:
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: StrapReadings) -> str | None:
-        here = np.abs(readings.nodes).max() < 0.3 and readings.nodes[:, 2].mean() > -0.05
+        nodes = readings.nodes
+        here = np.maximum.reduce(np.abs(nodes), axis=None) < 0.3 and np.add.reduce(nodes[:, 2]) / len(nodes) > -0.05
         return self._safety.violation(readings, lost=None if here else "strap_dropped")
 
     def candidate(self, readings: StrapReadings) -> bool:
