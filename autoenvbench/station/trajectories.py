@@ -18,6 +18,7 @@ from enpire_envs.contract import SHOWN, contract_of
 from enpire_envs.episodes import SUFFIX, EpisodeError, EpisodeWriter, Source, describe_space
 from enpire_envs.fingerprint import fingerprint
 
+from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent
 
 MAX_KEPT = 20 << 30  # bytes of a folder
@@ -33,12 +34,16 @@ class Trajectories:
         secret: nobody may know the starts' seeds, so the files do not say them.
         starts: whether to say where an episode began, in the task's own terms (more than a policy is told).
         source: who drives.
+        most: what the folder may hold [bytes].
+        required: they are what was asked for, so one that cannot be kept is an error.
     """
 
     def __init__(
-        self, folder: Path, *, secret: bool, starts: bool = True, source: Source = Source.POLICY, most: int = MAX_KEPT
-    ) -> None:
-        self.folder, self._secret, self._starts, self._source, self._most = folder, secret, starts, source, most
+        self, folder: Path, *, secret: bool, starts: bool = True, source: Source = Source.POLICY, most: int = MAX_KEPT,
+        required: bool = False,
+    ) -> None:  # fmt: skip
+        self.folder, self._secret, self._starts, self._source = folder, secret, starts, source
+        self._most, self._required = most, required
         self._used: int | None = None  # not looked yet
         self.full: str | None = None  # why nothing more is kept
 
@@ -51,7 +56,7 @@ class Trajectories:
     ) -> str | None:  # fmt: skip
         """Write an episode as NAME.episode, and a script's tool calls as NAME.calls.jsonl, one JSON object a line.
 
-        Returns why that was not possible, once, or None: an episode counts without its file.
+        Returns why that was not possible, once, or None: an episode counts without its file. Raises UserError if it is required.
         """
         if self.full is not None or not record.begun:
             return None
@@ -81,8 +86,13 @@ class Trajectories:
                     lines = "".join(json.dumps(call) + "\n" for call in calls)
                     self._used += (self.folder / f"{name}.calls.jsonl").write_text(lines)
         except (OSError, EpisodeError) as error:
-            return f"the trajectory of {name} was not kept: {error}"
-        return f"no more trajectories are kept: {self.full}" if self.full else None
+            return self._not_kept(f"the trajectory of {name} was not kept: {error}")
+        return self._not_kept(f"no more trajectories are kept: {self.full}") if self.full else None
+
+    def _not_kept(self, why: str) -> str:
+        if self._required:
+            raise UserError(f"{why} (in {self.folder})")
+        return why
 
 
 def describe(env: gym.Env[Any, Any]) -> dict[str, Any]:

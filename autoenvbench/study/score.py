@@ -104,7 +104,7 @@ def score(
             keep = None
             if trajectories is not None:
                 source = Source.REFERENCE if policy in ("reference", "naive") else Source.POLICY
-                keep = Trajectories(trajectories, secret=False, source=source, most=sys.maxsize)
+                keep = Trajectories(trajectories, secret=False, source=source, most=sys.maxsize, required=True)
             batch = Batch(purpose, n, first=0, attempts=attempts, starts=named)
             filmed = trajectories is not None and driver is None
             tally = evaluator.run(

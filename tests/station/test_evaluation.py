@@ -13,6 +13,7 @@ from enpire_envs.episodes import Episodes, Source, read_episode
 from enpire_envs.fingerprint import fingerprint
 from enpire_real.motors import MotorFault
 
+from autoenvbench.errors import UserError
 from autoenvbench.make_env import make_env
 from autoenvbench.record import metrics
 from autoenvbench.record.starts import StartStreams
@@ -283,6 +284,9 @@ def test_secret_starts_stay_secret_in_files_and_a_full_folder_costs_no_episode(e
     )
     assert len(tally.episodes) == 1
     assert "was not kept" in [e.payload.text for e in ledger.events("note")][-1]
+    wanted = Trajectories(tmp_path / "file", secret=False, required=True)
+    with pytest.raises(UserError, match="E3-0 was not kept"):
+        evaluator.run(Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("score", 1, 0), keep=wanted)
 
 
 def test_an_episode_whose_policy_never_begins_is_kept_without_a_step(evaluator, policy_dir, tmp_path):
