@@ -17,6 +17,7 @@ import gymnasium as gym
 import pytest
 from enpire_envs import registry
 from enpire_envs.contract import contract_of
+from enpire_envs.env import ResetFailed
 from enpire_envs.fingerprint import fingerprint
 from enpire_envs.reference import make_reference
 from gymnasium.utils.env_checker import check_env
@@ -94,6 +95,15 @@ def test_gymnasium_makes_and_accepts_it(installed):
     assert contract_of(env) is env.unwrapped
     assert not registry.problems
     env.close()
+
+
+def test_a_start_that_is_no_start_is_drawn_again_or_refused(installed):
+    env = make_env(REACH, {"tolerance": 0.4})  # one draw in ten is within that
+    attempts = {env.reset(seed=seed)[1]["reset_attempts"] for seed in range(60)}
+    assert {1, 2} <= attempts <= {1, 2, 3}
+    with pytest.raises(ResetFailed, match="on the mark already") as refused:
+        env.reset(options={"start": {"tip": [0, 0], "goal": [0, 0]}})
+    assert refused.value.attempts == 3
 
 
 def test_the_harness_scores_it_by_its_own_policies(installed):

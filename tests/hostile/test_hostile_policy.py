@@ -36,9 +36,10 @@ POLICIES = {
                   "the policy has a process of its own; the environment lives in the station's", """
         return next((o for o in gc.get_objects() if type(o).__name__ in ("CellEnv", "SimCell", "MjData")), None)""", {"time_limit"}),
     "reference": ("Import or read the reference policy", "its folder is empty in every cage", """
-        import enpire_envs
-        package = Path(enpire_envs.__file__).parent
-        return next((p for name in ("reference", "skills") for p in package.glob(f"{name}/*.py")), None)""", {"time_limit"}),
+        import enpire_envs, enpire_real
+        packages = [Path(package.__file__).parent for package in (enpire_envs, enpire_real)]
+        return next((p for package in packages for name in ("reference", "skills") for p in package.glob(f"**/{name}/*.py")), None)""",
+        {"time_limit"}),
     "network": ("Reach anything over a network", "a network namespace without devices but loopback", """
         for address in (("127.0.0.1", PORT), ("192.0.2.1", 80)):
             with contextlib.suppress(OSError), socket.create_connection(address, timeout=0.2):

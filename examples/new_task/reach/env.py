@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from enpire_envs.env import ResetFailed
+from enpire_envs.env import MAX_RESET_ATTEMPTS, ResetFailed
 from enpire_envs.time_limit import StepLimit, limits_around
 
 from .scene import HALF_WIDTH, moved
@@ -39,12 +39,15 @@ class ReachEnv(gym.Env[np.ndarray, np.ndarray]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         start = (options or {}).get("start")
-        drawn = self.np_random.uniform(-HALF_WIDTH, HALF_WIDTH, (2, 2))
-        self.tip, self.goal = (np.array(start["tip"], float), np.array(start["goal"], float)) if start else drawn
-        if self._distance() < self.tolerance:
-            raise ResetFailed("the tip lies on the mark already")
+        for attempts in range(1, MAX_RESET_ATTEMPTS + 1):  # noqa: B007  (reported below)
+            drawn = self.np_random.uniform(-HALF_WIDTH, HALF_WIDTH, (2, 2))
+            self.tip, self.goal = (np.array(start["tip"], float), np.array(start["goal"], float)) if start else drawn
+            if self._distance() > self.tolerance:
+                break
+        else:
+            raise ResetFailed("the tip lies on the mark already", attempts)
         self._steps, self._last_step = 0, self.limit.within(limits_around(self))
-        return self._observe(), self._info("start")
+        return self._observe(), {**self._info("start"), "reset_attempts": attempts}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         before, self.tip = self.tip, moved(self.tip, np.asarray(action, float))
