@@ -1,4 +1,4 @@
-"""Types of command-line arguments: what cannot be meant is refused where it is typed, with what was expected."""
+"""Types of command-line arguments: a wrong value is refused by name, with what was expected."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ MAX_SEED = 2**63 - 1
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error is said. Its subcommands do, too."""
+    """Reports a wrong command line as every other wrong use: as a UserError, in one line. Its subcommands do, too."""
 
     def error(self, message: str) -> NoReturn:
+        """Raises UserError."""
         raise UserError(f"{message}; see {self.prog} --help")
 
 
@@ -44,7 +45,7 @@ def _ranged(read: Callable[[str], N], what: str, low: N, high: N, text: str) -> 
 
 
 def path(text: str) -> Path:
-    """A file or folder; an empty name would be the working folder unsaid."""
+    """A file or folder. An empty name is refused: it would silently be the working folder."""
     if not text:
         raise argparse.ArgumentTypeError("an empty name; give a file or folder, '.' for the working folder")
     return Path(text)

@@ -129,7 +129,7 @@ class Gateway:
             except Refused as refused:
                 await self._record_refusal(dialect, raw, str(refused))
                 return _error_response(
-                    400, f"the gateway passes no {refused} (autoenvbench eval --allow-hosted-tools opens tools)"
+                    400, f"the gateway forwards no {refused} (autoenvbench eval --allow-hosted-tools opens tools)"
                 )
             await self._record_dropped(admitted.dropped)
             call, pipe = Call(dialect, admitted.body, admitted.headers, admitted.query), Pipe()

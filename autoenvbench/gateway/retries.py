@@ -92,7 +92,7 @@ class Backoff:
         asked = asked_delay(failure.headers)
         if asked is None:
             return own
-        # a provider that always says "at once" is not asked a thousand times
+        # a provider that always asks for no wait is not asked a thousand times
         return max(min(asked, MAX_ASKED_DELAY_S), FIRST_DELAY_S / 4 if attempt < 5 else min(own, MIN_LATE_DELAY_S))
 
 

@@ -93,9 +93,9 @@ def check_run(run_dir: Path) -> tuple[Result, list[str]]:
             f"filed is what the ledger bears out; {file} of an earlier version says more and was not compared"
         )
     else:
-        for where, said, computed in differences(given, result.model_dump(mode="json")):
+        for where, filed, computed in differences(given, result.model_dump(mode="json")):
             raise UserError(
-                f"{where} in {file} is {short(json.dumps(said))}, and by the ledger it is {short(json.dumps(computed))}: "
+                f"{where} in {file} is {short(json.dumps(filed))}, and by the ledger it is {short(json.dumps(computed))}: "
                 "this result was changed, or is another run's"
             )
     return result, remarks + fingerprint_remarks(result)

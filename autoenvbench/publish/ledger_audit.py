@@ -155,18 +155,18 @@ def _held_out_faults(events: Sequence[Event], planned: set[tuple[int, int]]) -> 
 
 
 def _evaluation_faults(events: Sequence[Event]) -> Iterator[str]:
-    """What an evaluation that ended says of its episodes is what they say themselves."""
+    """Counts and score in an evaluation's last event that its episodes do not give."""
     episodes: dict[str, list[EpisodeEvent]] = {}
     for event in events:
         if event.kind == "episode":
             episodes.setdefault(event.payload.evaluation, []).append(event.payload)
         elif event.kind == "evaluation" and event.payload.phase != "started" and event.payload.purpose != "heldout":
-            said: EvaluationEvent = event.payload
-            own = [e for e in episodes.get(said.id, []) if e.digest == said.digest and not e.infrastructure]
+            recorded: EvaluationEvent = event.payload
+            own = [e for e in episodes.get(recorded.id, []) if e.digest == recorded.digest and not e.infrastructure]
             for name, value in (("episodes", len(own)), ("successes", sum(e.success for e in own))):
-                if getattr(said, name) != value:
-                    yield f"event {event.seq}: {said.id} says {name} {getattr(said, name)}, and has {value}"
-            if said.phase == "finished" and said.episodes + said.void != said.planned:
-                yield f"event {event.seq}: {said.id} is finished with {said.episodes + said.void} of {said.planned} episodes"
-            if own and not math.isclose(said.score, summarise(own).score, abs_tol=1e-9):
-                yield f"event {event.seq}: {said.id} says score {said.score}, and its episodes {summarise(own).score}"
+                if getattr(recorded, name) != value:
+                    yield f"event {event.seq}: {recorded.id} says {name} {getattr(recorded, name)}, and has {value}"
+            if recorded.phase == "finished" and recorded.episodes + recorded.void != recorded.planned:
+                yield f"event {event.seq}: {recorded.id} is finished with {recorded.episodes + recorded.void} of {recorded.planned} episodes"
+            if own and not math.isclose(recorded.score, summarise(own).score, abs_tol=1e-9):
+                yield f"event {event.seq}: {recorded.id} says score {recorded.score}, and its episodes {summarise(own).score}"

@@ -165,7 +165,7 @@ def _refusals(events: list[Event]) -> str:
     rows = [(f"refused: {name}", f"{count} on record") for name, count in refused.most_common(20)]
     if dropped:
         rows.append(("left out of its requests", ", ".join(dropped)))
-    return "<h3>What did not pass to the provider</h3>" + _table(("what", ""), rows) if rows else ""
+    return "<h3>Not forwarded to the provider</h3>" + _table(("what", ""), rows) if rows else ""
 
 
 def _ideas(events: list[Event]) -> str:

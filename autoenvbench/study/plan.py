@@ -1,4 +1,4 @@
-"""What a study is to measure: its levels, the file in which each one's measurement is kept, and whether all of it can run here."""
+"""The plan of a study: its levels, the file of each one's measurement, and a check that all of it can run here."""
 
 from __future__ import annotations
 
