@@ -1,4 +1,4 @@
-"""What the command line shows: tables and progress bars (rich, imported where it is used)."""
+"""What the command line prints: tables and progress bars."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ _ANSWER_S = 2.5  # that programs have to tell their version in `agents`
 
 
 def add_plain(table: Table, *cells: str) -> None:
-    """A row of plain text: what agents, policies and paths say may look like rich's markup or hold escape sequences."""
+    """Add a row of plain text: cells that others wrote may look like rich's markup, or hold escape sequences."""
     table.add_row(*(Text(visible(cell, lines=True)) for cell in cells))
 
 
 def print_envs(*, as_json: bool) -> None:
+    """Every environment with its spaces, rate [Hz] and steps; those of other interpreters only by name: they are not started."""
     from enpire_envs import registry
     from enpire_envs.contract import step_limit
 
@@ -103,6 +104,7 @@ def print_tools(env_id: str, env_kwargs: dict[str, Any], tools: dict[str, Any]) 
 
 
 def print_agents(*, as_json: bool) -> None:
+    """Every agent with its version, and what is missing for it to run here."""
     from autoenvbench.agents.registry import AGENTS, WITH_ARGUMENT
 
     rows = _agent_rows([make() for make in AGENTS.values()])
@@ -167,6 +169,7 @@ def episode_progress(total: int, title: str) -> Iterator[Callable[[EpisodeEvent]
 
 
 def print_score(result: dict[str, Any], *, as_json: bool) -> None:
+    """What `study.score.score` returned, as a table or as it is."""
     if as_json:
         print(json.dumps(result, indent=1))
         return
@@ -191,7 +194,7 @@ def print_score(result: dict[str, Any], *, as_json: bool) -> None:
 
 @contextmanager
 def comparison_progress(most: int) -> Iterator[Callable[[PairedTest], None]]:
-    """Starts done and who won how many of those that differ."""
+    """The same for a comparison: starts done, and how many of them only one policy won; yields what to call after each start."""
     next_line = time.monotonic() + _LINE_EVERY_S
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
@@ -211,6 +214,7 @@ def comparison_progress(most: int) -> Iterator[Callable[[PairedTest], None]]:
 
 
 def print_comparison(result: dict[str, Any], *, as_json: bool) -> None:
+    """What `study.compare.compare` returned, as a table or as it is."""
     if as_json:
         print(json.dumps(result, indent=1))
         return
