@@ -151,7 +151,7 @@ def test_without_bubblewrap_an_agents_run_is_refused(capsys, tmp_path, monkeypat
     assert cage.choose_sandbox(None, fallback=True)[0] == "none"  # our own researchers go on, and say so
 
 
-@pytest.mark.parametrize("statement", ["import autoenvbench", "from autoenvbench.cli.main import _parser; _parser()"])
+@pytest.mark.parametrize("statement", ["import autoenvbench", "from autoenvbench.cli.parser import make_parser; make_parser()"])
 def test_heavy_packages_load_when_they_are_needed(statement):
     check = f"{statement}; import sys; print([m for m in ('torch', 'matplotlib', 'mujoco', 'aiohttp', 'cv2', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)

@@ -1,0 +1,181 @@
+"""The commands of `autoenvbench`: each takes parsed arguments, calls one function and prints. No logic.
+
+A command returns its exit code, or None for 0. It imports what it uses when it is called: `autoenvbench --help` is there at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from autoenvbench.errors import RUN_VOID, UserError
+from autoenvbench.text import visible
+
+
+def envs(args: argparse.Namespace) -> None:
+    """List the environments."""
+    from autoenvbench.cli.printing import print_envs
+
+    print_envs(as_json=args.json)
+
+
+def score(args: argparse.Namespace) -> int:
+    """Score a policy; exit code 5 for one that cannot even be loaded, which is a mistake to mend and no low score."""
+    from autoenvbench.cli.printing import episode_progress, print_score
+    from autoenvbench.cli.run_arguments import parse_tools
+    from autoenvbench.make_env import default_track, parse_env_args
+    from autoenvbench.study.score import score
+
+    sandbox = _policy_sandbox(args, args.policy)
+    with episode_progress(args.n * args.attempts, f"{args.policy} on {args.env}") as advance:
+        result = score(
+            args.env, args.policy, args.n, env_kwargs=parse_env_args(args.env_arg), attempts=args.attempts,
+            seed=args.seed, held_out_secret=args.held_out_secret, sandbox=sandbox,
+            track=args.track or default_track(args.env),
+            trajectories=args.trajectories, protocol=args.protocol, tools=parse_tools(args),
+            tools_replay=str(args.tools_replay) if args.tools_replay else None, tools_url=args.base_url,
+            on_episode=advance,
+        )  # fmt: skip
+    print_score(result, as_json=args.json)
+    return 5 if set(result["failures"]) == {"policy_load_error"} else 0
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Compare two policies on shared starts."""
+    from autoenvbench.cli.printing import comparison_progress, print_comparison
+    from autoenvbench.make_env import default_track, parse_env_args
+    from autoenvbench.study.compare import compare
+
+    with comparison_progress(args.n) as on_start:
+        result = compare(
+            args.env, (args.first, args.second), args.n, alpha=args.alpha, env_kwargs=parse_env_args(args.env_arg),
+            seed=args.seed, sandbox=_policy_sandbox(args, args.first, args.second),
+            track=args.track or default_track(args.env), on_start=on_start,
+        )  # fmt: skip
+    print_comparison(result, as_json=args.json)
+
+
+def _policy_sandbox(args: argparse.Namespace, *policies: str) -> Any:
+    """The cage that was asked for; none is needed where only our own policies run."""
+    from autoenvbench.sandbox.cage import choose_sandbox
+
+    if all(policy in ("reference", "naive", "random") for policy in policies):
+        return "none"
+    sandbox, notice = choose_sandbox(args.sandbox, fallback=False)
+    if notice:
+        print(f"autoenvbench: {notice}", file=sys.stderr)
+    return sandbox
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Let an agent do research, then score its answer; exit code `RUN_VOID` for a run that measured nothing."""
+    from autoenvbench.cli.progress import RunProgress
+    from autoenvbench.cli.run_arguments import run_config_from_args
+    from autoenvbench.research.run import research
+
+    result = research(run_config_from_args(args), args.out, RunProgress())
+    if args.json:
+        print(json.dumps(result, indent=1))
+    return _exit_code(result)
+
+
+def _exit_code(result: dict[str, Any]) -> int:
+    """A run that says nothing about its agent is not done: whoever started it in a script must notice."""
+    return RUN_VOID if result["void_because"] else 0
+
+
+def pause(args: argparse.Namespace) -> None:
+    """Let a run stand still."""
+    from autoenvbench.research.run_dir import pause
+
+    pause(args.run_dir)
+    print(f"{args.run_dir} is paused; go on with: autoenvbench resume {args.run_dir}")
+
+
+def resume(args: argparse.Namespace) -> int:
+    """Go on with a run; exit codes as `evaluate`."""
+    from autoenvbench.cli.progress import RunProgress
+    from autoenvbench.research.run import resume
+
+    result = resume(args.run_dir, RunProgress())
+    if result is None:
+        print(f"{args.run_dir} goes on")
+        return 0
+    return _exit_code(result)
+
+
+def agents(args: argparse.Namespace) -> None:
+    """List the agents."""
+    from autoenvbench.cli.printing import print_agents
+
+    print_agents(as_json=args.json)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write a run's report."""
+    from autoenvbench.publish.report import write_report
+
+    print(write_report(args.run_dir, args.out))
+
+
+def ledger(args: argparse.Namespace) -> None:
+    """Print a run's events, or write them into tables."""
+    from autoenvbench.cli.printing import print_ledger
+
+    print_ledger(args.run_dir, args.kind, args.csv, args.parquet)
+
+
+def leaderboard(args: argparse.Namespace) -> int:
+    """Add a result to a board, or build its pages; exit code 1 where submissions were left out."""
+    from autoenvbench.publish import leaderboard
+
+    if args.action == "add":
+        added = leaderboard.add(args.source, args.dir)
+        for remark in added.remarks:
+            print(visible(f"autoenvbench: {remark}"), file=sys.stderr)
+        print(added.path)
+        return 0
+    pages, broken = leaderboard.build(args.dir)
+    for path in pages:
+        print(path)
+    for name, reason in broken.items():
+        print(visible(f"autoenvbench: left out {name}: {reason}"), file=sys.stderr)
+    return 1 if broken else 0
+
+
+def tools(args: argparse.Namespace) -> None:
+    """List the tools of a script policy."""
+    from autoenvbench.cli.printing import print_tools
+    from autoenvbench.cli.run_arguments import parse_tools
+    from autoenvbench.make_env import parse_env_args
+
+    print_tools(args.env, parse_env_args(args.env_arg), parse_tools(args))
+
+
+def ablate(args: argparse.Namespace) -> None:
+    """Run a study."""
+    from autoenvbench.study.ablation import ablate
+
+    for path in ablate(
+        args.study, args.out, sandbox=args.sandbox, episodes=args.n, log=lambda text: print(text, file=sys.stderr)
+    ):
+        print(path)
+
+
+def setup(args: argparse.Namespace) -> None:
+    """Install simulators in environments of their own, or say what is installed."""
+    from enpire_envs.remote.setup import check, kitchen_tasks, setup
+    from enpire_envs.remote.venvs import SIMULATORS, SetupFailed
+
+    try:
+        if args.tasks:
+            print("\n".join(kitchen_tasks()))
+        elif args.name is None:
+            for name in SIMULATORS:
+                print(f"{name:<10} {check(name)}")
+        else:
+            setup(args.name, assets=args.assets, say=lambda text: print(text, flush=True))
+    except SetupFailed as error:
+        raise UserError(str(error)) from None

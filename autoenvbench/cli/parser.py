@@ -1,0 +1,201 @@
+"""The command line of `autoenvbench`: every command with its arguments, and the function of `commands` that runs it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from autoenvbench.cli import arguments, commands
+from autoenvbench.cli import station as station_cli
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; what it returns has the command's function as `run`. Raises UserError for a wrong line."""
+    parser = arguments.Parser(
+        prog="autoenvbench",
+        description="Coding agents against robot environments that reset and verify themselves.",
+    )
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (
+        _envs, _tools, _setup, _agents, _score, _compare, _eval, _ablate, station_cli.add_parser, _pause,
+        _resume, _report, _ledger, _leaderboard,
+    ):  # fmt: skip
+        add(subparsers)
+    return parser
+
+
+def _envs(subparsers: Any) -> None:
+    envs = subparsers.add_parser("envs", help="list the environments")
+    envs.add_argument("--json", action="store_true")
+    envs.set_defaults(run=commands.envs)
+
+
+def _tools(subparsers: Any) -> None:
+    tools = subparsers.add_parser("tools", help="list the tools that a script policy has in an environment")
+    tools.add_argument("env", metavar="ID")
+    _env_argument(tools)
+    _tool_arguments(tools)
+    tools.set_defaults(run=commands.tools)
+
+
+def _setup(subparsers: Any) -> None:
+    setup = subparsers.add_parser("setup", help="install other simulators, in environments of their own")
+    setup.add_argument("name", nargs="?", metavar="NAME", help="without it: say which there are, and what is installed")
+    setup.add_argument(
+        "--assets", type=arguments.path, metavar="FOLDER", help="the simulator's downloaded assets (it says where to get them)"
+    )
+    setup.add_argument("--tasks", action="store_true", help="list all kitchen tasks by name, where they are installed")
+    setup.set_defaults(run=commands.setup)
+
+
+def _agents(subparsers: Any) -> None:
+    agents = subparsers.add_parser("agents", help="list the agents: version, whether they can run here, what is missing")
+    agents.add_argument("--json", action="store_true")
+    agents.set_defaults(run=commands.agents)
+
+
+def _score(subparsers: Any) -> None:
+    score = subparsers.add_parser("score", help="score a policy folder, the reference policy or a random one")
+    score.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    score.add_argument("--policy", required=True, metavar="PATH|reference|naive|random|zero-shot|vla")
+    score.add_argument("-n", type=arguments.episodes, default=100, metavar="N", help="starts (default 100)")
+    score.add_argument("--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per start; 8 for pass@8")
+    score.add_argument("--seed", type=arguments.seed, default=0)
+    score.add_argument("--held-out-secret", metavar="HEX", help="replay the held-out starts of a finished run")
+    _env_argument(score)
+    score.add_argument("--trajectories", type=arguments.path, metavar="DIR", help="keep every episode (demonstrations)")
+    score.add_argument("--protocol", metavar="NAME", help="the first N starts of a fixed set that the task brings")
+    score.add_argument("--base-url", metavar="URL", help="of the model behind vlm_query")
+    _tool_arguments(score)
+    _cage_arguments(score)
+    score.add_argument("--json", action="store_true", help="print one JSON object")
+    score.set_defaults(run=commands.score)
+
+
+def _compare(subparsers: Any) -> None:
+    versus = subparsers.add_parser(
+        "compare", help="which of two policies is better: shared starts, a sequential test that stops when it knows"
+    )
+    versus.add_argument("first", metavar="A", help="a policy's folder, or reference, naive, random")
+    versus.add_argument("second", metavar="B")
+    versus.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    versus.add_argument("-n", type=arguments.whole(1, 10_000), default=200, metavar="N", help="starts at most (default 200)")
+    versus.add_argument("--alpha", type=arguments.real(1e-6, 0.5), default=0.05, metavar="P", help="chance of a false alarm (default 0.05)")
+    versus.add_argument("--seed", type=arguments.seed, default=0)
+    _env_argument(versus)
+    _cage_arguments(versus)
+    versus.add_argument("--json", action="store_true", help="print one JSON object")
+    versus.set_defaults(run=commands.compare)
+
+
+def _eval(subparsers: Any) -> None:
+    run = subparsers.add_parser("eval", help="let an agent improve a policy over a wall-clock budget, then score it")
+    run.add_argument("--agent", default="codex", metavar="NAME",
+                     help="see `autoenvbench agents`; also command:PROGRAM and replay:SCRIPT (default codex)")  # fmt: skip
+    run.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    run.add_argument("--budget", default="2h", metavar="TIME", help="research wall-clock, like 8h, 90m, 120s")
+    run.add_argument("--seed", type=arguments.seed, default=0)
+    run.add_argument("--out", type=arguments.path, default=Path("runs"), metavar="DIR", help="where the run's folder is made (default runs/)")
+    run.add_argument("--model", metavar="NAME", help="the agent's model")
+    run.add_argument("--effort", metavar="LEVEL", help="the model's reasoning effort, in the agent's own words")
+    run.add_argument("--agent-args", default="", metavar="FLAGS", help="further flags of the agent's command line")
+    run.add_argument("--base-url", metavar="URL", help="the model's provider, such as a local OpenAI-compatible server")
+    run.add_argument(
+        "--allow-hosted-tools", action="store_true", help="let the provider's own tools pass (web search, ...)"
+    )
+    run.add_argument("--token-budget", metavar="N", help="stop at so many tokens (fresh input + output), like 5M")
+    run.add_argument("--cost-budget", type=arguments.real(0.01, 1e6), metavar="USD", help="stop at so many dollars by the price table")
+    run.add_argument("--prices", type=arguments.path, metavar="FILE", help="your prices; see autoenvbench/data/prices.json")
+    run.add_argument("--goal", metavar="GOAL", help='stop when reached: "streak>=50", "success>=0.95", "score>=0.9"')
+    run.add_argument("--nudges", type=arguments.whole(0, 10_000), default=3, metavar="N",
+                     help="send an agent that stopped early back to work; give up after N restarts without a new idea, commit or evaluation (default 3)")  # fmt: skip
+    run.add_argument("--agent-memory", type=arguments.real(0.1, 1e5), metavar="GB", help="memory of the agent's cage (default 3/4 of all)")
+    run.add_argument("--replay", metavar="FILE", help="serve the model from a script instead of a provider")
+    run.add_argument("--pace", type=arguments.real(0, 1), metavar="X", help="1: the station runs in real time; 0: as fast as it can")
+    _env_argument(run)
+    run.add_argument("--held-out", type=arguments.episodes, default=200, metavar="N", help="held-out episodes (default 200)")
+    run.add_argument("--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8")
+    run.add_argument("--held-out-secret", metavar="HEX", help="draw starts from a known secret (unranked)")
+    run.add_argument(
+        "--regime", metavar="NAME", help="the only regime that the agent may work in: heuristic, tools, bc, ..."
+    )
+    _tool_arguments(run)
+    _cage_arguments(run)
+    run.add_argument("--json", action="store_true", help="print the result as JSON at the end")
+    run.set_defaults(run=commands.evaluate)
+
+
+def _ablate(subparsers: Any) -> None:
+    ablation = subparsers.add_parser(
+        "ablate", help="vary one thing at a time on matched scenes: a table and a figure per axis"
+    )
+    ablation.add_argument("study", type=arguments.path, metavar="STUDY", help="a YAML file; see examples/ablation_vision.yaml")
+    ablation.add_argument("-n", type=arguments.episodes, metavar="N", help="episodes of each level (default: the study's)")
+    ablation.add_argument(
+        "--out", type=arguments.path, default=Path("runs/ablations"), metavar="DIR", help="default runs/ablations/"
+    )
+    ablation.add_argument(
+        "--sandbox", choices=("bwrap", "docker", "none"), help="default bwrap; refused where it is missing"
+    )
+    ablation.set_defaults(run=commands.ablate)
+
+
+def _pause(subparsers: Any) -> None:
+    pause = subparsers.add_parser("pause", help="let a run that is under way stand still; the time does not count")
+    pause.add_argument("run_dir", type=arguments.path, metavar="RUN")
+    pause.set_defaults(run=commands.pause)
+
+
+def _resume(subparsers: Any) -> None:
+    resume = subparsers.add_parser("resume", help="go on with a run that was paused or interrupted")
+    resume.add_argument("run_dir", type=arguments.path, metavar="RUN")
+    resume.set_defaults(run=commands.resume)
+
+
+def _report(subparsers: Any) -> None:
+    report = subparsers.add_parser("report", help="write a run's report as one HTML file")
+    report.add_argument("run_dir", type=arguments.path, metavar="RUN")
+    report.add_argument("--out", type=arguments.path, metavar="FILE", help="default RUN/report.html")
+    report.set_defaults(run=commands.report)
+
+
+def _ledger(subparsers: Any) -> None:
+    ledger = subparsers.add_parser("ledger", help="print a run's ledger")
+    ledger.add_argument("run_dir", type=arguments.path, metavar="RUN")
+    ledger.add_argument("--kind", action="append", default=[], metavar="KIND",
+                        help="only events of this kind: episode, evaluation, tokens ... (repeatable)")  # fmt: skip
+    ledger.add_argument("--csv", type=arguments.path, metavar="FILE", help="write a table instead, a column a field")
+    ledger.add_argument("--parquet", type=arguments.path, metavar="FILE", help="the same as Parquet (needs pyarrow)")
+    ledger.set_defaults(run=commands.ledger)
+
+
+def _leaderboard(subparsers: Any) -> None:
+    board = subparsers.add_parser("leaderboard", help="add a result to the leaderboards, or build their tables")
+    actions = board.add_subparsers(dest="action", required=True, metavar="add|build")
+    add = actions.add_parser("add", help="check a run's result and file it as a submission")
+    add.add_argument("source", type=arguments.path, metavar="RUN", help="a run's folder, or a score's JSON file")
+    build = actions.add_parser("build", help="write the tables from the submissions")
+    for action in (add, build):
+        action.add_argument("--dir", type=arguments.path, default=Path("leaderboards"), help="default leaderboards/")
+    board.set_defaults(run=commands.leaderboard)
+
+
+def _env_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
+
+
+def _tool_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tool", action="append", default=[], metavar="KEY=VALUE",
+                        help="of script policies: mode=interactive, vision=none, planner=false, width=640, vlm=MODEL ... (repeatable)")  # fmt: skip
+    parser.add_argument(
+        "--tools-replay", type=arguments.path, metavar="FILE", help="a script that stands in for the model behind vlm_query"
+    )
+
+
+def _cage_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sandbox", choices=("bwrap", "docker", "none"), help="default bwrap; refused where it is missing"
+    )
+    parser.add_argument("--track", choices=("open", "station"),
+                        help="station: the simulator is hidden from agent and policy (default open; station on -real ids)")  # fmt: skip
