@@ -1,10 +1,10 @@
-"""A hostile agent in its cage: every attempt of attempts.py in one run, then two bombs in runs of their own."""
+"""A hostile agent in its cage: every attempt of attempts/ in one run, then two bombs in runs of their own."""
 
 import hashlib
 import http.server
-import importlib.util
 import json
 import os
+import re
 import secrets
 import shlex
 import subprocess
@@ -29,15 +29,21 @@ from autoenvbench.sandbox.limits import Limits
 
 pytestmark = pytest.mark.cage
 SANDBOX = os.environ.get("AUTOENVBENCH_TEST_SANDBOX", "bwrap")  # or docker
-SOURCE = Path(__file__).with_name("attempts.py")
+#: In the order in which they are tried: `kit` has what all need, `run` begins.
+PARTS = ("kit", "find_secrets", "change_the_judge", "plant_code", "forge", "reach_out", "use_up", "run")
 PACKAGES = [Path(m.__file__).parent for m in (autoenvbench, enpire_envs)]
 
 
+def program():
+    """The files of attempts/ as one program: what they import of each other is in it already."""
+    parts = (Path(__file__).with_name("attempts") / f"{part}.py" for part in PARTS)
+    return "\n".join(re.sub(r"^from kit import .*$", "", part.read_text(), flags=re.MULTILINE) for part in parts)
+
+
 def _load():
-    spec = importlib.util.spec_from_file_location("attempts", SOURCE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.ATTEMPTS
+    namespace = {"__name__": "attempts"}
+    exec(compile(program(), "attempts", "exec"), namespace)
+    return namespace["ATTEMPTS"]
 
 
 ATTEMPTS = _load()
@@ -94,7 +100,7 @@ def run(tmp_path_factory):
     host = {"port": server.server_address[1], "marker": marker, "pid": bystander.pid, "planted_key": key,
             "run_dir": str(out), "secret_sha256": hashlib.sha256(secret).hexdigest()}  # fmt: skip
     before = digest()
-    agent = shlex.join([sys.executable, "-c", SOURCE.read_text(), json.dumps(host)])
+    agent = shlex.join([sys.executable, "-c", program(), json.dumps(host)])
     process = start(agent, out, "100s", "--held-out-secret", secret.hex(), OPENAI_API_KEY=key)
     try:
         said, _ = process.communicate(timeout=290)
