@@ -81,6 +81,7 @@ class ForceGuard:
         self._count = 0
 
     def exceeded(self, force: float) -> bool:
+        """One control period later: whether `force` [N] has now been above the limit for too long."""
         # "not <=" rather than ">": a force that is no number exceeds every limit
         self._count = self._count + 1 if not force <= self._limit else 0
         return self._count >= self._allowed

@@ -104,6 +104,12 @@ class CellEnv(gym.Env[Any, np.ndarray]):
 
     # -- gymnasium ---------------------------------------------------------------------------------------------------
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Bring the scene to a start and verify it, in up to MAX_RESET_ATTEMPTS attempts; see the class for `options`.
+
+        Raises:
+            ResetFailed: no attempt did; no episode is begun.
+            ValueError: unknown options, or a start that the task refuses.
+        """
         super().reset(seed=seed)
         options = dict(options or {})
         attempt = int(options.pop("attempt", 0))
@@ -135,6 +141,13 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         return observation, info
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One control period.
+
+        Raises:
+            ValueError: the action has another shape or is not finite; nothing has moved.
+            ResetNeeded: the episode is over.
+            CellFault: the cell itself failed.
+        """
         self.advance(action)
         return self.conclude()
 
@@ -179,6 +192,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         return observation, reward, terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
+        """The task's camera, (side, side, 3) uint8, or None where the mode is another one."""
         if self.render_mode is None:
             warn_of_no_render_mode(self)
         if self.render_mode == "rgb_array":
@@ -187,6 +201,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         return None
 
     def close(self) -> None:
+        """Let go of what the cell holds. Safe to call twice."""
         self.cell.close()
 
     # -- what a station asks (`enpire_envs.contract.StationEnv`) -----------------------------------------------------
@@ -196,18 +211,22 @@ class CellEnv(gym.Env[Any, np.ndarray]):
 
     @property
     def kind(self) -> str:
+        """As `StationEnv.kind`: what the cell says of itself."""
         return self.cell.kind
 
     @property
     def control_hz(self) -> float:
+        """Control rate of the task."""
         return self.task.control_hz
 
     @property
     def act_cpu_ms(self) -> float:
+        """CPU time that a policy may use per call of `act` [ms]."""
         return self.task.act_cpu_ms
 
     @property
     def stages(self) -> tuple[str, ...]:
+        """The task's stages; the last one is success."""
         return self.task.stages
 
     def finish(self) -> dict[str, Any]:
@@ -222,6 +241,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         return CellBody(self)
 
     def identity(self) -> Identity:
+        """The environment's module, with all that it imports of the suite, and MuJoCo's version."""
         return {"code": [type(self).__module__], "versions": {"mujoco": metadata.version("mujoco")}}
 
     # -- parts -------------------------------------------------------------------------------------------------------

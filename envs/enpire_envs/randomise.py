@@ -50,6 +50,7 @@ class SensingSpec:
 
     @classmethod
     def ideal(cls, n: int) -> SensingSpec:
+        """A quantity of n components that is perceived as it is."""
         return cls((0.0,) * n, (0.0,) * n)
 
 

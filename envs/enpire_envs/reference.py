@@ -18,9 +18,11 @@ from enpire_envs.registry import entries, entry_of
 class Expert(Protocol):
     """A policy made for one environment, whose true state it may read."""
 
-    def reset(self, observation: Any) -> None: ...
+    def reset(self, observation: Any) -> None:
+        """A new episode, by its first observation."""
 
-    def act(self, observation: Any) -> np.ndarray: ...
+    def act(self, observation: Any) -> np.ndarray:
+        """The action for one control period."""
 
 
 def make_reference(env: gym.Env[Any, Any], kind: Literal["Expert", "Naive"] = "Expert") -> Expert:

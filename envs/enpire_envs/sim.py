@@ -76,15 +76,18 @@ class SimCell:
         self._attach(**state)  # the model is copied with its data, as this episode has changed it
 
     def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
+        """Write `start` into the state; `rng` draws this episode's physical variation."""
         mujoco.mj_resetData(self.model, self.data)
         self.scene.place(self.model, self.data, start, rng)
         mujoco.mj_forward(self.model, self.data)
 
     def apply(self, command: np.ndarray) -> None:
+        """Hold `command` for one control period."""
         self.scene.drive(self.model, self.data, command)
         mujoco.mj_step(self.model, self.data, self.substeps)
 
     def read(self) -> Any:
+        """The task's readings. Raises CellFault where MuJoCo has warned in this episode."""
         # MuJoCo answers divergence by a warning and a silent reset to the initial state; we must not.
         if any(self._warnings.tolist()):
             names = [w.name.removeprefix("mjWARN_") for w in _WARNINGS if self._warnings[w.value]]
@@ -92,6 +95,7 @@ class SimCell:
         return self.scene.read(self.model, self.data)
 
     def probe(self, name: str) -> Any:
+        """Act for the verifier and read. Raises ValueError with the probes that there are."""
         try:
             act = self.scene.probes[name]
         except KeyError:
@@ -116,6 +120,7 @@ class SimCell:
         mujoco.mj_setState(self.model, self.data, snapshot["state"], _STATE)  # forward may touch the warm start
 
     def frame(self, camera: str, width: int, height: int) -> np.ndarray:
+        """What a camera of the model sees, (height, width, 3) uint8."""
         renderer = self._renderers.get((width, height))
         if renderer is None:
             renderer = mujoco.Renderer(self.model, height, width)
@@ -139,6 +144,7 @@ class SimCell:
             self._viewer.sync()
 
     def close(self) -> None:
+        """Close window and renderers. Safe to call twice."""
         if self._viewer:
             self._viewer.close()
         self._viewer = None

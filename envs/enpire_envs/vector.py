@@ -44,6 +44,7 @@ class CellVectorEnv(SyncVectorEnv):
         self._start_threads()
 
     def step(self, actions: Any) -> Any:
+        """Move all cells side by side, then judge and observe one by one. Raises ValueError before any moves."""
         actions = np.asarray(actions)
         if actions.shape != self.action_space.shape or not np.isfinite(actions).all():  # refused before any cell moves
             raise ValueError(f"actions of shape {actions.shape} that are not finite or not {self.action_space.shape}")
@@ -56,6 +57,7 @@ class CellVectorEnv(SyncVectorEnv):
                 self.envs[i].unwrapped.advance(actions[i])  # type: ignore[attr-defined]
 
     def close_extras(self, **kwargs: Any) -> None:
+        """Close the environments and end the threads."""
         super().close_extras(**kwargs)
         self._pool.shutdown()
 

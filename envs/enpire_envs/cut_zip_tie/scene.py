@@ -100,6 +100,7 @@ class CutScene:
 
     # -- the model ---------------------------------------------------------------------------------------------------
     def build(self) -> mujoco.MjModel:
+        """Compile the model; must come before all else."""
         spec = end_effector.load(_XML)
         for axis in "xyz":
             spec.actuator(f"ee_{axis}").actrange = [-0.15, 0.15]
@@ -223,6 +224,7 @@ class CutScene:
             end_effector.weld_as_it_lies(model, data, join)
 
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
+        """Cut where the blades press, then hold `command` (7,) for one control period; see the class."""
         if data.actuator_force[6] < -0.02:  # nothing parts without a closing jaw
             self._cut(model, data)
         data.ctrl[:6] = command[:6]
@@ -303,6 +305,7 @@ class CutScene:
 
     # -- reading -----------------------------------------------------------------------------------------------------
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> CutReadings:
+        """The readings at the end of the last physics step."""
         axes, origins = data.xmat[self._pieces][:, ::3], data.xpos[self._pieces]
         pieces = np.empty((len(PIECES), 2, 3))
         pieces[:, 0] = origins
@@ -335,6 +338,7 @@ class CutScene:
 
     @property
     def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:
+        """ "tug": let loose things fall, pull the stub back into the head, look."""
         return {"tug": self._tug}
 
     def _tug(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -51,6 +51,7 @@ class CutZipTie:
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
+        """A gripper before the tail: {"pose": [x, y, z, rx, ry, rz], "tail": [up, aside]} [m, rad]; "cutter": [x, y, yaw] where it lies."""
         x, z, turned, up, aside = ERRORS[starts]
         turn = rng.uniform(-turned, turned, 3).tolist()
         tail = [float(rng.uniform(-up, up)), float(rng.uniform(-aside, aside))]
@@ -62,6 +63,7 @@ class CutZipTie:
         return {"pose": [float(v) for v in pose], "tail": tail, "cutter": [float(v) for v in cutter]}
 
     def check_start(self, start: Start) -> Start:
+        """The start asked for, as floats. Raises ValueError where blades would touch, or the cutter not lie on its stand."""
         lying = {"cutter": "x y yaw"} if self._lying else {}
         made = read_start(start, pose="x y z rx ry rz", tail="up aside", **lying)
         pose, tail = made["pose"], made["tail"]
@@ -79,6 +81,7 @@ class CutZipTie:
         return made
 
     def ready(self, readings: CutReadings, start: Start) -> str | None:
+        """Whether the gripper is within 1 mm of its start, with its cutter, and the tie whole."""
         off = float(np.abs(readings.pose - start["pose"])[:3].max())
         if off > 0.001:
             return f"the gripper is {off * 1000:.2f} mm from its start"
@@ -88,6 +91,7 @@ class CutZipTie:
 
     # -- an episode --------------------------------------------------------------------------------------------------
     def begin(self, start: Start, readings: CutReadings, rng: np.random.Generator) -> None:
+        """Clear stages, draw the errors of the estimates and the drift of the wrench."""
         self._stage = 0
         self._origin = readings.pose
         self._safety = ContactSafety(LIMITS, readings.pose)
@@ -105,6 +109,7 @@ class CutZipTie:
         return action * self._scale
 
     def observe(self, readings: CutReadings) -> np.ndarray:
+        """(26,) float32; see `CutZipTieEnv`."""
         felt, _, _ = self._wrench.read(readings.wrench)
         noise = self._noise * self._rng.standard_normal((2, 3))
         visible = readings.tip[2] > -0.03  # what has fallen to the bench is not looked for
@@ -120,9 +125,11 @@ class CutZipTie:
         return np.concatenate(parts, dtype=np.float32)
 
     def agent_pos(self, readings: CutReadings) -> np.ndarray:
+        """(7,) float32: the end effector relative to its start [m, rad] and the jaw's angle [rad]."""
         return np.append(readings.pose - self._origin, readings.jaw).astype(np.float32)
 
     def update(self, readings: CutReadings) -> Progress:
+        """Climb the stages: grasped, blades about the tail, closed on it."""
         if self._stage < 3:
             cut = self._cut_well(readings)
             between = cut or self._between(readings)
@@ -158,10 +165,12 @@ class CutZipTie:
         return 0.4 * math.exp(-off / 0.01) + (0.2 if self._stage >= 3 else 0.0)
 
     def extras(self, readings: CutReadings) -> dict[str, float]:
+        """`stub` and `gap` [m], `force` [N]."""
         return {"stub": readings.stub, "gap": readings.gap, "force": readings.force}
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: CutReadings) -> str | None:
+        """Outside the workspace, a strap that is nowhere, too much force for too long, or penetration."""
         here = is_finite(readings.pieces)
         return self._safety.violation(readings, lost=None if here else "strap_lost")
 

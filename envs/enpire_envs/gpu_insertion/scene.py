@@ -55,6 +55,7 @@ class CardScene:
     mutable = ("geom_friction",)
 
     def build(self) -> mujoco.MjModel:
+        """Compile the model; must come before all else."""
         spec = end_effector.load(_XML)
         end_effector.stiffen(spec, slide=STIFFNESS, hinge=60.0, force_z=90.0, torque=6.0)
         self._add_slot(spec)
@@ -118,13 +119,16 @@ class CardScene:
     def place(
         self, model: mujoco.MjModel, data: mujoco.MjData, start: dict[str, Any], rng: np.random.Generator
     ) -> None:
+        """The card's edge at `edge` [m] from the slot's mouth, turned by `turn` [rad]; draws the friction."""
         end_effector.place(data, end_effector.pose_over(start["edge"], start["turn"], (0, 0, CARD)))
         end_effector.draw_friction(model, 0.2, rng)
 
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
+        """Let the end effector's target move with the velocity `command` (6,) [m/s, rad/s]."""
         data.ctrl[:] = command
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> CardReadings:
+        """The readings at the end of the last physics step."""
         nose = data.geom_xpos[self._latch]
         over = nose[2] - data.geom_xpos[self._tab][2]
         latched = bool(0.0012 < over < 0.004 and data.qpos[self._latch_qpos] < 0.0005)
@@ -133,6 +137,7 @@ class CardScene:
 
     @property
     def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:
+        """ "tug": stop pressing, pull with 10 N, look."""
         return {"tug": self._tug}
 
     def _tug(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -40,6 +40,7 @@ class GPUInsertion:
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
+        """A card above its slot: {"edge": [x, y, z], "turn": [rx, ry, rz]} [m, rad]."""
         wide = 1.0 if starts == "id" else 1.5
         turn = rng.uniform(-TILT, TILT, 3) * wide
         # A tilted edge reaches below its middle: start that much higher.
@@ -49,6 +50,7 @@ class GPUInsertion:
         return {"edge": [*offset.tolist(), float(height)], "turn": turn.tolist()}
 
     def check_start(self, start: Start) -> Start:
+        """The start asked for, as floats. Raises ValueError where the edge would not hover over the slot."""
         edge, turn = read_start(start, edge="x y z", turn="rx ry rz").values()
         droop = 0.042 * abs(math.sin(turn[1]))
         if max(map(abs, edge[:2])) > 0.01 or not droop < edge[2] < 0.02 or max(map(abs, turn)) > 0.2:
@@ -56,6 +58,7 @@ class GPUInsertion:
         return {"edge": edge, "turn": turn}
 
     def ready(self, readings: CardReadings, start: Start) -> str | None:
+        """Whether the edge is within 0.5 mm of its start and touches nothing."""
         off = float(np.abs(readings.ends.mean(axis=0) - start["edge"]).max())
         if off > 0.0005:
             return f"the card's edge is {off * 1000:.2f} mm from its start"
@@ -63,6 +66,7 @@ class GPUInsertion:
 
     # -- an episode --------------------------------------------------------------------------------------------------
     def begin(self, start: Start, readings: CardReadings, rng: np.random.Generator) -> None:
+        """Clear stages, draw the error of the slot's estimate and the drift of the wrench."""
         self._stage = 0
         self._origin = readings.pose
         self._safety = ContactSafety(LIMITS, readings.pose)
@@ -80,6 +84,7 @@ class GPUInsertion:
         return action * self._scale
 
     def observe(self, readings: CardReadings) -> np.ndarray:
+        """(68,) float32; see `GPUInsertionEnv`."""
         felt, _, _ = self._wrench.read(readings.wrench)
         state = self._state
         state[:6], state[6:12] = readings.pose - self._origin, felt
@@ -88,9 +93,11 @@ class GPUInsertion:
         return state.astype(np.float32)
 
     def agent_pos(self, readings: CardReadings) -> np.ndarray:
+        """(6,) float32: the end effector relative to its start [m, rad]."""
         return (readings.pose - self._origin).astype(np.float32)
 
     def update(self, readings: CardReadings) -> Progress:
+        """Climb the stages: contact, both ends 1 mm deep, seated."""
         seated = readings.seated
         reached = (readings.force > 2.0 or seated > 0.001, seated > 0.001, seated >= SEATED)
         self._stage = climb(self._stage, reached)
@@ -103,13 +110,16 @@ class GPUInsertion:
         return 0.1 * math.exp(-off / 0.003) + 0.9 * min(readings.seated / SEATED, 1.0)
 
     def extras(self, readings: CardReadings) -> dict[str, float]:
+        """`seated` [m], `latch` (0 or 1) and `force` [N]."""
         return {"seated": readings.seated, "latch": float(readings.latched), "force": readings.force}
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: CardReadings) -> str | None:
+        """Outside the workspace, too much force for too long, or penetration."""
         return self._safety.violation(readings)
 
     def candidate(self, readings: CardReadings) -> bool:
+        """Seated and latched: worth a tug."""
         return readings.seated >= SEATED and readings.latched
 
     def verify(self, cell: Cell) -> Verdict:

@@ -61,6 +61,7 @@ class PinScene:
     mutable = ("geom_friction", "body_pos", "geom_rgba")
 
     def build(self) -> mujoco.MjModel:
+        """Compile the model; must come before all else."""
         spec = end_effector.load(_XML)
         self._add_hole(spec)
         self._add_pin(spec)
@@ -114,6 +115,7 @@ class PinScene:
     def place(
         self, model: mujoco.MjModel, data: mujoco.MjData, start: dict[str, Any], rng: np.random.Generator
     ) -> None:
+        """The pin's tip at `tip` [m] from the target hole, tilted by `tilt` [rad]; `hole` (column, row) is the target; draws the friction."""
         end_effector.place(data, end_effector.pose_over(start["tip"], start["tilt"], (0, 0, PIN_LENGTH)))
         column, row = start["hole"]
         model.body_pos[self._grid] = ((1 - column) * PITCH, (1 - row) * PITCH, 0)
@@ -129,9 +131,11 @@ class PinScene:
                 model.geom(f"hole{i}{j}").rgba[3] = float(inside)
 
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
+        """Let the end effector's target move with the velocity `command` (6,) [m/s, rad/s]."""
         data.ctrl[:] = command
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> PinReadings:
+        """The readings at the end of the last physics step."""
         tip = data.site_xpos[self._tip].copy()
         axis = data.site_xmat[self._tip][2::3].copy()
         return end_effector.read(
@@ -140,6 +144,7 @@ class PinScene:
 
     @property
     def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:
+        """ "hold": stop pressing, hold still for 0.5 s, look."""
         return {"hold": self._hold}
 
     def _hold(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -44,6 +44,7 @@ class PinInsertion:
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
+        """A pin above the target hole: {"tip": [x, y, z], "tilt": [rx, ry], "hole": [column, row]} [m, rad]."""
         offset = disc(rng, self._hover[starts])
         tilt = disc(rng, self._tilt[starts])
         return {
@@ -53,6 +54,7 @@ class PinInsertion:
         }
 
     def check_start(self, start: Start) -> Start:
+        """The start asked for, as numbers. Raises ValueError where the pin would not hover over the hole."""
         tip, tilt, hole = read_start(start, tip="x y z", tilt="rx ry", hole="column row").values()
         hole = [int(v) for v in hole]
         if not all(0 <= h <= 2 for h in hole):
@@ -62,6 +64,7 @@ class PinInsertion:
         return {"tip": tip, "tilt": tilt, "hole": hole}
 
     def ready(self, readings: PinReadings, start: Start) -> str | None:
+        """Whether the tip is within 0.5 mm of its start and touches nothing."""
         off = float(np.abs(readings.tip - start["tip"]).max())
         if off > 0.0005:
             return f"the pin's tip is {off * 1000:.2f} mm from its start"
@@ -69,6 +72,7 @@ class PinInsertion:
 
     # -- an episode --------------------------------------------------------------------------------------------------
     def begin(self, start: Start, readings: PinReadings, rng: np.random.Generator) -> None:
+        """Clear stages, draw the error of the hole's estimate and the drift of the wrench."""
         self._stage = 0
         self._origin = readings.pose
         self._safety = ContactSafety(LIMITS, readings.pose)
@@ -88,6 +92,7 @@ class PinInsertion:
         return velocity
 
     def observe(self, readings: PinReadings) -> np.ndarray:
+        """(70,) float32, or (73,) with rotations; see `PinInsertionEnv`."""
         moved = self.agent_pos(readings)
         felt, _, _ = self._wrench.read(readings.wrench)
         state, n = self._state, len(moved)
@@ -97,9 +102,11 @@ class PinInsertion:
         return state.astype(np.float32)
 
     def agent_pos(self, readings: PinReadings) -> np.ndarray:
+        """(3,) or (6,) float32: the end effector relative to its start [m, rad]."""
         return (readings.pose - self._origin)[: len(self._scale)].astype(np.float32)
 
     def update(self, readings: PinReadings) -> Progress:
+        """Climb the stages: contact, 1 mm deep, half way."""
         insertion = readings.insertion
         reached = (readings.force > 1.0 or insertion > 0.001, insertion > 0.001, insertion > HOLE_DEPTH / 2)
         self._stage = climb(self._stage, reached)
@@ -111,13 +118,16 @@ class PinInsertion:
         return 0.1 * math.exp(-off / 0.002) + 0.9 * min(readings.insertion / DEEP_ENOUGH, 1.0)
 
     def extras(self, readings: PinReadings) -> dict[str, float]:
+        """`insertion` [m] and `force` [N]."""
         return {"insertion": readings.insertion, "force": readings.force}
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: PinReadings) -> str | None:
+        """Outside the workspace, too much force for too long, or penetration."""
         return self._safety.violation(readings)
 
     def candidate(self, readings: PinReadings) -> bool:
+        """Deep enough with its axis inside the hole: worth holding still to look."""
         return readings.insertion >= DEEP_ENOUGH and _in_bore(readings)
 
     def verify(self, cell: Cell) -> Verdict:

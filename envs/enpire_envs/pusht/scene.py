@@ -80,6 +80,7 @@ class PushTScene:
         self._foot_friction = np.zeros(3)
 
     def build(self) -> mujoco.MjModel:
+        """Compile the model; must come before all else."""
         spec = mujoco.MjSpec.from_file(str(_XML))
         arena = self.arena
         for name, (x0, x1, y0, y1) in {"bar": BAR, "stem": STEM}.items():
@@ -126,6 +127,7 @@ class PushTScene:
     def place(
         self, model: mujoco.MjModel, data: mujoco.MjData, start: dict[str, Any], rng: np.random.Generator
     ) -> None:
+        """The T at `block` (x, y, yaw) and the fingertip at `tip` (x, y) [m, rad]; draws the table's friction."""
         x, y, yaw = start["block"]
         data.qpos[self._BLOCK] = (x, y, 0.0, yaw)
         data.qpos[self._TIP] = start["tip"]
@@ -134,9 +136,11 @@ class PushTScene:
         model.geom_friction[self._foot] = self._foot_friction * rng.uniform(1 - self._spread, 1 + self._spread)
 
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
+        """Let the fingertip's target move with the velocity `command` (2,) [m/s]."""
         data.ctrl[:] = command
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> PushTReadings:
+        """The readings at the end of the last physics step."""
         x, y, _, yaw, tip_x, tip_y = data.qpos.tolist()
         fx, fy = data.actuator_force.tolist()
         target_x, target_y = data.act.tolist()
@@ -144,6 +148,7 @@ class PushTScene:
 
     @property
     def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:
+        """ "clear_view": lift the fingertip away, let the T come to rest, look."""
         return {"clear_view": self._clear_view}
 
     def _clear_view(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -94,6 +94,7 @@ class PushT:
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
+        """A T and a fingertip that do not overlap and are not solved: {"block": [x, y, yaw], "tip": [x, y]} [m, rad]."""
         half_x, half_y = self.arena.half
         wanted = self._ranges[starts]
         for _ in range(10_000):
@@ -113,6 +114,7 @@ class PushT:
         raise RuntimeError("no start found: the arena is too small for the T")
 
     def check_start(self, start: Start) -> Start:
+        """The start asked for, as floats. Raises ValueError where it is outside the arena or overlaps."""
         block, tip = read_start(start, block="x y yaw", tip="x y").values()
         for what, point in (("tip", tip), ("block", block)):
             if any(abs(v) > half for v, half in zip(point, self.arena.half, strict=False)):
@@ -122,6 +124,7 @@ class PushT:
         return {"block": block, "tip": tip}
 
     def ready(self, readings: PushTReadings, start: Start) -> str | None:
+        """Whether T and fingertip stand within 2 mm and 1 deg of the start."""
         dx, dy, turn = in_frame(readings.block, start["block"])
         if math.hypot(dx, dy) > 0.002 or abs(turn) > math.radians(1):
             return f"the T is {math.hypot(dx, dy) * 1000:.1f} mm and {math.degrees(turn):.1f} deg from its start"
@@ -131,6 +134,7 @@ class PushT:
 
     # -- an episode --------------------------------------------------------------------------------------------------
     def begin(self, start: Start, readings: PushTReadings, rng: np.random.Generator) -> None:
+        """Clear stages and draw this episode's errors of perception."""
         self._start = start
         self._sensor = Sensor(self._sensing, 1.0 / self.control_hz, rng)
         self._stage = 0
@@ -146,16 +150,19 @@ class PushT:
         return np.clip(velocity, -SPEED, SPEED)
 
     def observe(self, readings: PushTReadings) -> np.ndarray:
+        """(8,) float32: fingertip, estimated T, age and validity of the estimate; see `PushTEnv`."""
         assert self._sensor is not None, "begin() comes first"
         (x, y, yaw), age, valid = self._sensor.read(np.array(readings.block))
         self._tip_target = readings.tip_target
         return np.array((*readings.tip, x, y, math.cos(yaw), math.sin(yaw), age, valid), dtype=np.float32)
 
     def agent_pos(self, readings: PushTReadings) -> np.ndarray:
+        """(2,) float32: the fingertip in the table's frame [m]."""
         self._tip_target = readings.tip_target
         return np.array(readings.tip, dtype=np.float32)
 
     def update(self, readings: PushTReadings) -> Progress:
+        """Climb the stages, and note whether the T is at rest."""
         block = readings.block
         dx, dy, turn = in_frame(block, self._previous)
         self._at_rest = math.hypot(dx, dy) < REST_DISTANCE and abs(turn) < REST_ANGLE
@@ -174,18 +181,22 @@ class PushT:
             self._stage = 3 if abs(wrap(block[2] - self.goal[2])) <= ANGLE_OK else 2
 
     def coverage(self, readings: PushTReadings) -> float:
+        """Share of the target that the T covers, 0 to 1."""
         if self._coverage is None:
             self._coverage = coverage(readings.block, self.goal)
         return self._coverage
 
     def dense_reward(self, readings: PushTReadings) -> float:
+        """Coverage as a share of what success takes, at most 1."""
         return min(self.coverage(readings) / COVERAGE_SUCCESS, 1.0)
 
     def extras(self, readings: PushTReadings) -> dict[str, float]:
+        """`coverage`, 0 to 1."""
         return {"coverage": self.coverage(readings)}
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: PushTReadings) -> str | None:
+        """The T or the fingertip outside the workspace, or more than 60 N on the drives."""
         x, y, _ = readings.block
         half_x, half_y = self.arena.half
         if not (abs(x) <= half_x and abs(y) <= half_y):  # also true of NaN
@@ -197,6 +208,7 @@ class PushT:
         return None
 
     def candidate(self, readings: PushTReadings) -> bool:
+        """At rest and solved by the criterion: worth a look without the fingertip."""
         return self._at_rest and self._solved(readings.block, self.coverage(readings))
 
     def verify(self, cell: Cell) -> Verdict:

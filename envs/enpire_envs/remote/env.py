@@ -74,6 +74,7 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
 
     # -- gymnasium ---------------------------------------------------------------------------------------------------
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As any environment of the suite; starts the other interpreter where there is none. Raises ResetFailed, ValueError, CellFault."""
         super().reset(seed=seed)
         if self._process is None:
             self.about = self._start()
@@ -83,6 +84,7 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
         return observation, info
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One control period. Raises ValueError for a bad action, ResetNeeded after the end, CellFault where the process dies."""
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self.action_space.shape:
             raise ValueError(f"action has shape {action.shape}, expected {self.action_space.shape}")
@@ -97,6 +99,7 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
         return info
 
     def render(self) -> np.ndarray | None:
+        """The simulator's own view, (side, side, 3) uint8; None without a render mode."""
         if self.render_mode is None:
             warn_of_no_render_mode(self)
             return None
@@ -106,6 +109,7 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
     # -- what a station asks (`enpire_envs.contract.StationEnv`) -----------------------------------------------------
     @property
     def kind(self) -> str:
+        """ "sim", or "stand-in" for the kitchen of primitive shapes."""
         return str(self.about["cell"])
 
     def tools_body(self) -> Body | None:
@@ -130,6 +134,7 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
         return self._ask({"do": "call", "name": name, "args": list(args), "kwargs": kwargs})
 
     def close(self) -> None:
+        """End the other process. Safe to call twice."""
         process, self._process = self._process, None
         if process is not None:
             self._channel.close()  # it ends by itself

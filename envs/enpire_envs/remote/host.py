@@ -66,6 +66,7 @@ def serve(channel: Any) -> None:
 
 
 def main() -> None:
+    """Answer over the two file descriptors of the command line until the other side is gone."""
     read_fd, write_fd = map(int, sys.argv[1:3])
     os.environ.setdefault("MUJOCO_GL", "egl")
     _import_suite()

@@ -35,10 +35,12 @@ class Simulator:
 
     @property
     def path(self) -> Path:
+        """Its folder."""
         return simulators_dir() / self.name
 
     @property
     def python(self) -> Path:
+        """Its interpreter."""
         return self.path / "bin" / "python"
 
     def about(self) -> dict[str, Any]:
@@ -55,6 +57,7 @@ class Simulator:
 
     @property
     def installed(self) -> bool:
+        """Whether it is made, whole and of this version."""
         try:
             self.about()
         except NotInstalled:

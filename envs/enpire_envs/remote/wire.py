@@ -96,6 +96,7 @@ class Channel:
         self._arrived = bytearray()
 
     def send(self, message: Any) -> None:
+        """Write a message. Raises Closed where nobody reads, TypeError for what `pack` refuses."""
         data = pack(message)
         view = memoryview(LENGTH.pack(len(data)) + data)
         try:
@@ -130,5 +131,6 @@ class Channel:
         return data
 
     def close(self) -> None:
+        """Close both pipes."""
         os.close(self._in)
         os.close(self._out)

@@ -47,10 +47,12 @@ class SimulatorTask(ABC):
         """The simulator's own predicate, now."""
 
     @abstractmethod
-    def observe(self) -> Any: ...
+    def observe(self) -> Any:
+        """What the policy sees now, as `describe` has its space."""
 
     @abstractmethod
-    def render(self) -> np.ndarray: ...
+    def render(self) -> np.ndarray:
+        """A picture for people, (height, width, 3) uint8."""
 
     def check_start(self, start: dict[str, Any] | None, seed: int) -> dict[str, Any]:
         """The start asked for, or the one that the seed means. Raises ValueError."""
@@ -65,13 +67,23 @@ class SimulatorTask(ABC):
         return {}
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]: ...
+    def describe(self) -> dict[str, Any]:
+        """What the proxy builds itself from: spaces, `hz`, `limit`, `cell`, the body's description, versions."""
 
     def close(self) -> None:  # noqa: B027  (most have nothing to close)
-        pass
+        """Let go of the simulator."""
 
     # -- the contract ------------------------------------------------------------------------------------------------
     def reset(self, seed: int, options: dict[str, Any] | None, limit: int) -> tuple[Any, dict[str, Any]]:
+        """Begin at the start that is asked for or that `seed` means; returns (observation, info).
+
+        Args:
+            limit: time limit of this episode [control steps].
+
+        Raises:
+            ResetFailed: what was asked for, or MAX_RESET_ATTEMPTS starts in a row, were solved already.
+            ValueError: unknown options or a bad start.
+        """
         options = dict(options or {})
         attempt = int(options.pop("attempt", 0))
         wanted = options.pop("start", None)
@@ -95,6 +107,7 @@ class SimulatorTask(ABC):
         return self.observe(), info
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One control period. Raises ResetNeeded after the end."""
         if self._over:
             raise gym.error.ResetNeeded("the episode is over: call reset() before step()")
         native = self.advance(np.clip(action, self.low, self.high))
@@ -121,12 +134,15 @@ class SimulatorTask(ABC):
 
     @property
     def hold_steps(self) -> int:
+        """For how many control periods the predicate must hold to end an episode."""
         return max(1, round(HOLD_S * self.hz))
 
     def reward(self, native: float, success: bool) -> float:
+        """The reward of a step: 1 on the step of a success, unless the simulator's own (`native`) is asked for."""
         return float(success)
 
     def score(self, success: bool) -> float:
+        """`info["score"]`, 0 to 1."""
         return float(success)
 
     def _info(self, success: bool) -> dict[str, Any]:

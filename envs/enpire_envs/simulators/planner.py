@@ -41,6 +41,7 @@ class ArmPlanner:
         self._corner = np.zeros(3)
 
     def look(self, data: Any) -> None:
+        """Take over where everything stands in `data`."""
         self._data.qpos[:] = data.qpos
 
     # -- kinematics --------------------------------------------------------------------------------------------------

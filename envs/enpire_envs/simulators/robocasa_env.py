@@ -58,6 +58,7 @@ class RoboCasaTask(RobosuiteTask):
         )  # fmt: skip
 
     def horizon(self, task: str) -> int:
+        """RoboCasa's own horizon of the task [control steps]."""
         try:
             return int(get_task_horizon(task))
         except (KeyError, ValueError, AssertionError):
@@ -88,6 +89,7 @@ class RoboCasaTask(RobosuiteTask):
         )
 
     def state(self) -> np.ndarray:
+        """(16,) float32, proprioception alone; see `RoboCasaEnv`."""
         return self.proprioception()
 
     def proprioception(self) -> np.ndarray:
@@ -107,6 +109,7 @@ class RoboCasaTask(RobosuiteTask):
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def check_start(self, start: dict[str, Any] | None, seed: int) -> dict[str, Any]:
+        """The (seed, layout, style) asked for, or one drawn by `seed` from the split. Raises ValueError."""
         if start is None:
             rng = np.random.default_rng(seed)
             kitchens = SPLITS[self._split]

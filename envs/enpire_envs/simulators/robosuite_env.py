@@ -57,9 +57,11 @@ class RobosuiteTask(SimulatorTask):
 
     # -- what differs in RoboCasa ------------------------------------------------------------------------------------
     def horizon(self, task: str) -> int:
+        """Control steps of an episode where nobody asks for others."""
         return HORIZON
 
     def make(self, task: str, robots: str | list[str] | None) -> Any:
+        """The simulator's own environment of a task. Raises ValueError with the tasks that there are."""
         if task not in REGISTERED_ENVS:
             known = sorted(
                 n for n in REGISTERED_ENVS if n not in ("MujocoEnv", "RobotEnv", "ManipulationEnv", "TwoArmEnv")
@@ -79,6 +81,7 @@ class RobosuiteTask(SimulatorTask):
         return np.concatenate([*parts, self.proprioception()]).astype(np.float32)
 
     def proprioception(self) -> np.ndarray:
+        """(n,) float32: each robot's own part of the observation, one after the other."""
         return np.concatenate([self._raw[f"robot{k}_proprio-state"] for k in range(len(self.env.robots))]).astype(
             np.float32
         )
@@ -132,6 +135,7 @@ class RobosuiteTask(SimulatorTask):
         return {"agent_pos": self.proprioception(), **images}
 
     def frame(self, camera: str, width: int, height: int) -> np.ndarray:
+        """What a camera of the model sees, (height, width, 3) uint8."""
         return self.views.rgb(self.model, self.data, camera, width, height)
 
     def render(self) -> np.ndarray:
@@ -139,10 +143,12 @@ class RobosuiteTask(SimulatorTask):
 
     @property
     def model(self) -> Any:
+        """The compiled `mujoco.MjModel`."""
         return self.env.sim.model._model
 
     @property
     def data(self) -> Any:
+        """Its `mujoco.MjData`."""
         return self.env.sim.data._data
 
     def describe(self) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class RobotBody:
 
     # -- what is so --------------------------------------------------------------------------------------------------
     def describe(self) -> dict[str, Any] | None:
+        """What `RemoteBody` takes from here, or None where there is not one single arm."""
         if len(self._task.env.robots) != 1 or self._robot.arms != ["right"]:
             return None  # tools move one arm
         return {
@@ -52,6 +53,7 @@ class RobotBody:
         return str(self._task.instruction())
 
     def state(self) -> dict[str, Any]:
+        """As `Body.state`, in the frame of the base at the start."""
         pose = self._in_frame(self._hand())
         base = self._in_frame(self._base())
         return {
@@ -63,6 +65,7 @@ class RobotBody:
         }
 
     def joints(self) -> np.ndarray:
+        """(n,) angles of the arm's joints [rad]."""
         return np.array(self._task.env.sim.data.qpos[arm_joints(self._robot)])
 
     def targets(self) -> dict[str, Any]:
@@ -82,15 +85,19 @@ class RobotBody:
 
     # -- cameras -----------------------------------------------------------------------------------------------------
     def rgb(self, camera: str, width: int, height: int) -> np.ndarray:
+        """As `Body.rgb`."""
         return self._task.views.rgb(self._task.model, self._task.data, self._camera(camera), width, height)
 
     def depth(self, camera: str, width: int, height: int) -> np.ndarray:
+        """As `Body.depth`."""
         return self._task.views.depth(self._task.model, self._task.data, self._camera(camera), width, height)
 
     def intrinsics(self, camera: str, width: int, height: int) -> np.ndarray:
+        """As `Body.intrinsics`."""
         return intrinsics(self._task.model, self._camera(camera), width, height)
 
     def extrinsics(self, camera: str) -> np.ndarray:
+        """As `Body.extrinsics`."""
         return self._in_frame(extrinsics(self._task.data, self._camera(camera)))
 
     def robot_pixels(self, camera: str, width: int, height: int) -> np.ndarray:

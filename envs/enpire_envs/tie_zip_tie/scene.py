@@ -64,6 +64,7 @@ class TieScene:
         self._tool = self._strap_qpos = self._first_site = -1
 
     def build(self) -> mujoco.MjModel:
+        """Compile the model; must come before all else."""
         spec = end_effector.load(_XML)
         self._add_head(spec)
         self._add_fingers(spec)
@@ -135,6 +136,7 @@ class TieScene:
         self._grasp(model, data)
 
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
+        """Let the ratchet catch, then hold `command` (7,) for one control period; see the class."""
         self._engage_ratchet(model, data)
         data.ctrl[:] = command[:6]
         before = data.userdata[0]
@@ -171,6 +173,7 @@ class TieScene:
             end_effector.weld_as_it_lies(model, data, best)  # equality k welds link k
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> StrapReadings:
+        """The readings at the end of the last physics step."""
         nodes = np.empty((LINKS + 1, 3))
         nodes[:-1] = data.xpos[self._links]
         nodes[-1] = nodes[-2] + data.xmat[self._links[-1], ::3] * LINK
@@ -181,6 +184,7 @@ class TieScene:
 
     @property
     def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:
+        """ "tug": let go, pull the strap back with 10 N, look."""
         return {"tug": self._tug}
 
     def _tug(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:

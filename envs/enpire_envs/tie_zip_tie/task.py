@@ -45,12 +45,14 @@ class TieZipTie:
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
+        """A strap before the slot: {"tip": [x, y, z], "turn": [rx, ry, rz], "grip": d from the tip} [m, rad]."""
         aside, turned = ERRORS[starts]
         tip = [-float(rng.uniform(*GAP)), *rng.uniform(-aside, aside, 2).tolist()]
         turn = [0.0, *rng.uniform(-turned, turned, 2).tolist()]
         return {"tip": tip, "turn": turn, "grip": float(rng.uniform(*GRIP))}
 
     def check_start(self, start: Start) -> Start:
+        """The start asked for, as floats. Raises ValueError where the tip would not lie before the slot."""
         tip, turn, grip = read_start(start, tip="x y z", turn="rx ry rz", grip="d").values()
         if not -0.05 < tip[0] < -0.002 or max(map(abs, tip[1:])) > 0.02 or max(map(abs, turn)) > 0.2:
             raise ValueError("bad start: the tip must be 2 to 50 mm before the slot, at most 20 mm aside")
@@ -59,6 +61,7 @@ class TieZipTie:
         return {"tip": tip, "turn": turn, "grip": grip}
 
     def ready(self, readings: StrapReadings, start: Start) -> str | None:
+        """Whether the tip is within 1 mm of its start and the fingers hold the strap."""
         off = float(np.abs(readings.tip - start["tip"]).max())
         if off > 0.001:
             return f"the strap's tip is {off * 1000:.2f} mm from its start"
@@ -66,6 +69,7 @@ class TieZipTie:
 
     # -- an episode --------------------------------------------------------------------------------------------------
     def begin(self, start: Start, readings: StrapReadings, rng: np.random.Generator) -> None:
+        """Clear stages, draw the errors of both estimates and the drift of the wrench."""
         self._stage = 0
         self._origin = readings.pose
         self._safety = ContactSafety(LIMITS, readings.pose)
@@ -81,6 +85,7 @@ class TieZipTie:
         return action * self._scale
 
     def observe(self, readings: StrapReadings) -> np.ndarray:
+        """(22,) float32; see `TieZipTieEnv`."""
         felt, _, _ = self._wrench.read(readings.wrench)
         x, y, z = readings.tip.tolist()
         hidden = -0.001 < x < SLOT and abs(y) < HALF_Y and abs(z) < HALF_Z
@@ -93,9 +98,11 @@ class TieZipTie:
         return np.concatenate(parts, dtype=np.float32)
 
     def agent_pos(self, readings: StrapReadings) -> np.ndarray:
+        """(7,) float32: the end effector relative to its start [m, rad] and the gripper's opening, 0 to 1."""
         return np.append(readings.pose - self._origin, readings.opening).astype(np.float32)
 
     def update(self, readings: StrapReadings) -> Progress:
+        """Climb the stages: tip in the slot, through it, 15 mm pulled."""
         (x, y, z), past = readings.tip.tolist(), readings.past
         entered = past > 0 or (0.0005 < x < SLOT and abs(y) < HALF_Y and abs(z) < HALF_Z)
         reached = (entered, past > 0.001, past >= ENOUGH)
@@ -108,15 +115,18 @@ class TieZipTie:
         return 0.2 * math.exp(-off / 0.005) + 0.8 * min(readings.past / ENOUGH, 1.0)
 
     def extras(self, readings: StrapReadings) -> dict[str, float]:
+        """`past` [m] and `force` [N]."""
         return {"past": readings.past, "force": readings.force}
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: StrapReadings) -> str | None:
+        """Outside the workspace, the strap dropped, too much force for too long, or penetration."""
         nodes = readings.nodes
         here = np.maximum.reduce(np.abs(nodes), axis=None) < 0.3 and np.add.reduce(nodes[:, 2]) / len(nodes) > -0.05
         return self._safety.violation(readings, lost=None if here else "strap_dropped")
 
     def candidate(self, readings: StrapReadings) -> bool:
+        """Enough strap beyond the head, with a tooth to spare: worth a tug."""
         return readings.past >= ENOUGH + SLIP
 
     def verify(self, cell: Cell) -> Verdict:

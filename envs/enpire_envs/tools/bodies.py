@@ -46,15 +46,20 @@ class Body(Protocol):
     ) -> np.ndarray:
         """The environment's action that takes the hand towards a pose for one control period."""
 
-    def rgb(self, camera: str, width: int, height: int) -> np.ndarray: ...
+    def rgb(self, camera: str, width: int, height: int) -> np.ndarray:
+        """What a camera sees, (height, width, 3) uint8."""
 
-    def depth(self, camera: str, width: int, height: int) -> np.ndarray: ...
+    def depth(self, camera: str, width: int, height: int) -> np.ndarray:
+        """Distance along the optical axis, (height, width) float32 [m], pixel by pixel with `rgb`."""
 
-    def intrinsics(self, camera: str, width: int, height: int) -> np.ndarray: ...
+    def intrinsics(self, camera: str, width: int, height: int) -> np.ndarray:
+        """(3, 3) pinhole matrix of images of this size [px]; the first pixel's centre is (0, 0)."""
 
-    def extrinsics(self, camera: str) -> np.ndarray: ...
+    def extrinsics(self, camera: str) -> np.ndarray:
+        """(4, 4) pose of the camera (x right, y down, z forward) in the body's frame [m]."""
 
-    def robot_pixels(self, camera: str, width: int, height: int) -> np.ndarray: ...
+    def robot_pixels(self, camera: str, width: int, height: int) -> np.ndarray:
+        """Which pixels show the robot itself, (height, width) bool: they are no obstacle."""
 
     def targets(self) -> dict[str, Any]:
         """Where things really are: for studies with an oracle only."""
@@ -108,18 +113,21 @@ class CellBody:
         self._grip = 0.0
 
     def begin(self) -> None:
+        """Here is the origin now; what the gripper was told is forgotten."""
         readings = self._cell.read()
         pose = getattr(readings, "pose", None)
         self._origin = np.zeros(3) if pose is None else np.asarray(pose[:3]) - self._pose(readings)[:3]
         self._grip = 0.0  # what it holds it goes on holding: grippers here are told how to change
 
     def instruction(self) -> str:
+        """The first line of the environment's reference page."""
         return (type(self._env).__doc__ or "").strip().split("\n")[0]
 
     def _pose(self, readings: Any) -> np.ndarray:
         return np.asarray(self._task.agent_pos(readings), float)
 
     def state(self) -> dict[str, Any]:
+        """As `Body.state`; `joint_positions` is the task's own `agent_pos`, and the base stands at zero."""
         pose = self._pose(self._cell.read())
         position = np.zeros(3)
         position[: min(3, len(pose))] = pose[:3]
@@ -135,6 +143,17 @@ class CellBody:
     def action(
         self, position: np.ndarray | None, quaternion: np.ndarray | None, grip: float | None, base: np.ndarray | None
     ) -> np.ndarray:
+        """The action that goes straight towards a pose, at most one control period far.
+
+        Args:
+            position: (3,) goal of the hand, or None to stay [m]; Push-T takes the first two.
+            quaternion: (4,) goal as (w, x, y, z), or None to stay.
+            grip: above 0 closes, below 0 opens; None for what it was told last.
+            base: is not looked at: nothing here drives.
+
+        Raises:
+            ValueError: a goal is not finite.
+        """
         for what, given in (("position", position), ("quaternion", quaternion), ("gripper", grip)):
             if given is not None and not np.isfinite(np.asarray(given, float)).all():
                 raise ValueError(f"{what} must be finite, got {given}; nothing was moved")
@@ -159,17 +178,21 @@ class CellBody:
         return tuple(model.camera(k).name for k in range(model.ncam))
 
     def rgb(self, camera: str, width: int, height: int) -> np.ndarray:
+        """As `Body.rgb`, of the task's own model."""
         return self._eyes().rgb(self._cell.model, self._cell.data, camera, width, height)
 
     def depth(self, camera: str, width: int, height: int) -> np.ndarray:
+        """As `Body.depth`."""
         return self._eyes().depth(self._cell.model, self._cell.data, camera, width, height)
 
     def intrinsics(self, camera: str, width: int, height: int) -> np.ndarray:
+        """As `Body.intrinsics`."""
         from enpire_envs.tools.views import intrinsics
 
         return intrinsics(self._cell.model, camera, width, height)
 
     def extrinsics(self, camera: str) -> np.ndarray:
+        """As `Body.extrinsics`."""
         from enpire_envs.tools.views import extrinsics
 
         pose = extrinsics(self._cell.data, camera)
@@ -177,14 +200,17 @@ class CellBody:
         return pose
 
     def robot_pixels(self, camera: str, width: int, height: int) -> np.ndarray:
+        """None at all: an end effector is small, and part of what there is to see."""
         return np.zeros((height, width), bool)  # an end effector is small, and part of what there is to see
 
     def targets(self) -> dict[str, Any]:
+        """{"readings": of `block`, `tip` and `insertion` those that the task has} in the scene's frame [m, rad]."""
         readings = self._cell.read()
         return {"readings": {name: np.asarray(getattr(readings, name)).tolist() for name in ("block", "tip", "insertion")
                              if hasattr(readings, name)}}  # fmt: skip
 
     def close(self) -> None:
+        """Let go of renderers. Safe to call twice."""
         if self._views is not None:
             self._views.close()
             self._views = None

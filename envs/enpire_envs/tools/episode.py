@@ -27,7 +27,8 @@ class World(Protocol):
     def time(self) -> float:
         """Seconds since the start."""
 
-    def info(self) -> dict[str, Any]: ...
+    def info(self) -> dict[str, Any]:
+        """The last `info` of the environment."""
 
     def restart(self, same: bool) -> None:
         """Begin anew, at the same start or the next one."""
@@ -69,6 +70,7 @@ class Episode:
         self.world.step(self.body.action(position, quaternion, self.grip, base))
 
     def wait(self, steps: int) -> None:
+        """Hold still for so many control periods. Raises EpisodeOver."""
         for _ in range(steps):
             self.act()
 

@@ -37,9 +37,12 @@ class ToolCall:
 
 @dataclass(slots=True)
 class CallLog:
+    """The tool calls of one episode, in order."""
+
     calls: list[ToolCall] = field(default_factory=list)
 
     def rows(self) -> list[dict[str, Any]]:
+        """One JSON-able dict per call."""
         return [asdict(call) for call in self.calls]
 
     def cause(self) -> str:

@@ -17,6 +17,8 @@ STALLED_S = 1.0  # without progress before a motion is given up
 
 
 class MotionTools:
+    """Tools that read the robot's state and move hand, gripper and base in straight lines."""
+
     def __init__(self, episode: Episode) -> None:
         self._ep = episode
 
@@ -124,6 +126,21 @@ class MotionTools:
         self, position: np.ndarray | None, quaternion: np.ndarray | None, tolerance: float, timeout: float, *,
         turn_tolerance: float = 0.05,
     ) -> dict[str, Any]:  # fmt: skip
+        """Move the hand until it is there, stalls or time is up.
+
+        Args:
+            position: (3,) goal [m], or None to turn alone.
+            quaternion: (4,) goal as (w, x, y, z), or None to keep the present one.
+            tolerance: of the position [m]; never finer than two steps of the hand.
+            timeout: [s].
+            turn_tolerance: of the rotation [rad].
+
+        Returns:
+            {"reached": bool, "position_error": m, "rotation_error": rad, "time": s}.
+
+        Raises:
+            EpisodeOver: the episode ended on the way.
+        """
         began, best, stalled = self._ep.world.time(), np.inf, 0.0
         if quaternion is None:
             quaternion = np.asarray(self._ep.body.state()["quaternion"])

@@ -14,6 +14,8 @@ from enpire_envs.tools.sight import SightTools
 
 
 class PlannerTools:
+    """Tools that move the hand around obstacles, by the body's own planner or one behind a URL."""
+
     def __init__(self, episode: Episode, motion: MotionTools, sight: SightTools) -> None:
         self._ep, self._motion, self._sight = episode, motion, sight
         url = episode.config.planner_url

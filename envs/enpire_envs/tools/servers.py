@@ -31,6 +31,7 @@ class Segmenter:
         self._url = url
 
     def segment(self, prompt: str, rgb: np.ndarray) -> list[Region]:
+        """What `prompt` may mean in an image (height, width, 3) uint8, best first. Raises ToolError ("perception")."""
         _, png = cv2.imencode(".png", rgb[..., ::-1])
         answer = _post(self._url, {"prompt": prompt, "image": base64.b64encode(png.tobytes()).decode()}, "perception")
         found = []
@@ -61,6 +62,19 @@ class PlannerServer:
     def plan(
         self, joints: np.ndarray, position: np.ndarray, quaternion: np.ndarray, obstacles: np.ndarray
     ) -> dict[str, Any]:
+        """A path of the hand from the arm's joints to a pose around obstacles.
+
+        Args:
+            joints: (n,) present angles [rad].
+            position, quaternion: (3,) and (4,) goal [m; w, x, y, z], in the body's frame.
+            obstacles: (n, 3) points in the same frame [m].
+
+        Returns:
+            {"ok": True, "positions": (k, 3), "quaternions": (k, 4)}, or {"ok": False, "why": words}.
+
+        Raises:
+            ToolError: the server gave no answer of this form ("planning").
+        """
         answer = _post(
             self._url,
             {"joints": np.asarray(joints).tolist(), "position": position.tolist(), "quaternion": quaternion.tolist(),
@@ -101,6 +115,7 @@ class OpenPi:
         self._url = url
 
     def actions(self, images: dict[str, np.ndarray], state: dict[str, Any], prompt: str) -> np.ndarray:
+        """A chunk of actions (n, dim) for images by camera, the body's state and a prompt. Raises ToolError ("policy")."""
         proprio = np.concatenate([state["position"], state["quaternion"], [state["gripper_opening"]]]).astype(
             np.float32
         )
@@ -138,6 +153,7 @@ class Gr00t:
         self._url = url.rstrip("/") + "/act"
 
     def actions(self, images: dict[str, np.ndarray], state: dict[str, Any], prompt: str) -> np.ndarray:
+        """A chunk of actions (n, dim) for images by camera, the body's state and a prompt. Raises ToolError ("policy")."""
         observation: dict[str, Any] = {f"video.{name}": image[None].tolist() for name, image in images.items()}
         observation |= {
             "state.end_effector_position_relative": [np.asarray(state["position"]).tolist()],

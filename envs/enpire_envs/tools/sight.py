@@ -15,6 +15,8 @@ from enpire_envs.tools.servers import Segmenter
 
 
 class SightTools:
+    """Tools that look: images, depth, camera geometry, detection, segmentation, grasps, questions to a model."""
+
     def __init__(self, episode: Episode) -> None:
         self._ep = episode
         url = episode.config.segmenter_url
@@ -42,6 +44,7 @@ class SightTools:
         return self._ep.body.extrinsics(self.camera(camera))
 
     def camera(self, name: str) -> str:
+        """A camera's name; the first one for an empty name. Raises ToolError with the names that there are."""
         if not name:
             return self._ep.body.cameras[0]
         if name not in self._ep.body.cameras:
@@ -102,6 +105,7 @@ class SightTools:
         return self._ep.ask(str(question)[:4000], image)
 
     def points(self, camera: str) -> np.ndarray | None:
+        """Where each pixel's point lies in the body's frame, (height, width, 3) [m]; None without depth."""
         if not self._ep.body.sees_depth:
             return None
         w, h = self._ep.config.width, self._ep.config.height

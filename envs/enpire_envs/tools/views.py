@@ -39,6 +39,7 @@ class Views:
             renderer.disable_depth_rendering()
 
     def close(self) -> None:
+        """Close the renderers. Safe to call twice."""
         for renderer in self._renderers.values():
             renderer.close()
         self._renderers.clear()
