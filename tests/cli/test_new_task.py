@@ -118,7 +118,7 @@ def test_the_harness_scores_it_by_its_own_policies(installed):
 
 def test_an_agent_gets_its_brief_and_its_starting_files(installed, tmp_path):
     config = RunConfig(agent="cem", env=REACH, budget_s=60)
-    make_workspace(tmp_path / "workspace", config, make_env(REACH))
+    make_workspace(tmp_path / "workspace", "cem-1", config, make_env(REACH))
     for name in ("policy.py", "parametric.py"):
         assert (tmp_path / "workspace" / name).read_text() == (EXAMPLE / "reach/template" / name).read_text()
     brief = (tmp_path / "workspace/TASK.md").read_text()
