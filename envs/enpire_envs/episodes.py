@@ -678,7 +678,9 @@ class Episodes(Sequence[Episode]):
         names = [name for name in self._heads[0].columns if self._heads[0].is_number(name)] if self._heads else []
         names = [name for name in names if all(name in head.columns for head in self._heads)]
         kinds = {name: (self._heads[0].table[name][0], self._heads[0].table[name][1][1:]) for name in names}
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        rows = {name: sum(head.columns[name] for head in self._heads) for name in names}
+        flat = {name: np.empty((rows[name], *shape), dtype) for name, (dtype, shape) in kinds.items()}
+        filled = dict.fromkeys(names, 0)
         checked: _Table = {}
         for head in self._heads:
             if head.table is not checked:
@@ -687,8 +689,10 @@ class Episodes(Sequence[Episode]):
             with _opened(head.path) as (fd, _):
                 block = _pread(head.path, fd, head.data, length)
             for name in names:
-                parts[name].append(head.array(name, block, 0))
-        return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+                begin, end = filled[name], filled[name] + head.columns[name]
+                flat[name][begin:end] = head.array(name, block, 0)
+                filled[name] = end
+        return flat
 
     def _check_kinds(self, head: _Head, kinds: dict[str, Any]) -> None:
         for name, kind in kinds.items():
