@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
-from enpire_envs.contract import ContractError, contract_of, step_limit
+from enpire_envs.contract import ContractError, check_info, contract_of, step_limit
 from enpire_envs.env import CellFault, ResetFailed
 from enpire_envs.episodes import EpisodeWriter
 
@@ -138,8 +138,7 @@ def run_episode(
             film(env, frames)
         if truncated and not {"reason", "success"} & {key for key, value in info.items() if value}:
             info = {**info, **contract.finish()}  # an outer limit, of which the environment does not know
-        if steps and not interrupted and "success" not in info:
-            raise ContractError(f"{env} ends an episode without `success` in its info; expected True or False")
+        check_info(env, info, ended=steps > 0 and not interrupted)
         reason = reason or info.get("reason")
     except PolicyFault as fault:
         reason, detail, infrastructure = fault.reason, fault.detail, fault.infrastructure
@@ -205,9 +204,7 @@ def begin(env: gym.Env[Any, Any], seed: int, options: dict[str, Any] | None, sto
     if (why := stop()) is not None:
         raise NotBegun(why)
     observation, info = env.reset(seed=seed, options=options or None)
-    kind = contract_of(env).kind
-    if info.get("cell", kind) != kind:
-        raise ContractError(f"{env} says kind={kind!r}, and its info says cell={info['cell']!r}")
+    check_info(env, info, ended=False)
     if (why := stop()) is not None:
         raise NotBegun(why)
     return observation, info

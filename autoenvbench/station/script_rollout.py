@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import gymnasium as gym
 import numpy as np
-from enpire_envs.contract import ContractError, contract_of, step_limit
+from enpire_envs.contract import ContractError, check_info, contract_of, step_limit
 from enpire_envs.env import CellFault, ResetFailed
 from enpire_envs.episodes import EpisodeWriter
 from enpire_envs.tools.bodies import Body
@@ -217,6 +217,7 @@ def run_script_episode(
         body.close()
     if world.breach is not None:
         raise world.breach
+    check_info(env, info, ended=False)
     if world.broken is not None:
         reason, detail = "env_error", world.broken
     if world.interrupted is not None:

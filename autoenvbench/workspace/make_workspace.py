@@ -83,7 +83,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
 
 {_ends(config)}{_regime(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
-actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).
+actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}
 
 **Your policy.** `policy.py` at the root of the repository defines
 
@@ -114,6 +114,12 @@ def _regime(config: RunConfig) -> str:
         if config.regime
         else ""
     )
+
+
+def _stages(env: gym.Env[Any, Any]) -> str:
+    """What `score` counts, where the environment says it."""
+    stages = contract_of(env).stages
+    return f" Its stages, in order: {', '.join(stages)}." if len(stages) > 2 else ""
 
 
 def _script_section(env: gym.Env[Any, Any], config: RunConfig) -> str:

@@ -124,7 +124,7 @@ class PlainEnv:
 
     kind = "sim"
     act_cpu_ms = ACT_CPU_MS
-    stages: tuple[str, ...] = ("success",)
+    stages: tuple[str, ...] = ()  # not known
     in_process = False
     reset_options: tuple[str, ...] = ()
     real_cell = None
@@ -176,6 +176,23 @@ def contract_of(env: gym.Env[Any, Any]) -> StationEnv:
         )
     contract: StationEnv = inner
     return contract
+
+
+def check_info(env: gym.Env[Any, Any], info: dict[str, Any], *, ended: bool) -> None:
+    """Hold an `info` against what the environment says of itself. Raises ContractError.
+
+    Args:
+        info: of a reset, or of the last step.
+        ended: whether the episode is over, so that it must say how it ended.
+    """
+    contract = contract_of(env)
+    if info.get("cell", contract.kind) != contract.kind:
+        raise ContractError(f"{env} says kind={contract.kind!r}, and its info says cell={info['cell']!r}")
+    stage = info.get("stage")
+    if stage and contract.stages and not info.get("violations") and stage not in contract.stages:
+        raise ContractError(f"{env} says stages={contract.stages}, and its info says stage={stage!r}")
+    if ended and "success" not in info:
+        raise ContractError(f"{env} ends an episode without `success` in its info; expected True or False")
 
 
 def step_limit(env: gym.Env[Any, Any]) -> int:

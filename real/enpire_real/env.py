@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -128,7 +129,7 @@ class RealEnv(CellEnv):
         """Another station is another environment; which sockets its cables are in is not."""
         return {
             **super().identity(),
-            "scene": self.real_cell.station.file.model_dump_json(exclude=CABLES),
+            "scene": json.dumps(self.real_cell.station.file.model_dump(mode="json", exclude=CABLES), sort_keys=True),
             "ignore": ("station", "confirm_motion", "record"),
             "aside": ("enpire_real.recorder", "enpire_real.tool_body"),
         }

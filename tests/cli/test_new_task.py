@@ -124,7 +124,7 @@ def test_an_agent_gets_its_brief_and_its_starting_files(installed, tmp_path):
     brief = (tmp_path / "workspace/TASK.md").read_text()
     assert "Bring a tip onto a mark" in brief
     assert "50 ms of CPU time" in brief
-    assert "60 steps (6 s)" in brief
+    assert "60 steps (6 s). Its stages, in order: start, near, success." in brief
 
 
 def test_cages_show_it_and_hide_what_solves_it(installed):
@@ -228,7 +228,7 @@ def test_an_agent_does_research_on_it_and_its_result_is_a_row(site, tmp_path):
     assert len(result.env.fingerprint) == 16
     assert (result.kind, result.track) == ("sim", "station")
     assert result.episodes >= 20
-    assert (run_dir / "agents/command/workspace/hidden.txt").read_text() == "hidden\n"
+    assert (run_dir / "agents/command-1/workspace/hidden.txt").read_text() == "hidden\n"
     assert "Reach-v0" in (run_dir / "report.html").read_text()
     again = autoenvbench(site, "report", run_dir)
     assert again.returncode == 0, again.stderr

@@ -6,11 +6,13 @@ import copy
 import math
 import pickle
 from collections.abc import Iterator
+from typing import Any
 
 import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
+import yaml
 from enpire_envs.env import CellFault, ResetFailed
 from enpire_envs.pusht.geometry import in_frame
 from enpire_envs.reference import make_reference
@@ -114,12 +116,10 @@ def test_what_a_station_is_made_of_is_part_of_its_fingerprint(tmp_path) -> None:
     from enpire_envs.fingerprint import fingerprint
     from enpire_real.station_file import TWIN_FILE
 
-    from autoenvbench.make_env import make_env
-
-    def print_of(text: str) -> str:
+    def print_of(text: str, **kwargs: Any) -> str:
         path = tmp_path / "station.yaml"
         path.write_text(text)
-        made = make_env(REAL, {"station": str(path)})
+        made = gym.make(REAL, station=str(path), **kwargs)
         found = fingerprint(made)
         made.close()
         return found
@@ -127,6 +127,12 @@ def test_what_a_station_is_made_of_is_part_of_its_fingerprint(tmp_path) -> None:
     text = TWIN_FILE.read_text()
     assert print_of(text) == print_of(text.replace("twin_left", "another_cable"))
     assert print_of(text) != print_of(text.replace("seed: 0", "seed: 1"))
+    data = yaml.safe_load(text)
+    data["cameras"]["top"]["source"] = "/dev/video7"
+    assert print_of(text) == print_of(yaml.safe_dump(data))
+    data["cameras"]["top"]["fps_hz"] = 15.0
+    assert print_of(text) != print_of(yaml.safe_dump(data))
+    assert print_of(text) == print_of(text, record=str(tmp_path / "recorded"), render_mode="rgb_array")
 
 
 def test_a_policy_that_does_nothing_fails() -> None:

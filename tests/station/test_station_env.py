@@ -27,6 +27,13 @@ class Upright(PendulumEnv):
         return observation, float(reward), terminated, truncated, {**info, "success": bool(observation[0] > 0.99)}
 
 
+def make_pusher(env):
+    """A policy that moves the T."""
+    from enpire_envs.pusht.reference import Naive
+
+    return Naive(env)
+
+
 def plain(cls=Upright, steps=40):
     return TimeLimit(cls(render_mode="rgb_array"), steps)
 
@@ -136,6 +143,12 @@ def test_what_an_episode_shows_to_be_untrue_ends_it_with_the_name():
     env = Elsewhere()
     with pytest.raises(ContractError, match=r"kind='stand-in', and its info says cell='sim'"):
         run_episode(env, RandomPolicy(env.action_space, 0), 0)
+    class Otherwise(PushTEnv):
+        stages = ("start", "done")
+
+    env = Otherwise(max_episode_steps=60)
+    with pytest.raises(ContractError, match=r"stages=\('start', 'done'\), and its info says stage='first_move'"):
+        run_episode(env, make_pusher(env), 0)
     env = Endless(max_episode_steps=12)
     with pytest.raises(ContractError, match="`limit` and its episode goes on after 12 steps"):
         run_episode(env, RandomPolicy(env.action_space, 0), 0)
