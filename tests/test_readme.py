@@ -39,6 +39,12 @@ def test_the_readme_draws_the_house_as_it_is():
     assert sorted(rooms) == sorted(set(on_disk) - {"__init__", "__main__", "data"})
 
 
+def test_every_benchmark_is_on_its_page():
+    page = (ROOT / "benchmarks/README.md").read_text()
+    programs = [p for p in (ROOT / "benchmarks").glob("*.py") if '__name__ == "__main__"' in p.read_text()]
+    assert [p.name for p in programs if f"python benchmarks/{p.name}" not in page] == []
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_path_on_a_page_exists(page):
     text, here = (ROOT / page).read_text(), (ROOT / page).parent
