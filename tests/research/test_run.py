@@ -249,7 +249,7 @@ def test_what_codex_can_reach_from_its_cage(tmp_path):
     script = tmp_path / "script.json"
     probe = (
         "{ echo home $(ls -A /root 2>&1 | tr '\\n' ' '); echo runs $(ls " + str(tmp_path) + " 2>&1); "
-        "echo reference $(python -c \"import enpire_envs, os; print(os.listdir(os.path.dirname(enpire_envs.__file__) + '/reference'))\"); "
+        "echo reference $(python -c \"import enpire_envs, os; print(os.listdir(os.path.dirname(enpire_envs.__file__) + '/pusht/reference'))\"); "
         "echo keys $(env | grep -c -e _KEY=); echo data $(touch data/x 2>&1); "
         "echo procs $(ls /proc | grep -c '^[0-9]'); echo sockets $(ls /run/aeb | tr '\\n' ' '); } > seen"
     )
