@@ -28,3 +28,11 @@ class PolicyFailed(UserError):
     """The policy could not be loaded or run at all."""
 
     exit_code = 5
+
+
+_BY_EXIT_CODE = {error.exit_code: error for error in (UserError, BudgetOver, RobotBusy, PolicyFailed)}
+
+
+def error_of(exit_code: int, words: str) -> UserError:
+    """The error that another process has told of."""
+    return _BY_EXIT_CODE.get(exit_code, UserError)(words)

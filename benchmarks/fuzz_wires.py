@@ -20,7 +20,9 @@ import msgpack
 import numpy as np
 from enpire_envs.remote import wire
 
+from autoenvbench.record.events import NoteEvent
 from autoenvbench.station import codec
+from autoenvbench.station import messages as seam
 
 _TYPES = ["(,)f8", "O", "|O", "<U5", "V8", "f8,(2)i4", "<f8", "<f4", "|b1", "<i8", ">f8", "M8[s]", "<c16", "S3", "f" * 300, "((((", "1" * 40 + "f8",
           "{", "\x00", "datetime64", "<f9", "f8" + "," * 900, ""]  # fmt: skip
@@ -61,9 +63,31 @@ def array(rng: random.Random, depth: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_SEAM = [
+    seam.Given(index=3, attempt=1, seed=2**47, named={"block": [0.1, 0.2, 0.3]}), seam.Recorded(number=7),
+    seam.Stop(number=1, why="halted"), seam.Pause(stopped_at=1.5), seam.Resume(epoch=None),
+    seam.Take(number=2, camera="top"), seam.Move(number=3, where="home"), seam.Acknowledge(number=4, client="admin"),
+    seam.Ready(kind="sim", arms=False), seam.Next(), seam.Report.of(1, NoteEvent(text="x"), None),
+    seam.RunEnded(number=1, through=True, shown={"success": "a.mp4"}, full=None), seam.Picture(number=2, png=b"x"),
+    seam.Moved(number=3), seam.Acknowledged(number=4, ended=["x"]), seam.Failed(number=5, error="x", exit_code=2),
+]  # fmt: skip
+
+
+def across_the_seam(rng: random.Random) -> bytes:
+    """A message between door and cell worker, often with a field too many, too few or of the wrong kind."""
+    fields = rng.choice(_SEAM).model_dump()
+    if rng.random() < 0.7:
+        fields[rng.choice([*fields, "type", "number", "extra"])] = values(rng)
+    if rng.random() < 0.2:
+        fields.pop(rng.choice(list(fields)), None)
+    return bytes(msgpack.packb(fields, default=str))
+
+
 def typed(rng: random.Random) -> bytes:
     """A message of the right kind, with wrong parts."""
-    kind = rng.randrange(4)
+    kind = rng.randrange(5)
+    if kind == 4:
+        return across_the_seam(rng)
     if kind == 0:
         call = {
             "tool": values(rng) if rng.random() < 0.3 else "move_eef",
@@ -74,7 +98,7 @@ def typed(rng: random.Random) -> bytes:
             call[rng.choice(["tool", "args", "kwargs"])] = values(rng)
         return bytes(msgpack.packb(call))
     if kind == 1:
-        return bytes(msgpack.packb({"summary": values(rng), "traceback": values(rng)}))
+        return bytes(msgpack.packb({"summary": rng.choice(["x", values(rng)]), "traceback": rng.choice(["y", values(rng)])}))
     if kind == 2:
         ndim = rng.choice([0, 1, 1, 2, 8, 9, 32, 255])
         shape = [rng.choice([0, 1, 2, 2**16, 2**31, 2**32 - 1]) for _ in range(ndim)]
@@ -125,6 +149,7 @@ def through_pipe(data: bytes) -> Any:
 
 DECODERS: dict[str, Callable[[bytes], Any]] = {
     "tool call": codec.decode_tool_call, "action": codec.decode_action, "error report": codec.decode_error, "wire": wire.unpack,
+    "to cell": seam.decode_to_cell, "to door": seam.decode_to_door,
 }  # fmt: skip
 
 

@@ -94,8 +94,10 @@ def isolation() -> dict[str, float]:
     from autoenvbench.record.ledger import Ledger
     from autoenvbench.record.starts import StartStreams
     from autoenvbench.sandbox.cage import bwrap_problem
+    from autoenvbench.station.batch import Batch, draw_starts
     from autoenvbench.station.bundles import Bundle
-    from autoenvbench.station.evaluation import Batch, Evaluator
+    from autoenvbench.station.cell import LocalCell
+    from autoenvbench.station.evaluation import evaluate
 
     source = (
         "import numpy as np\nclass Policy:\n def __init__(self, o, a): self.a = np.zeros(2)\n"
@@ -109,13 +111,15 @@ def isolation() -> dict[str, float]:
         (Path(folder) / "policy.py").write_text(source)
         bundle = Bundle("", "", "", Path(folder))
         ledger = Ledger(Path(folder) / "ledger.sqlite", RunClock.start(3600))
-        evaluator = Evaluator(env, ledger, StartStreams(bytes(32)), sandbox=sandbox, track="open")  # type: ignore[arg-type]
+        streams = StartStreams(bytes(32))
 
         def per_step(policy: object) -> float:
             """The fastest of a few equal episodes; the first of a process is left out, since it also starts it."""
             times = []
             for _ in range(2):
-                tally = evaluator.run(bundle, Batch("score", 6, 0), policy=policy)  # type: ignore[arg-type]
+                cell = LocalCell(env, sandbox=sandbox, track="open", policy=policy)  # type: ignore[arg-type]
+                batch = Batch("isolation", "score", bundle, 6, draw_starts(streams, "score", 0, 6))
+                tally = evaluate([cell], batch, ledger)
                 times += [1e6 * e.robot_s / e.steps for e in tally.episodes[1:]]
             return min(times)
 

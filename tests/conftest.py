@@ -6,7 +6,7 @@ import fcntl
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,13 @@ from enpire_real.yam import HOME
 import autoenvbench  # noqa: F401  (registers the environments)
 from autoenvbench.agents.codex import Codex
 from autoenvbench.record.clock import RunClock
+from autoenvbench.record.events import Purpose
 from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.starts import StartStreams
 from autoenvbench.sandbox.cage import bwrap_problem
+from autoenvbench.station.batch import Batch, Cell, Film, Keep, draw_starts
+from autoenvbench.station.bundles import Bundle
+from autoenvbench.station.evaluation import Tally, evaluate
 
 ZERO_POLICY = """
 import numpy as np
@@ -43,6 +48,20 @@ class Policy:
 #: Parameters of the workspace's Push-T template that solve about four starts of five.
 TUNED = {"characteristic_length": 0.05, "rotation_weight": 0.06, "push_gain": 0.8, "push_max": 0.08, "standoff": 0.004,
           "margin": 0.006, "travel_weight": 0.02, "fine_error": 0.03, "fine_speed": 0.3}  # fmt: skip
+
+
+def judge(
+    cells: Cell | list[Cell], ledger: Ledger, bundle: Bundle, purpose: Purpose, n: int, first: int = 0, *,
+    attempts: int = 1, skip: frozenset[tuple[int, int]] = frozenset(), agent: str | None = None,
+    named: Sequence[dict[str, Any]] = (), keep: Keep | None = None, film: Film | None = None, **more: Any,
+) -> Tally:  # fmt: skip
+    """An evaluation of its own, on starts of the secret of 32 zeros; `more` as in `evaluate`."""
+    evaluation = f"E{1 + sum(e.payload.phase == 'started' for e in ledger.events('evaluation'))}"
+    starts = draw_starts(StartStreams(bytes(32)), purpose, first, n, attempts=attempts, skip=skip, named=named)
+    batch = Batch(
+        evaluation, purpose, bundle, n * attempts, starts, attempts=attempts, agent=agent, keep=keep, film=film
+    )
+    return evaluate(cells if isinstance(cells, list) else [cells], batch, ledger, **more)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -33,7 +33,7 @@ from autoenvbench.gateway.retries import Backoff, Failure, ProviderLost
 from autoenvbench.gateway.transcript import MAX_TEXT_BYTES, Conversations, Transcript
 from autoenvbench.gateway.upstream import Call, Head, Upstream
 from autoenvbench.record.events import CallEvent, NoteEvent, RefusalEvent, TokensEvent, WaitEvent
-from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.ledger import EventSink
 
 MAX_REQUEST_BYTES = 32 << 20  # bytes; the largest that a provider takes
 MAX_CALLS = 64  # at once; more wait unread, because their bodies would be in our memory
@@ -65,7 +65,7 @@ class Gateway:
     """
 
     def __init__(
-        self, socket: Path, ledger: Ledger, upstream: Upstream, agent: str, *, transcript: Path | None = None,
+        self, socket: Path, ledger: EventSink, upstream: Upstream, agent: str, *, transcript: Path | None = None,
         admission: Admission | None = None, allowance: Allowance | None = None,
         should_retry: Callable[[Failure], bool] = lambda failure: failure.transient,
         on_wait: Callable[[str, float], None] = lambda reason, seconds: None, keep_alive_s: float = KEEP_ALIVE_S,

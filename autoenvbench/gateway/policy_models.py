@@ -19,7 +19,7 @@ from autoenvbench.gateway.gateway import Gateway
 from autoenvbench.gateway.loop_thread import LoopThread
 from autoenvbench.gateway.upstream import Live, Replay
 from autoenvbench.record.events import POLICY
-from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.ledger import EventSink
 
 _TIMEOUT_S = 120.0  # for an answer
 _OPEN_S = 30.0  # for the gateway to open or to close
@@ -35,7 +35,7 @@ class PolicyModels:
         base_url: the provider's; None for OPENAI_BASE_URL, or OpenAI.
     """
 
-    def __init__(self, ledger: Ledger, model: str, replay: Path | None, base_url: str | None) -> None:
+    def __init__(self, ledger: EventSink, model: str, replay: Path | None, base_url: str | None) -> None:
         self._model = model
         base = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
         self._upstream = Replay(replay) if replay else Live(base, os.environ.get("OPENAI_API_KEY", "none"))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from autoenvbench.record.events import Payload
-from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.ledger import EventSink
 
 LINES_AHEAD = 16  # transcript lines that may wait to be written before calls wait for them
 
@@ -24,11 +24,11 @@ class Recorder:
     is cancelled while its event is being written is cancelled when that is done.
 
     Args:
-        ledger: opened with a clock, so that it can append.
+        ledger: where events go: a ledger that can append, or what passes them on to one.
         agent: the name that the events carry.
     """
 
-    def __init__(self, ledger: Ledger, agent: str) -> None:
+    def __init__(self, ledger: EventSink, agent: str) -> None:
         self._ledger, self._agent = ledger, agent
         self._event_thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-ledger")
         self._line_thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-transcript")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
@@ -57,6 +57,13 @@ class Event:
     station: str | None
     payload: Any  # the model that events.KINDS names for `kind`
     text: str
+
+
+class EventSink(Protocol):
+    """Where events are reported to: a ledger, or something that passes them on to one."""
+
+    def append(self, payload: Payload, *, agent: str | None = None, station: str | None = None) -> object:
+        """Returns when the event is durable. Safe from any thread."""
 
 
 def digest(events: Iterable[Event]) -> str:

@@ -96,6 +96,7 @@ class RunState:
         episodes: judged, of every purpose.
         held_out: whether an attempt at a held-out start succeeded: the first outcome of each.
         held_out_successes: how many of these did.
+        evaluation_number: the highest of evaluations' ids E1, E2, ...
         evaluations_started, evaluations_finished: of every purpose; a confirmation and the scoring count as well.
         open_evaluations: begun and not ended, by id.
         open_starts: episodes that began and were not judged, in their order, by (evaluation, index, attempt).
@@ -118,6 +119,7 @@ class RunState:
     episodes: int = 0
     held_out: dict[Attempt, bool] = field(default_factory=dict)
     held_out_successes: int = 0
+    evaluation_number: int = 0
     evaluations_started: int = 0
     evaluations_finished: int = 0
     open_evaluations: dict[str, Event] = field(default_factory=dict)
@@ -232,6 +234,8 @@ class RunState:
     def _apply_evaluation(self, event: Event, p: EvaluationEvent) -> None:
         if p.phase == "started":
             self.evaluations_started += 1
+            if p.id[:1] == "E" and p.id[1:].isdecimal():
+                self.evaluation_number = max(self.evaluation_number, int(p.id[1:]))
             self.open_evaluations[p.id] = event
         else:
             self.evaluations_finished += p.phase == "finished"

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from autoenvbench.errors import BudgetOver, PolicyFailed, RobotBusy, UserError
+from autoenvbench.errors import UserError, error_of
 
 #: In an agent's home: {"socket": ..., "token": ..., "stop": the stop's own socket}.
 CREDENTIALS = ".aeb.json"
-_ERRORS = {error.exit_code: error for error in (UserError, BudgetOver, RobotBusy, PolicyFailed)}
 
 
 def stop_socket(socket_path: Path) -> Path:
@@ -74,14 +73,14 @@ class StationClient:
             if response.status != 200:
                 raise _error(json.loads(response.read()))
             while line := response.readline():
-                told = json.loads(line)
-                if "episode" in told:
-                    on_episode(told["episode"])
-                elif "result" in told:
-                    result: dict[str, Any] = told["result"]
+                event = json.loads(line)
+                if "episode" in event:
+                    on_episode(event["episode"])
+                elif "result" in event:
+                    result: dict[str, Any] = event["result"]
                     return result
                 else:
-                    raise _error(told)
+                    raise _error(event)
             raise UserError("the station hung up before the job was done; see `aeb status`")
         finally:
             connection.close()
@@ -111,4 +110,4 @@ class StationClient:
 
 
 def _error(answer: dict[str, Any]) -> UserError:
-    return _ERRORS.get(answer.get("exit_code", 2), UserError)(answer.get("error", "the station refused"))
+    return error_of(answer.get("exit_code", 2), answer.get("error", "the station refused"))

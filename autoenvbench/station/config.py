@@ -1,17 +1,29 @@
-"""What a station process is started with."""
+"""What a station's door is started with."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.sandbox.cage import Sandbox
 
+#: The run itself among a station's clients: it alone halts, pauses and scores, and its stop is a person's.
+ADMIN = "admin"
+
 
 class StationConfig(BaseModel):
-    """What a station process is started with (over its standard input: it holds secrets)."""
+    """What a door is started with, over its standard input: it holds secrets.
+
+    Attributes:
+        socket: path of the HTTP socket; the stop's own socket is beside it (`client.stop_socket`).
+        secret_hex: from which the starts that judge are drawn; 32 bytes in hexadecimal.
+        clock_epoch: the monotonic instant at which research time was zero [s].
+        clock_stopped_at: where the run's clock stands [s] until the agent is launched.
+        tokens: bearer token -> client; the run itself is `ADMIN`.
+        cells: how many cells there are; more than one only in simulation.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -21,6 +33,7 @@ class StationConfig(BaseModel):
     sandbox: Sandbox
     secret_hex: str
     clock_epoch: float
-    clock_stopped_at: float | None = None  # where the run's clock stands [s] until the agent is launched
-    tokens: dict[str, str]  # bearer token -> agent; the run itself is "admin"
+    clock_stopped_at: float | None = None
+    tokens: dict[str, str]
     name: str = "station-1"
+    cells: int = Field(default=1, ge=1, le=64)

@@ -1,62 +1,35 @@
-"""Batches of judged episodes of one bundle, written to the ledger one by one."""
+"""One evaluation, start to finish: a batch is shared out to cells, every episode goes into the ledger, and the tally comes out.
+
+Each episode is in the ledger when it begins and when it ends, so that one which is interrupted, however, is on record and counts
+as it stands: as a failure, never run again.
+"""
 
 from __future__ import annotations
 
-import functools
-import itertools
-import os
-import time
-from collections.abc import Callable, Sequence
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import cv2
-import gymnasium as gym
-import numpy as np
-from enpire_envs.contract import ContractError, contract_of, step_limit
-from enpire_envs.episodes import EpisodeWriter
-
-from autoenvbench.errors import UserError
-from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, NoteEvent, Purpose, ResetEvent, StartEvent
-from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.starts import StartStreams
+from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, Payload, StartEvent
+from autoenvbench.record.ledger import EventSink
 from autoenvbench.record.state import Follower
-from autoenvbench.sandbox.cage import Sandbox, Track
-from autoenvbench.station.bundles import Bundle
-from autoenvbench.station.faults import BY_PERSON
-from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
-from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, Stop, run_episode
-from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
-from autoenvbench.station.trajectories import Trajectories, describe, evidence_of
+from autoenvbench.station.batch import Batch, Cell, CellResult, Start, Stop
 
-FRAME_EVERY = 20  # control steps between the pictures kept of shown episodes
-_GIVE_UP_AFTER = 3  # episodes in a row without an answer in wall-clock time
-
-
-@dataclass(slots=True)
-class Batch:
-    """What is asked for: `n` starts of `purpose` from `first` on, `attempts` episodes at each."""
-
-    purpose: Purpose
-    n: int
-    first: int
-    attempts: int = 1
-    idea: str | None = None
-    beats: str | None = None
-    skip: frozenset[tuple[int, int]] = frozenset()  # (index, attempt) already in the ledger
-    starts: Sequence[dict[str, Any]] = ()  # named ones, by index, in place of what the streams draw
-    interactive: bool = False  # whether scripts may use the tools of interactive mode
+OnEpisode = Callable[[EpisodeEvent], None]
 
 
 @dataclass(slots=True)
 class Tally:
-    """The running result of a batch."""
+    """What a batch came to. `episodes` are in the order of its starts, whichever cells ran them."""
 
     id: str
     episodes: list[EpisodeEvent] = field(default_factory=list)
     aborted: bool = False
-    shown: dict[str, list[np.ndarray]] = field(default_factory=dict)  # "success"/"failure" -> frames
+    shown: dict[str, str] = field(default_factory=dict)  # "success"/"failure" -> file name of the film
+    full: str | None = None  # why no more episodes are kept
 
     @property
     def counted(self) -> list[EpisodeEvent]:
@@ -76,246 +49,174 @@ class Tally:
         return sum(e.score for e in self.counted) / len(self.counted) if self.counted else 0.0
 
 
-class Evaluator:
-    """Runs batches on one environment.
-
-    Each episode is in the ledger when it begins and when it ends, so that one which is interrupted, however, is on record and
-    counts as it stands: as a failure, never run again.
+def evaluate(
+    cells: Sequence[Cell],
+    batch: Batch,
+    ledger: EventSink,
+    *,
+    stop: Stop = lambda: None,
+    on_episode: OnEpisode = lambda event: None,
+) -> Tally:
+    """Run a batch on these cells, all of which are free. The same starts give the same episodes however many cells there are.
 
     Args:
-        agent: who asked, and lives while this runs; None where nobody does (held-out scoring).
-        record: the run's state, where the caller follows the ledger already.
-        stop: asked before each step; an answer ends the batch. Its unfinished episode is judged as it stands.
-        on_episode: told of each episode after the ledger has it.
+        stop: asked before each step of each cell; an answer ends the batch. Its unfinished episodes are judged as they stand.
+        on_episode: called with each episode after the ledger has it.
+
+    Raises:
+        UserError: a cell could not go on (see `Cell.run`); the evaluation is on record as aborted, with what ran.
+    """
+    books = _Books(batch, ledger, on_episode)
+    tally = Tally(batch.evaluation, aborted=True)  # until it is through
+    _log(ledger, "started", batch, tally, cells[0].name)
+    try:
+        results = _run_on(cells, batch, books, stop)
+        tally.aborted = not all(result.through for result in results)
+        tally.full = next((result.full for result in results if result.full is not None), None)
+        tally.shown = {kind: name for result in results for kind, name in result.shown.items()}
+    finally:
+        books.settle()
+        tally.episodes = sorted(books.episodes, key=lambda e: (e.attempt, e.index))
+        _log(ledger, "aborted" if tally.aborted else "finished", batch, tally, cells[0].name)
+    return tally
+
+
+def _run_on(cells: Sequence[Cell], batch: Batch, books: _Books, stop: Stop) -> list[CellResult]:
+    """Every cell takes starts until there are none; where one cannot go on, the others end with the episode they are in."""
+
+    def share(cell: Cell) -> CellResult:
+        film = batch.film if cell is cells[0] else None
+        mine = dataclasses.replace(batch, starts=books.starts(cell.name), film=film)
+        try:
+            result = cell.run(mine, books.sink(cell.name), stop)
+        except BaseException:
+            books.close()
+            raise
+        if not result.through:
+            books.close()
+        return result
+
+    if len(cells) == 1:
+        return [share(cells[0])]
+    with ThreadPoolExecutor(len(cells), thread_name_prefix="cell") as pool:
+        shares = [pool.submit(share, cell) for cell in cells]
+        wait(shares)
+    return [each.result() for each in shares]
+
+
+class _Books:
+    """One batch's starts on their way to the cells, and its events on their way to the ledger. Safe from any thread.
+
+    A cell begins what it was given and nothing else, once, and judges it once: what does not fit is a ValueError.
     """
 
-    def __init__(
-        self,
-        env: gym.Env[Any, Any],
-        ledger: Ledger,
-        streams: StartStreams,
-        *,
-        sandbox: Sandbox,
-        track: Track,
-        pace: float = 0.0,
-        station: str = "station-1",
-        scripts: ScriptSettings | None = None,
-        record: Follower | None = None,
-    ) -> None:
-        self.env, self._ledger, self._streams = env, ledger, streams
-        self._record = record or Follower(ledger)
-        self._sandbox, self._track, self._pace, self._station = sandbox, track, pace, station
-        self._scripts = scripts or ScriptSettings()
-        self._contract = contract_of(env)
-        self._renders: bool | None = None  # not tried yet
-        self._limits = PolicyLimits.of(step_limit(env), self._contract.act_cpu_ms / 1000)
+    def __init__(self, batch: Batch, ledger: EventSink, on_episode: OnEpisode) -> None:
+        self._batch, self._ledger, self._on_episode = batch, ledger, on_episode
+        self._starts = iter(batch.starts)
+        self._open = True
+        self._lock = threading.Lock()
+        self._given: dict[tuple[int, int], tuple[Start, str]] = {}  # (index, attempt) -> start, the cell's name
+        self._begun: dict[tuple[int, int], StartEvent] = {}
+        self.episodes: list[EpisodeEvent] = []
 
-    @functools.cached_property
-    def _about(self) -> dict[str, Any]:
-        """What the files of kept episodes say of the environment."""
-        return describe(self.env)
+    def starts(self, cell: str) -> Iterator[Start]:
+        """What is left, one at a time, shared with all other cells."""
+        while True:
+            with self._lock:
+                start = next(self._starts, None) if self._open else None
+                if start is None:
+                    return
+                self._given[start.index, start.attempt] = start, cell
+            yield start
 
-    def policy_process(self, bundle: Bundle) -> PolicyProcess:
-        space = self.env.action_space
-        assert isinstance(space, gym.spaces.Box)
-        return PolicyProcess(bundle.path, self.env.observation_space, space, self._limits, self._sandbox, self._track)
+    def close(self) -> None:
+        """Give out no more starts."""
+        with self._lock:
+            self._open = False
 
-    def run(
-        self,
-        bundle: Bundle,
-        batch: Batch,
-        *,
-        agent: str | None = None,
-        policy: Policy | None = None,
-        evaluation_id: str | None = None,
-        show: bool = False,
-        keep: Trajectories | None = None,
-        stop: Stop = lambda: None,
-        on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
-    ) -> Tally:
-        """Run the batch; `policy` replaces the bundle's caged process (experts and random policies).
+    def sink(self, cell: str) -> EventSink:
+        """Where a cell reports to."""
+        return _CellSink(self, cell)
 
-        `keep`: where every episode's trajectory goes, a script's tool calls beside it.
-        """
-        if batch.starts and "start" not in self._contract.reset_options:
-            raise UserError(f"{self.env.spec.id if self.env.spec else self.env} takes no named starts")
-        tally = Tally(evaluation_id or self._new_id())
-        self._log_evaluation("started", bundle, batch, tally, agent)
-        process = None if policy is not None else self.policy_process(bundle)
-        silent = 0
-        tally.aborted = True  # until it is through
-        affinity = os.sched_getaffinity(0)
-        if process is not None and not process.is_script and not _has_pixels(self.env.observation_space):
-            # Station and policy take strict turns, so they share one core: a hand-over then costs 10 us instead of the
-            # 75 us of waking an idle one. (Rendering would keep its threads off the other cores: not with pixels.)
-            os.sched_setaffinity(0, {sorted(affinity)[os.getpid() % len(affinity)]})
-        try:
-            lives_for = 0  # the attempt that the policy's process has been started for
-            for attempt, index in itertools.product(range(batch.attempts), range(batch.first, batch.first + batch.n)):
-                if (index, attempt) in batch.skip:
-                    continue
-                if attempt != lives_for and process is not None:
-                    process.close()  # whoever comes to a start again shall not remember it
-                lives_for = attempt
-                seed = self._streams.seed(batch.purpose, index)
-                redraws = attempt and "attempt" in self._contract.reset_options
-                options: dict[str, Any] = {"attempt": attempt} if redraws else {}
-                if batch.starts:
-                    options["start"] = batch.starts[index]
-                record, began = keep.writer() if keep is not None else None, time.time()
-                start = StartEvent(
-                    evaluation=tally.id, purpose=batch.purpose, index=index, attempt=attempt, cell=self._contract.kind,
-                    commit=bundle.commit, digest=bundle.digest, content=bundle.content, seed=seed,
-                )  # fmt: skip
-                if silent >= _GIVE_UP_AFTER:
-                    outcome, reruns, because = _unresponsive(self._contract.kind), 0, None
-                else:
-                    looking = show and len(tally.shown) < 2 and self._can_render()
-                    try:
-                        outcome, reruns, because = self._episode(
-                            process or policy, start, agent, options, looking, record, stop, batch.interactive  # type: ignore[arg-type]
-                        )  # fmt: skip
-                    except NotBegun:
-                        break
-                if outcome.interrupted and batch.purpose == "practice":
-                    break
-                if silent < _GIVE_UP_AFTER:  # once given up on, for the rest of the batch
-                    silent = silent + 1 if (outcome.reason or "").endswith("_wall_limit") else 0
-                event = _event(outcome, start, reruns, because, process)
-                self._ledger.append(event, agent=agent, station=self._station)
-                tally.episodes.append(event)
-                if outcome.frames:
-                    tally.shown.setdefault("success" if event.success else "failure", outcome.frames)
-                if record is not None and keep is not None:
-                    name = f"{tally.id}-{index}" + (f".{attempt}" if batch.attempts > 1 else "")
-                    why_not = keep.keep(
-                        name, record, event, self._about, began=began, agent=agent, station=self._station,
-                        evidence=evidence_of(self.env, outcome.frames), calls=outcome.calls,
-                    )  # fmt: skip
-                    if why_not is not None:
-                        self._ledger.append(NoteEvent(text=why_not), station=self._station)
-                on_episode(event)
-                if outcome.interrupted or outcome.reason == BY_PERSON:
-                    break
-            else:
-                tally.aborted = False
-        finally:
-            os.sched_setaffinity(0, affinity)
-            if process is not None:
-                process.__exit__()
-            tally.episodes += settle(self._record, "the station failed", evaluation=tally.id)
-            self._log_evaluation("aborted" if tally.aborted else "finished", bundle, batch, tally, agent)
-        return tally
+    def append(self, payload: Payload, agent: str | None, cell: str) -> None:
+        """Write a cell's event durably. Raises ValueError for one that is not the cell's to write."""
+        if isinstance(payload, StartEvent | EpisodeEvent):
+            with self._lock:
+                self._append_own(payload, cell)
+        else:
+            self._ledger.append(payload, agent=agent, station=cell)
 
-    def _episode(
-        self,
-        policy: Policy,
-        start: StartEvent,
-        agent: str | None,
-        options: dict[str, Any],
-        looking: bool,
-        record: EpisodeWriter | None,
-        stop: Stop,
-        interactive: bool,
-    ) -> tuple[Outcome, int, str | None]:
-        """One episode, run once more if the machine is proven to have been at fault; with the number of reruns and the proof."""
-        because, first = None, None
-        for reruns in itertools.count():
-            def on_begin(once: bool = reruns == 0) -> None:
-                if once and start.purpose != "practice":
-                    self._ledger.append(start, agent=agent, station=self._station)
+    def _append_own(self, payload: StartEvent | EpisodeEvent, cell: str) -> None:
+        key = (payload.index, payload.attempt)
+        start, given_to = self._given.get(key, (None, ""))
+        if start is None or given_to != cell or not self._fits(payload, start):
+            raise ValueError(f"{cell} reports on a start that it was not given: {key} of {payload.evaluation}")
+        if isinstance(payload, StartEvent):
+            if key in self._begun:
+                raise ValueError(f"{cell} begins start {key} for the second time")
+            self._begun[key] = payload
+            self._ledger.append(payload, agent=self._batch.agent, station=cell)
+            return
+        if self._batch.purpose != "practice" and key not in self._begun and payload.reason != "policy_unresponsive":
+            raise ValueError(f"{cell} judges start {key}, which has not begun")
+        self._ledger.append(payload, agent=self._batch.agent, station=cell)
+        del self._given[key]  # judged, once
+        self._begun.pop(key, None)
+        self.episodes.append(payload)
+        self._on_episode(payload)
 
-            try:
-                frame_every = FRAME_EVERY if looking else 0
-                if isinstance(policy, PolicyProcess) and policy.is_script:
-                    outcome = run_script_episode(
-                        self.env, policy, start.seed, options, self._scripts.in_mode(interactive), pace=self._pace,
-                        frame_every=frame_every, record=record, stop=stop, on_begin=on_begin,
-                    )  # fmt: skip
-                else:
-                    outcome = run_episode(
-                        self.env,
-                        policy,
-                        start.seed,
-                        options,
-                        pace=self._pace,
-                        frame_every=frame_every,
-                        record=record,
-                        stop=stop,
-                        on_begin=on_begin,
-                    )
-            except ResetFailed as error:
-                self._ledger.append(ResetEvent(attempts=error.attempts, detail=str(error)), station=self._station)
-                if first is not None:  # what is known of the episode is known; there is no second try of it
-                    first.interrupted = True
-                    return first, 0, None
-                raise UserError(
-                    f"the scene could not be made ready, so no episode was begun: {error}. What ran before counts; try again, "
-                    "and if it stays so the station needs a person"
-                ) from None
-            except ContractError as error:
-                raise UserError(f"this environment breaks its contract with the station: {error}") from None
-            if agent is not None and (outcome.reason or "").endswith("_wall_limit"):
-                outcome.infrastructure = False  # what an agent runs beside its policy is not the machine's fault
-            if not outcome.infrastructure or reruns == 1 or outcome.reason == BY_PERSON:
-                return outcome, reruns, because
-            first = outcome
-            because = f"{outcome.reason}: {outcome.detail}"
-            if isinstance(policy, PolicyProcess):
-                policy.close()  # it shall not know that it is its second try
-        raise AssertionError("unreachable")
+    def _fits(self, payload: StartEvent | EpisodeEvent, start: Start) -> bool:
+        """Whether an event names the evaluation, bundle and seed that were given out with its start."""
+        batch, bundle = self._batch, self._batch.bundle
+        return (payload.evaluation, payload.purpose, payload.seed) == (batch.evaluation, batch.purpose, start.seed) and (
+            (payload.commit, payload.digest, payload.content) == (bundle.commit, bundle.digest, bundle.content)
+        )
 
-    def _can_render(self) -> bool:
-        """Pictures are extras: without a renderer, say so once and go on without them."""
-        if self._renders is None:
-            if not self._contract.in_process:
-                return True  # a robot is not reset for a picture, nor is a kitchen built for one
-            try:
-                self.env.reset(seed=0)
-                self.env.render()
-                self._renders = True
-            except Exception as error:
-                self._renders = False
-                self._ledger.append(
-                    NoteEvent(text=f"no pictures, rendering fails here: {error!r}"), station=self._station
-                )
-        return self._renders
-
-    def _new_id(self) -> str:
-        with self._record.read() as state:
-            return f"E{state.evaluations_started + 1}"
-
-    def _log_evaluation(self, phase: Any, bundle: Bundle, batch: Batch, tally: Tally, agent: str | None) -> None:
-        self._ledger.append(
-            EvaluationEvent(
-                phase=phase, id=tally.id, purpose=batch.purpose, commit=bundle.commit, digest=bundle.digest,
-                content=bundle.content, planned=batch.n * batch.attempts, idea=batch.idea, episodes=len(tally.counted),
-                void=len(tally.episodes) - len(tally.counted), successes=tally.successes, score=tally.score, robot_s=sum(e.robot_s for e in tally.episodes),
-                beats=batch.beats,
-            ),
-            agent=agent, station=self._station,
-        )  # fmt: skip
+    def settle(self) -> None:
+        """Judge what began and never ended, as it stands."""
+        with self._lock:
+            self._open = False
+            for key, start in self._begun.items():
+                event = _interrupted(start, "the station failed")
+                self._ledger.append(event, agent=self._batch.agent, station=self._given[key][1])
+                self.episodes.append(event)
+            self._begun.clear()
+            self._given.clear()
 
 
-def _has_pixels(space: gym.Space[Any]) -> bool:
-    parts = space.spaces.values() if isinstance(space, gym.spaces.Dict) else [space]
-    return any(part.dtype == np.uint8 for part in parts)
+@dataclass(frozen=True, slots=True)
+class _CellSink:
+    books: _Books
+    cell: str
+
+    def append(self, payload: Payload, *, agent: str | None = None, station: str | None = None) -> None:
+        self.books.append(payload, agent, self.cell)
 
 
-def settle(record: Follower, why: str, *, evaluation: str | None = None) -> list[EpisodeEvent]:
-    """Judge the episodes that began and never ended (of one evaluation, or all) as they stand, and return them.
+def _log(ledger: EventSink, phase: Any, batch: Batch, tally: Tally, station: str) -> None:
+    bundle = batch.bundle
+    ledger.append(
+        EvaluationEvent(
+            phase=phase, id=batch.evaluation, purpose=batch.purpose, commit=bundle.commit, digest=bundle.digest,
+            content=bundle.content, planned=batch.planned, idea=batch.idea, episodes=len(tally.counted),
+            void=len(tally.episodes) - len(tally.counted), successes=tally.successes, score=tally.score,
+            robot_s=sum(e.robot_s for e in tally.episodes), beats=batch.beats,
+        ),
+        agent=batch.agent, station=station,
+    )  # fmt: skip
+
+
+# -- what a station that was killed has left open -----------------------------------------------------------------------
+def settle(record: Follower, why: str) -> list[EpisodeEvent]:
+    """Judge the episodes that began and never ended as they stand, and return them.
 
     They are failures, and their starts are spent: whoever ends a job when it goes badly, by whatever means, gains nothing.
     """
     with record.read() as state:
-        begun = [e for e in state.open_starts.values() if evaluation in (None, e.payload.evaluation)]
+        begun = list(state.open_starts.values())
     settled = []
     for e in begun:
-        start: StartEvent = e.payload
-        event = EpisodeEvent(
-            **start.model_dump(), success=False, score=0.0, stage="", reason="interrupted", detail=why, steps=0, sim_s=0.0,
-            robot_s=0.0,
-        )  # fmt: skip
+        event = _interrupted(e.payload, why)
         record.ledger.append(event, agent=e.agent, station=e.station)
         settled.append(event)
     return settled
@@ -337,30 +238,8 @@ def close_evaluations(record: Follower) -> None:
         record.ledger.append(ended, agent=e.agent, station=e.station)
 
 
-def _event(
-    outcome: Outcome, start: StartEvent, reruns: int, because: str | None, process: PolicyProcess | None
-) -> EpisodeEvent:
-    cpu = process.act_cpu_s / process.acts * 1000 if process is not None and process.acts else None
+def _interrupted(start: StartEvent, why: str) -> EpisodeEvent:
     return EpisodeEvent(
-        **{**start.model_dump(), "cell": outcome.cell}, success=outcome.success, score=outcome.score, stage=outcome.stage,
-        reason=outcome.reason, detail=outcome.detail, violations=outcome.violations, steps=outcome.steps,
-        sim_s=outcome.sim_s, robot_s=outcome.robot_s, act_cpu_ms=cpu, reset_attempts=outcome.reset_attempts,
-        reruns=reruns, rerun_because=because, infrastructure=outcome.infrastructure, scene=outcome.scene,
+        **start.model_dump(), success=False, score=0.0, stage="", reason="interrupted", detail=why, steps=0, sim_s=0.0,
+        robot_s=0.0,
     )  # fmt: skip
-
-
-def _unresponsive(cell: str) -> Outcome:
-    return Outcome(
-        success=False, score=0.0, stage="", reason="policy_unresponsive", violations=[], steps=0, sim_s=0.0, cell=cell,
-        robot_s=0.0, reset_attempts=0, detail=f"not run: {_GIVE_UP_AFTER} episodes in a row got no answer in time",
-    )  # fmt: skip
-
-
-def write_video(frames: list[np.ndarray], path: Path) -> Path:
-    """Five frames a second, as MP4."""
-    height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (width, height))
-    for frame in frames:
-        writer.write(np.ascontiguousarray(frame[..., ::-1]))
-    writer.release()
-    return path

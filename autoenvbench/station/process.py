@@ -1,4 +1,4 @@
-"""Starts and stops the station process. It ends when the pipe to it closes, however its parent died."""
+"""Starts and stops the door's process, and so the cells'. It ends when the pipe to it closes, however its parent died."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StationProcess:
     def __enter__(self) -> StationProcess:
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                [python_path(), "-m", "autoenvbench.station.server"], stdin=subprocess.PIPE, stdout=log, stderr=log,
+                [python_path(), "-m", "autoenvbench.station.door"], stdin=subprocess.PIPE, stdout=log, stderr=log,
                 text=True, start_new_session=True,
             )  # fmt: skip
         assert self._process.stdin is not None

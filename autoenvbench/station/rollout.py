@@ -15,11 +15,9 @@ from enpire_envs.env import CellFault, ResetFailed
 from enpire_envs.episodes import EpisodeWriter
 
 from autoenvbench.station.actions import check_action
+from autoenvbench.station.batch import Stop
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
-
-#: Asked before each step: why the episode must end now, or None. It may hold the episode for a while (a pause).
-Stop = Callable[[], str | None]
 
 
 class Policy(Protocol):
@@ -223,4 +221,4 @@ def film(env: gym.Env[Any, Any], frames: list[np.ndarray]) -> None:
         frames.append(picture.copy())
 
 
-__all__ = ["NotBegun", "Outcome", "Policy", "ResetFailed", "StepTimer", "Stop", "begin", "film", "overdue", "run_episode"]
+__all__ = ["NotBegun", "Outcome", "Policy", "ResetFailed", "StepTimer", "begin", "film", "overdue", "run_episode"]

@@ -25,11 +25,12 @@ from enpire_envs.tools.toolbox import Toolbox
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.policy_models import PolicyModels
 from autoenvbench.gateway.upstream import Replay
-from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.ledger import EventSink
 from autoenvbench.station.actions import check_action
+from autoenvbench.station.batch import Stop
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
-from autoenvbench.station.rollout import NotBegun, Outcome, StepTimer, Stop, begin, film, overdue
+from autoenvbench.station.rollout import NotBegun, Outcome, StepTimer, begin, film, overdue
 
 MAX_RESTARTS = 20  # of an episode in interactive mode
 
@@ -67,7 +68,7 @@ def checked_tools(tools: dict[str, Any], replay: str | None, base_url: str | Non
 
 @contextlib.contextmanager
 def script_settings(
-    tools: dict[str, Any], replay: str | None, base_url: str | None, ledger: Ledger
+    tools: dict[str, Any], replay: str | None, base_url: str | None, ledger: EventSink
 ) -> Iterator[ScriptSettings]:
     """The settings of a run, with its model's door open as long as they are used. Raises UserError."""
     config = checked_tools(tools, replay, base_url)

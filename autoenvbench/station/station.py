@@ -1,4 +1,7 @@
-"""The station: owns the cell, holds its lease, runs jobs one at a time, and knows when the budget is over."""
+"""The station: what its clients may ask for, as plain method calls. It holds the lease, the bundles, the ids and the secret.
+
+The door (`door.py`) adds HTTP and nothing else; cells run the episodes.
+"""
 
 from __future__ import annotations
 
@@ -10,73 +13,56 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
-import numpy as np
-from enpire_envs.contract import contract_of
 from enpire_envs.episodes import SUFFIX
-from enpire_real.cell import CellFault, RealCell
-from enpire_real.person_stop import write_record
 
 from autoenvbench.errors import BudgetOver, RobotBusy, UserError
-from autoenvbench.make_env import make_env
 from autoenvbench.record import metrics
 from autoenvbench.record.candidates import Candidate
-from autoenvbench.record.clock import RunClock, format_duration
+from autoenvbench.record.clock import format_duration
 from autoenvbench.record.events import CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent, Purpose
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import REGIMES
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.state import Follower, RunState
 from autoenvbench.record.summary import summarise
+from autoenvbench.station.allocator import Allocator
+from autoenvbench.station.batch import Batch, Film, Keep, Start, Stop, draw_starts
 from autoenvbench.station.bundles import Bundle, BundleStore
 from autoenvbench.station.config import StationConfig
-from autoenvbench.station.evaluation import Batch, Evaluator, Tally, close_evaluations, settle, write_video
-from autoenvbench.station.rollout import Stop
-from autoenvbench.station.script_rollout import script_settings
-from autoenvbench.station.trajectories import Trajectories
+from autoenvbench.station.evaluation import OnEpisode, Tally, close_evaluations, evaluate, settle
+from autoenvbench.station.remote_cell import RemoteCell
 
 MAX_EPISODES = 1000
 MAX_WORDS = 10_000  # ideas, notes, and submissions of a run
 MAX_SOURCES = 20  # that an idea names
-OnEpisode = Callable[[EpisodeEvent], None]
 
 
 class Station:
-    """Everything a client can ask for, as plain method calls. The server adds HTTP and nothing else."""
+    """Everything a client can ask for.
 
-    def __init__(self, config: StationConfig) -> None:
-        self.config, self._run = config, config.config
-        self.clock = RunClock(config.clock_epoch, self._run.budget_s, config.clock_stopped_at)
-        self.ledger = Ledger(config.run_dir / "ledger.sqlite", self.clock)
-        self._record = Follower(self.ledger, self._run.min_episodes)
+    Args:
+        cells: those that run its episodes, one batch at a time; the first one is that of the arms, where there are any.
+        ledger: opened by whoever started the cells, which write to no other.
+    """
+
+    def __init__(self, config: StationConfig, ledger: Ledger, cells: Sequence[RemoteCell]) -> None:
+        self.config, self._run, self.cells = config, config.config, cells
+        assert ledger.clock is not None
+        self.ledger, self.clock = ledger, ledger.clock
         self.bundles = BundleStore(config.run_dir / "bundles")
         self._streams = StartStreams(bytes.fromhex(config.secret_hex))
-        self.env = make_env(self._run.env, self._run.env_kwargs)
-        self._models = contextlib.ExitStack()
-        scripts = self._models.enter_context(
-            script_settings(self._run.tools, self._run.tools_replay, self._run.base_url, self.ledger)
-        )
-        self._evaluator = Evaluator(
-            self.env, self.ledger, self._streams, sandbox=config.sandbox, track=self._run.track,
-            pace=self._run.pace, station=config.name, scripts=scripts, record=self._record,
-        )  # fmt: skip
+        self._record = Follower(self.ledger, self._run.min_episodes)
         # On the station's track, an agent is told no more of a start than its policy is.
-        self._practised = Trajectories(self.data_dir / "practice", secret=False, starts=self._run.track == "open")
-        self._judged = Trajectories(config.run_dir / "episodes", secret=True)  # no agent sees these
+        self._practised = Keep(self.data_dir / "practice", secret=False, starts=self._run.track == "open")
+        self._judged = Keep(config.run_dir / "episodes", secret=True)  # no agent sees these
         settle(self._record, "the station was ended in the middle of it")
         close_evaluations(self._record)
-        if (cell := self.real_cell) is not None:
-            cell.station.run = config.run_dir.absolute()
-            if cell.kind == "twin" and cell.station.twin is not None:  # it lives as long as the run does
-                cell.station.stops.folder = cell.station.run / "stops"
-            cell.station.stops.make_folder()
-            write_record(cell.station.run, cell.station.record())
+        self._allocator = Allocator(self._record)
         self._lease = threading.Lock()
-        self.doing: str | None = None
-        self._stops = 0  # asked for so far
+        self.current_job: str | None = None
         self._halt, self._halts = threading.Event(), 0
-        self._going = threading.Event()
-        self._going.set()
+        self._not_paused = threading.Event()
+        self._not_paused.set()
 
     # -- what anyone may know ----------------------------------------------------------------------------------------
     def status(self) -> dict[str, Any]:
@@ -87,7 +73,7 @@ class Station:
                 "pace": self._run.pace,
                 "budget_left_s": round(self.clock.remaining(), 1),
                 "budget_s": self._run.budget_s,
-                "robot": self.doing or "free",
+                "robot": self.current_job or "free",
                 "best": _best(state.curves.confirmed),
                 "best_unconfirmed": _best(state.curves.raw),
                 "submitted": state.submitted.commit if state.submitted else None,
@@ -104,79 +90,24 @@ class Station:
             found.append({**shown, "t_run": round(e.t_run, 1)})
         return found
 
-    def frame(self, camera: str = "top") -> np.ndarray:
-        """What people see of the cell now, or one of a real station's cameras by name."""
+    def frame(self, camera: str = "top") -> bytes:
+        """A PNG of what people see of the cell now, or of one of a real station's cameras by name."""
         with self._leased("frame"):
-            if self.real_cell is not None:
-                try:
-                    return self.real_cell.camera_frame(camera)
-                except (ValueError, CellFault) as error:
-                    raise UserError(str(error)) from None
-            if camera != "top":
-                raise UserError(f"this station is simulated and has one camera, top; not {camera!r}")
-            frame = self.env.render()
-        assert isinstance(frame, np.ndarray)
-        return frame
+            return self.cells[0].picture(camera)
 
     # -- what moves a real station between jobs ----------------------------------------------------------------------
-    @property
-    def real_cell(self) -> RealCell | None:
-        """The cell, if it is one of arms and cameras (the twin's are, too)."""
-        cell: RealCell | None = contract_of(self.env).real_cell
-        return cell
-
     def move(self, agent: str, where: Literal["home", "avoid", "resume"]) -> dict[str, Any]:
         """Bring the arms home, out of the camera's view, or back over the work."""
         self._require_budget()
         with self._leased(f"{where} by {agent}"):
-            try:
-                self._require_real(where).move(where)
-            except CellFault as fault:
-                raise UserError(f"the arms did not get there: {fault}") from None
+            self.cells[0].move(where)
         return {"at": where}
-
-    def stop(self, client: str, *, person: bool) -> dict[str, Any]:
-        """Stop the arms at once, whatever is under way. Waits for nothing that a job, an upload or the disk may hold.
-
-        A person's stop holds until a person acknowledges it. An agent's ends its episode, and the next reset goes on.
-        """
-        durable = self._require_real("stop").stop(f"by {client}", person=person)
-        self._stops += 1
-        if person or self._stops <= MAX_WORDS:  # of an agent that says nothing else, not every one is noted
-            threading.Thread(
-                target=self.ledger.append, args=(NoteEvent(text="stopped the arms"),), kwargs={"agent": client}
-            ).start()
-        return {"stopped": True, **({"durable": durable} if person else {})}
 
     def acknowledge(self, client: str) -> dict[str, Any]:
         """A person says that the arms may move again, when somebody next asks for it. Raises UserError."""
-        try:
-            ended = self._require_real("acknowledge").acknowledge(client)
-        except (CellFault, OSError) as error:
-            raise UserError(f"not acknowledged: {error}") from None
+        ended = self.cells[0].acknowledge(client)
         self.ledger.append(NoteEvent(text=f"acknowledged {len(ended)} stops: {'; '.join(ended)}"), agent=client)
         return {"acknowledged": ended}
-
-    def _require_real(self, what: str) -> RealCell:
-        if self.real_cell is None:
-            raise UserError(f"this station is simulated: there is nothing to {what}")
-        return self.real_cell
-
-    def close(self) -> None:
-        """Park the arms of a real station and let go of its devices."""
-        if not contract_of(self.env).in_process:
-            self.env.close()
-        self._models.close()
-
-    def interrupt(self) -> None:
-        """End what moves the arms, now, for a job that does not end by itself."""
-        if self.real_cell is not None:
-            self.real_cell.end()
-
-    @property
-    def in_real_time(self) -> bool:
-        """Whether the arms have a clock that any thread may use."""
-        return self.real_cell is not None and not self.real_cell.station.clock.virtual
 
     # -- what agents do ----------------------------------------------------------------------------------------------
     def idea(
@@ -247,20 +178,16 @@ class Station:
         self._require_budget()
         bundle = self._bundle(digest)
         _check_n(n)
-        with self._leased(f"practice of {bundle.commit[:8]} by {agent}"):
-            first = self._next_index("practice") if seed is None else seed
-            folder = self._practised.folder
-            tally = self._evaluator.run(
-                bundle, Batch("practice", n, first, interactive=interactive), agent=agent, show=video, keep=self._practised,
-                stop=self._stop_when(stop), on_episode=on_episode,
+        with self._leased(f"practice of {bundle.commit[:8]} by {agent}"), contextlib.ExitStack() as stack:
+            first = stack.enter_context(self._allocator.starts("practice", n)) if seed is None else seed
+            evaluation = self._allocator.evaluation()
+            batch = Batch(
+                evaluation, "practice", bundle, n, self._draw("practice", first, n), agent=agent, interactive=interactive,
+                keep=self._practised, film=Film(self._practised.folder, f"{evaluation}-") if video else None, by_clock=True,
             )  # fmt: skip
-            videos = [
-                str(write_video(frames, folder / f"{tally.id}-{kind}.mp4").relative_to(self.data_dir))
-                for kind, frames in tally.shown.items()
-            ]
-        kept = self._practised.full or f"data/practice/{tally.id}-*{SUFFIX}"
-        return {**_outcome(tally, bundle), "trajectories": kept,
-                "videos": [f"data/{v}" for v in videos]}  # fmt: skip
+            tally = evaluate(self.cells, batch, self.ledger, stop=self._stop_when(stop), on_episode=on_episode)
+        return {**_outcome(tally, bundle), "trajectories": tally.full or f"data/practice/{tally.id}-*{SUFFIX}",
+                "videos": [f"data/practice/{name}" for name in tally.shown.values()]}  # fmt: skip
 
     def evaluate(
         self, agent: str, digest: str, n: int, idea: str | None, stop: Callable[[], bool], on_episode: OnEpisode
@@ -274,10 +201,7 @@ class Station:
                 _require_idea(idea, state)
             idea = idea or next(reversed(state.ideas), None)
         with self._leased(f"evaluation of {bundle.commit[:8]} by {agent}"):
-            batch = Batch("evaluate", n, self._next_index("evaluate"), idea=idea)
-            tally = self._evaluator.run(
-                bundle, batch, agent=agent, stop=self._stop_when(stop), on_episode=on_episode, keep=self._judged
-            )
+            tally = self._judge("evaluate", bundle, n, agent, idea, None, self._stop_when(stop), on_episode)
             result = _outcome(tally, bundle)
             if tally.aborted:
                 return result
@@ -303,24 +227,34 @@ class Station:
         """
         bundle, ran = self._bundle(candidate.digest), None
         while True:
+            self._not_paused.wait()
             with self._record.read() as state:
                 known = state.candidates.known.get(candidate.content)
                 begun = known is not None and known.begun
                 n = state.candidates.missing(known) if known is not None and begun else self._run.confirm_episodes
             stop = self._stop_when(lambda: False)
-            if n == 0 or stop() is not None:
+            if n == 0 or stop() is not None or self.clock.remaining() <= 0:
                 return ran
-            batch = Batch(
-                "confirm", n, self._next_index("evaluate"), idea=candidate.idea, beats=candidate.beats
-            )
-            tally = self._evaluator.run(
-                bundle, batch, agent=candidate.agent, stop=stop, on_episode=on_episode, keep=self._judged
+            tally = self._judge(
+                "confirm", bundle, n, candidate.agent, candidate.idea, candidate.beats, stop, on_episode
             )
             ran = (
                 tally if ran is None else dataclasses.replace(tally, id=ran.id, episodes=ran.episodes + tally.episodes)
             )
             if tally.aborted or not tally.counted:
                 return ran
+
+    def _judge(
+        self, purpose: Purpose, bundle: Bundle, n: int, agent: str | None, idea: str | None, beats: str | None, stop: Stop,
+        on_episode: OnEpisode,
+    ) -> Tally:  # fmt: skip
+        """Episodes on fresh starts of the secret stream that evaluations and confirmations share."""
+        with self._allocator.starts(purpose, n) as first:
+            batch = Batch(
+                self._allocator.evaluation(), purpose, bundle, n, self._draw(purpose, first, n), agent=agent, idea=idea,
+                beats=beats, keep=self._judged, by_clock=True,
+            )  # fmt: skip
+            return evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode)
 
     def finish_confirmations(self) -> None:
         """Run what is missing of confirmations that were cut when the station was last ended."""
@@ -335,7 +269,7 @@ class Station:
         """The deadline: end the job under way after the step it is in."""
         self._halts += 1
         self._halt.set()
-        self._going.set()
+        self._not_paused.set()
 
     def held_out(self, digest: str, client_gone: Callable[[], bool], on_episode: OnEpisode) -> dict[str, Any]:
         """Score the answer on held-out starts, going on where an interrupted scoring ended: what began counts as it stood, and
@@ -349,15 +283,15 @@ class Station:
 
         with self._record.read() as state:
             done = state.scored(digest)
-        batch = Batch("heldout", self._run.held_out, 0, attempts=self._run.attempts, skip=done)
+        n, attempts = self._run.held_out, self._run.attempts
+        starts = draw_starts(self._streams, "heldout", 0, n, attempts=attempts, skip=done)
+        film = Film(self.config.run_dir, "held_out_", strip=True)
+        batch = Batch("held-out", "heldout", bundle, n * attempts, starts, attempts=attempts, keep=self._judged, film=film)
         with self._leased("held-out scoring"):
-            tally = self._evaluator.run(
-                bundle, batch, evaluation_id="held-out", show=True, stop=stop, on_episode=on_episode, keep=self._judged
-            )
-            shown = {kind: self._write_shown(kind, frames) for kind, frames in tally.shown.items()}
+            tally = evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode)
         if tally.aborted:
             raise UserError(f"held-out scoring was interrupted; go on with: autoenvbench resume {self.config.run_dir}")
-        return {**_outcome(tally, bundle), "shown": shown}
+        return {**_outcome(tally, bundle), "shown": tally.shown}
 
     # -- parts -------------------------------------------------------------------------------------------------------
     @property
@@ -368,25 +302,26 @@ class Station:
     @contextmanager
     def _leased(self, what: str) -> Iterator[None]:
         if not self._lease.acquire(blocking=False):
-            raise RobotBusy(f"the robot is busy ({self.doing}); wait for it to finish, then try again")
-        self.doing = what
+            raise RobotBusy(f"the robot is busy ({self.current_job}); wait for it to finish, then try again")
+        self.current_job = what
         try:
             yield
         finally:
-            self.doing = None
+            self.current_job = None
             self._lease.release()
 
     def _stop_when(self, client_gone: Callable[[], bool]) -> Stop:
+        """For batches that the run's clock rules; what pauses and ends them by the clock, the cells know."""
+
         def stop() -> str | None:
-            while True:
-                if client_gone():
-                    return "whoever asked for it hung up"
-                if self._halt.is_set():
-                    return "the run was halted"
-                if self._going.wait(0.1):  # paused: the robot stands where it is
-                    return None if self.clock.remaining() > 0 else "the budget is over"
+            if client_gone():
+                return "whoever asked for it hung up"
+            return "the run was halted" if self._halt.is_set() else None
 
         return stop
+
+    def _draw(self, purpose: Purpose, first: int, n: int) -> Iterator[Start]:
+        return draw_starts(self._streams, purpose, first, n)
 
     def pause(self, paused: bool, *, epoch: float | None = None, stopped_at: float | None = None) -> None:
         """Hold jobs between two control steps, with the clock standing at `stopped_at`, or let them go on by the run's clock."""
@@ -394,12 +329,14 @@ class Station:
             self.clock.epoch = epoch
         self.clock.stopped_at = stopped_at
         if paused:
-            self._going.clear()
-        else:
-            self._going.set()
+            self._not_paused.clear()
+        for cell in self.cells:
+            cell.pause(stopped_at) if paused else cell.resume(epoch)
+        if not paused:
+            self._not_paused.set()
 
     def _require_budget(self) -> None:
-        self._going.wait()
+        self._not_paused.wait()
         if self._halt.is_set() or self.clock.remaining() <= 0:
             raise BudgetOver(f"the budget of {format_duration(self._run.budget_s)} is over; nothing more is counted")
 
@@ -409,17 +346,6 @@ class Station:
             raise UserError("the station does not have this commit; send it first (aeb does so by itself)")
         return bundle
 
-    def _next_index(self, purpose: Purpose) -> int:
-        with self._record.read() as state:
-            return state.next_index(purpose)
-
-    def _write_shown(self, kind: str, frames: list[np.ndarray]) -> str:
-        """A film strip of up to six frames, side by side."""
-        picks = sorted({round(k) for k in np.linspace(0, len(frames) - 1, min(6, len(frames)))})
-        strip = np.concatenate([cv2.resize(frames[k], (240, 240), interpolation=cv2.INTER_AREA) for k in picks], axis=1)
-        path = self.config.run_dir / f"held_out_{kind}.jpg"
-        cv2.imwrite(str(path), strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
-        return path.name
 
 
 def _require_idea(id: object, state: RunState) -> None:

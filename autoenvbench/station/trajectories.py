@@ -8,7 +8,6 @@ import os
 import shutil
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,35 +19,23 @@ from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent
+from autoenvbench.station.batch import Keep
 
-MAX_KEPT = 20 << 30  # bytes of a folder
 MIN_FREE = 2 << 30  # bytes that stay free on its disk: the ledger needs some
 #: What the verdict of an episode says, of its event in the ledger.
 _VERDICT = {"success", "score", "stage", "reason", "detail", "violations", "infrastructure"}
 
 
 class Trajectories:
-    """A folder of episodes.
+    """A folder of episodes, as `where` describes it."""
 
-    Args:
-        secret: nobody may know the starts' seeds, so the files do not say them.
-        starts: whether to say where an episode began, in the task's own terms (more than a policy is told).
-        source: who drives.
-        most: what the folder may hold [bytes].
-        required: they are what was asked for, so one that cannot be kept is an error.
-    """
-
-    def __init__(
-        self, folder: Path, *, secret: bool, starts: bool = True, source: Source = Source.POLICY, most: int = MAX_KEPT,
-        required: bool = False,
-    ) -> None:  # fmt: skip
-        self.folder, self._secret, self._starts, self._source = folder, secret, starts, source
-        self._most, self._required = most, required
+    def __init__(self, where: Keep) -> None:
+        self.folder, self._where = where.folder, where
         self._used: int | None = None  # not looked yet
         self.full: str | None = None  # why nothing more is kept
 
     def writer(self) -> EpisodeWriter:
-        return EpisodeWriter(images="png", source=self._source)
+        return EpisodeWriter(images="png", source=Source(self._where.source))
 
     def keep(
         self, name: str, record: EpisodeWriter, event: EpisodeEvent, about: dict[str, Any], *, began: float, agent: str | None,
@@ -63,7 +50,7 @@ class Trajectories:
         verdict = event.model_dump(include=_VERDICT)
         meta = {
             **about, "attempt": event.attempt, "verdict": verdict,
-            **({} if self._secret else {"seed": event.seed}), **({"start": record.start} if self._starts else {}),
+            **({} if self._where.secret else {"seed": event.seed}), **({"start": record.start} if self._where.starts else {}),
             "provenance": {
                 "collector": f"autoenvbench {_version()}", "station": station, "kind": event.cell, "agent": agent,
                 "evaluation": event.evaluation, "purpose": event.purpose, "index": event.index, "commit": event.commit,
@@ -74,8 +61,8 @@ class Trajectories:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self._used is None:
                 self._used = sum(entry.stat().st_size for entry in os.scandir(self.folder) if entry.is_file())
-            if self._used > self._most:
-                self.full = f"{self.folder.name} holds {self._used >> 20} MB of episodes; at most {self._most >> 20} are kept"
+            if self._used > self._where.most:
+                self.full = f"{self.folder.name} holds {self._used >> 20} MB of episodes; at most {self._where.most >> 20} are kept"
             elif shutil.disk_usage(self.folder).free < MIN_FREE:
                 self.full = f"less than {MIN_FREE >> 20} MB are free on the disk of {self.folder.name}"
             else:
@@ -90,7 +77,7 @@ class Trajectories:
         return self._not_kept(f"no more trajectories are kept: {self.full}") if self.full else None
 
     def _not_kept(self, why: str) -> str:
-        if self._required:
+        if self._where.required:
             raise UserError(f"{why} (in {self.folder})")
         return why
 

@@ -19,9 +19,10 @@ from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.statistics import paired_difference
 from autoenvbench.record.summary import wilson
 from autoenvbench.sandbox.cage import Sandbox, Track
+from autoenvbench.station.batch import Batch, draw_starts
 from autoenvbench.station.bundles import Bundle
-from autoenvbench.station.evaluation import Batch, Evaluator
-from autoenvbench.station.rollout import Policy
+from autoenvbench.station.cell import LocalCell
+from autoenvbench.station.evaluation import evaluate
 from autoenvbench.study.score import resolve_policy
 
 
@@ -63,17 +64,19 @@ def compare(
     with contextlib.ExitStack() as stack:
         stack.callback(env.close)
         streams = StartStreams(hashlib.sha256(f"autoenvbench compare {seed}".encode()).digest())
-        evaluator = Evaluator(env, ledger, streams, sandbox=sandbox, track=track)
-        sides: list[tuple[Bundle, Policy]] = []
+        sides: list[tuple[Bundle, LocalCell]] = []
         for name in policies:
             bundle, driver = resolve_policy(env, name, seed)
-            sides.append((bundle, driver or stack.enter_context(evaluator.policy_process(bundle))))
+            cell = LocalCell(env, sandbox=sandbox, track=track)
+            cell.policy = driver or stack.enter_context(cell.policy_process(bundle))  # one process for all starts
+            sides.append((bundle, cell))
         try:
             for index in range(most):
                 judged: dict[int, bool | None] = {}
                 for k in (0, 1) if index % 2 == 0 else (1, 0):  # neither always has the warmer machine
-                    bundle, policy = sides[k]
-                    (episode,) = evaluator.run(bundle, Batch("score", 1, first=index), policy=policy).episodes
+                    bundle, cell = sides[k]
+                    batch = Batch(f"{index}-{k}", "score", bundle, 1, draw_starts(streams, "score", index, 1))
+                    (episode,) = evaluate([cell], batch, ledger).episodes
                     judged[k] = None if episode.infrastructure else episode.success
                 first, second = judged[0], judged[1]
                 if first is None or second is None:

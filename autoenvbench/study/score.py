@@ -27,11 +27,12 @@ from autoenvbench.record.results import cell_kind, versions
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.summary import summarise
 from autoenvbench.sandbox.cage import Sandbox, Track
+from autoenvbench.station.batch import Batch, Film, Keep, draw_starts
 from autoenvbench.station.bundles import Bundle, policy_digest
-from autoenvbench.station.evaluation import Batch, Evaluator, Tally, write_video
+from autoenvbench.station.cell import LocalCell
+from autoenvbench.station.evaluation import Tally, evaluate
 from autoenvbench.station.rollout import Policy
 from autoenvbench.station.script_rollout import script_settings
-from autoenvbench.station.trajectories import Trajectories
 from autoenvbench.study.start_sets import starts
 
 #: Script policies that ship with the package: one written without having seen a scene, one that asks a policy server.
@@ -100,19 +101,15 @@ def score(
         )
         ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
         with script_settings(tools or {}, tools_replay, tools_url, ledger) as scripts:
-            evaluator = Evaluator(env, ledger, StartStreams(secret), sandbox=sandbox, track=track, scripts=scripts)
-            keep = None
+            keep = film = None
             if trajectories is not None:
                 source = Source.REFERENCE if policy in ("reference", "naive") else Source.POLICY
-                keep = Trajectories(trajectories, secret=False, source=source, most=sys.maxsize, required=True)
-            batch = Batch(purpose, n, first=0, attempts=attempts, starts=named)
-            filmed = trajectories is not None and driver is None
-            tally = evaluator.run(
-                bundle, batch, policy=driver, keep=keep, show=filmed, on_episode=on_episode
-            )
-        if trajectories is not None:
-            for kind, frames in tally.shown.items():
-                write_video(frames, trajectories / f"{kind}.mp4")
+                keep = Keep(trajectories, secret=False, source=source, most=sys.maxsize, required=True)
+                film = Film(trajectories, "") if driver is None else None
+            cell = LocalCell(env, sandbox=sandbox, track=track, scripts=scripts, policy=driver)
+            drawn = draw_starts(StartStreams(secret), purpose, 0, n, attempts=attempts, named=named)
+            batch = Batch("score", purpose, bundle, n * attempts, drawn, attempts=attempts, keep=keep, film=film)
+            tally = evaluate([cell], batch, ledger, on_episode=on_episode)
         report = _report(
             env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed, attempts
         )

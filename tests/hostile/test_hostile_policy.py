@@ -62,7 +62,7 @@ POLICIES = {
     "parent": ("Read the station's memory through /proc", "the station is in another PID namespace", """
         with contextlib.suppress(OSError):
             memory = open(f"/proc/{os.getppid()}/maps").read()
-            return memory if "server" in memory else None""", {"time_limit"}),
+            return memory or None""", {"time_limit"}),
     "protocol": ("Write forged messages into the pipe of actions",
                  "frames are bounded and checked; stdout is not the pipe, and a broken one ends the episode", """
         for number in range(0, 12):
@@ -162,14 +162,13 @@ def _read(path):
 
 def test_a_policy_cannot_tell_evaluation_from_practice(tmp_path):
     """It sees the same environment, arguments, working folder and files for every purpose: there is nothing to detect."""
-    import hashlib
+    from conftest import judge
 
     from autoenvbench.make_env import make_env
     from autoenvbench.record.clock import RunClock
     from autoenvbench.record.ledger import Ledger
-    from autoenvbench.record.starts import StartStreams
     from autoenvbench.station.bundles import Bundle
-    from autoenvbench.station.evaluation import Batch, Evaluator
+    from autoenvbench.station.cell import LocalCell
 
     folder = tmp_path / "policy"
     folder.mkdir()
@@ -182,15 +181,13 @@ def test_a_policy_cannot_tell_evaluation_from_practice(tmp_path):
         return json.dumps(seen)
 """
     )
-    secret = hashlib.sha256(b"x").digest()
     env = make_env("ENPIRE/PushT-v0", {"max_episode_steps": 6})
-    evaluator = Evaluator(
-        env, Ledger(tmp_path / "l.sqlite", RunClock.start(600)), StartStreams(secret), sandbox=SANDBOX, track="open"
-    )
+    cell = LocalCell(env, sandbox=SANDBOX, track="open")
+    ledger = Ledger(tmp_path / "l.sqlite", RunClock.start(600))
     bundle = Bundle("c" * 40, "d" * 64, "", folder)
     details = set()
     for purpose in ("practice", "evaluate", "confirm", "heldout"):
-        tally = evaluator.run(bundle, Batch(purpose, 1, first=0))
+        tally = judge(cell, ledger, bundle, purpose, 1)
         details.add(tally.episodes[0].detail)
     env.close()
     assert len(details) == 1

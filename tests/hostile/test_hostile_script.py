@@ -71,7 +71,7 @@ SCRIPTS = {
         if pid.isdigit():
             with contextlib.suppress(OSError):
                 line = open(f"/proc/{pid}/cmdline").read()
-                if "remote/host" in line or "station.server" in line or "pytest" in line:
+                if "remote/host" in line or "station.door" in line or "cell_worker" in line or "pytest" in line:
                     found.append(line)
     return found"""),
     "forged end": ("Tell the station that the episode was a success", "a script's messages are calls and an end; the station judges", """

@@ -8,16 +8,15 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import MakeStation
+from conftest import MakeStation, judge
 from enpire_envs.env import ResetFailed
 from enpire_real.motion import JointFollow, JointMove
 from enpire_real.yam import HOME, REST
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.starts import StartStreams
 from autoenvbench.station.bundles import Bundle
-from autoenvbench.station.evaluation import Batch, Evaluator
+from autoenvbench.station.cell import LocalCell
 
 START = {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}
 
@@ -58,7 +57,6 @@ def test_no_door_of_an_environment_takes_what_is_no_number(twin_env: gym.Env) ->
 
 
 def test_a_failed_reset_parks_and_is_on_record_and_its_batch_ends(twin_env: gym.Env, ledger: Ledger, tmp_path: Path) -> None:
-    evaluator = Evaluator(twin_env, ledger, StartStreams(bytes(32)), sandbox="none", track="station")
     scene = twin_env.unwrapped.real_cell.scene
     calls = []
 
@@ -77,7 +75,7 @@ def test_a_failed_reset_parks_and_is_on_record_and_its_batch_ends(twin_env: gym.
 
     bundle = Bundle(path=tmp_path, commit="c" * 40, digest="d", content="e", subject="s")
     with pytest.raises(UserError, match="folded down"):
-        evaluator.run(bundle, Batch("evaluate", 2, 0), policy=Zero())
+        judge(LocalCell(twin_env, sandbox="none", track="station", policy=Zero()), ledger, bundle, "evaluate", 2)
     for side in ("left", "right"):
         assert scene.station.twin.truth()["joints"][side][:3] == pytest.approx(REST[:3], abs=0.03)
     events = list(ledger.events("reset", "evaluation"))

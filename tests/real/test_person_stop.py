@@ -10,7 +10,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import MakeStation, station_file
+from conftest import MakeStation, judge, station_file
 from enpire_envs.env import ResetFailed
 from enpire_real.cell import CellFault, RealCell
 from enpire_real.control import Stopped
@@ -22,10 +22,9 @@ from enpire_real.yam import HOME
 from autoenvbench.cli.main import main
 from autoenvbench.errors import UserError
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.starts import StartStreams
 from autoenvbench.station import by_hand
 from autoenvbench.station.bundles import Bundle
-from autoenvbench.station.evaluation import Batch, Evaluator
+from autoenvbench.station.cell import LocalCell
 
 START = {"block": [0.1, 0.05, 0.0], "tip": [-0.2, -0.15]}
 
@@ -220,7 +219,6 @@ def test_who_stops_an_episode_gets_no_second_one(
     twin_env: gym.Env, ledger: Ledger, tmp_path: Path, person: bool, reason: str
 ) -> None:
     """An agent's stop is its policy's outcome, a person's says nothing about it; neither is run again."""
-    evaluator = Evaluator(twin_env, ledger, StartStreams(bytes(32)), sandbox="none", track="station")
     cell: RealCell = twin_env.unwrapped.real_cell
     twin_env.unwrapped.limit.own = 6
 
@@ -237,7 +235,7 @@ def test_who_stops_an_episode_gets_no_second_one(
 
     policy = Stops()
     bundle = Bundle(path=tmp_path, commit="c" * 40, digest="d", content="e", subject="s")
-    evaluator.run(bundle, Batch("evaluate", 2, 0), agent="a", policy=policy)
+    judge(LocalCell(twin_env, sandbox="none", track="station", policy=policy), ledger, bundle, "evaluate", 2, agent="a")
     told = [e.payload for e in ledger.events("episode")]
     assert (told[0].reason, told[0].infrastructure, told[0].reruns, told[0].success) == (reason, person, 0, False)
     assert len(told) == policy.begun == (1 if person else 2)  # the next start waits for the person, not for the agent

@@ -7,7 +7,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import ZERO_POLICY
+from conftest import ZERO_POLICY, judge
 from enpire_envs.cell import CellFault
 from enpire_envs.episodes import Episodes, Source, read_episode
 from enpire_envs.fingerprint import fingerprint
@@ -20,9 +20,10 @@ from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.state import Follower
 from autoenvbench.record.summary import summarise
 from autoenvbench.sandbox.cage import Bind, Cage, python_path
+from autoenvbench.station.batch import Film, Keep
 from autoenvbench.station.bundles import Bundle
-from autoenvbench.station.evaluation import Batch, Evaluator, close_evaluations, settle
-from autoenvbench.station.trajectories import Trajectories
+from autoenvbench.station.cell import LocalCell
+from autoenvbench.station.evaluation import close_evaluations, settle
 
 STUMBLING = ZERO_POLICY.replace(
     "return np.zeros(self.shape)",
@@ -36,23 +37,22 @@ def burn(until):
 
 
 @pytest.fixture
-def evaluator(env, ledger):
-    return Evaluator(env, ledger, StartStreams(bytes(32)), sandbox="none", track="open")
+def cell(env):
+    return LocalCell(env, sandbox="none", track="open")
 
 
 def outcomes(tally):
     return [(e.index, e.seed, e.success, e.score, e.stage, e.reason, e.steps) for e in tally.episodes]
 
 
-def test_equal_bundles_on_equal_starts_give_equal_episodes_idle_or_loaded(evaluator, policy_dir):
+def test_equal_bundles_on_equal_starts_give_equal_episodes_idle_or_loaded(cell, ledger, policy_dir):
     bundle = Bundle("c", "d", "", policy_dir(STUMBLING))
-    batch = Batch("heldout", 6, 0)
-    idle = outcomes(evaluator.run(bundle, batch))
+    idle = outcomes(judge(cell, ledger, bundle, "heldout", 6))
     load = [multiprocessing.get_context("spawn").Process(target=burn, args=(time.monotonic() + 20,)) for _ in range(4)]
     for p in load:
         p.start()
     try:
-        loaded = outcomes(evaluator.run(bundle, batch))
+        loaded = outcomes(judge(cell, ledger, bundle, "heldout", 6))
     finally:
         for p in load:
             p.terminate()
@@ -61,15 +61,14 @@ def test_equal_bundles_on_equal_starts_give_equal_episodes_idle_or_loaded(evalua
     assert len({o[6] for o in idle} | {o[3] for o in idle}) > 1  # the episodes do differ from one another
 
 
-def test_every_episode_is_in_the_ledger_before_it_is_told(evaluator, ledger, policy_dir):
+def test_every_episode_is_in_the_ledger_before_it_is_told(cell, ledger, policy_dir):
     told = []
 
     def on_episode(event):
         assert sum(1 for _ in ledger.events("episode")) == len(told) + 1
         told.append(event)
 
-    tally = evaluator.run(
-        Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("evaluate", 3, 10), on_episode=on_episode
+    tally = judge(cell, ledger, Bundle("c", "d", "", policy_dir(ZERO_POLICY)), "evaluate", 3, 10, on_episode=on_episode
     )
     assert [e.payload for e in ledger.events("episode")] == tally.episodes == told
     assert [e.index for e in told] == [10, 11, 12]
@@ -83,23 +82,23 @@ def after(calls, why="the client hung up"):
     return lambda: why if next(counted) > calls else None
 
 
-def test_an_episode_that_is_stopped_counts_as_it_stands(evaluator, ledger, policy_dir):
+def test_an_episode_that_is_stopped_counts_as_it_stands(cell, ledger, policy_dir):
     bundle = Bundle("c", "d", "", policy_dir(ZERO_POLICY))
-    tally = evaluator.run(bundle, Batch("evaluate", 5, 0), stop=after(450))
+    tally = judge(cell, ledger, bundle, "evaluate", 5, 0, stop=after(450))
     assert tally.aborted
     assert [e.reason for e in tally.episodes] == ["time_limit", "interrupted"]
     assert tally.episodes[1].steps > 100
     assert tally.episodes[1].detail == "the client hung up"
     assert [e.payload.phase for e in ledger.events("evaluation")] == ["started", "aborted"]
     assert len(list(ledger.events("start"))) == 2
-    tally = evaluator.run(bundle, Batch("evaluate", 5, 2), stop=after(0))  # before anything was shown to the policy
+    tally = judge(cell, ledger, bundle, "evaluate", 5, 2, stop=after(0))  # before anything was shown to the policy
     assert tally.aborted
     assert tally.episodes == []
-    practice = evaluator.run(bundle, Batch("practice", 2, 0), stop=after(450))
+    practice = judge(cell, ledger, bundle, "practice", 2, 0, stop=after(450))
     assert [e.reason for e in practice.episodes] == ["time_limit"]  # practice judges nothing
 
 
-def test_a_start_without_an_outcome_is_judged_when_the_station_comes_back(evaluator, ledger, policy_dir):
+def test_a_start_without_an_outcome_is_judged_when_the_station_comes_back(cell, ledger, policy_dir):
     """What kill -9 leaves behind: the batch is cut off by an exception that nobody may catch."""
 
     class Killed(BaseException):
@@ -124,7 +123,7 @@ def test_a_start_without_an_outcome_is_judged_when_the_station_comes_back(evalua
             raise
 
     with pytest.raises(Killed):
-        evaluator.run(Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("heldout", 5, 0), agent="a", stop=dying)
+        judge(cell, ledger, Bundle("c", "d", "", policy_dir(ZERO_POLICY)), "heldout", 5, 0, agent="a", stop=dying)
     del ledger.append
     assert len(list(ledger.events("start"))) == 2
     assert len(list(ledger.events("episode"))) == 1
@@ -149,9 +148,9 @@ class Brittle(gym.Wrapper):
 
 
 def test_whatever_a_step_raises_is_the_outcome_of_the_action(env, ledger, policy_dir):
-    brittle = Evaluator(Brittle(env), ledger, StartStreams(bytes(32)), sandbox="none", track="open")
+    brittle = LocalCell(Brittle(env), sandbox="none", track="open")
     source = ZERO_POLICY.replace("np.zeros(self.shape)", "np.ones(self.shape)")
-    tally = brittle.run(Bundle("c", "d", "", policy_dir(source)), Batch("evaluate", 2, 0))
+    tally = judge(brittle, ledger, Bundle("c", "d", "", policy_dir(source)), "evaluate", 2, 0)
     assert [(e.reason, e.success, e.reruns, e.infrastructure) for e in tally.episodes] == [
         ("env_error", False, 0, False)
     ] * 2
@@ -187,12 +186,12 @@ def test_a_second_fault_of_the_machine_is_no_failure_and_no_success(env, ledger,
         "        pass", "        self.resets = getattr(self, 'resets', 0) + 1; assert self.resets == 1"
     )
     bundle = Bundle("c", "d", "", policy_dir(source))
-    evaluator = Evaluator(Loose(env, 3), ledger, StartStreams(bytes(32)), sandbox="none", track="open")
-    tally = evaluator.run(bundle, Batch("evaluate", 1, 0), agent="a")
+    cell = LocalCell(Loose(env, 3), sandbox="none", track="open")
+    tally = judge(cell, ledger, bundle, "evaluate", 1, 0, agent="a")
     (void,) = tally.episodes
     assert (void.reason, void.infrastructure, void.reruns, void.success) == ("cell_fault", True, 1, False)
     assert "no answer from motor 2" in void.rerun_because
-    (once,) = evaluator.run(bundle, Batch("evaluate", 1, 1), agent="a").episodes
+    (once,) = judge(cell, ledger, bundle, "evaluate", 1, 1, agent="a").episodes
     assert (once.reason, once.infrastructure, once.reruns) == ("time_limit", False, 1)
     (ended, _) = [e.payload for e in ledger.events("evaluation") if e.payload.phase == "finished"]
     assert (ended.planned, ended.episodes, ended.void) == (1, 0, 1)
@@ -202,7 +201,7 @@ def test_a_second_fault_of_the_machine_is_no_failure_and_no_success(env, ledger,
     assert metrics.disturbances(ledger.events()) == metrics.Disturbances(0, 0, 0, 2, 1)
 
 
-def test_a_pause_is_nobodys_robot_time(evaluator, policy_dir):
+def test_a_pause_is_nobodys_robot_time(cell, ledger, policy_dir):
     def stop(paused=[False]):  # noqa: B006
         if not paused[0] and time.monotonic() > began + 0.5:
             paused[0] = True
@@ -210,37 +209,39 @@ def test_a_pause_is_nobodys_robot_time(evaluator, policy_dir):
 
     slow = ZERO_POLICY.replace("return np.zeros", "import time; time.sleep(0.004); return np.zeros")
     began = time.monotonic()
-    tally = evaluator.run(Bundle("c", "d", "", policy_dir(slow)), Batch("evaluate", 1, 0), stop=stop)
+    tally = judge(cell, ledger, Bundle("c", "d", "", policy_dir(slow)), "evaluate", 1, 0, stop=stop)
     lasted = time.monotonic() - began
     assert lasted > 3.2
     assert tally.episodes[0].steps == 300
     assert 1.2 < tally.episodes[0].robot_s < lasted - 1.9
 
 
-def test_resuming_skips_what_is_done(evaluator, policy_dir):
+def test_resuming_skips_what_is_done(cell, ledger, policy_dir):
     bundle = Bundle("c", "d", "", policy_dir(STUMBLING))
-    whole = outcomes(evaluator.run(bundle, Batch("heldout", 4, 0)))
-    rest = outcomes(evaluator.run(bundle, Batch("heldout", 4, 0, skip=frozenset({(0, 0), (2, 0)}))))
+    whole = outcomes(judge(cell, ledger, bundle, "heldout", 4, 0))
+    rest = outcomes(judge(cell, ledger, bundle, "heldout", 4, 0, skip=frozenset({(0, 0), (2, 0)})))
     assert rest == [whole[1], whole[3]]
 
 
-def test_a_policy_that_never_answers_is_given_up_on(evaluator, ledger, policy_dir, monkeypatch):
+def test_a_policy_that_never_answers_is_given_up_on(cell, ledger, policy_dir, monkeypatch):
     from autoenvbench.station.policy_process import PolicyLimits
 
-    evaluator._limits = PolicyLimits(act_cpu_s=1, act_wall_s=0.3)
+    cell.limits = PolicyLimits(act_cpu_s=1, act_wall_s=0.3)
     sleeper = ZERO_POLICY.replace("return np.zeros(self.shape)", "import time; time.sleep(60)")
     began = time.monotonic()
-    tally = evaluator.run(Bundle("c", "d", "", policy_dir(sleeper)), Batch("evaluate", 30, 0))
+    tally = judge(cell, ledger, Bundle("c", "d", "", policy_dir(sleeper)), "evaluate", 30, 0)
     assert time.monotonic() - began < 20
     assert [e.reason for e in tally.episodes] == ["act_wall_limit"] * 3 + ["policy_unresponsive"] * 27
     assert [e.reruns for e in tally.episodes] == [0] * 30  # silence is an outcome; no second try
     assert {e.cell for e in tally.episodes} == {"sim"}
 
 
-def test_practice_leaves_trajectories(evaluator, policy_dir, tmp_path):
-    keep = Trajectories(tmp_path / "out", secret=False)
-    tally = evaluator.run(
-        Bundle("c", "d", "", policy_dir(STUMBLING), "tree"), Batch("practice", 2, 0), keep=keep, agent="codex-1", show=True
+def test_practice_leaves_trajectories(cell, ledger, policy_dir, tmp_path):
+    keep = Keep(tmp_path / "out", secret=False)
+    bundle = Bundle("c", "d", "", policy_dir(STUMBLING), "tree")
+    film = Film(tmp_path / "shown", "E1-")
+    tally = judge(
+        cell, ledger, bundle, "practice", 2, keep=keep, agent="codex-1", film=film
     )
     files = sorted((tmp_path / "out").iterdir())
     assert [file.name for file in files] == ["E1-0.episode", "E1-1.episode"]
@@ -258,7 +259,7 @@ def test_practice_leaves_trajectories(evaluator, policy_dir, tmp_path):
     assert episode["evidence.view"][0].std() > 10
     meta = episode.meta
     assert (meta["seed"], meta["attempt"], meta["env"], meta["control_hz"]) == (0, 0, "ENPIRE/PushT-v0", 10)
-    assert meta["fingerprint"] == fingerprint(evaluator.env)
+    assert meta["fingerprint"] == fingerprint(cell.env)
     assert set(meta["start"]) == {"block", "tip"}
     assert meta["verdict"]["score"] == judged.score
     assert meta["verdict"]["reason"] == judged.reason
@@ -269,9 +270,9 @@ def test_practice_leaves_trajectories(evaluator, policy_dir, tmp_path):
     assert both.steps == sum(e.steps for e in tally.episodes)
 
 
-def test_secret_starts_stay_secret_in_files_and_a_full_folder_costs_no_episode(evaluator, ledger, policy_dir, tmp_path):
-    keep = Trajectories(tmp_path / "out", secret=True, most=1)
-    tally = evaluator.run(Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("evaluate", 3, 0), keep=keep)
+def test_secret_starts_stay_secret_in_files_and_a_full_folder_costs_no_episode(cell, ledger, policy_dir, tmp_path):
+    keep = Keep(tmp_path / "out", secret=True, most=1)
+    tally = judge(cell, ledger, Bundle("c", "d", "", policy_dir(ZERO_POLICY)), "evaluate", 3, 0, keep=keep)
     assert len(tally.episodes) == 3
     (file,) = (tmp_path / "out").iterdir()  # the first one filled it
     assert "seed" not in read_episode(file).meta
@@ -279,20 +280,19 @@ def test_secret_starts_stay_secret_in_files_and_a_full_folder_costs_no_episode(e
     (note,) = [e.payload.text for e in ledger.events("note")]  # said once
     assert "no more trajectories are kept" in note
     (tmp_path / "file").touch()
-    tally = evaluator.run(
-        Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("evaluate", 1, 3), keep=Trajectories(tmp_path / "file", secret=True)
+    tally = judge(cell, ledger, Bundle("c", "d", "", policy_dir(ZERO_POLICY)), "evaluate", 1, 3, keep=Keep(tmp_path / "file", secret=True)
     )
     assert len(tally.episodes) == 1
     assert "was not kept" in [e.payload.text for e in ledger.events("note")][-1]
-    wanted = Trajectories(tmp_path / "file", secret=False, required=True)
+    wanted = Keep(tmp_path / "file", secret=False, required=True)
     with pytest.raises(UserError, match="E3-0 was not kept"):
-        evaluator.run(Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("score", 1, 0), keep=wanted)
+        judge(cell, ledger, Bundle("c", "d", "", policy_dir(ZERO_POLICY)), "score", 1, keep=wanted)
 
 
-def test_an_episode_whose_policy_never_begins_is_kept_without_a_step(evaluator, policy_dir, tmp_path):
+def test_an_episode_whose_policy_never_begins_is_kept_without_a_step(cell, ledger, policy_dir, tmp_path):
     broken = ZERO_POLICY.replace("        pass", "        raise RuntimeError('no')")
-    keep = Trajectories(tmp_path / "out", secret=False)
-    evaluator.run(Bundle("c", "d", "", policy_dir(broken)), Batch("practice", 1, 0), keep=keep)
+    keep = Keep(tmp_path / "out", secret=False)
+    judge(cell, ledger, Bundle("c", "d", "", policy_dir(broken)), "practice", 1, 0, keep=keep)
     episode = read_episode(tmp_path / "out" / "E1-0.episode")
     assert (len(episode), episode["action"].shape, episode["observation"].shape) == (0, (0, 2), (1, 8))
     assert episode.meta["verdict"]["reason"] == "policy_error"
@@ -310,10 +310,10 @@ print(hasattr(mujoco, "MjModel"))
 
 @pytest.mark.cage
 @pytest.mark.parametrize("track", ["open", "station"])
-def test_agents_read_trajectories_in_their_cage(evaluator, policy_dir, tmp_path, track):
+def test_agents_read_trajectories_in_their_cage(cell, ledger, policy_dir, tmp_path, track):
     """Also where the simulator is hidden: what reads episodes needs nothing of it."""
-    keep = Trajectories(tmp_path / "out", secret=False, starts=track == "open")
-    evaluator.run(Bundle("c", "d", "", policy_dir(ZERO_POLICY)), Batch("practice", 1, 0), keep=keep)
+    keep = Keep(tmp_path / "out", secret=False, starts=track == "open")
+    judge(cell, ledger, Bundle("c", "d", "", policy_dir(ZERO_POLICY)), "practice", 1, 0, keep=keep)
     cage = Cage("bwrap", track, Path("/workspace"), [Bind(tmp_path / "out", Path("/workspace/data"))], {"HOME": "/tmp"})
     with (tmp_path / "said").open("w+b") as said:
         caged = cage.start([python_path(), "-c", READS], outside=tmp_path, stdout=said, stderr=said)
@@ -330,9 +330,9 @@ def test_actions_that_come_late_at_a_pace_are_marked(ledger, policy_dir, tmp_pat
         "import time; self.n = getattr(self, 'n', 0) + 1; time.sleep(0.25 * (self.n == 3)); return np.zeros(self.shape)",
     )
     env = make_env("ENPIRE/PushT-v0", {"max_episode_steps": 5})
-    evaluator = Evaluator(env, ledger, StartStreams(bytes(32)), sandbox="none", track="open", pace=1.0)
-    keep = Trajectories(tmp_path / "out", secret=False)
-    evaluator.run(Bundle("c", "d", "", policy_dir(slow)), Batch("practice", 1, 0), keep=keep)
+    cell = LocalCell(env, sandbox="none", track="open", pace=1.0)
+    keep = Keep(tmp_path / "out", secret=False)
+    judge(cell, ledger, Bundle("c", "d", "", policy_dir(slow)), "practice", 1, 0, keep=keep)
     episode = read_episode(tmp_path / "out" / "E1-0.episode")
     late = episode["late"].nonzero()[0].tolist()
     assert 2 in late
@@ -352,13 +352,13 @@ def test_seeds_by_purpose():
     assert a.commitment != b.commitment
 
 
-def test_a_policy_does_not_remember_an_earlier_attempt_at_the_same_start(evaluator, policy_dir):
+def test_a_policy_does_not_remember_an_earlier_attempt_at_the_same_start(cell, ledger, policy_dir):
     """Nor does its process: pass@k is over independent attempts."""
     remembers = ZERO_POLICY.replace("import numpy as np", "import numpy as np\nSEEN = set()").replace(
         "        pass", "        if observation[4:].round(1).tobytes() in SEEN: raise RuntimeError('here again')\n"
         "        SEEN.add(observation[4:].round(1).tobytes())"
     )  # fmt: skip
-    tally = evaluator.run(Bundle("c", "d", "", policy_dir(remembers)), Batch("heldout", 2, 0, attempts=3))
+    tally = judge(cell, ledger, Bundle("c", "d", "", policy_dir(remembers)), "heldout", 2, 0, attempts=3)
     assert len(tally.episodes) == 6
     assert {e.reason for e in tally.episodes} == {"time_limit"}
     assert sorted((e.index, e.attempt) for e in tally.episodes) == [(i, a) for i in range(2) for a in range(3)]

@@ -89,18 +89,24 @@ def test_stop_stops_what_is_under_way_and_the_next_move_goes_on(client: StationC
 
 
 def test_a_simulated_station_has_nothing_to_move(tmp_path: Path) -> None:
-    from autoenvbench.station.station import Station
-
-    config = StationConfig(
-        run_dir=tmp_path, socket=tmp_path / "s", sandbox="none", secret_hex="00" * 32,
-        config=RunConfig(agent="cem", env="ENPIRE/PushT-v0", budget_s=60), clock_epoch=time.time(), tokens={},
-    )  # fmt: skip
-    station = Station(config)
-    for act in (lambda: station.move("agent", "home"), lambda: station.stop("agent", person=True)):
-        with pytest.raises(UserError, match="simulated"):
-            act()
-    with pytest.raises(UserError, match="one camera, top"):
-        station.frame("wrist")
+    with tempfile.TemporaryDirectory(prefix="aeb-", dir="/tmp") as short:
+        config = StationConfig(
+            run_dir=tmp_path, socket=Path(short) / "s", sandbox="none", secret_hex="00" * 32,
+            config=RunConfig(agent="cem", env="ENPIRE/PushT-v0", budget_s=60), clock_epoch=time.monotonic(),
+            tokens={"t": "agent", "a": "admin"},
+        )  # fmt: skip
+        with StationProcess(config) as station:
+            agent = StationClient(str(station.socket), "t", str(stop_socket(station.socket)))
+            admin = StationClient(str(station.socket), "a", str(stop_socket(station.socket)))
+            acts = [
+                lambda: agent.post("/home", {}), lambda: admin.post("/acknowledge", {}), agent.stop, admin.stop,
+                lambda: agent.post("/stop", {}),
+            ]  # fmt: skip
+            for act in acts:
+                with pytest.raises(UserError, match="simulated"):
+                    act()
+            with pytest.raises(UserError, match="one camera, top"):
+                agent.get("/frames/wrist")
 
 
 def test_an_agent_acknowledges_nothing_and_a_person_holds_the_arms(client: StationClient) -> None:

@@ -23,15 +23,18 @@ from autoenvbench.record.ledger import Ledger
 from autoenvbench.make_env import make_env
 from autoenvbench.station import starvation
 from autoenvbench.station.bundles import Bundle
-from autoenvbench.station.evaluation import Batch, Evaluator
+from autoenvbench.station.batch import Batch, draw_starts
+from autoenvbench.station.cell import LocalCell
+from autoenvbench.station.evaluation import evaluate
 from autoenvbench.station.policy_process import PolicyLimits
 from autoenvbench.record.starts import StartStreams
 
 starvation.MIN_WAIT_S = 1.0
 env = make_env("ENPIRE/PushT-v0", {"max_episode_steps": 5})
-evaluator = Evaluator(env, Ledger(Path(":memory:"), RunClock.start(600)), StartStreams(bytes(32)), sandbox="none", track="open")
-evaluator._limits = PolicyLimits(act_cpu_s=1.0, act_wall_s=2.5)
-tally = evaluator.run(Bundle("c", "d", "", Path(sys.argv[1])), Batch("heldout", 1, 0), agent=sys.argv[2] or None)
+cell = LocalCell(env, sandbox="none", track="open", limits=PolicyLimits(act_cpu_s=1.0, act_wall_s=2.5))
+starts = draw_starts(StartStreams(bytes(32)), "heldout", 0, 1)
+batch = Batch("E1", "heldout", Bundle("c", "d", "", Path(sys.argv[1])), 1, starts, agent=sys.argv[2] or None)
+tally = evaluate([cell], batch, Ledger(Path(":memory:"), RunClock.start(600)))
 print(json.dumps([e.model_dump() for e in tally.episodes]))
 """
 

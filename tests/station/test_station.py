@@ -8,24 +8,24 @@ from test_bundles import pack
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.clock import RunClock
+from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.station import bundles
 from autoenvbench.station import station as module
 from autoenvbench.station.config import StationConfig
+from autoenvbench.station.control import Control
 from autoenvbench.station.station import Station
 
 
 @pytest.fixture
 def station(tmp_path):
     (tmp_path / "data").mkdir()
-    made = Station(
-        StationConfig(
-            run_dir=tmp_path, socket=tmp_path / "s.sock", sandbox="none", secret_hex="00" * 32, tokens={},
-            config=RunConfig(agent="cem", env="ENPIRE/PushT-v0", budget_s=600), clock_epoch=RunClock.start(600).epoch,
-        )
+    clock = RunClock.start(600)
+    config = StationConfig(
+        run_dir=tmp_path, socket=tmp_path / "s.sock", sandbox="none", secret_hex="00" * 32, tokens={},
+        config=RunConfig(agent="cem", env="ENPIRE/PushT-v0", budget_s=600), clock_epoch=clock.epoch,
     )  # fmt: skip
-    yield made
-    made.env.close()
+    return Station(config, Ledger(tmp_path / "ledger.sqlite", clock), cells=[])
 
 
 def test_a_run_takes_only_so_many_ideas_and_notes(station, monkeypatch):
@@ -49,25 +49,62 @@ def test_the_store_of_commits_is_bounded(station, tmp_path, monkeypatch):
         station.receive("cem", archive, "0" * 40)
 
 
-def test_a_pause_holds_a_job_between_two_steps_and_leaves_its_time_out(station):
-    stop = station._stop_when(lambda: False)
+def test_a_pause_holds_a_batch_between_two_steps_and_leaves_its_time_out():
+    """In the cell; the door's clock stands, too."""
+    stop = Control(RunClock.start(600))
+    stop.begin(1, by_clock=True)
     assert not stop()
-    station.pause(True, stopped_at=station.clock.elapsed())
+    stop.pause(stop.clock.elapsed())
     answers = []
     waiting = threading.Thread(target=lambda: answers.append(stop()))
     waiting.start()
     time.sleep(0.4)
     assert answers == []
-    before = station.clock.elapsed()
+    before = stop.clock.elapsed()
     time.sleep(0.1)
-    assert station.clock.elapsed() == before  # nothing that happens in a pause is later than its beginning
-    station.pause(False, epoch=station.clock.epoch + 100)
+    assert stop.clock.elapsed() == before  # nothing that happens in a pause is later than its beginning
+    stop.resume(stop.clock.epoch + 100)
     waiting.join(5)
     assert answers == [None]
+    assert stop.clock.elapsed() == pytest.approx(before - 100, abs=1)
+    stop.pause(None)
+    stop.stop(1, "a deadline ends a pause")
+    assert stop() == "a deadline ends a pause"
+    stop.begin(2, by_clock=False)  # held-out scoring
+    assert stop() is None
+    stop.stop(1, "a batch that is over stops no other")
+    assert stop() is None
+    stop.begin(3, by_clock=True)
+    stop.resume(stop.clock.epoch - 1000)
+    assert stop() == "the budget is over"
+    stop.end("the door is gone")
+    stop.begin(4, by_clock=False)
+    assert stop() == "the door is gone"
+
+
+def test_a_pause_stops_the_stations_clock_and_what_asks_for_the_robot(station):
+    station.pause(True, stopped_at=station.clock.elapsed())
+    before = station.clock.elapsed()
+    asked = []
+
+    def submit():
+        with pytest.raises(UserError) as refused:
+            station.submit("a1", "0" * 64)
+        asked.append(str(refused.value))
+
+    asking = threading.Thread(target=submit)
+    asking.start()
+    time.sleep(0.3)
+    assert asked == []
+    assert station.clock.elapsed() == before
+    station.pause(False, epoch=station.clock.epoch + 100)
+    asking.join(5)
+    assert "does not have this commit" in asked[0]
     assert station.clock.elapsed() == pytest.approx(before - 100, abs=1)
     station.pause(True)
     station.halt()  # a deadline ends a pause
-    assert stop()
+    with pytest.raises(UserError, match="budget"):
+        station.submit("a1", "0" * 64)
 
 
 def test_submissions_do_not_fill_the_ledger(station, tmp_path, repo, monkeypatch):

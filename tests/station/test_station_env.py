@@ -4,6 +4,7 @@ import enpire_envs
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import judge
 from enpire_envs.contract import ContractError, PlainEnv, contract_of, step_limit
 from enpire_envs.pusht.env import PushTEnv
 from enpire_envs.time_limit import StepLimit
@@ -11,9 +12,8 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from gymnasium.wrappers import TimeLimit
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.starts import StartStreams
 from autoenvbench.station.bundles import Bundle
-from autoenvbench.station.evaluation import Batch, Evaluator
+from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.rollout import run_episode
 from autoenvbench.station.script_rollout import tools_body
 from autoenvbench.study.score import RandomPolicy
@@ -73,20 +73,22 @@ def test_an_environment_that_says_nothing_has_defaults():
 
 
 def test_a_plain_environment_is_evaluated_and_its_starts_are_its_seeds(ledger):
-    evaluator = Evaluator(plain(), ledger, StartStreams(bytes(32)), sandbox="none", track="open")
+    env = plain()
+    cell = LocalCell(env, sandbox="none", track="open", policy=RandomPolicy(env.action_space, 0))
     bundle = Bundle("random", "random", "", None)
-    tally = evaluator.run(bundle, Batch("score", 2, 0, attempts=2), policy=RandomPolicy(evaluator.env.action_space, 0))
+    tally = judge(cell, ledger, bundle, "score", 2, attempts=2)
     assert len(tally.counted) == 4
     with pytest.raises(UserError, match="takes no named starts"):
-        evaluator.run(bundle, Batch("score", 1, 0, starts=[{"seed": 7}]), policy=RandomPolicy(evaluator.env.action_space, 0))
+        judge(cell, ledger, bundle, "score", 1, named=[{"seed": 7}])
 
 
 def test_an_environment_without_a_limit_or_a_verdict_is_refused(ledger):
     with pytest.raises(ContractError, match="has no time limit"):
         step_limit(Upright())
-    evaluator = Evaluator(plain(PendulumEnv), ledger, StartStreams(bytes(32)), sandbox="none", track="open")
+    env = plain(PendulumEnv)
+    cell = LocalCell(env, sandbox="none", track="open", policy=RandomPolicy(env.action_space, 0))
     with pytest.raises(UserError, match="without `success`"):
-        evaluator.run(Bundle("random", "random", "", None), Batch("score", 1, 0), policy=RandomPolicy(evaluator.env.action_space, 0))
+        judge(cell, ledger, Bundle("random", "random", "", None), "score", 1)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """The station's door: HTTP on a Unix socket, a bearer token per client, one JSON line per event of a long job.
 
-Run as ``python -m autoenvbench.station.server`` with a StationConfig as JSON on standard input, whose closing ends it.
+It alone hands out ids, start indices and seeds, and writes the station's events into the ledger. There is no environment in this
+process and no policy beside it: those are the cell workers', its children.
+
+Run as ``python -m autoenvbench.station.door`` with a StationConfig as JSON on standard input, whose closing ends it.
 """
 
 from __future__ import annotations
@@ -21,32 +24,36 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-import cv2
 from aiohttp import web
 
 from autoenvbench.errors import RobotBusy, UserError
-from autoenvbench.record.events import EpisodeEvent
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.events import EpisodeEvent, NoteEvent
+from autoenvbench.record.ledger import EventSink, Ledger
+from autoenvbench.station import messages
 from autoenvbench.station.bundles import MAX_BUNDLE
-from autoenvbench.station.client import stop_socket
-from autoenvbench.station.config import StationConfig
+from autoenvbench.station.client import StationClient, stop_socket
+from autoenvbench.station.config import ADMIN, StationConfig
+from autoenvbench.station.evaluation import OnEpisode
+from autoenvbench.station.remote_cell import RemoteCell
 from autoenvbench.station.station import Station
-from autoenvbench.station.stop_door import StopDoor
 
-ADMIN = "admin"
 MAX_UPLOADS = 2  # under way at once, of one client: so it holds two times MAX_BUNDLE of disk at most
 UPLOAD_SILENCE_S = 30.0
-PARK_S = 30.0  # that the arms of a real station may take to fold
-END_S = 3.0  # that a halted job may take to end before its arms are taken from it
+OPEN_S = 300.0  # that an environment may take to be made: other simulators take a while, most of all the first time
+END_S = 3.0  # that a halted job may take to end before its cells are closed
+FOLD_S = 33.0  # that a cell may take to end: END_S, and to fold its arms
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Server:
-    """Routes to a `Station`. Jobs run on one thread, which also keeps the policies' parent alive."""
+class Door:
+    """Routes to a `Station`. Jobs run on one thread."""
 
     def __init__(self, station: Station, tokens: dict[str, str]) -> None:
         self._station, self._tokens = station, tokens
         self._jobs = ThreadPoolExecutor(1, thread_name_prefix="job")
         self._quick = ThreadPoolExecutor(2, thread_name_prefix="quick")
+        self._stops = ThreadPoolExecutor(2, thread_name_prefix="stop")
         self._uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
         self._uploading: Counter[str] = Counter()  # by client
 
@@ -81,6 +88,7 @@ class Server:
             if not names:
                 return _failure(UserError("this station does not know you: no valid bearer token"), 401)
             request["client"] = names[0]
+            request["token"] = given.decode()
             if request.path in ("/halt", "/held-out", "/pause", "/acknowledge") and names[0] != ADMIN:
                 return _failure(UserError(f"{request.path} is not for agents"), 403)
         try:
@@ -96,7 +104,7 @@ class Server:
     # -- quick ones --------------------------------------------------------------------------------------------------
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response(
-            {"ok": True, "env": self._station.config.config.env, "busy": bool(self._station.doing)}
+            {"ok": True, "env": self._station.config.config.env, "busy": bool(self._station.current_job)}
         )
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -112,10 +120,8 @@ class Server:
 
     async def _frame(self, request: web.Request) -> web.Response:
         self._require_free()
-        # Rendering contexts belong to a thread: pictures are taken on the one that runs the episodes.
-        frame = await self._on_job_thread(self._station.frame, request.match_info["camera"])
-        _, png = cv2.imencode(".png", frame[..., ::-1])
-        return web.Response(body=png.tobytes(), content_type="image/png")
+        png = await self._on_job_thread(self._station.frame, request.match_info["camera"])
+        return web.Response(body=png, content_type="image/png")
 
     async def _move(self, request: web.Request) -> web.Response:
         self._require_free()
@@ -124,11 +130,10 @@ class Server:
         )
 
     async def _stop(self, request: web.Request) -> web.Response:
-        return web.json_response(self.stop(request["client"]))
-
-    def stop(self, client: str) -> dict[str, Any]:
-        """What the stop's own door says, too (`stop_door`): it is quicker where much is under way."""
-        return self._station.stop(client, person=client == ADMIN)
+        """Passed on to where the arms are. (Their own socket is quicker where much is under way: `client.stop_socket`.)"""
+        cell = StationClient(str(stop_socket(self._station.config.socket)), request["token"])
+        stopped = await asyncio.get_running_loop().run_in_executor(self._stops, cell.stop)
+        return web.json_response(stopped)
 
     async def _acknowledge(self, request: web.Request) -> web.Response:
         return web.json_response(await self._call(self._station.acknowledge, request["client"]))
@@ -208,7 +213,7 @@ class Server:
         return await self._stream(request, functools.partial(self._station.held_out, digest))
 
     async def _stream(
-        self, request: web.Request, job: Callable[[Callable[[], bool], Callable[[EpisodeEvent], None]], dict[str, Any]]
+        self, request: web.Request, job: Callable[[Callable[[], bool], OnEpisode], dict[str, Any]]
     ) -> web.StreamResponse:
         """Run a job on the job thread; send each episode as a line, then the result or the error as the last line.
 
@@ -254,29 +259,21 @@ class Server:
         return response
 
     def _require_free(self) -> None:
-        if self._station.doing:
-            raise RobotBusy(f"the robot is busy ({self._station.doing}); wait for it to finish, then try again")
+        if self._station.current_job:
+            raise RobotBusy(f"the robot is busy ({self._station.current_job}); wait for it to finish, then try again")
 
     async def _on_job_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._jobs, function, *args)
 
     async def close(self) -> None:
-        """Fold the arms of a real station; the job under way must have been halted. One that does not end is not waited for."""
-        try:
-            if await self._ends_within(END_S) or not self._station.in_real_time:
-                await asyncio.wait_for(self._on_job_thread(self._station.close), PARK_S)
-                return
-            self._station.interrupt()
-            await self._ends_within(END_S)
-            closing = threading.Thread(target=self._station.close, daemon=True)  # its job thread may wait for a policy
-            closing.start()
-            await asyncio.to_thread(closing.join, PARK_S)
-        except Exception:
-            traceback.print_exc()
+        """End the cells, which fold their arms; the job under way must have been halted. One that does not end is not waited for."""
+        await self._ends_within(END_S)
+        await asyncio.gather(*(asyncio.to_thread(cell.close, FOLD_S) for cell in self._station.cells))
+        await self._ends_within(END_S)  # what lost its cell by this is judged as it stands
 
     async def _ends_within(self, seconds: float) -> bool:
         for _ in range(round(seconds / 0.05)):
-            if not self._station.doing:
+            if not self._station.current_job:
                 return True
             await asyncio.sleep(0.05)
         return False
@@ -324,18 +321,66 @@ def _failure(error: UserError, status: int = 400) -> web.Response:
     return web.json_response({"error": str(error), "exit_code": error.exit_code}, status=status)
 
 
+def open_cells(config: StationConfig, ledger: EventSink, on_lost: Callable[[str], None]) -> list[RemoteCell]:
+    """Start the workers, and return when their environments are made. Raises UserError.
+
+    Args:
+        on_lost: called, from any thread, with the reason when a worker is lost later on.
+    """
+    run, cells = config.config, []
+    for k in range(config.cells):
+        cells.append(
+            RemoteCell(
+                messages.Open(
+                    name=config.name if k == 0 else f"{config.name}.{k + 1}", env=run.env, env_kwargs=run.env_kwargs,
+                    run_dir=str(config.run_dir.absolute()), sandbox=config.sandbox, track=run.track, pace=run.pace,
+                    tools=run.tools, tools_replay=run.tools_replay, base_url=run.base_url,
+                    stop_socket=str(stop_socket(config.socket)) if k == 0 else None, tokens=config.tokens,
+                    clock_epoch=config.clock_epoch, clock_budget=run.budget_s, clock_stopped_at=config.clock_stopped_at,
+                ),
+                ledger, on_lost,
+            )
+        )  # fmt: skip
+    try:
+        for cell in cells:
+            cell.wait_ready(OPEN_S)
+            if cell.arms and len(cells) > 1:
+                raise UserError(f"{run.env} moves arms: it has one cell, not {len(cells)}")
+    except BaseException:
+        for cell in cells:
+            cell.close(FOLD_S)
+        raise
+    return cells
+
+
 async def _serve(config: StationConfig) -> None:
-    station = Station(config)
-    server = Server(station, config.tokens)
+    closed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    clock = RunClock(config.clock_epoch, config.config.budget_s, config.clock_stopped_at)
+    ledger = Ledger(config.run_dir / "ledger.sqlite", clock)
+    exit_code = 0
+
+    def on_lost(why: str) -> None:
+        nonlocal exit_code
+        exit_code = 1
+        words = f"{why}; the station ends. Go on with: autoenvbench resume {config.run_dir}"
+        print(words, file=sys.stderr, flush=True)
+        with contextlib.suppress(Exception):
+            ledger.append(NoteEvent(text=words), station=config.name)
+        loop.call_soon_threadsafe(closed.set)
+
+    try:
+        cells = open_cells(config, ledger, on_lost)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
+    station = Station(config, ledger, cells)
+    door = Door(station, config.tokens)
     # A lost client must be noticed while a job runs: aiohttp then cancels the handler.
-    runner = web.AppRunner(server.app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(door.app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     config.socket.unlink(missing_ok=True)
     await web.UnixSite(runner, str(config.socket)).start()
     os.chmod(config.socket, 0o600)
-    door = StopDoor(stop_socket(config.socket), config.tokens, server.stop, urgent=station.real_cell is not None)
-    closed = asyncio.Event()
-    loop = asyncio.get_running_loop()
 
     def watch_parent() -> None:
         sys.stdin.read()  # returns when the run's end of the pipe closes, however it died
@@ -343,16 +388,15 @@ async def _serve(config: StationConfig) -> None:
 
     threading.Thread(target=watch_parent, daemon=True).start()
     await closed.wait()
-    # Nobody is left who would end this process if something in it hung: it ends itself, and motors have their watchdogs.
-    end = threading.Timer(PARK_S + 4 * END_S, os._exit, (1,))
+    # Nobody is left who would end this process if something in it hung: it ends itself, and its cells end without it.
+    end = threading.Timer(FOLD_S + 3 * END_S, os._exit, (1,))
     end.daemon = True
     end.start()
     station.halt()
-    await server.close()  # the arms first, then whoever is still connected
+    await door.close()  # the arms first, then whoever is still connected
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(runner.cleanup(), END_S)
-    door.close()
-    os._exit(0)  # renderers and executors must not delay the end
+    os._exit(exit_code)  # executors must not delay the end
 
 
 def main() -> None:

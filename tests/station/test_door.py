@@ -1,4 +1,4 @@
-"""The station as its clients meet it: a real server process, the real `aeb`, a real repository."""
+"""The station as its clients meet it: a real door and its cell worker, the real `aeb`, a real repository."""
 
 import contextlib
 import json
@@ -58,6 +58,28 @@ class Bench:
         done = subprocess.run([sys.executable, "-m", "autoenvbench.workspace.aeb", *args], cwd=self.repo, env=env,
                               capture_output=True, text=True, timeout=120)  # fmt: skip
         return done.returncode, done.stdout, done.stderr
+
+    @property
+    def door_pid(self):
+        return self.station._process.pid
+
+    @property
+    def cell_pid(self):
+        """The door has one child that lives on: the cell worker."""
+        tasks = Path(f"/proc/{self.door_pid}/task").iterdir()
+        children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+        return next(pid for pid in children if b"cell_worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+    def kill(self, victim):
+        """`kill -9` of the door or the cell worker; returns when neither is left."""
+        pids = {"door": self.door_pid, "cell": self.cell_pid}
+        os.kill(pids[victim], signal.SIGKILL)
+        assert self.station._process.wait(20) == (-signal.SIGKILL if victim == "door" else 1)
+        deadline = time.monotonic() + 20
+        while Path(f"/proc/{pids['cell']}").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        self.station.__exit__()
 
     def commit(self, source, message="change"):
         (self.repo / "policy.py").write_text(source)
@@ -189,7 +211,8 @@ def test_one_client_at_a_time_and_a_lost_one_frees_the_robot(bench):
     assert (judged[-1].reason, judged[-1].success) == ("interrupted", False)  # hanging up before it fails is failing
 
 
-def test_held_out_scoring_that_is_killed_counts_what_began_and_runs_the_rest(bench):
+@pytest.mark.parametrize("victim", ["door", "cell"])
+def test_held_out_scoring_that_is_killed_counts_what_began_and_runs_the_rest(bench, victim):
     bench.commit(NUDGE.replace("        pass", "        __import__('time').sleep(0.3)"))
     bench.aeb("practice", "-n", "1")
     digest = next(e.payload.digest for e in bench.ledger.events("commit"))
@@ -206,9 +229,8 @@ def test_held_out_scoring_that_is_killed_counts_what_began_and_runs_the_rest(ben
         thread.start()
         while sum(1 for _ in bench.ledger.events("start")) <= attempt:
             time.sleep(0.01)
-        os.kill(bench.station._process.pid, signal.SIGKILL)
+        bench.kill(victim)
         thread.join(20)
-        bench.station.__exit__()
     bench.station.__enter__()  # begins with judging what was cut off
     held = [e.payload for e in bench.ledger.events("episode") if e.payload.purpose == "heldout"]
     starts = [e.payload for e in bench.ledger.events("start")]
@@ -308,7 +330,8 @@ def test_the_same_files_earn_one_confirmation_whatever_they_are_called(bench):
     assert len({e.payload.content for e in bench.ledger.events("commit")}) == 2
 
 
-def test_a_confirmation_goes_on_when_whoever_asked_for_it_is_killed(bench):
+@pytest.mark.parametrize("victim", ["door", "cell"])
+def test_a_confirmation_goes_on_when_whoever_asked_for_it_is_killed(bench, victim):
     """A confirmation that goes badly cannot be stopped by the agent, and one that was killed with the station is finished."""
     bench.commit(_SOLVER.replace("class Policy", "import time\n\n\nclass Policy") + "        time.sleep(1)\n")
     env = {**os.environ, "HOME": str(bench.home)}
@@ -325,9 +348,8 @@ def test_a_confirmation_goes_on_when_whoever_asked_for_it_is_killed(bench):
         time.sleep(0.01)
     while len(began()) == 1:
         time.sleep(0.01)
-    os.kill(bench.station._process.pid, signal.SIGKILL)
-    bench.station.__exit__()
-    cut = confirmations(bench)
+    bench.kill(victim)
+    cut = [e for e in confirmations(bench) if e.reason != "interrupted"]
     bench.station.__enter__()
     bench.client(bench.admin_token).post("/pause", {"paused": False, "epoch": bench.clock.epoch})
     deadline = time.monotonic() + 60
@@ -341,6 +363,70 @@ def test_a_confirmation_goes_on_when_whoever_asked_for_it_is_killed(bench):
     phases = [e.payload.phase for e in bench.ledger.events("evaluation") if e.payload.purpose == "confirm"]
     assert phases == ["started", "aborted", "started", "finished"]
     assert json.loads(bench.aeb("status", "--json")[1])["best"]["episodes"] == 4
+
+
+@pytest.mark.parametrize("victim", ["door", "cell"])
+@pytest.mark.parametrize("purpose", ["practice", "evaluate"])
+def test_kill_9_of_either_process_settles_what_began_and_the_station_goes_on(bench, victim, purpose):
+    bench.commit(ZERO_POLICY.replace("return np", "__import__('time').sleep(0.01); return np"))
+    digest = send_head(bench.client(), bench.repo).digest
+    failed, began = [], threading.Event()
+
+    def job():
+        try:
+            bench.client().job(f"/{purpose}", {"digest": digest, "n": 9}, lambda episode: began.set())
+        except (UserError, OSError, ValueError) as error:
+            failed.append(str(error))
+
+    asking = threading.Thread(target=job)
+    asking.start()
+    assert began.wait(60)
+    while purpose == "evaluate" and len(list(bench.ledger.events("start"))) < 2:
+        time.sleep(0.01)
+    bench.kill(victim)
+    asking.join(20)
+    assert len(failed) == 1
+    if victim == "cell":
+        assert "SIGKILL" in failed[0]
+        assert "autoenvbench resume" in next(e.payload.text for e in bench.ledger.events("note"))
+        assert "SIGKILL; the station ends" in bench.station.log.read_text()
+    bench.station.__enter__()
+    starts = [e.payload.index for e in bench.ledger.events("start")]
+    judged = [e.payload for e in bench.ledger.events("episode")]
+    assert [e.payload.phase for e in bench.ledger.events("evaluation")] == ["started", "aborted"]
+    if purpose == "evaluate":
+        assert [e.index for e in judged] == starts == [0, 1]
+        assert [e.reason for e in judged] == ["time_limit", "interrupted"]
+    again = bench.client().job(f"/{purpose}", {"digest": digest, "n": 1})
+    assert (again["evaluation"], again["episodes"]) == ("E2", 1)
+    indices = [e.payload.index for e in bench.ledger.events("episode")]
+    assert indices == list(range(len(judged) + 1))  # none twice, none left out
+
+
+def test_there_is_no_environment_in_the_door_and_no_way_to_it_but_the_seam(bench):
+    """No simulator is loaded there, and the worker's end of the seam is in the worker alone."""
+    loaded = Path(f"/proc/{bench.door_pid}/maps").read_text()
+    assert "mujoco" not in loaded
+    assert "cv2" not in loaded
+    assert "mujoco" in Path(f"/proc/{bench.cell_pid}/maps").read_text()
+    assert b"admin" not in Path(f"/proc/{bench.cell_pid}/cmdline").read_bytes()
+    for secret in (bench.token, bench.admin_token, "00" * 32):
+        assert secret.encode() not in Path(f"/proc/{bench.cell_pid}/environ").read_bytes()
+    outcomes = []
+    digest = send_head(bench.client(), bench.repo).digest
+
+    def ask():
+        with contextlib.suppress(UserError):
+            outcomes.append(bench.client().job("/evaluate", {"digest": digest, "n": 2}))
+
+    asking = [threading.Thread(target=ask) for _ in range(6)]  # at the same time: who is second is told that it is busy
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join(60)
+    indices = [e.payload.index for e in bench.ledger.events("episode") if e.payload.purpose == "evaluate"]
+    assert indices == list(range(2 * len(outcomes)))
+    assert len({outcome["evaluation"] for outcome in outcomes}) == len(outcomes) >= 1
 
 
 _TEMPLATE = Path(__file__).parents[2] / "envs/enpire_envs/pusht/template/parametric.py"

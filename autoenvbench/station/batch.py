@@ -1,0 +1,153 @@
+"""What a cell is asked to run, and the one way to run it: `Cell.run(batch, sink, stop)`, here or in a worker of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from enpire_envs.episodes import Source
+
+from autoenvbench.record.events import Purpose
+from autoenvbench.record.ledger import EventSink
+from autoenvbench.record.starts import StartStreams
+from autoenvbench.station.bundles import Bundle
+
+#: Asked before each step: why the episode must end now, or None. It may hold the episode for a while (a pause).
+Stop = Callable[[], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where one episode begins.
+
+    Attributes:
+        index: of the start in its stream.
+        attempt: how often this start was run before, in the same evaluation; it re-draws sensing and physics.
+        seed: from which the environment draws the start. A cell is told it when the episode is about to begin, never the secret.
+        named: the start itself, in place of what the seed draws (the environment's ``options["start"]``), or None.
+    """
+
+    index: int
+    attempt: int
+    seed: int
+    named: dict[str, Any] | None = None
+
+
+def draw_starts(
+    streams: StartStreams,
+    purpose: Purpose,
+    first: int,
+    n: int,
+    *,
+    attempts: int = 1,
+    skip: frozenset[tuple[int, int]] = frozenset(),
+    named: Sequence[dict[str, Any]] = (),
+) -> Iterator[Start]:
+    """`n` starts from index `first` on, all of them once before any is attempted again.
+
+    Args:
+        skip: (index, attempt) pairs that are left out: they are in the ledger already.
+        named: starts by index, in place of what the streams draw.
+    """
+    for attempt, index in itertools.product(range(attempts), range(first, first + n)):
+        if (index, attempt) not in skip:
+            yield Start(index, attempt, streams.seed(purpose, index), named[index] if named else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Where every episode of a batch is kept, as a file of its own (`trajectories.Trajectories`).
+
+    Attributes:
+        secret: nobody may know the starts' seeds, so the files do not say them.
+        starts: whether to say where an episode began, in the task's own terms (more than a policy is told).
+        source: who drives (`enpire_envs.episodes.Source`).
+        most: what the folder may hold [bytes].
+        required: they are what was asked for, so one that cannot be kept is an error.
+    """
+
+    folder: Path
+    secret: bool
+    starts: bool = True
+    source: int = Source.POLICY
+    most: int = 20 << 30
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """Where the pictures of one success and one failure go: ``folder/stem + "success"`` and so on.
+
+    Attributes:
+        strip: six pictures side by side (.jpg) in place of a video (.mp4).
+    """
+
+    folder: Path
+    stem: str
+    strip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Episodes of one bundle, which any number of cells share by taking their starts from one iterator.
+
+    Attributes:
+        evaluation: the id under which they are on record.
+        planned: how many episodes the evaluation has, with those that ran before an interruption.
+        starts: taken one at a time, each by the cell that is free for it.
+        attempts: at each start.
+        agent: who asked, and lives while this runs; None where nobody does (held-out scoring).
+        idea, beats: what the ledger's evaluation events say (see `EvaluationEvent`).
+        interactive: whether scripts may use the tools of interactive mode.
+        keep: where the episodes are kept, or None.
+        film: pictures to keep, or None.
+        by_clock: whether the run's clock rules it: a pause holds it between two steps, and the end of the budget ends it.
+    """
+
+    evaluation: str
+    purpose: Purpose
+    bundle: Bundle
+    planned: int
+    starts: Iterable[Start]
+    attempts: int = 1
+    agent: str | None = None
+    idea: str | None = None
+    beats: str | None = None
+    interactive: bool = False
+    keep: Keep | None = None
+    film: Film | None = None
+    by_clock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """How a cell's part of a batch ended.
+
+    Attributes:
+        through: whether it ran until there were no more starts; False where it was stopped, or a person stopped the arms.
+        shown: file names of the films, by "success" and "failure".
+        full: why no more episodes are kept in the batch's folder, or None.
+    """
+
+    through: bool
+    shown: dict[str, str] = field(default_factory=dict)
+    full: str | None = None
+
+
+class Cell(Protocol):
+    """One environment that runs one batch at a time, in this process (`LocalCell`) or in one of its own (`RemoteCell`)."""
+
+    name: str
+
+    def run(self, batch: Batch, sink: EventSink, stop: Stop) -> CellResult:
+        """Run episodes until `batch.starts` ends or `stop` answers.
+
+        Each episode is reported to `sink` when it begins, before its policy sees anything, and when it is judged; what is in the
+        sink is durable. One that is stopped is judged as it stands.
+
+        Raises:
+            UserError: the scene could not be made ready, or the bundle cannot run here; what ran before counts.
+        """

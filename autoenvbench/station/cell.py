@@ -1,0 +1,251 @@
+"""A cell in this process: one environment, and beside it the policy of the batch that it runs.
+
+take a start -> reset, verify -> report that it begins -> act until the verdict -> report the verdict -> the next start
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from enpire_envs.contract import ContractError, contract_of, step_limit
+from enpire_envs.episodes import EpisodeWriter
+
+from autoenvbench.errors import UserError
+from autoenvbench.record.events import EpisodeEvent, NoteEvent, ResetEvent, StartEvent
+from autoenvbench.record.ledger import EventSink
+from autoenvbench.sandbox.cage import Sandbox, Track
+from autoenvbench.station.batch import Batch, CellResult, Keep, Start, Stop
+from autoenvbench.station.bundles import Bundle
+from autoenvbench.station.faults import BY_PERSON
+from autoenvbench.station.film import FRAME_EVERY, write_films
+from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
+from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, run_episode
+from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
+from autoenvbench.station.trajectories import Trajectories, describe, evidence_of
+
+GIVE_UP_AFTER = 3  # episodes in a row without an answer in wall-clock time
+
+
+class LocalCell:
+    """Runs batches on one environment (see `Cell`). All calls from one thread: rendering contexts belong to it.
+
+    Args:
+        env: made with ``render_mode="rgb_array"``.
+        pace: 1 runs in real time by sleeping, 0 as fast as possible.
+        scripts: how script policies are run.
+        policy: drives in place of the bundle's caged process (experts, random policies, a process that outlives a batch).
+        limits: of policies; None for those of the environment's task.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        *,
+        sandbox: Sandbox,
+        track: Track,
+        pace: float = 0.0,
+        scripts: ScriptSettings | None = None,
+        policy: Policy | None = None,
+        limits: PolicyLimits | None = None,
+        name: str = "station-1",
+    ) -> None:
+        self.env, self.name, self.policy = env, name, policy
+        self._contract = contract_of(env)
+        self.kind = self._contract.kind
+        self.limits = limits or PolicyLimits.of(step_limit(env), self._contract.act_cpu_ms / 1000)
+        self._sandbox, self._track, self._pace = sandbox, track, pace
+        self._scripts = scripts or ScriptSettings()
+        self._renders: bool | None = None  # not tried yet
+        self._kept: dict[Keep, Trajectories] = {}
+
+    @functools.cached_property
+    def _about(self) -> dict[str, Any]:
+        """What the files of kept episodes say of the environment."""
+        return describe(self.env)
+
+    def policy_process(self, bundle: Bundle) -> PolicyProcess:
+        """The bundle's policy in its cage; it starts with its first episode."""
+        space = self.env.action_space
+        assert isinstance(space, gym.spaces.Box)
+        return PolicyProcess(bundle.path, self.env.observation_space, space, self.limits, self._sandbox, self._track)
+
+    def run(self, batch: Batch, sink: EventSink, stop: Stop) -> CellResult:
+        """See `Cell.run`."""
+        if batch.keep is not None:
+            self._kept.setdefault(batch.keep, Trajectories(batch.keep))
+        process = None if self.policy is not None else self.policy_process(batch.bundle)
+        shown: dict[str, list[np.ndarray]] = {}  # "success"/"failure" -> pictures
+        with contextlib.ExitStack() as stack:
+            if process is not None:
+                stack.enter_context(process)
+                stack.enter_context(self._sharing_a_core(process))
+            through = self._episodes(process or self.policy, batch, sink, stop, shown)  # type: ignore[arg-type]
+        films: dict[str, str] = {}
+        if batch.film is not None:
+            try:
+                films = write_films(batch.film, shown)
+            except Exception as error:  # pictures are extras
+                sink.append(NoteEvent(text=f"no pictures, they cannot be written: {error!r}"))
+        return CellResult(through, films, self._kept[batch.keep].full if batch.keep is not None else None)
+
+    @contextlib.contextmanager
+    def _sharing_a_core(self, process: PolicyProcess) -> Iterator[None]:
+        """Cell and policy take strict turns: on one core a hand-over costs 10 us instead of the 75 us of waking an idle one.
+        (Not with pixels: rendering would keep its threads off the other cores.)"""
+        affinity = os.sched_getaffinity(0)
+        if not process.is_script and not _has_pixels(self.env.observation_space):
+            os.sched_setaffinity(0, {sorted(affinity)[os.getpid() % len(affinity)]})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, affinity)
+
+    def _episodes(
+        self, policy: Policy, batch: Batch, sink: EventSink, stop: Stop, shown: dict[str, list[np.ndarray]]
+    ) -> bool:
+        """Run the batch's episodes; returns whether it went through."""
+        process = policy if isinstance(policy, PolicyProcess) and policy is not self.policy else None
+        silent = 0  # episodes in a row without an answer
+        lives_for = 0  # the attempt that the policy's process has been started for
+        for start in batch.starts:
+            if start.attempt != lives_for and process is not None:
+                process.close()  # whoever comes to a start again shall not remember it
+            lives_for = start.attempt
+            event = self._start_event(batch, start)
+            keep = self._kept[batch.keep] if batch.keep is not None else None
+            record, began = keep.writer() if keep is not None else None, time.time()
+            if silent >= GIVE_UP_AFTER:
+                outcome, reruns, because = _unresponsive(self.kind), 0, None
+            else:
+                looking = batch.film is not None and len(shown) < 2 and self._can_render(sink)
+                try:
+                    outcome, reruns, because = self._episode(policy, batch, start, event, sink, looking, record, stop)
+                except NotBegun:
+                    return False
+            if outcome.interrupted and batch.purpose == "practice":
+                return False
+            if silent < GIVE_UP_AFTER:  # once given up on, for the rest of the batch
+                silent = silent + 1 if (outcome.reason or "").endswith("_wall_limit") else 0
+            judged = _judged(outcome, event, reruns, because, process)
+            sink.append(judged)
+            if outcome.frames:
+                shown.setdefault("success" if judged.success else "failure", outcome.frames)
+            if record is not None and keep is not None:
+                why_not = keep.keep(
+                    f"{batch.evaluation}-{start.index}" + (f".{start.attempt}" if batch.attempts > 1 else ""), record,
+                    judged, self._about, began=began, agent=batch.agent, station=self.name,
+                    evidence=evidence_of(self.env, outcome.frames), calls=outcome.calls,
+                )  # fmt: skip
+                if why_not is not None:
+                    sink.append(NoteEvent(text=why_not))
+            if outcome.interrupted or outcome.reason == BY_PERSON:
+                return False
+        return True
+
+    def _start_event(self, batch: Batch, start: Start) -> StartEvent:
+        bundle = batch.bundle
+        return StartEvent(
+            evaluation=batch.evaluation, purpose=batch.purpose, index=start.index, attempt=start.attempt, cell=self.kind,
+            commit=bundle.commit, digest=bundle.digest, content=bundle.content, seed=start.seed,
+        )  # fmt: skip
+
+    def _episode(
+        self, policy: Policy, batch: Batch, start: Start, event: StartEvent, sink: EventSink, looking: bool,
+        record: EpisodeWriter | None, stop: Stop,
+    ) -> tuple[Outcome, int, str | None]:  # fmt: skip
+        """One episode, run once more if the machine is proven to have been at fault; with the number of reruns and the proof."""
+        options: dict[str, Any] = {}
+        if start.attempt and "attempt" in self._contract.reset_options:
+            options["attempt"] = start.attempt
+        if start.named is not None:
+            options["start"] = self._named(start.named)
+        frame_every = FRAME_EVERY if looking else 0
+        because, first = None, None
+        for reruns in itertools.count():
+
+            def on_begin(once: bool = reruns == 0) -> None:
+                if once and batch.purpose != "practice":
+                    sink.append(event)
+
+            try:
+                if isinstance(policy, PolicyProcess) and policy.is_script:
+                    outcome = run_script_episode(
+                        self.env, policy, start.seed, options, self._scripts.in_mode(batch.interactive), pace=self._pace,
+                        frame_every=frame_every, record=record, stop=stop, on_begin=on_begin,
+                    )  # fmt: skip
+                else:
+                    outcome = run_episode(
+                        self.env, policy, start.seed, options, pace=self._pace, frame_every=frame_every, record=record,
+                        stop=stop, on_begin=on_begin,
+                    )  # fmt: skip
+            except ResetFailed as error:
+                sink.append(ResetEvent(attempts=error.attempts, detail=str(error)))
+                if first is not None:  # what is known of the episode is known; there is no second try of it
+                    first.interrupted = True
+                    return first, 0, None
+                raise UserError(
+                    f"the scene could not be made ready, so no episode was begun: {error}. What ran before counts; try again, "
+                    "and if it stays so the station needs a person"
+                ) from None
+            except ContractError as error:
+                raise UserError(f"this environment breaks its contract with the station: {error}") from None
+            if batch.agent is not None and (outcome.reason or "").endswith("_wall_limit"):
+                outcome.infrastructure = False  # what an agent runs beside its policy is not the machine's fault
+            if not outcome.infrastructure or reruns == 1 or outcome.reason == BY_PERSON:
+                return outcome, reruns, because
+            first = outcome
+            because = f"{outcome.reason}: {outcome.detail}"
+            if isinstance(policy, PolicyProcess):
+                policy.close()  # it shall not know that it is its second try
+        raise AssertionError("unreachable")
+
+    def _named(self, start: dict[str, Any]) -> dict[str, Any]:
+        if "start" not in self._contract.reset_options:
+            raise UserError(f"{self.env.spec.id if self.env.spec else self.env} takes no named starts")
+        return start
+
+    def _can_render(self, sink: EventSink) -> bool:
+        """Pictures are extras: without a renderer, say so once and go on without them."""
+        if self._renders is None:
+            if not self._contract.in_process:
+                return True  # a robot is not reset for a picture, nor is a kitchen built for one
+            try:
+                self.env.reset(seed=0)
+                self.env.render()
+                self._renders = True
+            except Exception as error:
+                self._renders = False
+                sink.append(NoteEvent(text=f"no pictures, rendering fails here: {error!r}"))
+        return self._renders
+
+
+def _has_pixels(space: gym.Space[Any]) -> bool:
+    parts = space.spaces.values() if isinstance(space, gym.spaces.Dict) else [space]
+    return any(part.dtype == np.uint8 for part in parts)
+
+
+def _judged(
+    outcome: Outcome, start: StartEvent, reruns: int, because: str | None, process: PolicyProcess | None
+) -> EpisodeEvent:
+    cpu = process.act_cpu_s / process.acts * 1000 if process is not None and process.acts else None
+    return EpisodeEvent(
+        **{**start.model_dump(), "cell": outcome.cell}, success=outcome.success, score=outcome.score, stage=outcome.stage,
+        reason=outcome.reason, detail=outcome.detail, violations=outcome.violations, steps=outcome.steps,
+        sim_s=outcome.sim_s, robot_s=outcome.robot_s, act_cpu_ms=cpu, reset_attempts=outcome.reset_attempts,
+        reruns=reruns, rerun_because=because, infrastructure=outcome.infrastructure, scene=outcome.scene,
+    )  # fmt: skip
+
+
+def _unresponsive(cell: str) -> Outcome:
+    return Outcome(
+        success=False, score=0.0, stage="", reason="policy_unresponsive", violations=[], steps=0, sim_s=0.0, cell=cell,
+        robot_s=0.0, reset_attempts=0, detail=f"not run: {GIVE_UP_AFTER} episodes in a row got no answer in time",
+    )  # fmt: skip

@@ -1,0 +1,215 @@
+"""A cell in a process of its own, as the door holds it: it starts the worker, asks it, and records what it reports."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+from enpire_envs.remote.wire import Malformed
+
+from autoenvbench.errors import UserError, error_of
+from autoenvbench.record.ledger import EventSink
+from autoenvbench.sandbox.cage import python_path
+from autoenvbench.station import messages
+from autoenvbench.station.batch import Batch, CellResult, Start, Stop
+
+_LOOK_S = 0.02  # between two looks at whether a batch must end
+_Answer = TypeVar("_Answer", messages.RunEnded, messages.Picture, messages.Moved, messages.Acknowledged)
+
+
+class CellLost(UserError):
+    """The worker ended by itself, or sent what is no message. What began counts as it stands."""
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """The batch that the worker runs now."""
+
+    starts: Iterator[Start]
+    sink: EventSink
+
+
+class RemoteCell:
+    """One worker (see `Cell`). It runs one batch at a time; the other methods are safe from any thread.
+
+    Args:
+        ledger: where it reports what belongs to no batch.
+        on_lost: called once, with the reason, if the worker is lost.
+    """
+
+    def __init__(self, opened: messages.Open, ledger: EventSink, on_lost: Callable[[str], None]) -> None:
+        self.name = opened.name
+        self.arms = False  # whether there are arms; known once it is ready
+        self._ledger, self._on_lost = ledger, on_lost
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, Future[messages.Answer]] = {}
+        self._lock = threading.Lock()
+        self._batch: _UnderWay | None = None
+        self._ready: Future[messages.Ready] = Future()
+        self._lost: str | None = None
+        self._closing = False
+        ours, theirs = socket.socketpair()
+        with theirs:  # nobody but the worker inherits its end, and nobody at all this one
+            self._process = subprocess.Popen(
+                [python_path(), "-m", "autoenvbench.station.cell_worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),),
+            )  # fmt: skip
+        self._link = messages.Link(ours, messages.MAX_TO_DOOR)
+        threading.Thread(target=self._listen, daemon=True, name=f"{self.name} seam").start()
+        with contextlib.suppress(messages.Closed):  # it has ended already: `wait_ready` says so
+            self._link.send(opened)
+
+    def wait_ready(self, seconds: float) -> None:
+        """Until the environment is made. Raises UserError with what the worker says, CellLost."""
+        try:
+            self.arms = self._ready.result(seconds).arms
+        except TimeoutError:
+            raise UserError(f"{self.name} made no environment in {seconds:.0f} s") from None
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+    def run(self, batch: Batch, sink: EventSink, stop: Stop) -> CellResult:
+        """See `Cell.run`. `stop` is asked every 20 ms here; a pause and the budget's end are the worker's own to heed.
+
+        Raises UserError, CellLost; RuntimeError for a mistake in the worker.
+        """
+        if stop() is not None:
+            return CellResult(through=False)
+        number = next(self._numbers)
+        self._batch = _UnderWay(iter(batch.starts), sink)
+        try:
+            answer = self._request(messages.Run.of(number, batch))
+            told = False
+            while True:
+                try:
+                    return self._take(answer, messages.RunEnded, _LOOK_S).result()
+                except TimeoutError:
+                    pass
+                if not told and (why := stop()) is not None:
+                    told = True
+                    self._send(messages.Stop(number=number, why=why))
+        finally:
+            self._batch = None
+
+    def picture(self, camera: str) -> bytes:
+        """A PNG of what a camera sees now. Raises UserError."""
+        return self._ask(messages.Take(number=next(self._numbers), camera=camera), messages.Picture).png
+
+    def move(self, where: str) -> None:
+        """Bring the arms "home", out of the camera's view ("avoid") or back ("resume"). Raises UserError."""
+        self._ask(messages.Move(number=next(self._numbers), where=where), messages.Moved)  # type: ignore[arg-type]
+
+    def acknowledge(self, client: str) -> list[str]:
+        """A person's word that the arms may move again; returns the stops that it ended. Raises UserError."""
+        request = messages.Acknowledge(number=next(self._numbers), client=client)
+        return self._ask(request, messages.Acknowledged).ended
+
+    def pause(self, stopped_at: float | None) -> None:
+        """Hold its batch between two steps (see `Control`)."""
+        self._send(messages.Pause(stopped_at=stopped_at))
+
+    def resume(self, epoch: float | None) -> None:
+        """Let its batch go on."""
+        self._send(messages.Resume(epoch=epoch))
+
+    def close(self, seconds: float) -> None:
+        """End the worker, its arms folded; one that has not ended after `seconds` is killed."""
+        self._closing = True
+        self._link.shut()
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    # -- the seam ----------------------------------------------------------------------------------------------------
+    def _ask(self, request: messages.Request, kind: type[_Answer]) -> _Answer:
+        return self._take(self._request(request), kind)
+
+    def _request(self, request: messages.Request) -> Future[messages.Answer]:
+        answer: Future[messages.Answer] = Future()
+        with self._lock:
+            if self._lost is not None:
+                raise CellLost(self._lost)
+            self._answers[request.number] = answer
+        self._send(request)
+        return answer
+
+    def _send(self, message: messages.Message) -> None:
+        with contextlib.suppress(messages.Closed):  # who listens notices, and everybody who waits is told why
+            self._link.send(message)
+
+    def _take(self, future: Future[messages.Answer], kind: type[_Answer], seconds: float | None = None) -> _Answer:
+        """Raises TimeoutError, UserError, CellLost."""
+        answer = future.result(seconds)
+        if isinstance(answer, messages.Failed):
+            if answer.exit_code == 1:
+                raise RuntimeError(answer.error)
+            raise error_of(answer.exit_code, answer.error)
+        if not isinstance(answer, kind):
+            raise RuntimeError(f"{self.name} answered {answer.type}")
+        return answer
+
+    def _listen(self) -> None:
+        why = ""
+        try:
+            while True:
+                self._hear(messages.decode_to_door(self._link.receive()))
+        except messages.Closed:
+            pass
+        except Malformed as error:
+            why = f"it sent what is no message: {error}"
+        except Exception as error:  # of the ledger, or of a report that is not its to make
+            why = f"what it reported could not be recorded: {error!r}"
+        self._lose(why)
+
+    def _hear(self, message: messages.ToDoor) -> None:
+        match message:
+            case messages.Report():
+                sink = self._batch.sink if self._batch is not None else self._ledger
+                sink.append(message.event(), agent=message.agent, station=self.name)
+                self._send(messages.Recorded(number=message.number))
+            case messages.Next():
+                if self._batch is None:
+                    raise Malformed("a start is asked for, and no batch is under way")
+                self._send(messages.Given.of(next(self._batch.starts, None)))
+            case messages.Ready():
+                self._ready.set_result(message)
+            case messages.Failed(number=0):
+                self._ready.set_exception(error_of(message.exit_code, message.error))
+            case _:
+                with self._lock:
+                    answer = self._answers.pop(message.number, None)
+                if answer is None:
+                    raise Malformed(f"an answer to request {message.number}, which waits for none")
+                answer.set_result(message)
+
+    def _lose(self, why: str) -> None:
+        """Tell everybody who waits that the worker is gone."""
+        self._link.shut()
+        if why:
+            code = None  # it folds its arms now
+        else:
+            try:
+                code = self._process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                code = None
+        ended = f"ended by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with exit code {code}"
+        words = f"{self.name}'s worker {ended if not why else 'is ended: ' + why}"
+        with self._lock:
+            self._lost = words
+            waiting = [*self._answers.values()]
+            self._answers.clear()
+        for answer in waiting:
+            answer.set_exception(CellLost(words))
+        if not self._ready.done():
+            self._ready.set_exception(CellLost(words))
+        if not self._closing:
+            self._on_lost(words)
