@@ -37,7 +37,7 @@ class RunEvent(Payload):
     Attributes:
         run_id: name of the run's folder.
         config: the run's `RunConfig`, but for the secret.
-        members: who works in it: each one's name and its agent, as `--agent` names it; empty before 30 November 2026.
+        members: who works in it: each one's name and its agent, as `--agent` names it.
         secret_sha256: the commitment to the secret, in hexadecimal.
         fingerprint: of the environment: what decides its episodes.
         versions: of Python and the packages that decide an outcome.
@@ -45,6 +45,7 @@ class RunEvent(Payload):
         secret: 32 bytes in hexadecimal.
     """
 
+    version: int = 2
     phase: Literal["started", "resumed", "paused", "unpaused", "deadline", "agents_stopped", "scored", "finished"]
     run_id: str | None = None
     config: dict[str, Any] | None = None
@@ -317,8 +318,17 @@ KINDS: dict[str, type[Payload]] = {
 _KIND_OF = {model: kind for kind, model in KINDS.items()}
 
 
+def _name_the_member(run: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 of a run's first event does not name its one member: events and folder bear the kind of its agent."""
+    config = run.get("config")
+    if run.get("phase") != "started" or run.get("members") or not isinstance(config, dict):
+        return run
+    agent = str(config.get("agent"))
+    return {**run, "members": {agent.partition(":")[0]: agent}}
+
+
 #: How a payload of an earlier version becomes one of the next, by kind and by the version that it has: from 1 on, none left out.
-MIGRATIONS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+MIGRATIONS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {("run", 1): _name_the_member}
 
 
 def parse_payload(kind: str, text: str) -> Payload:

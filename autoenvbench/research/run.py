@@ -43,7 +43,7 @@ from autoenvbench.research.agent_loop import CannotStart
 from autoenvbench.research.model_access import allowance, check_models, count_killed_calls, cross_check, open_gateways
 from autoenvbench.research.observer import Observer
 from autoenvbench.research.run_dir import exclusive, make_run_dir, unpause
-from autoenvbench.research.slots import Run, make_slots, name_members, recorded_members
+from autoenvbench.research.slots import Run, make_slots, name_members
 from autoenvbench.research.supervisor import Supervisor
 from autoenvbench.sandbox.cage import Sandbox, choose_sandbox
 from autoenvbench.station.client import StationClient
@@ -117,8 +117,8 @@ def resume(run_dir: Path, observer: Observer = _UNWATCHED) -> dict[str, Any] | N
         raise UserError(
             f"{run_dir} is finished already; see {run_dir / 'report.html'} or autoenvbench report {run_dir}"
         )
-    config = RunConfig.model_validate(next(e.payload.config for e in events if e.kind == "run"))
-    members = recorded_members(events, config)
+    started = next(e.payload for e in events if e.kind == "run")
+    config, members = RunConfig.model_validate(started.config), started.members
     sandbox, notice = preflight(config, list(members.values()))
     first_calls = [] if "agents_stopped" in phases else check_models(config, list(members.values()))
     with exclusive(run_dir):

@@ -81,18 +81,6 @@ def name_members(agents: Sequence[str]) -> dict[str, str]:
     return members
 
 
-def recorded_members(events: Iterable[Event], config: RunConfig) -> dict[str, str]:
-    """The same of a run that was begun before, as its ledger names them: in its first event, or (ledgers before 30 November
-    2026, of one agent each) in the column `agent` of the agent's launches."""
-    members = dict[str, str]()
-    for event in events:
-        if event.kind == "run" and event.payload.members:
-            return dict(event.payload.members)
-        if event.kind == "agent" and event.agent:
-            members[event.agent] = config.agent
-    return members or name_members([config.agent])
-
-
 def make_slots(run_dir: Path, members: Mapping[str, str], events: Iterable[Event] = ()) -> list[AgentSlot]:
     """The members at their places, with new tokens and the sessions that `events` tell of."""
     sessions = {e.agent: e.payload.session for e in events if e.kind == "agent" and e.payload.session}

@@ -71,6 +71,13 @@ def test_its_events_are_all_listed_and_exported(finished, tmp_path, capsys):
     assert sum(row["kind"] == "episode" for row in rows) == 90 + 20
 
 
+def test_its_one_member_bears_the_name_of_its_agent(finished):
+    events = list(Ledger(finished / "ledger.sqlite").events())
+    assert events[0].payload.members == {"codex": "codex"}
+    assert '"members"' not in events[0].text  # as it was written
+    assert {e.agent for e in events if e.kind == "agent"} == {"codex"}
+
+
 def test_its_state_is_what_its_result_says(finished, stored):
     state = RunState.of(Ledger(finished / "ledger.sqlite").events())
     assert state.curves.confirmed[-1].value == pytest.approx(stored["best_confirmed"])
