@@ -1,4 +1,4 @@
-"""Which of two policies is better? Both run from the same starts, one after the other, until the test knows or gives up."""
+"""`autoenvbench compare`: which of two policies is better, on shared starts and as soon as the sequential test decides."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def compare(
     Args:
         policies: each "reference", "naive", "random", or a folder with a policy.py.
         alpha: chance of naming a better one where neither is.
-        on_start: told of the test after each start that both were judged on.
+        on_start: called with the test after each start on which both were judged.
 
     Returns:
-        The JSON object that the command prints. A start that the machine spoilt for one of the two is left out and counted as
-        `void`; a comparison that Ctrl-C ended says so, and is undecided.
+        The JSON object that the command prints. A start on which the machine failed for one of the two is left out and counted
+        as `void`; a comparison that Ctrl-C ended has `interrupted` and is undecided.
 
     Raises:
         UserError: bad numbers, or a policy that is none.

@@ -1,4 +1,4 @@
-"""Score any policy folder, the reference policy or a random one: episodes in, rates with intervals out."""
+"""`autoenvbench score`: a policy's episodes from given starts, and its rates with intervals."""
 
 from __future__ import annotations
 
@@ -73,12 +73,28 @@ def score(
     tools_url: str | None = None,
     on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
 ) -> dict[str, Any]:
-    """Score `policy` ("reference", "naive", "random", "zero-shot", "vla", or a folder with policy.py) over `n` starts.
+    """Run a policy's episodes and count.
 
-    `held_out_secret` replays the held-out starts of the run that revealed it, in their order; otherwise starts follow
-    from `seed`, or are the first `n` of a `protocol`. `trajectories`: a folder for one file per episode (see
-    `enpire_envs.episodes`; with the reference policy: scripted demonstrations), and of scripts their tool calls and two videos. `tools`: how
-    the tools of a script are set up (`ToolsConfig`). Returns the JSON object that the command prints.
+    Args:
+        policy: "reference", "naive", "random", "zero-shot", "vla", or a folder with policy.py.
+        n: starts.
+        attempts: episodes per start.
+        seed: of the starts, and of a random policy.
+        held_out_secret: hexadecimal; replays the held-out starts of the run that revealed it, in their order, instead.
+        track: "station" hides the simulator from the policy.
+        trajectories: a new folder for one file per episode (see `enpire_envs.episodes`; with the reference policy: scripted
+            demonstrations), and of scripts their tool calls and two videos.
+        protocol: the name of a fixed set, of which the first `n` starts are taken instead.
+        tools: how the tools of a script are set up (`ToolsConfig`).
+        tools_replay: a script that stands in for the model behind vlm_query.
+        tools_url: address of that model's provider.
+        on_episode: called with each judged episode.
+
+    Returns:
+        The JSON object that the command prints (its fields: `publish.score_result.ScoreReport`).
+
+    Raises:
+        UserError: for a policy, protocol or folder that cannot be used.
     """
     if n < 1 or attempts < 1:
         raise UserError(f"nothing to score: -n {n} --attempts {attempts}; both must be at least 1")
