@@ -23,7 +23,7 @@ from autoenvbench.station.batch import Batch, draw_starts
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import evaluate
-from autoenvbench.study.score import resolve_policy
+from autoenvbench.study.policies import resolve_policy
 
 
 def compare(

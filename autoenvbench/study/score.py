@@ -7,12 +7,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from enpire_envs.episodes import SUFFIX, Source
 from enpire_envs.fingerprint import fingerprint
 
@@ -28,31 +26,12 @@ from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.summary import summarise
 from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.batch import Batch, Film, Keep, draw_starts
-from autoenvbench.station.bundles import Bundle, policy_digest
+from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import Tally, evaluate
-from autoenvbench.station.rollout import Policy
 from autoenvbench.station.script_rollout import script_settings
+from autoenvbench.study.policies import resolve_policy
 from autoenvbench.study.start_sets import starts
-
-#: Script policies that ship with the package: one written without having seen a scene, one that asks a policy server.
-BASELINES = {"zero-shot": "zero_shot", "vla": "vla"}
-#: Policies that are given by name; any other is a folder.
-NAMED_POLICIES = ("reference", "naive", "random", *BASELINES)
-
-
-class RandomPolicy:
-    """Uniform actions, seeded."""
-
-    def __init__(self, space: gym.Space[Any], seed: int) -> None:
-        self._space, self._seed = space, seed
-        self._space.seed(seed)
-
-    def reset(self, observation: Any) -> None:
-        pass
-
-    def act(self, observation: Any) -> np.ndarray:
-        return np.asarray(self._space.sample())
 
 
 def score(
@@ -134,32 +113,6 @@ def score(
         return {**report, "protocol": protocol, "tools": tools or {}, **asked}
     finally:
         env.close()
-
-
-def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Policy | None]:
-    """The policy of this name or folder: what to run, and who drives it where it needs no cage. Raises UserError."""
-    if policy in ("reference", "naive"):
-        from enpire_envs.reference import make_reference
-
-        try:
-            return Bundle(policy, policy, "", Path()), make_reference(
-                env, "Expert" if policy == "reference" else "Naive"
-            )
-        except LookupError as error:
-            raise UserError(str(error)) from None
-    if policy in BASELINES:
-        folder = Path(str(resources.files("autoenvbench.study") / "baselines" / BASELINES[policy]))
-        return Bundle(policy, policy_digest(folder), "", folder), None
-    if policy == "random":
-        return Bundle("random", "random", "", Path()), RandomPolicy(env.action_space, seed)
-    folder = Path(policy)
-    if not (folder / "policy.py").is_file():
-        what = "has no policy.py" if folder.is_dir() else "does not exist"
-        raise UserError(
-            f"the policy folder {policy!r} {what}; give a folder whose policy.py defines "
-            "class Policy(observation_space, action_space) or run(tools), or say `reference`, `naive`, `random`, `zero-shot` or `vla`"
-        )
-    return Bundle("", policy_digest(folder), "", folder), None
 
 
 def _report(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoenvbench.errors import UserError
 from autoenvbench.station.script_rollout import checked_tools
-from autoenvbench.study.score import NAMED_POLICIES
+from autoenvbench.study.policies import NAMED_POLICIES
 from autoenvbench.study.start_sets import starts
 
 

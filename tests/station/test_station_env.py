@@ -16,7 +16,7 @@ from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.rollout import run_episode
 from autoenvbench.station.script_rollout import tools_body
-from autoenvbench.study.score import RandomPolicy
+from autoenvbench.study.policies import RandomPolicy
 
 
 class Upright(PendulumEnv):
