@@ -106,26 +106,20 @@ def main() -> None:
         with Follower(Ledger(path)).read() as state:
             print(f"opening: {time.perf_counter() - opening:.2f} s for {state.seq} events, peak memory "
                   f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024:+.0f} MiB")  # fmt: skip
-        station = Station(
-            StationConfig(run_dir=Path(folder), socket=Path(folder) / "s.sock", sandbox="none", secret_hex="00" * 32, tokens={},
-                          config=CONFIG, clock_epoch=RunClock.start(CONFIG.budget_s).epoch)
-        )  # fmt: skip
-        other = Ledger(path, RunClock.start(CONFIG.budget_s))  # as the run's own process writes
-
-        def status_after_news() -> object:
-            return station.status()
-
+        clock = RunClock.start(CONFIG.budget_s)
+        config = StationConfig(run_dir=Path(folder), socket=Path(folder) / "s.sock", sandbox="none", secret_hex="00" * 32,
+                               tokens={}, config=CONFIG, clock_epoch=clock.epoch)  # fmt: skip
+        station = Station(config, Ledger(path, clock), cells=[])
+        other = Ledger(path, clock)  # as the run's own process writes
         show("status, nothing new", timed(lambda: json.dumps(station.status()), args.repeats))
         fresh = []
         for k in range(args.repeats):
             other.append(NoteEvent(text=f"note {k}"))
-            fresh += timed(status_after_news, 1)
+            fresh += timed(station.status, 1)
         show("status, one new event of another process", fresh)
         show("episodes, the newest 50", timed(lambda: station.episodes(None, 50), args.repeats // 5))
         show("episodes, the newest 5000", timed(lambda: station.episodes(None, 5000), 5))
         show("episodes of the first evaluation", timed(lambda: station.episodes("E1", 50), args.repeats // 5))
-        station.close()
-        station.env.close()
 
 
 if __name__ == "__main__":
