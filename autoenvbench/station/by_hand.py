@@ -52,7 +52,7 @@ def of_file(path: Path) -> Record:
 
 
 def stop(record: Record) -> str:
-    """Stop its arms; returns what to tell. Raises UserError."""
+    """Stop its arms; returns what to print. Raises UserError."""
     written = PersonStops(Path(record.stops)).press(who(), "autoenvbench station stop")
     if not written.wait(5.0):
         raise UserError(f"the stop could not be written to {record.stops}: press the emergency stop")
@@ -62,7 +62,7 @@ def stop(record: Record) -> str:
 
 
 def acknowledge(record: Record) -> str:
-    """End the stops of people; returns what to tell. Raises UserError."""
+    """End the stops of people; returns what to print. Raises UserError."""
     stops = PersonStops(Path(record.stops))
     if (pressed := record.pressed()) is not None:
         raise UserError(f"{record.name}: not acknowledged: {pressed}; release it first, then acknowledge")

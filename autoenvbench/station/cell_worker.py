@@ -228,7 +228,7 @@ class Worker:
         why = "the station's door is gone"
         try:
             while True:
-                self._hear(messages.decode_to_cell(self._link.receive()))
+                self._handle(messages.decode_to_cell(self._link.receive()))
         except messages.Closed:
             pass
         except Malformed as error:
@@ -238,7 +238,7 @@ class Worker:
             traceback.print_exc()
         self._end(why)
 
-    def _hear(self, message: messages.ToCell) -> None:
+    def _handle(self, message: messages.ToCell) -> None:
         match message:
             case messages.Recorded():
                 self._reports.recorded(message.number)

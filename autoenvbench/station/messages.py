@@ -261,7 +261,7 @@ class Report(Message):
         try:
             return KINDS[self.kind].model_validate(self.payload, strict=True)
         except ValidationError as error:
-            raise Malformed(f"no {self.kind} event: {_first(error)}") from None
+            raise Malformed(f"no {self.kind} event: {_words(error)}") from None
 
 
 class RunEnded(Message):
@@ -356,14 +356,14 @@ def _decode(adapter: TypeAdapter[Any], data: bytes) -> Any:
     except Malformed:
         raise
     except ValidationError as error:
-        raise Malformed(f"no message: {_first(error)}") from None
+        raise Malformed(f"no message: {_words(error)}") from None
     except Exception as error:  # what a validator did not foresee is no message either
         raise Malformed(f"no message: {type(error).__name__}") from None
 
 
-def _first(error: ValidationError) -> str:
-    told = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(map(str, told['loc']))[:100]}: {told['msg'][:200]}"
+def _words(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:100]}: {first['msg'][:200]}"
 
 
 class Closed(EOFError):

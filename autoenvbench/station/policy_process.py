@@ -243,25 +243,25 @@ class PolicyProcess:
         except OSError:
             return 0.0
 
-    def _ask(self, tag: bytes, data: bytes, expected: bytes, cpu_s: float, wall_s: float, doing: str) -> bytes:
+    def _ask(self, tag: bytes, data: bytes, expected: bytes, cpu_s: float, wall_s: float, during: str) -> bytes:
         before, began = self._counted, time.monotonic()
-        self._post(tag, data, before, cpu_s, doing, wall_s)
-        got, body = self._receive(before, cpu_s, self._deadline(wall_s), doing)
+        self._post(tag, data, before, cpu_s, during, wall_s)
+        got, body = self._receive(before, cpu_s, self._deadline(wall_s), during)
         if self._buffer:
             raise self._fault("protocol_error", "the policy wrote to the station's pipe on its own")
         self._counted = self._cpu()
-        if doing != "load":
+        if during != "load":
             self._waited += time.monotonic() - began
-        if doing == "act":
+        if during == "act":
             self.acts += 1
             used = self._counted - before
             self.act_cpu_s += max(used, 0.0)
             if used > cpu_s:
-                raise self._over_cpu(doing, cpu_s)
+                raise self._over_cpu(during, cpu_s)
         if got == codec.ERROR:
-            raise self._reported(body, doing)
+            raise self._reported(body, during)
         if got != expected:
-            raise self._fault("protocol_error", f"unexpected reply {got!r} to {doing}")
+            raise self._fault("protocol_error", f"unexpected reply {got!r} to {during}")
         return body
 
     def _deadline(self, wall_s: float | None = None) -> float:
@@ -270,20 +270,20 @@ class PolicyProcess:
         return time.monotonic() + min(wall_s or self._limits.act_wall_s, left)
 
     def _post(
-        self, tag: bytes, data: bytes, before: float, cpu_s: float, doing: str, wall_s: float | None = None
+        self, tag: bytes, data: bytes, before: float, cpu_s: float, during: str, wall_s: float | None = None
     ) -> None:
         message = codec.LENGTH.pack(1 + len(data)) + tag + data
-        self._send(message, before, cpu_s, self._deadline(wall_s), doing)
+        self._send(message, before, cpu_s, self._deadline(wall_s), during)
 
-    def _receive(self, before: float, cpu_s: float, deadline: float, doing: str) -> tuple[bytes, bytes]:
+    def _receive(self, before: float, cpu_s: float, deadline: float, during: str) -> tuple[bytes, bytes]:
         while (reply := self._take()) is None:
-            self._wait(self._in, select.POLLIN, before, cpu_s, deadline, doing)
+            self._wait(self._in, select.POLLIN, before, cpu_s, deadline, during)
             try:
                 chunk = os.read(self._in, 1 << 16)
             except OSError:
                 chunk = b""
             if not chunk:
-                raise self._exited(doing)
+                raise self._exited(during)
             self._buffer += chunk
         return reply
 
@@ -299,19 +299,19 @@ class PolicyProcess:
         message, self._buffer = self._buffer[head : head + length], self._buffer[head + length :]
         return message[:1], message[1:]
 
-    def _send(self, message: bytes, before: float, cpu_s: float, deadline: float, doing: str) -> None:
+    def _send(self, message: bytes, before: float, cpu_s: float, deadline: float, during: str) -> None:
         os.set_blocking(self._out, False)
         view = memoryview(message)
         while view:
             try:
                 view = view[os.write(self._out, view) :]
             except BlockingIOError:  # a full pipe: the policy does not read
-                self._wait(self._out, select.POLLOUT, before, cpu_s, deadline, doing)
+                self._wait(self._out, select.POLLOUT, before, cpu_s, deadline, during)
             except BrokenPipeError:
                 # It may have left a last word.
                 return
 
-    def _wait(self, fd: int, event: int, before: float, cpu_s: float, deadline: float, doing: str) -> None:
+    def _wait(self, fd: int, event: int, before: float, cpu_s: float, deadline: float, during: str) -> None:
         poll = select.poll()
         poll.register(fd, event)
         wait: Wait | None = None
@@ -322,30 +322,30 @@ class PolicyProcess:
             wait = wait or Wait(since)
             wait.slept(since, _NAP_S)
             if self._cpu() - before > cpu_s:
-                raise self._over_cpu(doing, cpu_s)
+                raise self._over_cpu(during, cpu_s)
             if time.monotonic() > deadline:
                 limits, lasted = self._limits, time.monotonic() - wait.began
-                if doing != "load" and self._waited + lasted > limits.episode_wall_s:
+                if during != "load" and self._waited + lasted > limits.episode_wall_s:
                     raise self._fault(
                         "episode_wall_limit",
                         f"the station waited {limits.episode_wall_s:.0f} s for the policy in this episode",
                     )
                 starved = wait.starved(self._cpu() - before)
-                silent = f"{doing} gave no answer in {lasted:.0f} s of wall-clock"
-                raise self._fault(f"{doing}_wall_limit", starved or silent, infrastructure=starved is not None)
+                silent = f"{during} gave no answer in {lasted:.0f} s of wall-clock"
+                raise self._fault(f"{during}_wall_limit", starved or silent, infrastructure=starved is not None)
 
     # -- faults: each ends the process -------------------------------------------------------------------------------
     def _fault(self, reason: str, detail: str, *, infrastructure: bool = False) -> PolicyFault:
         self.close()
         return PolicyFault(reason, detail, infrastructure=infrastructure)
 
-    def _over_cpu(self, doing: str, cpu_s: float) -> PolicyFault:
+    def _over_cpu(self, during: str, cpu_s: float) -> PolicyFault:
         return self._fault(
-            f"{doing}_cpu_limit",
-            f"{doing} used more than {cpu_s * 1000:.0f} ms of CPU time, with what was used since the answer before",
+            f"{during}_cpu_limit",
+            f"{during} used more than {cpu_s * 1000:.0f} ms of CPU time, with what was used since the answer before",
         )
 
-    def _exited(self, doing: str) -> PolicyFault:
+    def _exited(self, during: str) -> PolicyFault:
         assert self._caged is not None
         try:
             code: int | None = self._caged.process.wait(5)
@@ -353,11 +353,11 @@ class PolicyProcess:
             code = None
         if self._watch is not None and self._watch.broken is not None:
             return self._fault(*self._watch.broken)
-        return self._fault("policy_exited", f"the policy's process ended during {doing} (exit code {code})")
+        return self._fault("policy_exited", f"the policy's process ended during {during} (exit code {code})")
 
-    def _reported(self, body: bytes, doing: str) -> PolicyFault:
+    def _reported(self, body: bytes, during: str) -> PolicyFault:
         try:
             detail = codec.decode_error(body)
         except Malformed as error:
             return self._fault("protocol_error", f"a malformed error report: {error}")
-        return self._fault("policy_load_error" if doing == "load" else "policy_error", detail)
+        return self._fault("policy_load_error" if during == "load" else "policy_error", detail)

@@ -86,14 +86,14 @@ class RemoteCell:
         self._batch = _UnderWay(iter(batch.starts), sink)
         try:
             answer = self._request(messages.Run.of(number, batch))
-            told = False
+            stop_sent = False
             while True:
                 try:
                     return self._take(answer, messages.RunEnded, _LOOK_S).result()
                 except TimeoutError:
                     pass
-                if not told and (why := stop()) is not None:
-                    told = True
+                if not stop_sent and (why := stop()) is not None:
+                    stop_sent = True
                     self._send(messages.Stop(number=number, why=why))
         finally:
             self._batch = None
@@ -161,7 +161,7 @@ class RemoteCell:
         why = ""
         try:
             while True:
-                self._hear(messages.decode_to_door(self._link.receive()))
+                self._handle(messages.decode_to_door(self._link.receive()))
         except messages.Closed:
             pass
         except Malformed as error:
@@ -170,7 +170,7 @@ class RemoteCell:
             why = f"what it reported could not be recorded: {error!r}"
         self._lose(why)
 
-    def _hear(self, message: messages.ToDoor) -> None:
+    def _handle(self, message: messages.ToDoor) -> None:
         match message:
             case messages.Report():
                 sink = self._batch.sink if self._batch is not None else self._ledger

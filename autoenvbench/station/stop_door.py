@@ -43,7 +43,7 @@ class StopDoor:
         os.chmod(path, 0o600)
         self._listener.listen(_MOST)
         self._listener.setblocking(False)
-        self._heard: dict[socket.socket, tuple[float, bytes]] = {}  # since when, and what so far
+        self._received: dict[socket.socket, tuple[float, bytes]] = {}  # since when, and the bytes so far
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._closed = threading.Event()
@@ -66,9 +66,9 @@ class StopDoor:
                     self._accept() if connection is self._listener else self._read(connection)
                 except OSError:
                     self._hang_up(connection)
-            for connection in [c for c, (since, _) in self._heard.items() if time.monotonic() - since > _PATIENCE_S]:
+            for connection in [c for c, (since, _) in self._received.items() if time.monotonic() - since > _PATIENCE_S]:
                 self._hang_up(connection)
-        for connection in list(self._heard):
+        for connection in list(self._received):
             self._hang_up(connection)
         self._listener.close()
         self._selector.close()
@@ -76,26 +76,26 @@ class StopDoor:
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
         connection.setblocking(False)
-        if len(self._heard) >= _MOST:
-            self._hang_up(next(iter(self._heard)))
-        self._heard[connection] = (time.monotonic(), b"")
+        if len(self._received) >= _MOST:
+            self._hang_up(next(iter(self._received)))
+        self._received[connection] = (time.monotonic(), b"")
         self._selector.register(connection, selectors.EVENT_READ)
 
     def _read(self, connection: socket.socket) -> None:
         came = connection.recv(_LONGEST)
-        since, before = self._heard[connection]
-        heard = before + came
-        self._heard[connection] = (since, heard)
-        if b"\r\n\r\n" in heard or not came or len(heard) > _LONGEST:
-            status, body = self._answer(heard)
+        since, before = self._received[connection]
+        received = before + came
+        self._received[connection] = (since, received)
+        if b"\r\n\r\n" in received or not came or len(received) > _LONGEST:
+            status, body = self._answer(received)
             text = json.dumps(body).encode()
             head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n"
             with contextlib.suppress(OSError):
                 connection.send(f"{head}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n".encode() + text)
             self._hang_up(connection)
 
-    def _answer(self, heard: bytes) -> tuple[int, dict[str, Any]]:
-        first, *lines = heard.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    def _answer(self, received: bytes) -> tuple[int, dict[str, Any]]:
+        first, *lines = received.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         if first.split(" ")[:2] != ["POST", "/stop"]:
             return 404, {"error": "here is POST /stop and nothing else", "exit_code": 2}
@@ -111,7 +111,7 @@ class StopDoor:
             return 500, {"error": f"station error: {error!r}", "exit_code": 1}
 
     def _hang_up(self, connection: socket.socket) -> None:
-        if self._heard.pop(connection, None) is not None:
+        if self._received.pop(connection, None) is not None:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(connection)
             connection.close()

@@ -109,9 +109,9 @@ class Watch:
 
     def _judge(self) -> tuple[str, str] | None:
         proc = Path(f"/proc/{self._pid}")
-        told = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines() if ":" in line)
+        status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines() if ":" in line)
         # With page tables: whoever reads here and there in a mapping of a terabyte holds nothing else.
-        used = sum(int(told[name].split()[0]) for name in ("RssAnon", "RssShmem", "VmPTE")) << 10
+        used = sum(int(status[name].split()[0]) for name in ("RssAnon", "RssShmem", "VmPTE")) << 10
         # Of shared memory all that is mapped counts: pages that a process lets go of stay where they are.
         for line in (proc / "maps").read_text(errors="replace").splitlines():
             fields = line.split(None, 5)
@@ -129,7 +129,7 @@ class Watch:
                 continue  # the cage is still being made: that is this machine's own
             used += (held.f_blocks - held.f_bfree) * held.f_frsize
             files += held.f_files - held.f_ffree
-        threads = int(told["Threads"])
+        threads = int(status["Threads"])
         if used > self._memory:
             return "memory_limit", f"the policy holds {used >> 20} MB; allowed are {self._memory >> 20}"
         if threads > MAX_THREADS:

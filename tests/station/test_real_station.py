@@ -1,11 +1,13 @@
-"""The station server over a cell of arms and cameras (the twin)."""
+"""A station over a cell of arms and cameras (the twin)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -120,6 +122,33 @@ def test_an_agent_acknowledges_nothing_and_a_person_holds_the_arms(client: Stati
         client.post("/acknowledge", {})
     assert len(admin.post("/acknowledge", {})["acknowledged"]) == 1
     assert client.post("/home", {}) == {"at": "home"}
+    assert client.post("/stop", {}) == {"stopped": True}  # by the door, which passes it on
+    assert admin.post("/stop", {})["stopped"]
+    with pytest.raises(UserError, match="autoenvbench station acknowledge"):
+        client.post("/home", {})
+    assert len(admin.post("/acknowledge", {})["acknowledged"]) == 1
+
+
+def test_a_door_that_hangs_keeps_no_stop_waiting(client: StationClient) -> None:
+    """The arms are in the cell worker, and so is their stop; what it has to record waits for the door."""
+    door = _door_of(client)
+    os.kill(door, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        for _ in range(20):
+            assert client.stop() == {"stopped": True}
+        assert time.monotonic() - began < 20 * 0.05
+    finally:
+        os.kill(door, signal.SIGCONT)
+    assert client.post("/home", {}) == {"at": "home"}
+
+
+def _door_of(client: StationClient) -> int:
+    """The process that listens on a station's socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(client._socket)
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(pid)
 
 
 @pytest.mark.real_time
