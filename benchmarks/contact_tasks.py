@@ -1,6 +1,6 @@
 """Contact-rich tasks: env.step against the raw replay of the same controls.
 
-Targets: a ratio of 0.75 for pin and GPU insertion. Tying and cutting rewrite the model on the way, so their ceiling replays those
+Targets: a ratio of 0.80 for pin and GPU insertion. Tying and cutting rewrite the model on the way, so their ceiling replays those
 writes too; target 0.5.
 """
 
