@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from enpire_real.build import build_station
 from enpire_real.bus import open_bus
 from enpire_real.damiao import SCALES, Mit
 from enpire_real.motion import JointFollow
 from enpire_real.motors import Motor, MotorBus
-from enpire_real.station import Station, build_station
+from enpire_real.station import Station
 from enpire_real.station_file import StationFile, load_station
 from enpire_real.twin.station import SIDES, Twin, make_twin
 from enpire_real.yam import GRIPPER, HOME, JOINTS
@@ -182,7 +183,7 @@ def bus() -> None:
                 print(
                     f"  {interface:8} median {np.median(took):.2f}, p99 {np.percentile(took, 99):.2f}   (target p99 < 5)"
                 )
-                station.control._adopt()
+                station.control._hold_measured_pose()
                 station.control.ticker = station.clock.every(PERIOD, station.control.tick, "control")
             if process is not None:
                 end(process)

@@ -20,8 +20,9 @@ from typing import Any
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 import numpy as np
+from enpire_real.build import build_station
 from enpire_real.motion import JointFollow, JointMove
-from enpire_real.station import Station, build_station
+from enpire_real.station import Station
 from enpire_real.station_file import load_station
 from enpire_real.yam import HOME
 

@@ -18,8 +18,9 @@ for key in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "MOONSHOT_
 import gymnasium as gym
 import numpy as np
 import pytest
+from enpire_real.build import build_station
 from enpire_real.motion import JointMove
-from enpire_real.station import Station, build_station
+from enpire_real.station import Station
 from enpire_real.station_file import StationFile, load_station
 from enpire_real.yam import HOME
 

@@ -169,7 +169,7 @@ def _calibrate(args: argparse.Namespace) -> None:
 
     file, path = _load(args)
     plan = calibration_plan(file, args.camera, args.arm, args.bearing_deg, args.samples)
-    print(plan.words)
+    print(plan.instructions)
     if args.dry_run:
         return
     found, kept = calibrate_camera(

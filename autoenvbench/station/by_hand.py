@@ -39,7 +39,7 @@ def choose(run: str | None, station_file: str | None, *, stopped: bool) -> Recor
 
 def of_file(path: Path) -> Record:
     """The station that a file describes, whoever moves it. Raises UserError."""
-    from enpire_real.station import build_station
+    from enpire_real.build import build_station
     from enpire_real.station_file import StationError, load_station
 
     try:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from enpire_real.clock import ask_for_real_time
+from enpire_real.clock import request_real_time_priority
 
 from autoenvbench.errors import UserError
 
@@ -57,7 +57,7 @@ class StopDoor:
 
     def _run(self) -> None:
         if self._urgent:
-            ask_for_real_time()
+            request_real_time_priority()
         while not self._closed.is_set():
             for key, _ in self._selector.select(0.5):
                 connection = key.fileobj

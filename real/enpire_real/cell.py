@@ -15,7 +15,7 @@ from enpire_real.cameras import CameraLost
 from enpire_real.control import Stopped
 from enpire_real.kinematics import Pose
 from enpire_real.motors import MotorFault, ScaleMismatch
-from enpire_real.person_stop import HOW
+from enpire_real.person_stop import HOW_TO_GO_ON
 from enpire_real.station import Station
 
 _DURABLE_S = 0.020  # how long whoever stops waits for the disk; the arms do not
@@ -74,10 +74,10 @@ class RealCell:
         self.kind = station.kind
         self._started = False
         self.resets = 0  # that were tried
-        self.ending = False
+        self.run_over = False
 
     @property
-    def by_person(self) -> bool:
+    def stopped_by_person(self) -> bool:
         """Whether a person's stop holds."""
         stop = self.station.control.monitor.stop
         return stop is not None and stop.person
@@ -87,9 +87,9 @@ class RealCell:
         self._guard(self._reset, start, rng)
 
     def _reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
-        self._require_run()
+        self._check_run_goes_on()
         self.start()
-        self._go_on()
+        self._acknowledge_stop()
         self.scene.reset(start, rng)
 
     def start(self) -> None:
@@ -102,7 +102,7 @@ class RealCell:
         """Raises ValueError for a NaN or an infinity, CellFault."""
         if not np.isfinite(command).all():
             raise ValueError(f"the command {command} is not finite; nothing was sent")
-        self._require_run()
+        self._check_run_goes_on()
         self._guard(self.scene.drive, command)
 
     def read(self) -> Any:
@@ -127,12 +127,12 @@ class RealCell:
     def camera_frame(self, camera: str) -> np.ndarray:
         """A camera's own newest image (height, width, 3) uint8. Raises ValueError for an unknown one."""
         try:
-            eye = self.station.cameras[camera]
+            found = self.station.cameras[camera]
         except KeyError:
             known = ", ".join(self.station.cameras) or "none"
             raise ValueError(f"this station has no camera {camera!r}; it has: {known}") from None
         self._guard(self.start)
-        return self._guard(eye.latest).image
+        return self._guard(found.latest).image
 
     def evidence(self) -> dict[str, np.ndarray]:
         """The newest image of every camera, by name; those that are lost are left out."""
@@ -147,18 +147,18 @@ class RealCell:
 
     def move(self, where: str) -> None:
         """ "home", "avoid" or "resume". Raises CellFault."""
-        self._require_run()
+        self._check_run_goes_on()
         self._guard(self.start)
-        self._guard(self._go_on)
+        self._guard(self._acknowledge_stop)
         self._guard({"home": self.scene.home, "avoid": self.scene.avoid, "resume": self.scene.resume}[where])
 
-    def _require_run(self) -> None:
-        if self.ending:
+    def _check_run_goes_on(self) -> None:
+        if self.run_over:
             raise CellFault("the run is over: the arms are on their way to rest")
 
-    def _go_on(self) -> None:
+    def _acknowledge_stop(self) -> None:
         """Acknowledge a stop, if there is one. Raises Stopped if it is a person's."""
-        self.station.control.heed()
+        self.station.control.check_person_stops()
         if self.station.control.monitor.stop is not None:
             self.station.clock.sleep(0.2)  # a camera that has just come back needs a frame or two
             self.station.control.acknowledge()
@@ -172,7 +172,7 @@ class RealCell:
             self.station.control.stop("stopped_by_agent", by)
             return False
         written = self.station.stops.press(by, "stopped by hand")
-        self.station.control.stop("stopped_by_person", f"{by}; {HOW}", person=True)
+        self.station.control.stop("stopped_by_person", f"{by}; {HOW_TO_GO_ON}", person=True)
         return written.wait(_DURABLE_S)
 
     def acknowledge(self, by: str) -> list[str]:
@@ -184,19 +184,19 @@ class RealCell:
         if pressed is not None:
             raise CellFault(f"{pressed}: release it first, then acknowledge")
         ended = self.station.stops.acknowledge(by)
-        self.station.control.heed()
+        self.station.control.check_person_stops()
         return ended
 
     def end(self) -> None:
         """Whatever is under way is over, from any thread: the arms brake, and move again only to be folded down."""
-        self.ending = True
+        self.run_over = True
         self.station.control.stop("run_over", "the run is over")
 
     def park(self) -> str | None:
         """Fold the arms down, after a fault as well; returns why not, if not."""
         try:
             if self._started:
-                self._go_on()
+                self._acknowledge_stop()
                 self.scene.home()
                 self.station.park()
         except _FAULTS as fault:
@@ -207,7 +207,7 @@ class RealCell:
         """Fold the arms down and let go of everything; says why, where they cannot be folded."""
         if self._started:
             try:
-                self._go_on()
+                self._acknowledge_stop()
                 self.scene.home()  # clear of whatever it was doing, before it folds
             except _FAULTS:
                 pass  # the station's own close says what could not be done

@@ -71,7 +71,7 @@ class _Thread:
 
     def _run(self, period: float, callback: Callable[[], None]) -> None:
         if self._urgent:
-            ask_for_real_time()
+            request_real_time_priority()
         due = time.monotonic()
         while not self._stop.is_set():
             callback()
@@ -90,7 +90,7 @@ class _Thread:
             self._thread.join(2.0)
 
 
-def ask_for_real_time() -> None:
+def request_real_time_priority() -> None:
     """First-in-first-out scheduling for this thread, where the machine allows it (limits.conf: rtprio)."""
     sys.setswitchinterval(0.0005)  # another thread of this process may keep the interpreter no longer than this
     try:

@@ -31,7 +31,7 @@ class State(IntEnum):
     OVERLOAD = 0xE
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return self.name.lower().replace("_", " ")
 
 

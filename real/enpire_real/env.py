@@ -13,9 +13,10 @@ from enpire_envs.env import MAX_RESET_ATTEMPTS, CellEnv, CellFault, CellOptions,
 from enpire_envs.task import Task
 from gymnasium import logger
 
+from enpire_real.build import build_station
 from enpire_real.cell import RealCell
 from enpire_real.recorder import Recorder
-from enpire_real.station import Station, build_station
+from enpire_real.station import Station
 from enpire_real.station_file import default_station, load_station, with_scene
 from enpire_real.tasks import TaskKit
 from enpire_real.tool_body import RealBody
@@ -99,7 +100,7 @@ class RealEnv(CellEnv):
                 observation, info = super().reset(options=options)
                 break
             except CellFault as fault:
-                if attempt == MAX_RESET_ATTEMPTS or self.real_cell.by_person or self.real_cell.ending:
+                if attempt == MAX_RESET_ATTEMPTS or self.real_cell.stopped_by_person or self.real_cell.run_over:
                     raise self._given_up(f"{self.task.name}: {fault}", before) from fault
             except ResetFailed as failed:
                 raise self._given_up(str(failed), before) from failed
@@ -111,7 +112,7 @@ class RealEnv(CellEnv):
         """No start could be made: the arms do not stay where that left them."""
         self._over = True
         attempts = self.real_cell.resets - before
-        if self.real_cell.by_person:
+        if self.real_cell.stopped_by_person:
             return ResetFailed(f"{why}. Until then the arms stay where they are", attempts)
         why_not = self.real_cell.park()
         arms = "the arms are folded down" if why_not is None else f"the arms could not be folded down: {why_not}"

@@ -46,19 +46,19 @@ class LeRobotDriver(Gripper):
                 self._robot.connect(calibrate=False)
         except Exception as error:
             raise MotorFault(f"{self.name}: {error}") from error
-        reading = self.look()
+        reading = self.read_joints()
         self.opening = min(max(reading.gripper, 0.0), 1.0)  # the fingers begin where they are
         return reading
 
-    def look(self) -> ArmReading:
+    def read_joints(self) -> ArmReading:
         try:
-            told = self._robot.get_observation()
+            observation = self._robot.get_observation()
         except Exception as error:
             raise MotorFault(f"{self.name}: {error}") from error
         try:
-            raw = np.array([float(told[f"{joint}.pos"]) for joint in self._config.joints])
+            raw = np.array([float(observation[f"{joint}.pos"]) for joint in self._config.joints])
         except KeyError as error:
-            known = ", ".join(k.removesuffix(".pos") for k in told if k.endswith(".pos"))
+            known = ", ".join(k.removesuffix(".pos") for k in observation if k.endswith(".pos"))
             raise MotorFault(f"{self.name}: the robot has no joint {error}; it has: {known}") from None
         q = self._sign * raw * self._unit + self._offset
         now = time.monotonic()
@@ -66,7 +66,7 @@ class LeRobotDriver(Gripper):
         if self._last is not None and now - self._last[0] > 1e-4:
             dq = (q - self._last[1]) / (now - self._last[0])
         self._last = (now, q)
-        gripper = float(told.get(f"{self._config.gripper}.pos", 0.0)) / 100.0 if self._config.gripper else 0.0
+        gripper = float(observation.get(f"{self._config.gripper}.pos", 0.0)) / 100.0 if self._config.gripper else 0.0
         self.reading = ArmReading(q, dq, np.zeros(self.dof), gripper, 0.0, 0.0)
         return self.reading
 
@@ -89,7 +89,7 @@ class LeRobotDriver(Gripper):
             self._robot.send_action(action)
         except Exception as error:
             raise MotorFault(f"{self.name}: {error}") from error
-        return self.look()
+        return self.read_joints()
 
     def damp(self, most: np.ndarray) -> None:
         """Position-controlled servos cannot give way; they hold where they are."""

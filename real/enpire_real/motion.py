@@ -18,7 +18,7 @@ class Unreachable(RuntimeError):
     """No joint angles bring the tool there."""
 
 
-def finite(what: str, values: object) -> np.ndarray:
+def require_finite(what: str, values: object) -> np.ndarray:
     """Raises ValueError for a NaN or an infinity: refused where it comes in, it stops nobody."""
     numbers = np.asarray(values, dtype=np.float64)
     if not np.isfinite(numbers).all():
@@ -45,7 +45,7 @@ class Hold:
         return q
 
 
-class Braking:
+class BrakeThen:
     """Come to rest along the path that was under way, then do what was asked for."""
 
     def __init__(self, velocity: np.ndarray, acceleration: np.ndarray, then: Motion) -> None:
@@ -67,7 +67,7 @@ class JointMove:
     """Through joint poses with a stop at each: quintic time law, all joints in step, speed and acceleration limited."""
 
     def __init__(self, poses: Sequence[np.ndarray], speed: float, acceleration: float) -> None:
-        self._poses = [finite("joint angles", p) for p in poses]
+        self._poses = [require_finite("joint angles", p) for p in poses]
         self._speed, self._acceleration = speed, acceleration
         self._from: np.ndarray | None = None
         self._duration = self._time = 0.0
@@ -106,7 +106,7 @@ class JointFollow:
 
     def aim(self, target: np.ndarray) -> None:
         """Raises ValueError for a NaN; clips to the limits."""
-        self.target = np.clip(finite("joint targets", target), self._lower, self._upper)
+        self.target = np.clip(require_finite("joint targets", target), self._lower, self._upper)
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
         self._velocity = approach(self.target - q, self._velocity, self._speed, self._acceleration, dt)

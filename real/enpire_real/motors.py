@@ -74,16 +74,16 @@ class MotorBus:
         if self._bus is None:
             self._bus = self._open()
         for motor in self.motors:
-            self._check(motor)
+            self._check_registers(motor)
             self._write(motor, Register.TIMEOUT, round(motor.watchdog_s / damiao.TIMEOUT_UNIT_S))
             self._special(motor, damiao.CLEAR_ERROR)
         return self.refresh()
 
     def enable(self) -> list[Feedback]:
         """Switch all motors on. They hold nothing until the first command. Raises MotorFault."""
-        told = [self._special(motor, damiao.ENABLE) for motor in self.motors]
-        self._raise_faults(told)
-        return told
+        feedback = [self._special(motor, damiao.ENABLE) for motor in self.motors]
+        self._raise_faults(feedback)
+        return feedback
 
     def disable(self) -> None:
         """Switch all motors off, as far as they can be reached: an arm that is not held up falls."""
@@ -109,7 +109,7 @@ class MotorBus:
             try:
                 bus.shutdown()
             except (can.CanError, OSError):
-                pass  # an adapter that was pulled out cannot be told goodbye
+                pass  # an adapter that was pulled out cannot be feedback goodbye
 
     # -- cycles ------------------------------------------------------------------------------------------------------
     def exchange(self, commands: Sequence[Mit]) -> list[Feedback]:
@@ -119,9 +119,9 @@ class MotorBus:
         ValueError for a NaN (nothing is sent then).
         """
         frames = [damiao.pack_command(m.scale, c) for m, c in zip(self.motors, commands, strict=True)]
-        told = self._cycle([(m.id, data) for m, data in zip(self.motors, frames, strict=True)])
-        self._raise_faults(told)
-        return told
+        feedback = self._cycle([(m.id, data) for m, data in zip(self.motors, frames, strict=True)])
+        self._raise_faults(feedback)
+        return feedback
 
     def refresh(self) -> list[Feedback]:
         """The motors' states, without commanding them."""
@@ -130,7 +130,7 @@ class MotorBus:
     def _cycle(self, frames: list[tuple[int, bytes]], retries: int = RETRIES) -> list[Feedback]:
         self._drain()
         self.stats.cycles += 1
-        told: list[Feedback | None] = [None] * len(frames)
+        answers: list[Feedback | None] = [None] * len(frames)
         missing = set(range(len(frames)))
         give_up = self._clock.now() + self._cycle_s
         for attempt in range(retries + 1):
@@ -140,22 +140,22 @@ class MotorBus:
             deadline = min(self._clock.now() + REPLY_S, give_up)
             while missing and (message := self._receive(deadline)) is not None:
                 index = self._by_reply.get(message.arbitration_id)
-                if index is None or not _plain(message) or _register_reply(message):
+                if index is None or not _is_standard_frame(message) or _is_register_reply(message):
                     self.stats.stray += 1
                     continue
                 motor = self.motors[index]
                 try:
-                    feedback = damiao.unpack_feedback(motor.scale, motor.id, bytes(message.data))
+                    state = damiao.unpack_feedback(motor.scale, motor.id, bytes(message.data))
                 except BadFrame:
                     self.stats.bad += 1
                     continue
                 if index in missing:
-                    told[index] = feedback
+                    answers[index] = state
                     missing.discard(index)
                 else:
                     self.stats.stray += 1
             if not missing:
-                return told  # type: ignore[return-value]
+                return answers  # type: ignore[return-value]
             if self._clock.now() >= give_up:
                 break
         names = ", ".join(self.motors[k].name for k in sorted(missing))
@@ -178,13 +178,13 @@ class MotorBus:
             self._send(damiao.BROADCAST, data)
             deadline = self._clock.now() + REPLY_S
             while (message := self._receive(deadline)) is not None:
-                if message.arbitration_id == motor.reply_id and _plain(message):
+                if message.arbitration_id == motor.reply_id and _is_standard_frame(message):
                     value = damiao.unpack_register_reply(motor.id, register, bytes(message.data))
                     if value is not None:
                         return value
         raise MotorFault(f"{motor.name} (id {motor.id:#x}) does not answer: check its power, cable and id")
 
-    def _check(self, motor: Motor) -> None:
+    def _check_registers(self, motor: Motor) -> None:
         mode = self.read_register(motor, Register.CONTROL_MODE)
         if mode != damiao.MIT_MODE:
             raise ScaleMismatch(
@@ -206,7 +206,11 @@ class MotorBus:
             self._send(motor.id, data)
             deadline = self._clock.now() + REPLY_S
             while (message := self._receive(deadline)) is not None:
-                if message.arbitration_id != motor.reply_id or not _plain(message) or _register_reply(message):
+                if (
+                    message.arbitration_id != motor.reply_id
+                    or not _is_standard_frame(message)
+                    or _is_register_reply(message)
+                ):
                     continue
                 try:
                     return damiao.unpack_feedback(motor.scale, motor.id, bytes(message.data))
@@ -250,21 +254,21 @@ class MotorBus:
         except (can.CanError, OSError) as error:
             raise BusDown(f"the CAN bus failed: {error}") from None
 
-    def _raise_faults(self, told: Sequence[Feedback]) -> None:
+    def _raise_faults(self, feedback: Sequence[Feedback]) -> None:
         faults = [
-            f"{m.name}: {State(f.state).words}"
-            for m, f in zip(self.motors, told, strict=True)
+            f"{m.name}: {State(f.state).description}"
+            for m, f in zip(self.motors, feedback, strict=True)
             if f.state != State.ENABLED
         ]
         if faults:
             raise MotorFault("; ".join(faults))
 
 
-def _plain(message: can.Message) -> bool:
+def _is_standard_frame(message: can.Message) -> bool:
     return not (message.is_error_frame or message.is_remote_frame or message.is_extended_id or message.is_fd)
 
 
-def _register_reply(message: can.Message) -> bool:
+def _is_register_reply(message: can.Message) -> bool:
     """Whether this is a late answer about a register: as a state it would be a position within 50 mrad of -p_max."""
     return len(message.data) == 8 and message.data[1] == 0 and message.data[2] in (0x33, 0x55, 0xAA)
 

@@ -24,7 +24,7 @@ from typing import IO
 
 PRESSED = "the emergency stop is pressed"
 RECORD = "station.json"  # in a run's folder
-HOW = "nothing moves until a person says so: autoenvbench station acknowledge"
+HOW_TO_GO_ON = "nothing moves until a person says so: autoenvbench station acknowledge"
 
 
 class PersonStops:
@@ -55,8 +55,8 @@ class PersonStops:
                 if name not in standing and f"acknowledged-{name}" in names:
                     del self._open[name]
             for name in standing - self._open.keys():
-                self._open[name] = self._words(name)
-            return f"{next(iter(self._open.values()))}; {HOW}" if self._open else None
+                self._open[name] = self._describe(name)
+            return f"{next(iter(self._open.values()))}; {HOW_TO_GO_ON}" if self._open else None
 
     def press(self, by: str, why: str) -> threading.Event:
         """Stop, at once for this process. Never blocks; the event is set when the disk has it, too."""
@@ -83,8 +83,8 @@ class PersonStops:
         os.listdir(self.folder)
         with self._lock:
             standing = dict(self._open)
-        for name, words in standing.items():
-            record = json.dumps({"by": by, "at": _now(), "stop": words})
+        for name, description in standing.items():
+            record = json.dumps({"by": by, "at": _now(), "stop": description})
             _write_file(self.folder / f"acknowledged-{name}", record)
             (self.folder / name).unlink(missing_ok=True)
         self.watch()
@@ -98,10 +98,10 @@ class PersonStops:
         except OSError:
             pass  # this process keeps the stop in memory all the same
 
-    def _words(self, name: str) -> str:
+    def _describe(self, name: str) -> str:
         try:
-            told = json.loads((self.folder / name).read_text())
-            return f"{told['by']}: {told['why']}"
+            data = json.loads((self.folder / name).read_text())
+            return f"{data['by']}: {data['why']}"
         except (OSError, ValueError, KeyError, TypeError):
             return f"somebody: {name}"  # a file is a stop, whatever is in it
 
@@ -167,13 +167,13 @@ def state_home() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "autoenvbench"
 
 
-def folder_of(name: str, buses: list[str]) -> Path:
+def shared_folder(name: str, buses: list[str]) -> Path:
     """The folder of stops of arms on these buses, whichever program moves them."""
     key = hashlib.sha256(" ".join(sorted(buses)).encode()).hexdigest()[:12]
     return state_home() / "stations" / f"{name}-{key}"
 
 
-def own_folder() -> Path:
+def private_folder() -> Path:
     """A folder for the stops of a twin that lives in this process, and ends with it. It does not exist yet."""
     try:
         base = state_home() / "twins"

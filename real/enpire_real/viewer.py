@@ -11,9 +11,10 @@ import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from enpire_real.build import build_station
 from enpire_real.cameras import CameraLost
 from enpire_real.control import Snapshot
-from enpire_real.station import Station, build_station
+from enpire_real.station import Station
 from enpire_real.station_file import StationFile
 
 _RATE_HZ = 15.0
@@ -35,8 +36,8 @@ class Viewer:
         socket.create_server(("127.0.0.1", port)).close()  # viser would take another port without a word
         self._server = viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
         self.url = f"http://127.0.0.1:{self._server.get_port()}"
-        eye = self._server.initial_camera
-        eye.position, eye.look_at = (1.5, -1.3, 1.2), (0.15, 0.0, 0.2)
+        view = self._server.initial_camera
+        view.position, view.look_at = (1.5, -1.3, 1.2), (0.15, 0.0, 0.2)
         scene = self._server.scene
         scene.set_up_direction("+z")
         scene.add_grid("/table", width=1.6, height=1.6, cell_size=0.1)
@@ -54,13 +55,13 @@ class Viewer:
             low, high = np.array(box.low_m), np.array(box.high_m)
             scene.add_box(f"/limits/{name}", dimensions=tuple(high - low), position=tuple((low + high) / 2),
                           color=(90, 160, 220), wireframe=True)  # fmt: skip
-        self._eyes: dict[str, Any] = {}
+        self._frustums: dict[str, Any] = {}
         for name, config in station.file.cameras.items():
             fov = 2 * np.arctan(config.height_px / 2 / config.intrinsics.fy_px)
-            self._eyes[name] = scene.add_camera_frustum(
+            self._frustums[name] = scene.add_camera_frustum(
                 f"/cameras/{name}", fov=float(fov), aspect=config.width_px / config.height_px, scale=0.08
             )
-        self._words = self._server.gui.add_markdown("starting")
+        self._status = self._server.gui.add_markdown("starting")
         self._drawn = 0
 
     def _add_geoms(self, scene: Any) -> dict[int, Any]:
@@ -94,18 +95,18 @@ class Viewer:
             for name, frame in self._frames.items():
                 site = data.site(f"{name}_tool")
                 frame.position, frame.wxyz = site.xpos.copy(), _quat(site.xmat)
-            for name, eye in self._eyes.items():
+            for name, frustum in self._frustums.items():
                 pose = self._station.camera_pose(name)
-                eye.position, eye.wxyz = pose.position, pose.quat()
+                frustum.position, frustum.wxyz = pose.position, pose.quat()
                 if self._drawn % _IMAGE_EVERY == 0:
                     try:
-                        eye.image = self._station.cameras[name].latest().image[::2, ::2]
+                        frustum.image = self._station.cameras[name].latest().image[::2, ::2]
                     except CameraLost:
-                        eye.image = None
+                        frustum.image = None
         self._drawn += 1
         stop = snapshot.stop if snapshot is not None else None
         state = "reading only, motors off" if snapshot is None else f"**stopped**: {stop}" if stop else "running"
-        self._words.content = f"**{self._station.file.name}** ({self._station.kind})  \n{state}"
+        self._status.content = f"**{self._station.file.name}** ({self._station.kind})  \n{state}"
 
     def close(self) -> None:
         self._server.stop()
@@ -132,7 +133,7 @@ def watch(
         on_ready(viewer.url)
         end = time.monotonic() + (seconds if seconds is not None else float("inf"))
         while time.monotonic() < end:
-            q = np.concatenate([arm.look().q for arm in station.control.arms.values()])
+            q = np.concatenate([arm.read_joints().q for arm in station.control.arms.values()])
             viewer.update(q, None)
             station.clock.sleep(1 / _RATE_HZ)
             if station.clock.virtual:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from conftest import MakeStation, station_file
 from enpire_envs.pusht.scene import STATION
+from enpire_real.build import build_station
 from enpire_real.clock import VirtualClock
 from enpire_real.control import Stopped
 from enpire_real.motion import JointFollow, JointMove, ToolServo
 from enpire_real.motors import MotorFault
 from enpire_real.pusht.scene import PushTScene
-from enpire_real.station import build_station
 from enpire_real.yam import HOME, REST
 
 

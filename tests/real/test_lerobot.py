@@ -316,7 +316,7 @@ safety:
 ''')
 from enpire_real.control import Stopped
 from enpire_real.motion import JointMove
-from enpire_real.station import build_station
+from enpire_real.build import build_station
 from enpire_real.station_file import load_station
 station = build_station(load_station(folder / "station.yaml"))
 with station:

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import station_file
+from enpire_real.build import build_station
 from enpire_real.damiao import State
 from enpire_real.motion import JointMove
-from enpire_real.station import Station, build_station
+from enpire_real.station import Station
 from enpire_real.station_file import load_station
 from enpire_real.yam import HOME
 
@@ -92,7 +93,7 @@ def test_the_emergency_stop_file(served: Served) -> None:
 
 HOLDER = """
 import sys, time
-from enpire_real.station import build_station
+from enpire_real.build import build_station
 from enpire_real.station_file import load_station
 station = build_station(load_station(sys.argv[1]))
 station.start()

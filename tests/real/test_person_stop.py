@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from conftest import MakeStation, judge, station_file
 from enpire_envs.env import ResetFailed
+from enpire_real.build import build_station
 from enpire_real.cell import CellFault, RealCell
 from enpire_real.control import Stopped
 from enpire_real.motion import JointMove
 from enpire_real.person_stop import PersonStops, Registration, live_stations, write_record
-from enpire_real.station import build_station
 from enpire_real.yam import HOME
 
 from autoenvbench.cli.main import main
@@ -53,7 +53,7 @@ def test_nothing_that_a_program_does_clears_it(twin_env: gym.Env) -> None:
             cell.station.control.acknowledge()
         cell.station.control.monitor.acknowledge(cell.station.control.snapshot.commanded)
         cell.station.clock.sleep(1.0)
-        assert cell.by_person
+        assert cell.stopped_by_person
     assert np.abs(joints(cell) - before).max() < 0.01
     assert cell.acknowledge("operator")
     assert np.abs(joints(cell) - before).max() < 0.01  # the word alone moves nothing
@@ -195,7 +195,7 @@ def test_from_any_terminal(make_station: MakeStation, tmp_path: Path) -> None:
         by_hand.choose(None, None, stopped=False)
     second.close()
     assert "acknowledged" in by_hand.acknowledge(station.record())
-    station.control.heed()
+    station.control.check_person_stops()
     station.control.acknowledge()
     with pytest.raises(UserError, match="no stop of a person holds"):
         by_hand.acknowledge(station.record())

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 from conftest import MakeStation, station_file
+from enpire_real.build import build_station
 from enpire_real.collision import Body, CollisionModel
 from enpire_real.control import Stopped
 from enpire_real.motion import JointMove
 from enpire_real.pusht.equipment import PUSHER
 from enpire_real.safety import Command, Limits, Monitor, Reading
-from enpire_real.station import build_station
 from enpire_real.yam import HOME, JOINTS, LOWER, UPPER
 
 N = 12

@@ -17,8 +17,8 @@ from enpire_envs.registry import TaskEntry
 from enpire_real import tasks
 from enpire_real.bringup.file import print_patterns
 from enpire_real.bringup.procedures import validate
+from enpire_real.build import build_station
 from enpire_real.kinematics import ArmModel
-from enpire_real.station import build_station
 from enpire_real.station_file import TWIN_FILE, StationError, load_station, parse_station, with_scene
 from enpire_real.tasks import find_task, find_tool, known_tasks, register_task
 

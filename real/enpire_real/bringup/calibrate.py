@@ -82,7 +82,7 @@ def calibrate_hand_eye(samples: list[Sample], lens: Lens, *, on_arm: bool, free_
     """
     if len(samples) < MIN_SAMPLES:
         raise PoorCalibration(f"{len(samples)} samples show the board; {MIN_SAMPLES} or more are needed")
-    # moving @ eye @ seen = rest, for all samples: `moving` is what the mount's frame does as seen from where the board is fixed.
+    # moving @ camera @ seen = rest, for all samples: `moving` is what the mount's frame does as seen from where the board is fixed.
     moving = [s.arm if on_arm else s.arm.inverse() for s in samples]
     seen = [_board_pose(s, lens) for s in samples]
     turns = [np.linalg.norm(_log(m.rotation @ moving[0].rotation.T)) for m in moving]

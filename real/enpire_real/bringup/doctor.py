@@ -12,15 +12,16 @@ from typing import Literal
 
 import numpy as np
 
-from enpire_real.arm import YamDriver
-from enpire_real.bringup.moves import go
+from enpire_real.arm import Arm, YamDriver
+from enpire_real.bringup.moves import move_to
+from enpire_real.build import build_station
 from enpire_real.bus import BusDown, BusTaken
 from enpire_real.cameras import CameraLost
-from enpire_real.control import Arm, Stopped
+from enpire_real.control import Stopped
 from enpire_real.damiao import State
 from enpire_real.motion import JointMove
 from enpire_real.motors import MotorFault, ScaleMismatch
-from enpire_real.station import Station, build_station
+from enpire_real.station import Station
 from enpire_real.station_file import StationFile
 from enpire_real.yam import HOME
 
@@ -75,7 +76,7 @@ def examine(file: StationFile, *, motion: bool) -> Iterator[Finding]:
         if not motion:
             yield Finding("torque signs", "skip", "moves the arms; ask for it with --confirm-motion")
         elif answered:
-            yield from _signs(file)
+            yield from _torque_signs(file)
     except BusTaken as error:
         yield Finding("bus", "fail", str(error))
     finally:
@@ -127,18 +128,20 @@ def _bus(station: Station, name: str, arm: YamDriver) -> Iterator[Finding]:
     before = arm.bus.stats.resent
     for _ in range(_CYCLES):
         start = time.perf_counter()
-        told = arm.bus.refresh()
+        feedback = arm.bus.refresh()
         took.append(time.perf_counter() - start)
         clock.sleep(0.002)
     p99 = float(np.percentile(took, 99)) * 1000
     resent = arm.bus.stats.resent - before
-    share = resent / (_CYCLES * len(told))
-    detail = f"7 motors answer in {np.median(took) * 1000:.2f} ms, 99 % within {p99:.2f} ms; {resent} of {_CYCLES * len(told)} frames lost"
+    share = resent / (_CYCLES * len(feedback))
+    detail = f"7 motors answer in {np.median(took) * 1000:.2f} ms, 99 % within {p99:.2f} ms; {resent} of {_CYCLES * len(feedback)} frames lost"
     yield Finding(f"arm {name}: bus", "ok" if p99 < 5 and share < 0.01 else "warn", detail)
-    hot = max(max(f.mos_c, f.rotor_c) for f in told)
+    hot = max(max(f.mos_c, f.rotor_c) for f in feedback)
     yield Finding(f"arm {name}: temperature", "ok" if hot < 60 else "warn", f"the hottest motor is at {hot} C")
     faults = [
-        f"{m.name} {State(f.state).words}" for m, f in zip(arm.bus.motors, told, strict=True) if f.state > State.ENABLED
+        f"{m.name} {State(f.state).description}"
+        for m, f in zip(arm.bus.motors, feedback, strict=True)
+        if f.state > State.ENABLED
     ]
     yield Finding(
         f"arm {name}: motors", "fail" if faults else "ok", ", ".join(faults) or "no faults, scales as the file says"
@@ -171,7 +174,7 @@ def _cameras(station: Station) -> Iterator[Finding]:
             )
 
 
-def _signs(file: StationFile) -> Iterator[Finding]:
+def _torque_signs(file: StationFile) -> Iterator[Finding]:
     """Whether a positive command turns each joint the positive way, and gravity pulls as the model says."""
     station = build_station(file)
     try:
@@ -181,7 +184,7 @@ def _signs(file: StationFile) -> Iterator[Finding]:
                 if not isinstance(arm, YamDriver):
                     yield Finding(f"arm {name}: directions", "skip", "its own driver's matter")
                     continue
-                go(station, {name: HOME})
+                move_to(station, {name: HOME})
                 reading = control.reading(name)
                 model = arm.model.torque(reading.q)
                 held = [k for k in range(arm.dof) if abs(model[k]) > 1.0]
@@ -204,7 +207,7 @@ def _signs(file: StationFile) -> Iterator[Finding]:
                     moved = control.reading(name).q[k] - before
                     if not 0.5 * _WIGGLE < moved < 1.5 * _WIGGLE:
                         wrong.append(f"joint{k + 1} moved {moved:+.3f} for {_WIGGLE:+.3f} rad")
-                    go(station, {name: HOME})
+                    move_to(station, {name: HOME})
                 yield Finding(
                     f"arm {name}: directions", "fail" if wrong else "ok", "; ".join(wrong) or "all joints follow"
                 )

@@ -24,7 +24,7 @@ def require_motion(file: StationFile, confirmed: bool, what: str) -> None:
         )
 
 
-def go(station: Station, goals: dict[str, np.ndarray], timeout_s: float = 30.0) -> None:
+def move_to(station: Station, goals: dict[str, np.ndarray], timeout_s: float = 30.0) -> None:
     """Move arms slowly to joint poses and wait. Raises Stopped."""
     for name, goal in goals.items():
         station.control.move(name, JointMove([goal], SPEED, ACCELERATION))

@@ -11,8 +11,8 @@ from enpire_real.bringup.calibrate import MIN_SAMPLES, HandEye, calibrate_hand_e
 from enpire_real.bringup.collect import collect
 from enpire_real.bringup.doctor import Finding
 from enpire_real.bringup.file import write_camera
-from enpire_real.bringup.moves import go, require_motion
-from enpire_real.station import build_station
+from enpire_real.bringup.moves import move_to, require_motion
+from enpire_real.build import build_station
 from enpire_real.station_file import EMPTY_TABLE, StationError, StationFile, YamArm, with_scene
 from enpire_real.tasks import find_task, load_by_name
 from enpire_real.yam import HOME
@@ -26,7 +26,7 @@ class Plan:
     arm: str
     bearing: float  # [rad]
     samples: int
-    words: str
+    instructions: str
 
 
 def calibration_plan(file: StationFile, camera: str, arm: str | None, bearing_deg: float | None, samples: int) -> Plan:
@@ -44,11 +44,11 @@ def calibration_plan(file: StationFile, camera: str, arm: str | None, bearing_de
     side = -1.0 if file.arms[arm].base_m[1] > 0 else 1.0
     bearing = math.radians(bearing_deg) if bearing_deg is not None else side * (0.7 if on_arm else 0.1)
     board = "flat on the table between the arms" if on_arm else f"in the {arm} hand, face up when the hand is level"
-    words = (
+    instructions = (
         f"{camera}: put the 200 mm board {board}; the {arm} arm then takes {samples} poses around joint 1 = "
         f"{math.degrees(bearing):.0f} deg, slowly. The other arms stay folded"
     )
-    return Plan(camera, arm, bearing, samples, words)
+    return Plan(camera, arm, bearing, samples, instructions)
 
 
 def calibrate_camera(
@@ -109,4 +109,4 @@ def home(file: StationFile, *, confirmed: bool) -> None:
     """Switch on, go home, fold down, switch off."""
     require_motion(file, confirmed, "homing")
     with build_station(file) as station:
-        go(station, dict.fromkeys(file.arms, HOME))
+        move_to(station, dict.fromkeys(file.arms, HOME))

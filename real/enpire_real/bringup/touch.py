@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from enpire_real.build import build_station
 from enpire_real.motion import ToolServo
-from enpire_real.station import Station, build_station
+from enpire_real.station import Station
 from enpire_real.station_file import StationFile
 
 GAP_M = 0.004  # by which the tip stays behind its command when something is in its way

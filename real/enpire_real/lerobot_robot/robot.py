@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from lerobot.robots.robot import Robot
 
+from enpire_real.build import build_station
 from enpire_real.lerobot_robot.config import EnpireStationConfig
-from enpire_real.motion import JointFollow, finite
-from enpire_real.station import Station, build_station
+from enpire_real.motion import JointFollow, require_finite
+from enpire_real.station import Station
 from enpire_real.station_file import default_station, load_station
 
 
@@ -85,26 +86,26 @@ class EnpireStation(Robot):
 
     def get_observation(self) -> dict[str, Any]:
         """Raises Stopped if the safety monitor has stopped the arms."""
-        station = self._on()
+        station = self._require_station()
         station.control.check()
-        told: dict[str, Any] = {}
+        observation: dict[str, Any] = {}
         for name in station.control.arms:
             reading = station.control.reading(name)
-            told.update({f"{name}_joint{k + 1}.pos": float(q) for k, q in enumerate(reading.q)})
-            told[f"{name}_gripper.pos"] = float(np.clip(reading.gripper, 0, 1))
-        told.update({name: camera.latest().image for name, camera in station.cameras.items()})
-        return told
+            observation.update({f"{name}_joint{k + 1}.pos": float(q) for k, q in enumerate(reading.q)})
+            observation[f"{name}_gripper.pos"] = float(np.clip(reading.gripper, 0, 1))
+        observation.update({name: camera.latest().image for name, camera in station.cameras.items()})
+        return observation
 
     def send_action(self, action: dict[str, Any]) -> dict[str, Any]:
         """Move toward the given positions at limited speed; returns them clipped to the limits. Raises Stopped, ValueError."""
-        station = self._on()
+        station = self._require_station()
         station.control.check()
         goals, openings = {}, {}
         for name, follow in self._follow.items():  # all are looked at before any is sent
             goal = [float(action.get(f"{name}_joint{k + 1}.pos", follow.target[k])) for k in range(6)]
-            goals[name] = finite(f"the {name} arm's joint positions", goal)
+            goals[name] = require_finite(f"the {name} arm's joint positions", goal)
             opening = action.get(f"{name}_gripper.pos", station.control.arms[name].opening)
-            openings[name] = float(finite(f"the {name} gripper's position", opening))
+            openings[name] = float(require_finite(f"the {name} gripper's position", opening))
         sent: dict[str, Any] = {}
         for name, follow in self._follow.items():
             follow.aim(goals[name])
@@ -119,7 +120,7 @@ class EnpireStation(Robot):
             self._station.close()
             self._station = None
 
-    def _on(self) -> Station:
+    def _require_station(self) -> Station:
         if self._station is None:
             raise ConnectionError("the station is not connected: connect() first")
         return self._station

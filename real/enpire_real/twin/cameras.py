@@ -131,10 +131,10 @@ class LinkedCamera:
         return self._reader.stamp() if self._reader is not None else -np.inf
 
     def latest(self) -> Frame:
-        told = self._reader.read() if self._reader is not None else None
-        if told is None:
+        reply = self._reader.read() if self._reader is not None else None
+        if reply is None:
             raise CameraLost(f"camera {self.name} has delivered no frame yet")
-        return Frame(*told)
+        return Frame(*reply)
 
     def close(self) -> None:
         self._reader = None

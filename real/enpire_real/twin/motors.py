@@ -57,7 +57,7 @@ class SimMotors:
         self._index = {motor_id: k for k, motor_id in enumerate(ids)}
         self.state = [int(State.DISABLED)] * n
         self._command = [Mit()] * n
-        self._heard = [0.0] * n
+        self._commanded_at = [0.0] * n
         self._timeout_s = [_FACTORY_TIMEOUT * damiao.TIMEOUT_UNIT_S] * n
         self._zero = [0.0] * n
         self._encoder = np.zeros(n)
@@ -83,10 +83,10 @@ class SimMotors:
         return law[0], law[1], law[2]
 
     def expires(self) -> float:
-        """When the first watchdog bites if nothing is heard until then; infinite if none can."""
+        """When the first watchdog bites if nothing is commanded_at until then; infinite if none can."""
         ends = [
-            heard + timeout
-            for state, heard, timeout in zip(self.state, self._heard, self._timeout_s, strict=True)
+            commanded_at + timeout
+            for state, commanded_at, timeout in zip(self.state, self._commanded_at, self._timeout_s, strict=True)
             if state == State.ENABLED and timeout > 0
         ]
         return min(ends, default=np.inf)
@@ -101,7 +101,7 @@ class SimMotors:
         for k, state in enumerate(self.state):
             if state != State.ENABLED:
                 continue
-            if self._timeout_s[k] > 0 and now - self._heard[k] > self._timeout_s[k] - 1e-9:
+            if self._timeout_s[k] > 0 and now - self._commanded_at[k] > self._timeout_s[k] - 1e-9:
                 self._set(k, State.LOST_COMMUNICATION)
             elif self.rotor_c[k] > ROTOR_LIMIT_C:
                 self._set(k, State.ROTOR_OVER_TEMPERATURE)
@@ -144,7 +144,7 @@ class SimMotors:
         if data in damiao.SPECIALS:
             self._special(k, data, now)
         elif self.state[k] == State.ENABLED:
-            self._heard[k] = now
+            self._commanded_at[k] = now
             self._command[k] = damiao.unpack_command(self.scales[k], data)
             self.changed = True
         return self._report(k)
@@ -154,7 +154,7 @@ class SimMotors:
         if data == damiao.ENABLE and self.state[k] == State.DISABLED:
             self._set(k, State.ENABLED)
             self._command[k] = Mit()
-            self._heard[k] = now
+            self._commanded_at[k] = now
         elif data == damiao.DISABLE or (data == damiao.CLEAR_ERROR and self.state[k] != State.ENABLED and not hot):
             self._set(k, State.DISABLED)
         elif data == damiao.SET_ZERO:
@@ -190,8 +190,8 @@ class SimMotors:
         }[register]  # fmt: skip
 
     def _report(self, k: int) -> tuple[int, bytes]:
-        told = Feedback(
+        reply = Feedback(
             int(self.state[k]), self._encoder[k] - self._zero[k], self._speed[k], self._torque[k],
             int(self.mos_c[k]), int(self.rotor_c[k]),
         )  # fmt: skip
-        return self._reply_ids[k], damiao.pack_feedback(self.scales[k], self.ids[k], told)
+        return self._reply_ids[k], damiao.pack_feedback(self.scales[k], self.ids[k], reply)

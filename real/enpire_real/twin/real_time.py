@@ -7,7 +7,7 @@ import time
 
 import can
 
-from enpire_real.clock import WallClock, ask_for_real_time
+from enpire_real.clock import WallClock, request_real_time_priority
 from enpire_real.twin.station import Twin
 
 _PHYSICS_S = 0.004
@@ -31,7 +31,7 @@ class RealTime:
         self._twin.advance(time.monotonic() - self._origin)
 
     def _serve(self, side: str, bus: can.BusABC) -> None:
-        ask_for_real_time()
+        request_real_time_priority()
         while not self._stop.is_set():
             try:
                 message = bus.recv(0.05)

@@ -51,22 +51,22 @@ def serve(file: StationFile, folder: Path) -> None:
     threading.Thread(target=_commands, args=(twin, done), daemon=True).start()
     clock, config = WallClock(), file.twin
     assert config is not None
-    eyes = {}
-    for k, (name, camera) in enumerate(file.cameras.items()):
-        eye = TwinCamera(
-            name, camera, clock, twin, noise=config.noise, latency=config.latency_ms / 1000, seed=config.seed + k
+    cameras = {}
+    for k, (name, settings) in enumerate(file.cameras.items()):
+        camera = TwinCamera(
+            name, settings, clock, twin, noise=config.noise, latency=config.latency_ms / 1000, seed=config.seed + k
         )
-        eye.start()
-        eyes[name] = (eye, FrameWriter(folder / f"{name}.frame", camera.width_px, camera.height_px))
+        camera.start()
+        cameras[name] = (camera, FrameWriter(folder / f"{name}.frame", settings.width_px, settings.height_px))
     (folder / "station.yaml").write_text(yaml.safe_dump(linked_file(file, folder), sort_keys=False))
-    shown = dict.fromkeys(eyes, 0.0)
+    shown = dict.fromkeys(cameras, 0.0)
     stop, ready = folder / "stop", False
     try:
         while not done.is_set():
             twin.faults.emergency_stop = stop.exists()
-            for name, (eye, writer) in eyes.items():  # one thread draws for all: a renderer belongs to it
-                if (stamp := eye.stamp()) > shown[name]:
-                    frame = eye.latest()
+            for name, (camera, writer) in cameras.items():  # one thread draws for all: a renderer belongs to it
+                if (stamp := camera.stamp()) > shown[name]:
+                    frame = camera.latest()
                     writer.write(frame.image, frame.time)
                     shown[name] = stamp
             if not ready and all(shown.values()):  # a first picture takes long, and motors must answer from now on
@@ -77,8 +77,8 @@ def serve(file: StationFile, folder: Path) -> None:
         for adapter in adapters:
             adapter.close()
         real_time.close()
-        for eye, _ in eyes.values():
-            eye.close()
+        for camera, _ in cameras.values():
+            camera.close()
 
 
 def _commands(twin: Twin, done: threading.Event) -> None:

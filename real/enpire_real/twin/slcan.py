@@ -11,7 +11,7 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 
-from enpire_real.clock import ask_for_real_time
+from enpire_real.clock import request_real_time_priority
 
 Answer = Callable[[int, bytes], tuple[int, bytes] | None]
 
@@ -37,7 +37,7 @@ class Adapter:
         self._thread.start()
 
     def _serve(self) -> None:
-        ask_for_real_time()  # it stands for hardware
+        request_real_time_priority()  # it stands for hardware
         rest = b""
         while not self._stop.is_set():
             if not select.select([self._master], [], [], 0.05)[0]:
@@ -67,8 +67,8 @@ class Adapter:
             return b"\x07"
         if not self._open:
             return b"\x07"
-        told = self._answer(arbitration_id, data)
-        return b"" if told is None else b"t%03X%d%s\r" % (told[0], len(told[1]), told[1].hex().upper().encode())
+        reply = self._answer(arbitration_id, data)
+        return b"" if reply is None else b"t%03X%d%s\r" % (reply[0], len(reply[1]), reply[1].hex().upper().encode())
 
     def close(self) -> None:
         self._stop.set()

@@ -108,8 +108,8 @@ class Twin:
                 self.reply(side, bus, message)
 
     def reply(self, side: str, bus: can.BusABC, message: can.Message) -> None:
-        if (told := self.reply_to(side, message.arbitration_id, bytes(message.data))) is not None:
-            bus.send(Frame(*told))
+        if (reply := self.reply_to(side, message.arbitration_id, bytes(message.data))) is not None:
+            bus.send(Frame(*reply))
 
     def reply_to(self, side: str, arbitration_id: int, data: bytes) -> tuple[int, bytes] | None:
         """What comes back for a frame, if anything."""
@@ -150,7 +150,7 @@ class Twin:
 
     # -- for audits only ---------------------------------------------------------------------------------------------
     def truth(self) -> dict[str, Any]:
-        """What nobody at a real station is told: `joints` [rad] and `speeds` [rad/s] of each arm, 7 each, and where the scene's things
+        """What nobody at a real station is reply: `joints` [rad] and `speeds` [rad/s] of each arm, 7 each, and where the scene's things
         are."""
         with self.lock:
             return {
