@@ -115,6 +115,7 @@ class BusLock:
         self._file = file
 
     def release(self) -> None:
+        """Let others have the bus. Safe to call twice."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -20,37 +20,55 @@ class CameraLost(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An image (height, width, 3) uint8 RGB and when it was taken [s on the station's clock]."""
+    """One frame.
+
+    Attributes:
+        image: (height, width, 3) uint8 RGB.
+        time: when it was taken, as far as the driver knows [s on the station's clock].
+    """
 
     image: np.ndarray
     time: float
 
 
 class Camera(Protocol):
-    """An eye of a station."""
+    """A camera of a station, whoever delivers its frames.
+
+    Attributes:
+        name: as the station file has it.
+    """
 
     name: str
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Open the device and keep its newest frame from now on. Raises CameraLost."""
 
     def stamp(self) -> float:
-        """When the newest frame arrived; -inf before the first. Cheap: the safety monitor asks at every tick."""
+        """When the newest frame arrived [s on the station's clock]; -inf before the first. Cheap: the safety monitor asks at every
+        tick."""
 
     def latest(self) -> Frame:
         """The newest frame. Raises CameraLost before the first."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of the device. Safe to call twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """Intrinsics: `matrix` (3, 3) and OpenCV's `distortion` (k,)."""
+    """Intrinsics.
+
+    Attributes:
+        matrix: (3, 3) focal lengths and centre [px].
+        distortion: (k,) OpenCV's coefficients.
+    """
 
     matrix: np.ndarray
     distortion: np.ndarray
 
     @classmethod
     def of(cls, config: CameraConfig) -> Lens:
+        """The intrinsics that a station file has for a camera."""
         i = config.intrinsics
         matrix = np.array([[i.fx_px, 0, i.cx_px], [0, i.fy_px, i.cy_px], [0, 0, 1]], dtype=np.float64)
         return cls(matrix, np.array(i.distortion, dtype=np.float64))
@@ -64,12 +82,12 @@ class Lens:
 
 
 def mount_pose(config: CameraConfig) -> Pose:
-    """Pose of the optical frame in its mount's."""
+    """Pose of a camera's optical frame (x right, y down, z forward) in its mount's frame, by the station file."""
     return Pose.from_quat(config.position_m, config.quat_wxyz)
 
 
 class _Threaded:
-    """A reader thread that keeps the newest frame."""
+    """Keeps the newest frame that a reader thread grabs."""
 
     def __init__(self, name: str, config: CameraConfig, clock: Clock) -> None:
         self.name, self._config, self._clock = name, config, clock
@@ -131,6 +149,7 @@ class OpenCVCamera(_Threaded):
             self._keep(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
     def close(self) -> None:
+        """Let go of the device. Safe to call twice."""
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
@@ -142,6 +161,7 @@ class LeRobotCamera(_Threaded):
     """Any camera that LeRobot has a driver for, RealSense among them."""
 
     def start(self) -> None:
+        """Connect through LeRobot's driver. Raises ImportError without LeRobot, and what the driver raises."""
         from lerobot.cameras import make_cameras_from_configs
         from lerobot.cameras.configs import CameraConfig as LeRobotConfig
 
@@ -167,6 +187,7 @@ class LeRobotCamera(_Threaded):
             self._problem = str(error)  # the stamp grows old, and the monitor sees it
 
     def close(self) -> None:
+        """Disconnect. Safe to call twice."""
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None

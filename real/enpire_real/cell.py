@@ -26,7 +26,7 @@ class RealScene(Protocol):
     """One task's skills on a station: how to set it up, drive it, read it.
 
     Attributes:
-        frame: what its positions are in, in words.
+        frame: describes the frame of its positions.
         camera_name: the camera that looks at the work, as the station file names it.
     """
 
@@ -83,6 +83,7 @@ class RealCell:
         return stop is not None and stop.person
 
     def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
+        """Acknowledge a stop that is no person's, then set the scene up. Raises CellFault."""
         self.resets += 1
         self._guard(self._reset, start, rng)
 
@@ -106,9 +107,11 @@ class RealCell:
         self._guard(self.scene.drive, command)
 
     def read(self) -> Any:
+        """The scene's readings, now. Raises CellFault."""
         return self._guard(self.scene.read)
 
     def probe(self, name: str) -> Any:
+        """Act once for the verifier, then read. Raises ValueError for an unknown name, CellFault."""
         try:
             act = self.scene.probes[name]
         except KeyError:
@@ -119,6 +122,7 @@ class RealCell:
         return self.read()
 
     def frame(self, camera: str, width: int, height: int) -> np.ndarray:
+        """The image that a policy sees under this name, (height, width, 3) uint8 RGB. Raises ValueError for an unknown camera, CellFault."""
         image = self._guard(self.scene.view, camera)
         if image is None:
             image = self.camera_frame(camera)
@@ -208,7 +212,7 @@ class RealCell:
         if self._started:
             try:
                 self._acknowledge_stop()
-                self.scene.home()  # clear of whatever it was doing, before it folds
+                self.scene.home()  # clear of its work, before it folds
             except _FAULTS:
                 pass  # the station's own close says what could not be done
         self.station.close()

@@ -22,7 +22,8 @@ class Ticker(Protocol):
 
     lateness: deque[float]  # of the last ticks [s]
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> None:
+        """Never call back again. Waits for a call that is under way, unless it comes from that call."""
 
 
 class Clock(Protocol):
@@ -30,7 +31,8 @@ class Clock(Protocol):
 
     virtual: bool
 
-    def now(self) -> float: ...
+    def now(self) -> float:
+        """The time [s]; only differences mean anything."""
 
     def sleep(self, seconds: float) -> None:
         """Let time pass; whatever is due meanwhile happens."""
@@ -48,17 +50,20 @@ class WallClock:
     virtual = False
 
     def now(self) -> float:
+        """The machine's monotonic time [s]."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
+        """Let this thread wait."""
         if seconds > 0:
             time.sleep(seconds)
 
     def every(self, period: float, callback: Callable[[], None], name: str, *, urgent: bool = False) -> Ticker:
+        """A thread of its own; a tick that is missed is left out."""
         return _Thread(period, callback, name, urgent)
 
     def poll(self) -> None:
-        pass
+        """Nothing to do: devices have their own threads."""
 
 
 class _Thread:
@@ -102,9 +107,11 @@ def request_real_time_priority() -> None:
 class Simulated(Protocol):
     """A device that lives in virtual time."""
 
-    def advance(self, to: float) -> None: ...
+    def advance(self, to: float) -> None:
+        """Live until the time `to` [s]."""
 
-    def answer(self) -> None: ...
+    def answer(self) -> None:
+        """Answer what has arrived."""
 
 
 class VirtualClock:
@@ -119,12 +126,15 @@ class VirtualClock:
         self._order = itertools.count()
 
     def attach(self, device: Simulated) -> None:
+        """Let a device live in this clock's time."""
         self._devices.append(device)
 
     def now(self) -> float:
+        """The virtual time [s], from 0."""
         return self._now
 
     def sleep(self, seconds: float) -> None:
+        """Let virtual time pass: whatever is due meanwhile runs now, in its order, in this thread."""
         end = self._now + max(seconds, 0.0)
         while self._due and self._due[0][0] <= end + 1e-9:
             due, _, event = heapq.heappop(self._due)
@@ -138,11 +148,13 @@ class VirtualClock:
         self._pass(end)
 
     def every(self, period: float, callback: Callable[[], None], name: str, *, urgent: bool = False) -> Ticker:
+        """The callback runs while somebody sleeps."""
         event = _Event(period, callback)
         heapq.heappush(self._due, (self._now, next(self._order), event))
         return event
 
     def poll(self) -> None:
+        """Let all devices answer what was sent to them."""
         for device in self._devices:
             device.answer()
 

@@ -105,6 +105,7 @@ class CollisionModel:
         self._needed[self._tool_on_table] = -depth
 
     def describe(self, pair: tuple[int, int], distance: float) -> str:
+        """Describes a pair of `too_close` and its distance [m]."""
         return f"{self._names[pair[0]]} and {self._names[pair[1]]} at {distance * 1000:.0f} mm"
 
     def tip(self, name: str) -> np.ndarray:

@@ -32,6 +32,7 @@ class State(IntEnum):
 
     @property
     def description(self) -> str:
+        """For people: "rotor over temperature"."""
         return self.name.lower().replace("_", " ")
 
 
@@ -40,7 +41,7 @@ class Register(IntEnum):
 
     MASTER_ID = 7
     MOTOR_ID = 8
-    TIMEOUT = 9  # in 50 us; the motor falls to damping when it hears nothing for so long; 0: never
+    TIMEOUT = 9  # in 50 us; the motor falls to damping when no command comes for so long; 0: never
     CONTROL_MODE = 10  # 1: MIT
     GEAR_RATIO = 20
     P_MAX = 21

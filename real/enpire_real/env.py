@@ -88,6 +88,10 @@ class RealEnv(CellEnv):
         self._recorder = Recorder(Path(record), opened, task.control_hz, task.name) if record is not None else None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Bring the cell to the start of the next episode, in up to `MAX_RESET_ATTEMPTS` attempts at the same start.
+
+        Raises ResetFailed where none succeeds; the arms are folded down then, unless a person stopped them.
+        """
         if self._recorder is not None:
             self._recorder.discard()
         if seed is not None:
@@ -152,11 +156,13 @@ class RealEnv(CellEnv):
         return cv2.resize(square, (self._view_size, self._view_size), interpolation=cv2.INTER_AREA)
 
     def advance(self, action: np.ndarray) -> None:
+        """As `CellEnv.advance`; what the policy saw and did is recorded."""
         if self._recorder is not None and not self._over:
             self._recorder.before(action)
         super().advance(action)
 
     def conclude(self) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """As `CellEnv.conclude`; `info["recording"]` says what has been recorded."""
         observation, reward, terminated, truncated, info = super().conclude()
         if self._recorder is not None:
             self._recorder.after(reward, terminated, truncated, info)
@@ -164,6 +170,7 @@ class RealEnv(CellEnv):
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
+        """Fold the arms down, let go of the station, and write what is still to be recorded."""
         try:
             super().close()
         finally:

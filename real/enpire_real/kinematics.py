@@ -25,6 +25,7 @@ class Pose:
 
     @classmethod
     def identity(cls) -> Pose:
+        """No motion at all."""
         return cls(np.zeros(3), np.eye(3))
 
     @classmethod
@@ -41,6 +42,7 @@ class Pose:
         return Pose(self.position + self.rotation @ other.position, self.rotation @ other.rotation)
 
     def inverse(self) -> Pose:
+        """The parent's pose in the frame that this is the pose of."""
         return Pose(-self.rotation.T @ self.position, self.rotation.T)
 
     def apply(self, points: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ class LeRobotDriver(Gripper):
         self._last: tuple[float, np.ndarray] | None = None
 
     def connect(self) -> ArmReading:
-        """Raises ImportError without LeRobot, MotorFault with what its driver said."""
+        """Raises ImportError without LeRobot, MotorFault with its driver's message."""
         if self._robot is None:
             self._robot = self._make()
         try:
@@ -51,6 +51,7 @@ class LeRobotDriver(Gripper):
         return reading
 
     def read_joints(self) -> ArmReading:
+        """Ask the robot for its joints; velocities (dof,) are differences of two readings. Raises MotorFault."""
         try:
             observation = self._robot.get_observation()
         except Exception as error:
@@ -71,16 +72,20 @@ class LeRobotDriver(Gripper):
         return self.reading
 
     def enable(self) -> None:
+        """Hold the measured pose: LeRobot's robots are on once they are connected. Raises MotorFault."""
         assert self.reading is not None, "connect() comes first"
         self.command(self.reading.q, np.zeros(self.dof), np.zeros(self.dof))
 
     def feed_forward(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray, dt: float) -> np.ndarray:
+        """None: such a robot takes positions only."""
         return np.zeros(self.dof)
 
     def needed_torque(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
+        """Unknown, so zero."""
         return np.zeros(self.dof)
 
     def command(self, q: np.ndarray, dq: np.ndarray, tau: np.ndarray) -> ArmReading:
+        """Send positions `q` (dof,) [rad] and the gripper's opening, and read the joints. Raises MotorFault."""
         raw = (q - self._offset) * self._sign / self._unit
         action = {f"{joint}.pos": float(v) for joint, v in zip(self._config.joints, raw, strict=True)}
         if self._config.gripper:
@@ -97,13 +102,16 @@ class LeRobotDriver(Gripper):
         self.command(self.reading.q, np.zeros(self.dof), np.zeros(self.dof))
 
     def recover(self) -> None:
+        """Connect anew. Raises MotorFault."""
         self.close()
         self.connect()
 
     def disable(self) -> None:
+        """Disconnect, which is how its own driver switches off. Raises MotorFault."""
         self.close()
 
     def close(self) -> None:
+        """Disconnect. Safe to call twice. Raises MotorFault."""
         if self._robot is not None and self._robot.is_connected:
             try:
                 self._robot.disconnect()

@@ -30,7 +30,8 @@ class Motion(Protocol):
     """A motion of one arm."""
 
     @property
-    def done(self) -> bool: ...
+    def done(self) -> bool:
+        """Whether the arm has arrived; `step` then keeps it where it is."""
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
         """Joint angles (6,) commanded after the next `dt` seconds, from the ones commanded now."""
@@ -42,6 +43,7 @@ class Hold:
     done = True
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        """Where it is."""
         return q
 
 
@@ -53,9 +55,11 @@ class BrakeThen:
 
     @property
     def done(self) -> bool:
+        """Whether the arm is at rest and the motion after that is done."""
         return self.then.done and not self._velocity.any()
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        """As `Motion.step`."""
         if not self._velocity.any():
             return self.then.step(q, dt)
         slower = np.maximum(np.abs(self._velocity) - self._acceleration * dt, 0.0)
@@ -74,6 +78,7 @@ class JointMove:
         self.done = not self._poses
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        """As `Motion.step`."""
         if not self._poses:
             return q
         goal = self._poses[0]
@@ -109,6 +114,7 @@ class JointFollow:
         self.target = np.clip(require_finite("joint targets", target), self._lower, self._upper)
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        """As `Motion.step`."""
         self._velocity = approach(self.target - q, self._velocity, self._speed, self._acceleration, dt)
         return q + self._velocity * dt
 
@@ -156,6 +162,7 @@ class ToolServo:
         self._joint_velocity = np.zeros(DOF)
 
     def step(self, q: np.ndarray, dt: float) -> np.ndarray:
+        """As `Motion.step`. Raises Unreachable."""
         self._velocity = approach(self.target - self.at, self._velocity, self._speed, self._acceleration, dt)
         self.at = self.at + self._velocity * dt
         angles, error = self._model.inverse(self._pose_at(self.at), q, iterations=6, tolerance=2e-5)

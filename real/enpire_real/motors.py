@@ -27,23 +27,37 @@ class ScaleMismatch(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Motor:
-    """One motor of a bus."""
+    """One motor of a bus.
+
+    Attributes:
+        name: of its joint.
+        id, reply_id: arbitration ids of commands to it and of its answers.
+        scale: full scale of the numbers on the wire, which the motor must have, too.
+        watchdog_s: without a command for so long it falls to damping [s].
+    """
 
     name: str
     id: int
     reply_id: int
     scale: Scale
-    watchdog_s: float = 0.4  # without a command for so long the motor falls to damping
+    watchdog_s: float = 0.4
 
 
 @dataclass(slots=True)
 class BusStats:
-    """What went wrong without hurting."""
+    """Counts since the bus was made: of command cycles, and of faults that resending made good.
+
+    Attributes:
+        cycles: of commands or refreshes.
+        resent: frames sent again.
+        bad: received frames that no healthy motor sends.
+        stray: well-formed received frames that answer nothing.
+    """
 
     cycles: int = 0
-    resent: int = 0  # frames sent again
-    bad: int = 0  # frames that no healthy motor sends
-    stray: int = 0  # well-formed ones that nobody waited for
+    resent: int = 0
+    bad: int = 0
+    stray: int = 0
 
 
 class MotorBus:
@@ -51,8 +65,12 @@ class MotorBus:
 
     Args:
         open_bus: opens the bus; called again to recover from bus-off.
-        motors: in the order of commands and feedback.
-        cycle_s: how long a command cycle may take in all, resends included, before it counts as a fault.
+        motors: in the order of commands and feedback. Raises ValueError if two have the same reply id.
+        clock: the station's.
+        cycle_s: how long a command cycle may take in all, resends included, before it counts as a fault [s].
+
+    Attributes:
+        stats: what went wrong so far.
     """
 
     def __init__(
@@ -67,7 +85,7 @@ class MotorBus:
 
     # -- life --------------------------------------------------------------------------------------------------------
     def connect(self) -> list[Feedback]:
-        """Open the bus, check every motor's registers, set its watchdog, clear old errors. Nothing moves.
+        """Open the bus, check every motor's registers, set its watchdog, clear old errors. Nothing moves. Returns all motors' states.
 
         Raises BusDown, MotorFault (no answer) or ScaleMismatch.
         """
@@ -80,7 +98,7 @@ class MotorBus:
         return self.refresh()
 
     def enable(self) -> list[Feedback]:
-        """Switch all motors on. They hold nothing until the first command. Raises MotorFault."""
+        """Switch all motors on. They hold nothing until the first command. Raises MotorFault, BusDown."""
         feedback = [self._special(motor, damiao.ENABLE) for motor in self.motors]
         self._raise_faults(feedback)
         return feedback
@@ -94,16 +112,17 @@ class MotorBus:
                 continue  # its watchdog ends it
 
     def set_zero(self, name: str) -> Feedback:
-        """Make a motor's present position its zero. Only with the arm in its zero pose."""
+        """Make a motor's present position its zero; only with the arm in its zero pose. Raises MotorFault, BusDown."""
         motor = next(m for m in self.motors if m.name == name)
         return self._special(motor, damiao.SET_ZERO)
 
     def recover(self) -> list[Feedback]:
-        """Open the bus anew after bus-off and check everything again; the motors are off afterwards."""
+        """Open the bus anew after bus-off and check everything again; the motors are off afterwards. Raises as `connect`."""
         self.close()
         return self.connect()
 
     def close(self) -> None:
+        """Close the bus; the motors' watchdogs end what they do. Safe to call twice."""
         if self._bus is not None:
             bus, self._bus = self._bus, None
             try:
@@ -113,7 +132,7 @@ class MotorBus:
 
     # -- cycles ------------------------------------------------------------------------------------------------------
     def exchange(self, commands: Sequence[Mit]) -> list[Feedback]:
-        """Send one command to each motor and return their answers, in order.
+        """Send one command to each motor and return their states, in order.
 
         Raises MotorFault if one reports a fault or stays silent through all resends, BusDown if the bus fails,
         ValueError for a NaN (nothing is sent then).
@@ -124,7 +143,7 @@ class MotorBus:
         return feedback
 
     def refresh(self) -> list[Feedback]:
-        """The motors' states, without commanding them."""
+        """The motors' states, in order, without commanding them. Raises MotorFault for silence, BusDown."""
         return self._cycle([(damiao.BROADCAST, damiao.pack_refresh(m.id)) for m in self.motors])
 
     def _cycle(self, frames: list[tuple[int, bytes]], retries: int = RETRIES) -> list[Feedback]:
@@ -166,7 +185,7 @@ class MotorBus:
 
     # -- registers and specials --------------------------------------------------------------------------------------
     def read_register(self, motor: Motor, register: Register) -> float:
-        """A register's value. Raises MotorFault if the motor does not answer."""
+        """A register's value. Raises MotorFault if the motor does not answer, BusDown."""
         return self._register(motor, register, damiao.pack_read(motor.id, register))
 
     def _write(self, motor: Motor, register: Register, value: float) -> None:
@@ -245,7 +264,7 @@ class MotorBus:
             raise BusDown(f"the CAN bus failed: {error}") from None
 
     def _drain(self) -> None:
-        """Forget late answers: they belong to an earlier question."""
+        """Drop late answers: they belong to an earlier cycle."""
         if self._bus is None:
             raise BusDown("the bus is closed; connect() first")
         try:

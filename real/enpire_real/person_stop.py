@@ -213,6 +213,7 @@ class Registration:
             self.close()  # it can be stopped by its folder all the same
 
     def close(self) -> None:
+        """Take the station off the list. Safe to call twice."""
         if self._file is not None:
             self._path.unlink(missing_ok=True)
             self._file.close()

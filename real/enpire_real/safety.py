@@ -262,7 +262,7 @@ class Monitor:
             if (complaint := watch(now)) is not None:
                 raise Violation(name, complaint)
         if self._last_q is None or self._last_v is None:
-            raise Violation("not_started", "acknowledge() has not said where the arms start")
+            raise Violation("not_started", "acknowledge() comes first: it takes the pose that the arms start from")
 
         _check_range("joint_limit", command.q, limits.lower, limits.upper, "rad")
         velocity = (command.q - self._last_q) / self.period

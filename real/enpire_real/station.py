@@ -92,6 +92,7 @@ class Station:
         )  # fmt: skip
 
     def lens(self, camera: str) -> Lens:
+        """A camera's intrinsics, by the station file."""
         return Lens.of(self.file.cameras[camera])
 
     def camera_pose(self, camera: str) -> Pose:

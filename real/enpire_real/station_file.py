@@ -91,6 +91,7 @@ class LeRobotArm(StrictModel):
 
     @model_validator(mode="after")
     def check_lengths(self) -> LeRobotArm:
+        """One value for each joint, or none."""
         for name in ("sign", "offset_rad"):
             given = getattr(self, name)
             if given and len(given) != len(self.joints):
@@ -126,6 +127,7 @@ class Camera(StrictModel):
 
     @model_validator(mode="after")
     def check_source(self) -> Camera:
+        """Each type of camera has its own way to be found."""
         if self.type == "opencv" and self.source is None:
             raise ValueError("an opencv camera needs `source`: an index such as 0, or /dev/video0")
         if self.type == "lerobot" and not self.lerobot:
@@ -148,6 +150,7 @@ class EmergencyStop(StrictModel):
 
     @model_validator(mode="after")
     def check_path(self) -> EmergencyStop:
+        """A file has a path."""
         if self.type == "file" and self.path is None:
             raise ValueError("emergency_stop of type file needs `path`")
         return self
@@ -228,6 +231,7 @@ class StationFile(StrictModel):
 
     @model_validator(mode="after")
     def check_references(self) -> StationFile:
+        """What one part of the file says of another must be so."""
         if (self.kind == "twin") != (self.twin is not None):
             raise ValueError("a station of kind twin has a `twin` section, and a physical one has none")
         if self.kind == "twin" and set(self.arms) != {"left", "right"}:

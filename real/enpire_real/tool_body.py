@@ -22,6 +22,7 @@ class RealBody(CellBody):
         return tuple(self._cell.station.cameras)
 
     def rgb(self, camera: str, width: int, height: int) -> np.ndarray:
+        """A camera's newest image, (height, width, 3) uint8. Raises ValueError for an unknown camera, CellFault."""
         return np.asarray(cv2.resize(self._cell.camera_frame(camera), (width, height), interpolation=cv2.INTER_AREA))
 
     def intrinsics(self, camera: str, width: int, height: int) -> np.ndarray:
@@ -35,6 +36,7 @@ class RealBody(CellBody):
         return matrix
 
     def extrinsics(self, camera: str) -> np.ndarray:
+        """(4, 4) pose of a camera's optical frame in the scene's frame. Raises ValueError where nothing has measured it."""
         found = self._cell.scene.camera_pose(camera)
         if found is None:
             raise ValueError(

@@ -109,6 +109,7 @@ class Viewer:
         self._status.content = f"**{self._station.file.name}** ({self._station.kind})  \n{state}"
 
     def close(self) -> None:
+        """Stop serving."""
         self._server.stop()
 
 

@@ -52,6 +52,7 @@ class Joint:
 
     @property
     def reply_id(self) -> int:
+        """The id under which the motor answers."""
         return self.motor_id + 0x10
 
 

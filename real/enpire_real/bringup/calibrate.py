@@ -75,47 +75,49 @@ def calibrate_lens(views: list[tuple[np.ndarray, np.ndarray]], width: int, heigh
 def calibrate_hand_eye(samples: list[Sample], lens: Lens, *, on_arm: bool, free_lens: bool = False) -> HandEye:
     """Where a camera is. `on_arm`: it is on the flange and the board on the table; else the other way round.
 
-    `free_lens`: focal lengths, centre and first radial distortion are unknown, too; known arm poses tell them better than
-    views of a small board alone do.
+    `free_lens`: focal lengths, centre and first radial distortion are unknown, too; known arm poses determine them better than
+    views of a small board alone.
 
     Raises PoorCalibration for fewer than 12 samples, for poses that turn too little, and for a poor fit.
     """
     if len(samples) < MIN_SAMPLES:
         raise PoorCalibration(f"{len(samples)} samples show the board; {MIN_SAMPLES} or more are needed")
-    # moving @ camera @ seen = rest, for all samples: `moving` is what the mount's frame does as seen from where the board is fixed.
-    moving = [s.arm if on_arm else s.arm.inverse() for s in samples]
-    seen = [_board_pose(s, lens) for s in samples]
-    turns = [np.linalg.norm(_log(m.rotation @ moving[0].rotation.T)) for m in moving]
+    # arm_pose @ camera @ board_pose = board for all samples: the mount's pose in the frame in which the board is fixed, the
+    # camera's in its mount, the board's in the camera's frame.
+    arm_poses = [s.arm if on_arm else s.arm.inverse() for s in samples]
+    board_poses = [_board_pose(s, lens) for s in samples]
+    turns = [np.linalg.norm(_log(m.rotation @ arm_poses[0].rotation.T)) for m in arm_poses]
     if max(turns) < math.radians(15):
         raise PoorCalibration(
             "the arm turned less than 15 degrees between samples: the pose of the camera does not follow from that"
         )
-    eye = _park_martin(moving, seen)
-    rest = moving[0] @ eye @ seen[0]
-    eye, rest, lens, residual = _refine(samples, moving, lens, eye, rest, free_lens)
+    camera = _park_martin(arm_poses, board_poses)
+    board = arm_poses[0] @ camera @ board_poses[0]
+    camera, board, lens, residual = _refine(samples, arm_poses, lens, camera, board, free_lens)
     if not residual < MAX_RESIDUAL_PX:
         raise PoorCalibration(
             f"views and arm poses disagree by {residual:.2f} px (allowed {MAX_RESIDUAL_PX}): did the board slip, is its "
             "printed size right, are the joints' zeros right?"
         )
-    return HandEye(eye, rest, lens, residual, len(samples))
+    return HandEye(camera, board, lens, residual, len(samples))
 
 
 def _board_pose(sample: Sample, lens: Lens) -> Pose:
+    """The board's pose in the camera's frame."""
     _, rvec, tvec = cv2.solvePnP(
         sample.points, sample.pixels, lens.matrix, lens.distortion, flags=cv2.SOLVEPNP_ITERATIVE
     )
     return Pose(tvec.ravel(), Rotation.from_rotvec(rvec.ravel()).as_matrix())
 
 
-def _park_martin(moving: list[Pose], seen: list[Pose]) -> Pose:
-    """X of A X = X B over motions between samples."""
-    pairs = [(a, b) for a in range(len(moving)) for b in range(a + 1, len(moving))]
+def _park_martin(arm_poses: list[Pose], board_poses: list[Pose]) -> Pose:
+    """The camera's pose in its mount: X of A X = X B, over motions between samples of mount (A) and board (B)."""
+    pairs = [(a, b) for a in range(len(arm_poses)) for b in range(a + 1, len(arm_poses))]
     m = np.zeros((3, 3))
     rows, right = [], []
     for i, j in pairs:
-        a = moving[j].inverse() @ moving[i]
-        b = seen[j] @ seen[i].inverse()
+        a = arm_poses[j].inverse() @ arm_poses[i]
+        b = board_poses[j] @ board_poses[i].inverse()
         if np.linalg.norm(_log(a.rotation)) > math.radians(5):
             m += np.outer(_log(b.rotation), _log(a.rotation))
             rows.append(a)
@@ -129,9 +131,12 @@ def _park_martin(moving: list[Pose], seen: list[Pose]) -> Pose:
 
 
 def _refine(
-    samples: list[Sample], moving: list[Pose], lens: Lens, eye: Pose, rest: Pose, free_lens: bool
+    samples: list[Sample], arm_poses: list[Pose], lens: Lens, first_camera: Pose, first_board: Pose, free_lens: bool
 ) -> tuple[Pose, Pose, Lens, float]:
-    """Minimise the reprojection error over the camera's and the board's pose, and the lens if it is free, numerically."""
+    """Minimise the reprojection error over the camera's and the board's pose, and the lens if it is free, numerically.
+
+    Returns camera, board, lens and the error [px].
+    """
     x = np.zeros(17 if free_lens else 12)
 
     def unpack(x: np.ndarray) -> tuple[Pose, Pose, Lens]:
@@ -142,12 +147,12 @@ def _refine(
             distortion[: len(lens.distortion)] = lens.distortion
             distortion[0] += x[16]
             optics = Lens(matrix, distortion)
-        return _moved(eye, x[:6]), _moved(rest, x[6:12]), optics
+        return _moved(first_camera, x[:6]), _moved(first_board, x[6:12]), optics
 
     def errors(x: np.ndarray) -> np.ndarray:
         camera, board, optics = unpack(x)
         off = []
-        for sample, pose in zip(samples, moving, strict=True):
+        for sample, pose in zip(samples, arm_poses, strict=True):
             to_camera = (pose @ camera).inverse() @ board
             off.append(optics.project(to_camera.apply(sample.points)) - sample.pixels)
         return np.concatenate(off).ravel()
@@ -172,6 +177,7 @@ def _refine(
 
 
 def _moved(pose: Pose, x: np.ndarray) -> Pose:
+    """Shifted by x[:3] [m] and turned by the rotation vector x[3:] [rad]."""
     return Pose(pose.position + x[:3], pose.rotation @ Rotation.from_rotvec(x[3:6]).as_matrix())
 
 

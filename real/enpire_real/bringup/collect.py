@@ -76,13 +76,15 @@ def _in_view(station: Station, arm: str, camera: str, pose: np.ndarray) -> bool:
     config = station.file.cameras[camera]
     flange = Pose(np.array(station.file.arms[arm].base_m), np.eye(3)) @ station.control.arms[arm].model.flange(pose)
     if config.mount == arm:
-        eye, board = flange @ mount_pose(config), Pose(np.array(BOARD_ON_TABLE), np.eye(3))
+        camera_pose, board = flange @ mount_pose(config), Pose(np.array(BOARD_ON_TABLE), np.eye(3))
     else:
-        eye, board = mount_pose(config), flange @ Pose.from_quat(BOARD_ON_FLANGE, BOARD_ON_FLANGE_QUAT)
+        camera_pose, board = mount_pose(config), flange @ Pose.from_quat(BOARD_ON_FLANGE, BOARD_ON_FLANGE_QUAT)
     half = BOARD.side_m / 2
-    corners = eye.inverse().apply(board.apply(half * np.array([(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)])))
-    towards = (eye.position - board.position) @ board.rotation[:, 2]
-    if (corners[:, 2] < 0.1).any() or towards < 0.5 * np.linalg.norm(eye.position - board.position):
+    corners = camera_pose.inverse().apply(
+        board.apply(half * np.array([(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)]))
+    )
+    towards = (camera_pose.position - board.position) @ board.rotation[:, 2]
+    if (corners[:, 2] < 0.1).any() or towards < 0.5 * np.linalg.norm(camera_pose.position - board.position):
         return False  # behind the camera, or seen too flatly
     size, room = np.array([config.width_px, config.height_px]), 0.04
     pixels = station.lens(camera).project(corners) / size

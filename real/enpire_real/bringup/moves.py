@@ -16,7 +16,7 @@ class MotionRefused(ValueError):
 
 
 def require_motion(file: StationFile, confirmed: bool, what: str) -> None:
-    """Raises MotionRefused unless the station is a twin or somebody said that it may move."""
+    """Raises MotionRefused unless the station is a twin or its operator has confirmed that it may move."""
     if file.kind == "physical" and not confirmed:
         raise MotionRefused(
             f"{what} moves the arms of {file.name!r}. Clear their workspace, keep a hand on the emergency stop, and add "

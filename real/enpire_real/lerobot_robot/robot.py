@@ -38,6 +38,7 @@ class EnpireStation(Robot):
 
     @property
     def cameras(self) -> dict[str, Any]:
+        """The station's, by name; empty while it is not connected."""
         return dict(self._station.cameras) if self._station is not None else {}
 
     @cached_property
@@ -50,18 +51,22 @@ class EnpireStation(Robot):
 
     @cached_property
     def observation_features(self) -> dict[str, Any]:
+        """Key -> float for joints [rad] and grippers, (height, width, 3) for cameras."""
         return {**self._joints, **{n: (c.height_px, c.width_px, 3) for n, c in self._file.cameras.items()}}
 
     @cached_property
     def action_features(self) -> dict[str, Any]:
+        """Key -> float, for joints [rad] and grippers."""
         return dict(self._joints)
 
     @property
     def is_connected(self) -> bool:
+        """Whether the arms are on."""
         return self._station is not None
 
     @property
     def is_calibrated(self) -> bool:
+        """Always: a station is calibrated by `autoenvbench station calibrate`."""
         return True  # zeros live in the motors, camera poses in the station file
 
     def connect(self, calibrate: bool = True) -> None:
@@ -79,10 +84,10 @@ class EnpireStation(Robot):
         self._station = station
 
     def calibrate(self) -> None:
-        pass
+        """Nothing to do; see `is_calibrated`."""
 
     def configure(self) -> None:
-        pass
+        """Nothing to do: the station file says it all."""
 
     def get_observation(self) -> dict[str, Any]:
         """Raises Stopped if the safety monitor has stopped the arms."""

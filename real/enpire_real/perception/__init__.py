@@ -1,1 +1,1 @@
-"""What cameras tell, for any task: the calibration board, and mats with printed markers."""
+"""Finding printed things in camera images, for any task: the calibration board, and mats with printed markers."""

@@ -1,6 +1,6 @@
 """The arm that works over Push-T's mat: its poses, its tool servo, and the frames between arena and arm.
 
-Positions are in the arena's frame [m] unless said: x right, y up as the camera sees the mat.
+Positions are in the arena's frame [m] unless stated otherwise: x right, y up as the camera sees the mat.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class MatArm:
         base = station.file.arms[section.arm].base_m
         self._turn = section.arena.rotation[:2, :2].copy()
         self._origin, self._foot_height = section.arena.position[:2] - np.array(base[:2]), base[2]
-        self._commanded_at = 0.0  # when the arm was last told where to go
+        self._commanded_at = 0.0  # of the last command [s on the station's clock]
         station.control.observers.append(self._update_wrench)
         station.control.monitor.watches["lease"] = self._lease
 

@@ -41,7 +41,7 @@ class MatCamera:
         self._finder: TFinder | None = None
 
     def locate_mat(self) -> None:
-        """Where the camera stands over the mat, now: it may have been knocked since the last episode. Raises CellFault."""
+        """Where the camera stands over the mat, now: it may have moved since the last episode. Raises CellFault."""
         self._clock.sleep(0.15)  # for a frame without the arm
         for _ in range(_LOOKS):
             image = self._camera.latest().image

@@ -27,6 +27,7 @@ class PushTSection(TaskSection):
     avoid_rad: Six  # out of the camera's view
 
     def check_references(self, file: StationFile) -> None:
+        """Raises ValueError for an arm or a camera that the station does not have."""
         for what, name, known in (("arm", self.arm, file.arms), ("camera", self.camera, file.cameras)):
             if name not in known:
                 raise ValueError(

@@ -40,6 +40,7 @@ class RealPushT(PushT):
         super().__init__(arena, criterion, control, "ideal", variant)
 
     def ready(self, readings: PushTReadings, start: Start) -> str | None:
+        """Why an episode may not begin here, or None: a T pushed to within 25 mm and 12 degrees of its start is near enough."""
         dx, dy, turn = in_frame(readings.block, start["block"])
         if math.hypot(dx, dy) > START_DISTANCE or abs(turn) > START_ANGLE:
             return f"the T is {math.hypot(dx, dy) * 1000:.0f} mm and {math.degrees(turn):.0f} deg from its start"
@@ -53,10 +54,12 @@ class RealPushT(PushT):
         return None
 
     def begin(self, start: Start, readings: PushTReadings, rng: np.random.Generator) -> None:
+        """As `PushT.begin`, from where the T really lies."""
         # Progress counts from where the T really lies.
         super().begin({**start, "block": list(readings.block)}, readings, rng)
 
     def observe(self, readings: PushTReadings) -> np.ndarray:
+        """The observation of `PushT`, with what perception says of the T as it is."""
         assert isinstance(readings, RealPushTReadings)
         self._tip_target = readings.tip_target
         x, y, yaw = readings.block
@@ -64,6 +67,7 @@ class RealPushT(PushT):
         return np.array((*readings.tip, x, y, math.cos(yaw), math.sin(yaw), age, readings.valid), dtype=np.float32)
 
     def violation(self, readings: PushTReadings) -> str | None:
+        """As `PushT.violation`, and `late_actions` after ten late actions in a row."""
         assert isinstance(readings, RealPushTReadings)
         if readings.late >= MAX_LATE:
             return "late_actions"
@@ -74,5 +78,6 @@ class RealPushT(PushT):
         return {**super().extras(readings), "late": float(readings.late)}
 
     def candidate(self, readings: PushTReadings) -> bool:
+        """As `PushT.candidate`, if the newest image shows the T."""
         assert isinstance(readings, RealPushTReadings)
         return readings.valid and super().candidate(readings)

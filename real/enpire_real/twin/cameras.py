@@ -24,7 +24,7 @@ _HAND_POS = (0.36, 0.20, 0.06)
 
 
 class TwinCamera:
-    """One simulated eye. `latest` must always be called from the same thread (a renderer belongs to one).
+    """A simulated camera. `latest` must always be called from the same thread (a renderer belongs to one).
 
     Args:
         name: of the camera in the twin's model.
@@ -51,6 +51,7 @@ class TwinCamera:
         self._ticker: Ticker | None = None
 
     def start(self) -> None:
+        """Capture from now on."""
         self._ticker = self._clock.every(1.0 / self._config.fps_hz, self._capture, self.name)
 
     def _capture(self) -> None:
@@ -66,10 +67,12 @@ class TwinCamera:
                 self._shown = self._captures.popleft()
 
     def stamp(self) -> float:
+        """When the newest frame was delivered [s on the station's clock]; -inf before the first."""
         self._deliver()
         return self._shown[0] + self._latency if self._shown is not None else -np.inf
 
     def latest(self) -> Frame:
+        """The newest frame, drawn now if nobody has looked at it yet. Raises CameraLost before the first."""
         self._deliver()
         shown = self._shown
         if shown is None:
@@ -103,6 +106,7 @@ class TwinCamera:
         return self._sheet[start : start + size].reshape(shape)
 
     def close(self) -> None:
+        """Stop capturing and let go of the renderer. Safe to call twice."""
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
@@ -112,7 +116,7 @@ class TwinCamera:
 
 
 class LinkedCamera:
-    """An eye of a twin that runs in another process on this machine."""
+    """A camera of a twin that runs in another process on this machine."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self._path = name, folder / f"{name}.frame"
@@ -128,13 +132,16 @@ class LinkedCamera:
             ) from None
 
     def stamp(self) -> float:
+        """When the newest frame was delivered [s on the machine's clock]; -inf before the first."""
         return self._reader.stamp() if self._reader is not None else -np.inf
 
     def latest(self) -> Frame:
+        """The newest frame. Raises CameraLost before the first."""
         reply = self._reader.read() if self._reader is not None else None
         if reply is None:
             raise CameraLost(f"camera {self.name} has delivered no frame yet")
         return Frame(*reply)
 
     def close(self) -> None:
+        """Let go of the mapped file. Safe to call twice."""
         self._reader = None

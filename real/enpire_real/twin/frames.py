@@ -14,6 +14,8 @@ _HEADER = struct.Struct("<QddII")
 
 
 class FrameWriter:
+    """The writing end: makes a file at `path` for images (height, width, 3) uint8."""
+
     def __init__(self, path: Path, width: int, height: int) -> None:
         size = _HEADER.size + width * height * 3
         path.write_bytes(b"\0" * size)

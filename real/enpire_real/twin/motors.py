@@ -13,7 +13,7 @@ import numpy as np
 from enpire_real import damiao
 from enpire_real.damiao import Feedback, Mit, Register, Scale, State
 
-DAMPING = 1.0  # of a motor that hears nothing [Nm s/rad]
+DAMPING = 1.0  # of a motor whose watchdog has expired [Nm s/rad]
 _AMBIENT_C = 27.0
 _HEATING = 0.0008  # [K/s per Nm^2]: 12 Nm for good end 35 K above the room
 _COOLING_S = 300.0  # thermal time constant
@@ -83,7 +83,7 @@ class SimMotors:
         return law[0], law[1], law[2]
 
     def expires(self) -> float:
-        """When the first watchdog bites if nothing is commanded_at until then; infinite if none can."""
+        """When the first watchdog expires if nothing is commanded until then [s]; infinite if none can."""
         ends = [
             commanded_at + timeout
             for state, commanded_at, timeout in zip(self.state, self._commanded_at, self._timeout_s, strict=True)

@@ -31,13 +31,15 @@ class EmptyTable:
     """Nothing on the table."""
 
     def build(self, spec: mujoco.MjSpec, friction: float) -> None:
-        pass
+        """Nothing to add."""
 
     def place(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator, placement: Any) -> None:
+        """Nothing to lay out. Raises ValueError for a placement."""
         if placement is not None:
             raise ValueError(f"there is nothing on the twin's table that could lie at {placement}; set twin.scene")
 
     def truth(self, data: mujoco.MjData) -> dict[str, Any]:
+        """Nothing."""
         return {}
 
 

@@ -41,6 +41,7 @@ class RealTime:
                 return  # the other end is gone: the watchdogs do the rest
 
     def close(self) -> None:
+        """Stop physics and answering."""
         self._stop.set()
         for thread in self._threads:
             thread.join(1.0)

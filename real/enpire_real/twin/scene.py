@@ -68,7 +68,7 @@ def build(file: StationFile, props: TwinProps, variation: Variation, rng: np.ran
 
 
 def _add_camera(spec: mujoco.MjSpec, name: str, camera: Camera, variation: Variation, rng: np.random.Generator) -> None:
-    """A camera where the file says, knocked a little."""
+    """A camera where the file says, misaligned a little."""
     body = spec.worldbody if camera.mount == "station" else spec.body(f"{camera.mount}_flange")
     drawn = Rotation.from_quat(camera.quat_wxyz, scalar_first=True)
     about_view = Rotation.from_euler("x", math.pi)  # OpenCV's optical frame looks along +z, MuJoCo's camera along -z

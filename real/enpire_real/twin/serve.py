@@ -99,6 +99,7 @@ def _commands(twin: Twin, done: threading.Event) -> None:
 
 
 def main() -> None:
+    """`python -m enpire_real.twin.serve DIR [FILE]`."""
     folder = Path(sys.argv[1]).resolve()
     serve(load_station(sys.argv[2] if len(sys.argv) > 2 else None), folder)
 

@@ -71,6 +71,7 @@ class Adapter:
         return b"" if reply is None else b"t%03X%d%s\r" % (reply[0], len(reply[1]), reply[1].hex().upper().encode())
 
     def close(self) -> None:
+        """Pull the adapter out."""
         self._stop.set()
         self._thread.join(1.0)
         self._link.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ SIDES = ("left", "right")
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """How far a twin deviates from its drawings, drawn once from its seed (standard deviations unless said)."""
+    """How far a twin deviates from its drawings, drawn once from its seed (standard deviations unless stated otherwise)."""
 
     friction: float = 0.15  # of joints and table, relative, uniform +-
     torque_gain: float = 0.02  # relative
@@ -36,6 +36,7 @@ class Variation:
 
     @classmethod
     def none(cls) -> Variation:
+        """A twin exactly as drawn."""
         return cls(0, 0, 0, 0, 0, 0)
 
 
@@ -108,6 +109,7 @@ class Twin:
                 self.reply(side, bus, message)
 
     def reply(self, side: str, bus: can.BusABC, message: can.Message) -> None:
+        """Answer one frame on an arm's bus, if there is an answer."""
         if (reply := self.reply_to(side, message.arbitration_id, bytes(message.data))) is not None:
             bus.send(Frame(*reply))
 
@@ -122,7 +124,7 @@ class Twin:
         with self.lock:
             self._time = to
             while (steps := int((to - self.data.time) / TIMESTEP + 1e-6)) > 0:
-                # A watchdog that bites on the way changes the drives there and then.
+                # A watchdog that expires on the way changes the drives there and then.
                 until = min(m.expires() for m in self.motors.values()) - self.data.time
                 self._step(min(steps, max(1, math.ceil(until / TIMESTEP - 1e-6))) if until < np.inf else steps)
 

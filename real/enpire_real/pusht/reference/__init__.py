@@ -21,10 +21,12 @@ class Expert:
         self._blind = False
 
     def reset(self, observation: object) -> None:
+        """A new episode."""
         self._planner.reset(observation)
         self._blind = False
 
     def act(self, observation: object) -> np.ndarray:
+        """The next action (2,); reads the cell, not the observation."""
         readings = self._env.cell.read()
         assert isinstance(readings, RealPushTReadings)
         if readings.age > _BLIND_S or (self._blind and not readings.valid):

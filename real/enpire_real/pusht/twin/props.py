@@ -29,10 +29,12 @@ class PushTProps:
         self._block = 0  # where the T's pose begins in qpos
 
     def build(self, spec: mujoco.MjSpec, friction: float) -> None:
+        """Add the mat and the T."""
         _add_mat(spec, self._origin, self._yaw)
         _add_block(spec, friction)
 
     def place(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator, placement: Any) -> None:
+        """Lay the T down at `placement`, or somewhere on the mat."""
         if placement is None:
             placement = (rng.uniform(-0.15, 0.15), rng.uniform(-0.1, 0.1), rng.uniform(-3.1, 3.1))
         x, y, yaw = placement
