@@ -142,7 +142,7 @@ class GripperLimit:
 
 
 class Gripper:
-    """Where an arm's gripper is feedback to be, 0 closed to 1 open. Raises ValueError for what is no number: a NaN on the bus is a fault."""
+    """The commanded opening of a gripper, 0 closed to 1 open. Raises ValueError for what is no number: a NaN on the bus is a fault."""
 
     _opening = 0.0
 

@@ -74,7 +74,7 @@ def build_station(file: StationFile, *, twin_args: dict[str, Any] | None = None)
 def stops_folder(file: StationFile) -> Path:
     """Where the stops of these arms are kept: the same folder for every program that moves them."""
     if file.twin is not None and file.twin.link is None:
-        return private_folder()  # a twin in this process is nobody else's
+        return private_folder()  # a twin in this process is of no other process
     buses = [
         f"{arm.bus.interface}:{arm.bus.channel}" if isinstance(arm, YamArm) else json.dumps(arm.robot, sort_keys=True)
         for arm in file.arms.values()
@@ -155,7 +155,9 @@ def _monitor(
 
     def button(now: float) -> str | None:
         complaint = emergency(now)
-        if complaint == PRESSED:  # one that cannot be looked at stops as long as that lasts, but is nobody's word
+        if (
+            complaint == PRESSED
+        ):  # one that cannot be looked at stops as long as that lasts, but no person has stopped the arms
             stops.latch("the emergency stop", "it was pressed")
         return complaint
 

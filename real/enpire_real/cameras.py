@@ -1,4 +1,4 @@
-"""Cameras: the newest frame with its time, whoever delivers it."""
+"""Cameras: the newest frame with its time, from OpenCV or LeRobot (the twin's are in `twin/cameras.py`)."""
 
 from __future__ import annotations
 

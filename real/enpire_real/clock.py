@@ -148,7 +148,7 @@ class VirtualClock:
         self._pass(end)
 
     def every(self, period: float, callback: Callable[[], None], name: str, *, urgent: bool = False) -> Ticker:
-        """The callback runs while somebody sleeps."""
+        """The callback runs inside `sleep`."""
         event = _Event(period, callback)
         heapq.heappush(self._due, (self._now, next(self._order), event))
         return event

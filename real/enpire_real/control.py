@@ -85,7 +85,7 @@ class Control:
         self.snapshot: Snapshot | None = None
         self.ticker: Ticker | None = None
 
-    # -- for those who move ------------------------------------------------------------------------------------------
+    # -- motions -----------------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Connect, switch on, hold, and begin to tick. Raises what the drivers raise, with all motors off again."""
         try:

@@ -51,7 +51,7 @@ class Pose:
 
 
 class _Scratch(threading.local):
-    """What MuJoCo works in. One for each thread: the control loop and whoever plans a motion ask at the same time."""
+    """What MuJoCo works in. One for each thread: the control loop and motion planning call at the same time."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self.data = mujoco.MjData(model)

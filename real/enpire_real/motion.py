@@ -19,7 +19,7 @@ class Unreachable(RuntimeError):
 
 
 def require_finite(what: str, values: object) -> np.ndarray:
-    """Raises ValueError for a NaN or an infinity: refused where it comes in, it stops nobody."""
+    """Raises ValueError for a NaN or an infinity: refused where it comes in, it does not stop the arms."""
     numbers = np.asarray(values, dtype=np.float64)
     if not np.isfinite(numbers).all():
         raise ValueError(f"{what} must be finite, got {numbers}; nothing was moved")

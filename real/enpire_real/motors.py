@@ -128,7 +128,7 @@ class MotorBus:
             try:
                 bus.shutdown()
             except (can.CanError, OSError):
-                pass  # an adapter that was pulled out cannot be feedback goodbye
+                pass  # an adapter that was pulled out cannot be closed
 
     # -- cycles ------------------------------------------------------------------------------------------------------
     def exchange(self, commands: Sequence[Mit]) -> list[Feedback]:

@@ -135,7 +135,7 @@ def who() -> str:
 # -- which stations there are ---------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A station that is up, or was, for whoever wants to stop it."""
+    """A station that is up, or was: what a stop from another process needs."""
 
     name: str
     stops: str  # the folder of its stops

@@ -179,7 +179,7 @@ class Monitor:
     braking: BrakingPlan | None = None
     stop: Stop | None = None
     trip_count: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # held for assignments only: nobody waits to stop
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # held for assignments only: a stop never waits
     _planned: BrakingPlan | None = None
     _last_q: np.ndarray | None = None
     _last_v: np.ndarray | None = None
@@ -295,7 +295,7 @@ class Monitor:
             # What starts too close (an arm that lay on its rest) may move apart, and only apart.
             if distance < self._too_close.get(pair, np.inf) - _DISTANCE_TOLERANCE:
                 raise Violation("collision_margin", self.collision.describe(pair, distance))
-        # Measured from the farthest so far, or a hair at a time would add up.
+        # Measured from the farthest so far, or small steps would add up.
         self._too_close = {pair: max(distance, self._too_close.get(pair, -np.inf)) for pair, distance in close.items()}
         for name, amount in outside.items():
             tolerance = _DISTANCE_TOLERANCE if amount else 0.0

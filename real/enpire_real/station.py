@@ -36,7 +36,7 @@ PARK_SPEED, PARK_ACCELERATION = 1.2, 6.0  # [rad/s], [rad/s^2]
 class Station:
     """Everything that a station file describes, running after `start`.
 
-    `twin` is there for tests and drills on a simulated station; nothing in this package's upper floors reads it.
+    `twin` is there for tests and drills on a simulated station; no control, perception or environment code reads it.
     """
 
     file: StationFile
@@ -84,7 +84,7 @@ class Station:
             raise
 
     def record(self) -> Record:
-        """What whoever wants to stop it has to know."""
+        """How to stop this station, for other processes."""
         emergency = self.file.safety.emergency_stop
         return Record(
             self.file.name, str(self.stops.folder.absolute()), os.getpid(), str(self.run) if self.run else None,

@@ -1,6 +1,6 @@
-"""The twin's cameras: frames with noise, exposure and latency, drawn when somebody looks.
+"""The twin's cameras: frames with noise, exposure and latency, rendered when they are read.
 
-A capture keeps the scene's state, not its picture: what nobody looks at is never rendered, and what is rendered later shows
+A capture keeps the scene's state, not its picture: a frame that is not read is never rendered, and what is rendered later shows
 the moment of the capture all the same.
 """
 
@@ -72,7 +72,7 @@ class TwinCamera:
         return self._shown[0] + self._latency if self._shown is not None else -np.inf
 
     def latest(self) -> Frame:
-        """The newest frame, drawn now if nobody has looked at it yet. Raises CameraLost before the first."""
+        """The newest frame, rendered now if it has not been read yet. Raises CameraLost before the first."""
         self._deliver()
         shown = self._shown
         if shown is None:

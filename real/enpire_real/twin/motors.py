@@ -15,7 +15,7 @@ from enpire_real.damiao import Feedback, Mit, Register, Scale, State
 
 DAMPING = 1.0  # of a motor whose watchdog has expired [Nm s/rad]
 _AMBIENT_C = 27.0
-_HEATING = 0.0008  # [K/s per Nm^2]: 12 Nm for good end 35 K above the room
+_HEATING = 0.0008  # [K/s per Nm^2]: 12 Nm held for long end 35 K above the room
 _COOLING_S = 300.0  # thermal time constant
 MOS_LIMIT_C, ROTOR_LIMIT_C = 90.0, 110.0
 _FACTORY_TIMEOUT = 8000  # 400 ms

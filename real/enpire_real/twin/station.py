@@ -152,7 +152,7 @@ class Twin:
 
     # -- for audits only ---------------------------------------------------------------------------------------------
     def truth(self) -> dict[str, Any]:
-        """What nobody at a real station is reply: `joints` [rad] and `speeds` [rad/s] of each arm, 7 each, and where the scene's things
+        """What no sensor of a real station reports: `joints` [rad] and `speeds` [rad/s] of each arm, 7 each, and where the scene's things
         are."""
         with self.lock:
             return {
