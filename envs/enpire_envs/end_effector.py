@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import mujoco
 import numpy as np
 
+from enpire_envs.wrench import Wrench
+
 XML = Path(__file__).with_name("end_effector.xml")
 QPOS = slice(0, 6)  # the end effector comes first in every scene that includes it: x, y, z, then the hinges
 
@@ -23,7 +25,7 @@ class EndEffectorReadings:
         time: seconds since reset.
         pose: (6,) position [m] and hinge angles [rad].
         target: (6,) the last commanded pose.
-        wrench: (6,) force [N] and torque [Nm] that the surroundings exert on the tool.
+        wrench: what the surroundings exert on the tool, in the end effector's own axes.
         force: magnitude of the force [N].
         depth: deepest penetration of any two bodies [m], >= 0.
     """
@@ -31,7 +33,7 @@ class EndEffectorReadings:
     time: float
     pose: np.ndarray
     target: np.ndarray
-    wrench: np.ndarray
+    wrench: Wrench
     force: float
     depth: float
 
@@ -83,15 +85,15 @@ def read(kind: type[Readings], data: mujoco.MjData, *, depth: float | None = Non
         depth: where not every penetration counts [m].
         more: what the class adds.
     """
-    wrench = -data.sensordata[:6]  # MuJoCo's sensors give what the tool exerts on the end effector's parent side
-    fx, fy, fz, *_ = wrench.tolist()
+    felt = -data.sensordata[:6]  # MuJoCo's sensors give what the tool exerts on the end effector's parent side
+    fx, fy, fz, *_ = felt.tolist()
     if depth is None:
         depth = max(-float(np.minimum.reduce(data.contact.dist)), 0.0) if data.ncon else 0.0
     return kind(
         time=data.time,
         pose=data.qpos[QPOS].copy(),
         target=data.act[QPOS].copy(),
-        wrench=wrench,
+        wrench=Wrench(felt, "end effector"),
         force=math.sqrt(fx * fx + fy * fy + fz * fz),
         depth=depth,
         **more,

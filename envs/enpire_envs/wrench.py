@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
-class Wrench:
+class Wrench(NamedTuple):
     """What the surroundings exert on a tool, at the tool's reference point.
 
     Attributes:

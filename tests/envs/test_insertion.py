@@ -41,7 +41,7 @@ def test_a_pin_beside_the_hole_neither_enters_nor_tunnels(offset):
 def test_a_tilted_pin_jams():
     r, _, depth = pin_push(tilt=(math.radians(3), 0))
     assert 0.001 < r.insertion < 0.015  # stuck on the way
-    assert abs(r.wrench[3]) > 0.1  # and it shows in the torque
+    assert abs(r.wrench.torque[0]) > 0.1  # and it shows in the torque
     assert depth < 2e-4
     assert pin_push(tilt=(math.radians(1), 0))[0].insertion > 0.018  # one degree aligns itself
 
@@ -122,7 +122,7 @@ def push_card(env, lead=0.0145, steps=300):
     profile = []
     for _ in range(steps):
         r = env.cell.read()
-        profile.append((-r.ends[0, 2], r.wrench[2]))
+        profile.append((-r.ends[0, 2], r.wrench.force[2]))
         env.cell.apply(np.array([0, 0, -0.012 if r.pose[2] - r.target[2] < lead else 0.0, 0, 0, 0]))
     return np.array(profile)
 
@@ -142,7 +142,7 @@ def test_force_profile_of_insertion_and_pull_out():
     for _ in range(200):
         env.cell.apply(np.array([0, 0, 0.006, 0, 0, 0]))
         r = env.cell.read()
-        pull.append(-r.wrench[2])
+        pull.append(-r.wrench.force[2])
         if r.ends[0, 2] > 0:
             break
     assert r.ends[0, 2] > 0  # it does come out

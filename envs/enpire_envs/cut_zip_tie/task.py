@@ -110,7 +110,7 @@ class CutZipTie:
 
     def observe(self, readings: CutReadings) -> np.ndarray:
         """(26,) float32; see `CutZipTieEnv`."""
-        felt, _, _ = self._wrench.read(readings.wrench)
+        felt, _, _ = self._wrench.read(readings.wrench.vector)
         noise = self._noise * self._rng.standard_normal((2, 3))
         visible = readings.tip[2] > -0.03  # what has fallen to the bench is not looked for
         if visible:

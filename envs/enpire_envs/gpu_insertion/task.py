@@ -85,7 +85,7 @@ class GPUInsertion:
 
     def observe(self, readings: CardReadings) -> np.ndarray:
         """(68,) float32; see `GPUInsertionEnv`."""
-        felt, _, _ = self._wrench.read(readings.wrench)
+        felt, _, _ = self._wrench.read(readings.wrench.vector)
         state = self._state
         state[:6], state[6:12] = readings.pose - self._origin, felt
         state[18] = min(readings.time, 20.0) / 20.0

@@ -94,7 +94,7 @@ class PinInsertion:
     def observe(self, readings: PinReadings) -> np.ndarray:
         """(70,) float32, or (73,) with rotations; see `PinInsertionEnv`."""
         moved = self.agent_pos(readings)
-        felt, _, _ = self._wrench.read(readings.wrench)
+        felt, _, _ = self._wrench.read(readings.wrench.vector)
         state, n = self._state, len(moved)
         state[:n], state[n : n + 6] = moved, felt
         state[n + 9] = min(readings.time, 20.0) / 20.0

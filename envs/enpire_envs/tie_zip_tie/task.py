@@ -86,7 +86,7 @@ class TieZipTie:
 
     def observe(self, readings: StrapReadings) -> np.ndarray:
         """(22,) float32; see `TieZipTieEnv`."""
-        felt, _, _ = self._wrench.read(readings.wrench)
+        felt, _, _ = self._wrench.read(readings.wrench.vector)
         x, y, z = readings.tip.tolist()
         hidden = -0.001 < x < SLOT and abs(y) < HALF_Y and abs(z) < HALF_Z
         if not hidden:
