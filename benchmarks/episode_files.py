@@ -1,7 +1,7 @@
 """Episodes on disk: writing, opening and loading 10^5 steps, beside other ways to keep them.
 
 A hundred thousand steps in 500 episodes (8 numbers seen, 2 done), loaded as flat arrays (observations, next observations, actions,
-rewards, terminated): the files of `enpire_envs.episodes`, NumPy's `.npz` (plain and compressed), one `.npy` a column, and, with
+rewards, terminated): the files of `enpire_envs.episode_file`, NumPy's `.npz` (plain and compressed), one `.npy` a column, and, with
 `--lerobot PYTHON`, an interpreter that has LeRobot, the LeRobotDataset made of the same episodes. Cold: after the kernel has been asked
 to forget the files. Also what keeping its episodes costs a station.
 
@@ -22,7 +22,8 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from enpire_envs.episodes import Episodes, EpisodeWriter, describe_space, read_episode
+from enpire_envs.episode_file import EpisodeWriter, describe_space, read_episode
+from enpire_envs.episodes import Episodes
 
 EPISODES, STEPS = 500, 200
 Columns = dict[str, np.ndarray]

@@ -94,7 +94,7 @@ def _guarded(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argpa
     """What a station raises, as an error for users."""
 
     def guarded(args: argparse.Namespace) -> int | None:
-        from enpire_envs.episodes import EpisodeError
+        from enpire_envs.episode_file import EpisodeError
         from enpire_real.bringup.calibrate import PoorCalibration
         from enpire_real.bringup.moves import MotionRefused
         from enpire_real.bus import BusDown, BusTaken

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from enpire_envs.episodes import Source
+from enpire_envs.episode_file import Source
 
 from autoenvbench.record.events import Purpose
 from autoenvbench.record.ledger import EventSink
@@ -64,7 +64,7 @@ class Keep:
     Attributes:
         secret: nobody may know the starts' seeds, so the files do not say them.
         starts: whether to say where an episode began, in the task's own terms (more than a policy is told).
-        source: who drives (`enpire_envs.episodes.Source`).
+        source: who drives (`enpire_envs.episode_file.Source`).
         most: what the folder may hold [bytes].
         required: they are what was asked for, so one that cannot be kept is an error.
     """

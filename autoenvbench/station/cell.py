@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from enpire_envs.contract import ContractError, contract_of, step_limit
-from enpire_envs.episodes import EpisodeWriter
+from enpire_envs.episode_file import EpisodeWriter
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent, NoteEvent, ResetEvent, StartEvent

@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 from enpire_envs.contract import ContractError, check_info, contract_of, step_limit
 from enpire_envs.env import CellFault, ResetFailed
-from enpire_envs.episodes import EpisodeWriter
+from enpire_envs.episode_file import EpisodeWriter
 from enpire_envs.tools.bodies import Body
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.episode import Ask

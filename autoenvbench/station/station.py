@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from enpire_envs.episodes import SUFFIX
+from enpire_envs.episode_file import SUFFIX
 
 from autoenvbench.errors import BudgetOver, RobotBusy, UserError
 from autoenvbench.record import metrics

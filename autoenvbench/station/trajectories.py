@@ -1,4 +1,4 @@
-"""Where a station keeps its episodes: one file each (see `enpire_envs.episodes`), in a folder that fills no disk."""
+"""Where a station keeps its episodes: one file each (see `enpire_envs.episode_file`), in a folder that fills no disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import cv2
 import gymnasium as gym
 import numpy as np
 from enpire_envs.contract import SHOWN, contract_of
-from enpire_envs.episodes import SUFFIX, EpisodeError, EpisodeWriter, Source, describe_space
+from enpire_envs.episode_file import SUFFIX, EpisodeError, EpisodeWriter, Source, describe_space
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError

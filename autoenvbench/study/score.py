@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from enpire_envs.episodes import SUFFIX, Source
+from enpire_envs.episode_file import SUFFIX, Source
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError

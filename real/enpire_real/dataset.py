@@ -1,6 +1,6 @@
 """Episodes as a LeRobotDataset (v3), and back: run here, or in an interpreter of its own that has LeRobot.
 
-`to_lerobot` makes these features of an episode's columns (see `enpire_envs.episodes`):
+`to_lerobot` makes these features of an episode's columns (see `enpire_envs.episode_file`):
 
     observation            -> observation.state
     observation.agent_pos  -> observation.state       as LeRobot itself calls it
@@ -29,19 +29,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from enpire_envs import episodes as episode_format
-from enpire_envs.episodes import (
+from enpire_envs import episode_file
+from enpire_envs.episode_file import (
     STEP_COLUMNS,
     Column,
     EncodedImages,
     Episode,
     EpisodeError,
-    Episodes,
     Source,
     encode_png,
     read_episode,
     write_episode,
 )
+from enpire_envs.episodes import Episodes
 
 BESIDE = "enpire"  # the folder of what LeRobot has no place for
 _NEXT = {"reward": "next.reward", "terminated": "next.terminated", "truncated": "next.truncated"}
@@ -84,22 +84,19 @@ def convert(source: Path, out: Path, python: str | None = None, *, video: bool =
     return from_lerobot(source, out) if back else to_lerobot(source, out, video=video)
 
 
-#: Runs this file where our packages are not: the format's file is given to it under its name.
+#: Runs this file where our packages are not installed: two modules of the suite's folder, without the package's own start.
 _ALONE = """
-import importlib.util, runpy, sys
-spec = importlib.util.spec_from_file_location("enpire_envs.episodes", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-package = type(sys)("enpire_envs")
-package.episodes = module
-sys.modules.update({"enpire_envs": package, spec.name: module})
-spec.loader.exec_module(module)
+import runpy, sys
+suite = type(sys)("enpire_envs")
+suite.__path__ = [sys.argv[1]]
+sys.modules["enpire_envs"] = suite
 runpy.run_path(sys.argv[2], run_name="__main__")
 """
 
 
 def _elsewhere(source: Path, out: Path, python: str, way: str, video: bool) -> dict[str, Any]:
     done = subprocess.run(
-        [python, "-c", _ALONE, str(episode_format.__file__), __file__, way, str(source.resolve()), str(out.resolve()), str(int(video))],
+        [python, "-c", _ALONE, str(Path(episode_file.__file__).parent), __file__, way, str(source.resolve()), str(out.resolve()), str(int(video))],
         capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     if done.returncode != 0:

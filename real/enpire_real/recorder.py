@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import gymnasium as gym
 import numpy as np
-from enpire_envs.episodes import SUFFIX, EpisodeWriter, describe_space
+from enpire_envs.episode_file import SUFFIX, EpisodeWriter, describe_space
 from gymnasium import logger
 
 from enpire_real.station import Station
@@ -27,7 +27,7 @@ _CLOSE_S = 60.0  # that the last episodes may take to be written
 
 
 class Recorder:
-    """Writes `DIR/episodes/<n>.episode` (see `enpire_envs.episodes`), with what the hardware saw as observations:
+    """Writes `DIR/episodes/<n>.episode` (see `enpire_envs.episode_file`), with what the hardware saw as observations:
 
     `state`, all arms' measured joints [rad] and gripper openings (0..1), and `images.CAMERA`, small JPEGs; the last images in full
     size are the evidence of the verdict. Actions are the policy's: nothing else drives an episode. What is lost is counted

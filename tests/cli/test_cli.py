@@ -219,7 +219,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
 def test_trajectories_are_demonstrations_that_replay(capsys, tmp_path):
     import gymnasium as gym
     import numpy as np
-    from enpire_envs.episodes import Source, read_episode
+    from enpire_envs.episode_file import Source, read_episode
 
     arguments = (
         "score",

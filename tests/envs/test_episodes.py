@@ -13,11 +13,10 @@ import cv2
 import gymnasium as gym
 import numpy as np
 import pytest
-from enpire_envs.episodes import (
+from enpire_envs.episode_file import (
     MAX_HEADER,
     EncodedImages,
     EpisodeError,
-    Episodes,
     EpisodeWriter,
     Source,
     describe_space,
@@ -26,6 +25,7 @@ from enpire_envs.episodes import (
     read_episode,
     write_episode,
 )
+from enpire_envs.episodes import Episodes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp

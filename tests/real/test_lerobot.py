@@ -11,15 +11,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from enpire_envs.episodes import (
+from enpire_envs.episode_file import (
     EncodedImages,
     Episode,
-    Episodes,
     EpisodeWriter,
     Source,
     read_episode,
     write_episode,
 )
+from enpire_envs.episodes import Episodes
 from enpire_real.dataset import convert
 
 from autoenvbench.study.score import score

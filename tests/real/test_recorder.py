@@ -8,7 +8,8 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from enpire_envs.episodes import Episodes, Source, read_episode
+from enpire_envs.episode_file import Source, read_episode
+from enpire_envs.episodes import Episodes
 from enpire_real.dataset import NoLeRobot, convert
 
 

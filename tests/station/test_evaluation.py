@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from conftest import ZERO_POLICY, judge
 from enpire_envs.cell import CellFault
-from enpire_envs.episodes import Episodes, Source, read_episode
+from enpire_envs.episode_file import Source, read_episode
+from enpire_envs.episodes import Episodes
 from enpire_envs.fingerprint import fingerprint
 from enpire_real.motors import MotorFault
 

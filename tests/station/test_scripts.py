@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from enpire_envs.cell import CellFault
-from enpire_envs.episodes import EpisodeWriter
+from enpire_envs.episode_file import EpisodeWriter
 from enpire_envs.remote.venvs import ROBOCASA
 from enpire_envs.tools.config import ToolsConfig
 from enpire_real.motors import MotorFault
