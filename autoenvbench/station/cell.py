@@ -31,6 +31,7 @@ from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed,
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
 from autoenvbench.station.trajectories import Trajectories, describe, evidence_of
 
+MAX_VIOLATIONS = 1000  # of an episode, that are on record: a list without end fits no message and no ledger
 GIVE_UP_AFTER = 3  # episodes in a row without an answer in wall-clock time
 
 
@@ -238,7 +239,7 @@ def _judged(
     cpu = process.act_cpu_s / process.acts * 1000 if process is not None and process.acts else None
     return EpisodeEvent(
         **{**start.model_dump(), "cell": outcome.cell}, success=outcome.success, score=outcome.score, stage=outcome.stage,
-        reason=outcome.reason, detail=outcome.detail, violations=outcome.violations, steps=outcome.steps,
+        reason=outcome.reason, detail=outcome.detail, violations=outcome.violations[:MAX_VIOLATIONS], steps=outcome.steps,
         sim_s=outcome.sim_s, robot_s=outcome.robot_s, act_cpu_ms=cpu, reset_attempts=outcome.reset_attempts,
         reruns=reruns, rerun_because=because, infrastructure=outcome.infrastructure, scene=outcome.scene,
     )  # fmt: skip

@@ -311,6 +311,7 @@ def _failed(number: int, error: Exception) -> messages.Failed:
 
 
 def main() -> None:
+    """Serve the door at the other end of the descriptor that is this program's argument."""
     link = messages.Link(socket.socket(fileno=int(sys.argv[1])), messages.MAX_TO_CELL)
     opened = messages.decode_to_cell(link.receive())
     if not isinstance(opened, messages.Open):

@@ -26,6 +26,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
+        """Connect to the socket; http.client calls it."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
@@ -50,9 +51,11 @@ class StationClient:
             ) from None
 
     def get(self, path: str) -> Any:
+        """The JSON that the station answers."""
         return self._request("GET", path)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Send a JSON object; returns the JSON that the station answers."""
         return self._request("POST", path, json.dumps(body).encode())
 
     def stop(self) -> Any:
@@ -60,6 +63,7 @@ class StationClient:
         return StationClient(self._stop or self._socket, self._token).post("/stop", {})
 
     def upload(self, path: str, file: Path) -> Any:
+        """Send a file as it is; returns the JSON that the station answers."""
         with file.open("rb") as data:
             return self._request("POST", path, data, {"Content-Length": str(file.stat().st_size)})
 

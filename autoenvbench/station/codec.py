@@ -43,6 +43,7 @@ def describe(space: spaces.Space[Any]) -> dict[str, Any]:
 
 
 def rebuild(described: dict[str, Any]) -> spaces.Space[Any]:
+    """The space that `describe` described. Raises KeyError, TypeError, ValueError for what it did not write."""
     if "dict" in described:
         return spaces.Dict({key: rebuild(value) for key, value in described["dict"].items()})
     dtype = np.dtype(described["dtype"])
@@ -71,6 +72,7 @@ class ObservationCodec:
             at += size
 
     def encode(self, observation: Any) -> bytes:
+        """The plain array data of an observation, keys in their order."""
         if self._keys is None:
             return np.ascontiguousarray(observation, self._fields[0][2]).tobytes()
         return b"".join(
@@ -79,6 +81,7 @@ class ObservationCodec:
         )
 
     def decode(self, data: bytes) -> Any:
+        """The observation, in arrays of its own. Raises ValueError where the length does not fit."""
         arrays = [np.frombuffer(data[a:b], dtype).reshape(shape).copy() for a, b, dtype, shape in self._fields]
         return arrays[0] if self._keys is None else dict(zip(self._keys, arrays, strict=True))
 

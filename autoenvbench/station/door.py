@@ -29,20 +29,17 @@ from aiohttp import web
 from autoenvbench.errors import RobotBusy, UserError
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, NoteEvent
-from autoenvbench.record.ledger import EventSink, Ledger
-from autoenvbench.station import messages
+from autoenvbench.record.ledger import Ledger
 from autoenvbench.station.bundles import MAX_BUNDLE
 from autoenvbench.station.client import StationClient, stop_socket
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.evaluation import OnEpisode
-from autoenvbench.station.remote_cell import RemoteCell
+from autoenvbench.station.remote_cell import FOLD_S, open_cells
 from autoenvbench.station.station import Station
 
 MAX_UPLOADS = 2  # under way at once, of one client: so it holds two times MAX_BUNDLE of disk at most
 UPLOAD_SILENCE_S = 30.0
-OPEN_S = 300.0  # that an environment may take to be made: other simulators take a while, most of all the first time
 END_S = 3.0  # that a halted job may take to end before its cells are closed
-FOLD_S = 33.0  # that a cell may take to end: END_S, and to fold its arms
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -58,6 +55,7 @@ class Door:
         self._uploading: Counter[str] = Counter()  # by client
 
     def app(self) -> web.Application:
+        """The routes of the HTTP interface."""
         app = web.Application(middlewares=[self._guard], client_max_size=1 << 20)
         app.add_routes([
             web.get("/health", self._health),
@@ -321,38 +319,6 @@ def _failure(error: UserError, status: int = 400) -> web.Response:
     return web.json_response({"error": str(error), "exit_code": error.exit_code}, status=status)
 
 
-def open_cells(config: StationConfig, ledger: EventSink, on_lost: Callable[[str], None]) -> list[RemoteCell]:
-    """Start the workers, and return when their environments are made. Raises UserError.
-
-    Args:
-        on_lost: called, from any thread, with the reason when a worker is lost later on.
-    """
-    run, cells = config.config, []
-    for k in range(config.cells):
-        cells.append(
-            RemoteCell(
-                messages.Open(
-                    name=config.name if k == 0 else f"{config.name}.{k + 1}", env=run.env, env_kwargs=run.env_kwargs,
-                    run_dir=str(config.run_dir.absolute()), sandbox=config.sandbox, track=run.track, pace=run.pace,
-                    tools=run.tools, tools_replay=run.tools_replay, base_url=run.base_url,
-                    stop_socket=str(stop_socket(config.socket)) if k == 0 else None, tokens=config.tokens,
-                    clock_epoch=config.clock_epoch, clock_budget=run.budget_s, clock_stopped_at=config.clock_stopped_at,
-                ),
-                ledger, on_lost,
-            )
-        )  # fmt: skip
-    try:
-        for cell in cells:
-            cell.wait_ready(OPEN_S)
-            if cell.arms and len(cells) > 1:
-                raise UserError(f"{run.env} moves arms: it has one cell, not {len(cells)}")
-    except BaseException:
-        for cell in cells:
-            cell.close(FOLD_S)
-        raise
-    return cells
-
-
 async def _serve(config: StationConfig) -> None:
     closed = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -400,6 +366,7 @@ async def _serve(config: StationConfig) -> None:
 
 
 def main() -> None:
+    """Serve until standard input closes; its first line is the StationConfig."""
     config = StationConfig.model_validate_json(sys.stdin.readline())
     asyncio.run(_serve(config))
 

@@ -38,14 +38,17 @@ class Tally:
 
     @property
     def successes(self) -> int:
+        """Of those that count."""
         return sum(e.success for e in self.counted)
 
     @property
     def rate(self) -> float:
+        """Successes per counted episode, in [0, 1]; 0 for none."""
         return self.successes / len(self.counted) if self.counted else 0.0
 
     @property
     def score(self) -> float:
+        """Mean score of the counted episodes, in [0, 1]; 0 for none."""
         return sum(e.score for e in self.counted) / len(self.counted) if self.counted else 0.0
 
 

@@ -160,6 +160,7 @@ class Given(Message):
 
     @classmethod
     def of(cls, start: Start | None) -> Given:
+        """The message that gives out a start, or says that there are no more."""
         if start is None:
             return cls(index=None)
         return cls(index=start.index, attempt=start.attempt, seed=start.seed, named=start.named)
@@ -274,6 +275,7 @@ class RunEnded(Message):
     full: str | None
 
     def result(self) -> CellResult:
+        """As the cell returned it."""
         return CellResult(self.through, self.shown, self.full)
 
 

@@ -123,6 +123,7 @@ def _seed() -> None:
 
 
 def main() -> None:
+    """Load the policy and answer the station until the pipe closes; arguments: descriptors to read and write, memory [MB]."""
     read_fd, write_fd, memory_mb = map(int, sys.argv[1:4])
     channel = _Channel(read_fd, write_fd)
     try:

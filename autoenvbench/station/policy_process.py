@@ -110,6 +110,7 @@ class PolicyProcess:
 
     # -- what a rollout does -----------------------------------------------------------------------------------------
     def reset(self, observation: Any) -> None:
+        """Begin an episode with its first observation, in a process that is started if there is none. Raises PolicyFault."""
         if self._caged is None:
             self._start()
         self.acts, self.act_cpu_s, self._waited = 0, 0.0, 0.0
@@ -178,6 +179,7 @@ class PolicyProcess:
         return self._output.text()
 
     def close(self) -> None:
+        """Kill the process, if there is one. The next `reset` or `run` starts another."""
         caged, self._caged = self._caged, None
         if caged is not None:
             caged.kill()

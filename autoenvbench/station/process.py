@@ -55,4 +55,5 @@ class StationProcess:
         self._process = None
 
     def alive(self) -> bool:
+        """Whether the door runs. It ends by itself where a cell is lost."""
         return self._process is not None and self._process.poll() is None

@@ -20,7 +20,11 @@ from autoenvbench.record.ledger import EventSink
 from autoenvbench.sandbox.cage import python_path
 from autoenvbench.station import messages
 from autoenvbench.station.batch import Batch, CellResult, Start, Stop
+from autoenvbench.station.client import stop_socket
+from autoenvbench.station.config import StationConfig
 
+OPEN_S = 300.0  # that an environment may take to be made: other simulators take a while, most of all the first time
+FOLD_S = 33.0  # that a cell may take to end its batch and to fold its arms
 _LOOK_S = 0.02  # between two looks at whether a batch must end
 _Answer = TypeVar("_Answer", messages.RunEnded, messages.Picture, messages.Moved, messages.Acknowledged)
 
@@ -213,3 +217,35 @@ class RemoteCell:
             self._ready.set_exception(CellLost(words))
         if not self._closing:
             self._on_lost(words)
+
+
+def open_cells(config: StationConfig, ledger: EventSink, on_lost: Callable[[str], None]) -> list[RemoteCell]:
+    """Start the workers, and return when their environments are made. Raises UserError.
+
+    Args:
+        on_lost: called, from any thread, with the reason when a worker is lost later on.
+    """
+    run, cells = config.config, []
+    for k in range(config.cells):
+        cells.append(
+            RemoteCell(
+                messages.Open(
+                    name=config.name if k == 0 else f"{config.name}.{k + 1}", env=run.env, env_kwargs=run.env_kwargs,
+                    run_dir=str(config.run_dir.absolute()), sandbox=config.sandbox, track=run.track, pace=run.pace,
+                    tools=run.tools, tools_replay=run.tools_replay, base_url=run.base_url,
+                    stop_socket=str(stop_socket(config.socket)) if k == 0 else None, tokens=config.tokens,
+                    clock_epoch=config.clock_epoch, clock_budget=run.budget_s, clock_stopped_at=config.clock_stopped_at,
+                ),
+                ledger, on_lost,
+            )
+        )  # fmt: skip
+    try:
+        for cell in cells:
+            cell.wait_ready(OPEN_S)
+            if cell.arms and len(cells) > 1:
+                raise UserError(f"{run.env} moves arms: it has one cell, not {len(cells)}")
+    except BaseException:
+        for cell in cells:
+            cell.close(FOLD_S)
+        raise
+    return cells

@@ -23,9 +23,11 @@ from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
 class Policy(Protocol):
     """What a rollout drives: a caged policy process, an expert or a random one."""
 
-    def reset(self, observation: Any) -> None: ...
+    def reset(self, observation: Any) -> None:
+        """Begin an episode with its first observation."""
 
-    def act(self, observation: Any) -> np.ndarray: ...
+    def act(self, observation: Any) -> np.ndarray:
+        """The action (n,) for an observation, once per control step. Raises PolicyFault."""
 
 
 @dataclass(slots=True)

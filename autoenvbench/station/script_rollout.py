@@ -108,6 +108,7 @@ class ScriptWorld:
             record.begin(observation, self._info.get("start"))
 
     def step(self, action: np.ndarray) -> None:
+        """One control step. Raises EpisodeOver at the end, ToolError for what is no possible action, CellFault."""
         if self.over:
             raise EpisodeOver("the episode is over")
         asked = time.monotonic()
@@ -150,12 +151,15 @@ class ScriptWorld:
             raise EpisodeOver("the episode is over: time_limit")
 
     def time(self) -> float:
+        """Of the episode [s]."""
         return float(self._info.get("time", self.steps * self.period))
 
     def info(self) -> dict[str, Any]:
+        """The `info` of the last step."""
         return self._info
 
     def restart(self, same: bool) -> None:
+        """Interactive mode: begin anew, at the same start or another. Raises EpisodeOver, ResetFailed, NotBegun."""
         self.restarts += 1
         if self.restarts > MAX_RESTARTS:
             raise EpisodeOver(f"{MAX_RESTARTS} restarts are all there are in an episode")

@@ -30,7 +30,7 @@ from autoenvbench.station.batch import Batch, Film, Keep, Start, Stop, draw_star
 from autoenvbench.station.bundles import Bundle, BundleStore
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import OnEpisode, Tally, close_evaluations, evaluate, settle
-from autoenvbench.station.remote_cell import RemoteCell
+from autoenvbench.station.remote_cell import CellLost, RemoteCell
 
 MAX_EPISODES = 1000
 MAX_WORDS = 10_000  # ideas, notes, and submissions of a run
@@ -66,6 +66,7 @@ class Station:
 
     # -- what anyone may know ----------------------------------------------------------------------------------------
     def status(self) -> dict[str, Any]:
+        """What `aeb status` shows: the budget [s], the robot, the best so far, ideas."""
         with self._record.read() as state:
             return {
                 "env": self._run.env,
@@ -113,6 +114,7 @@ class Station:
     def idea(
         self, agent: str, title: str, parent: str | None, inspired_by: Sequence[str], regime: str | None
     ) -> dict[str, Any]:
+        """Register a hypothesis; returns the event. Raises UserError for what is no idea, or too many."""
         if (
             not isinstance(inspired_by, list)
             or len(inspired_by) > MAX_SOURCES
@@ -141,12 +143,14 @@ class Station:
         return event.model_dump()
 
     def note(self, agent: str, text: str) -> None:
+        """Write a text down, cut to 4,000 characters. Raises UserError where there are too many."""
         with self._record.read() as state:
             if state.notes >= MAX_WORDS:
                 raise UserError(f"this run has {MAX_WORDS} notes already")
         self.ledger.append(NoteEvent(text=text[:4000]), agent=agent)
 
     def receive(self, agent: str, archive: Path, commit: str) -> Bundle:
+        """Take in an upload (see `BundleStore.receive`). Raises UserError."""
         bundle = self.bundles.receive(archive, commit)
         self.ledger.append(
             CommitEvent(
@@ -157,6 +161,7 @@ class Station:
         return bundle
 
     def submit(self, agent: str, digest: str) -> dict[str, Any]:
+        """Make this bundle the answer; the last one counts. Raises UserError, BudgetOver."""
         self._require_budget()
         bundle = self._bundle(digest)
         with self._record.read() as state:
@@ -275,6 +280,7 @@ class Station:
         """Score the answer on held-out starts, going on where an interrupted scoring ended: what began counts as it stood, and
         only starts that nobody has seen are run. Raises UserError if it is interrupted."""
         bundle, halts = self._bundle(digest), self._halts
+        again = f"go on with: autoenvbench resume {self.config.run_dir}"
 
         def stop() -> str | None:
             if client_gone():
@@ -288,9 +294,12 @@ class Station:
         film = Film(self.config.run_dir, "held_out_", strip=True)
         batch = Batch("held-out", "heldout", bundle, n * attempts, starts, attempts=attempts, keep=self._judged, film=film)
         with self._leased("held-out scoring"):
-            tally = evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode)
+            try:
+                tally = evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode)
+            except CellLost as error:
+                raise UserError(f"held-out scoring was interrupted: {error}; {again}") from None
         if tally.aborted:
-            raise UserError(f"held-out scoring was interrupted; go on with: autoenvbench resume {self.config.run_dir}")
+            raise UserError(f"held-out scoring was interrupted; {again}")
         return {**_outcome(tally, bundle), "shown": tally.shown}
 
     # -- parts -------------------------------------------------------------------------------------------------------

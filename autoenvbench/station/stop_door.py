@@ -51,6 +51,7 @@ class StopDoor:
         self._thread.start()
 
     def close(self) -> None:
+        """Listen no more; the socket is removed."""
         self._closed.set()
         self._thread.join(2.0)
         self._path.unlink(missing_ok=True)

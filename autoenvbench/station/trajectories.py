@@ -35,6 +35,7 @@ class Trajectories:
         self.full: str | None = None  # why nothing more is kept
 
     def writer(self) -> EpisodeWriter:
+        """For the next episode."""
         return EpisodeWriter(images="png", source=Source(self._where.source))
 
     def keep(

@@ -44,6 +44,7 @@ def unpack(archive: str, into: str, max_files: int, max_bytes: int) -> None:
 
 
 def main() -> None:
+    """Unpack within limits; exit code 3 and the reason on standard error where that is refused."""
     archive, into, max_files, max_bytes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))

@@ -27,11 +27,13 @@ class Output:
         self._limit, self._kept, self._lock = limit, bytearray(), threading.Lock()
 
     def add(self, data: bytes) -> None:
+        """Append, and forget what is beyond the limit."""
         with self._lock:
             self._kept += data
             del self._kept[: -self._limit]
 
     def text(self) -> str:
+        """What is kept."""
         with self._lock:
             return self._kept.decode("utf-8", "replace")
 

@@ -31,7 +31,7 @@ from autoenvbench.workspace.bundling import send_head
 class Bench:
     """A station with one agent's home and repository."""
 
-    def __init__(self, tmp_path, repo, socket_dir, budget):
+    def __init__(self, tmp_path, repo, socket_dir, budget, cells=1):
         self.repo, self.home, self.run_dir = repo, tmp_path / "home", tmp_path / "run"
         self.home.mkdir()
         (self.run_dir / "data").mkdir(parents=True)
@@ -45,7 +45,7 @@ class Bench:
         self.station = StationProcess(
             StationConfig(
                 run_dir=self.run_dir, socket=self.socket, sandbox="none", secret_hex="00" * 32, config=config,
-                clock_epoch=self.clock.epoch, tokens={self.token: "codex", self.admin_token: "admin"},
+                clock_epoch=self.clock.epoch, tokens={self.token: "codex", self.admin_token: "admin"}, cells=cells,
             )
         )  # fmt: skip
         (self.home / CREDENTIALS).write_text(json.dumps({"socket": str(self.socket), "token": self.token}))
@@ -87,10 +87,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path, repo, tmp_path_factory):
+def bench(request, tmp_path, repo):
     socket_dir = Path("/tmp") / f"aeb-test-{secrets.token_hex(4)}"  # pytest's own paths are too long for a Unix socket
     socket_dir.mkdir()
-    made = Bench(tmp_path, repo, socket_dir, budget=600)
+    made = Bench(tmp_path, repo, socket_dir, budget=600, cells=getattr(request, "param", 1))
     with made.station:
         yield made
     made.socket.unlink(missing_ok=True)
@@ -427,6 +427,19 @@ def test_there_is_no_environment_in_the_door_and_no_way_to_it_but_the_seam(bench
     indices = [e.payload.index for e in bench.ledger.events("episode") if e.payload.purpose == "evaluate"]
     assert indices == list(range(2 * len(outcomes)))
     assert len({outcome["evaluation"] for outcome in outcomes}) == len(outcomes) >= 1
+
+
+@pytest.mark.parametrize("bench", [2], indirect=True)
+def test_a_station_of_two_cells_shares_a_batch_out(bench):
+    digest = send_head(bench.client(), bench.repo).digest
+    result = bench.client().job("/evaluate", {"digest": digest, "n": 8})
+    assert (result["evaluation"], result["episodes"], result["aborted"]) == ("E1", 8, False)
+    episodes = list(bench.ledger.events("episode"))
+    assert sorted(e.payload.index for e in episodes) == list(range(8))
+    assert {e.station for e in episodes} == {"station-1", "station-1.2"}
+    assert bench.client().job("/practice", {"digest": digest, "n": 2, "video": True})["videos"]
+    (ended,) = [e.payload for e in bench.ledger.events("evaluation") if e.payload.purpose == "evaluate" and e.payload.phase == "finished"]  # fmt: skip
+    assert (ended.episodes, ended.planned) == (8, 8)
 
 
 _TEMPLATE = Path(__file__).parents[2] / "envs/enpire_envs/pusht/template/parametric.py"

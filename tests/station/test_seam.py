@@ -29,9 +29,8 @@ from autoenvbench.station.batch import Batch, CellResult, Film, Keep, Start, dra
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.config import StationConfig
-from autoenvbench.station.door import open_cells
 from autoenvbench.station.evaluation import evaluate
-from autoenvbench.station.remote_cell import CellLost, RemoteCell
+from autoenvbench.station.remote_cell import CellLost, RemoteCell, open_cells
 from autoenvbench.station.station import Station
 
 STUMBLING = ZERO_POLICY.replace(
