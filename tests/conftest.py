@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ for key in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "MOONSHOT_
 import gymnasium as gym
 import numpy as np
 import pytest
+from bench import Bench
 from enpire_real.build import build_station
 from enpire_real.motion import JointMove
 from enpire_real.station import Station
@@ -127,6 +129,18 @@ def repo(tmp_path: Path) -> Path:
                  ["add", "."], ["commit", "-qm", "zero policy"]):  # fmt: skip
         subprocess.run(["git", "-C", str(path), *args], check=True)
     return path
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, tmp_path: Path, repo: Path) -> Iterator[Bench]:
+    """A station of `ENPIRE/PushT-v0` with ten minutes of budget and one cell; as many as an indirect parameter says."""
+    socket_dir = Path("/tmp") / f"aeb-test-{secrets.token_hex(4)}"  # pytest's own paths are too long for a Unix socket
+    socket_dir.mkdir()
+    made = Bench(tmp_path, repo, socket_dir, budget=600, cells=getattr(request, "param", 1))
+    with made.station:
+        yield made
+    made.socket.unlink(missing_ok=True)
+    socket_dir.rmdir()
 
 
 # -- stations of simulated parts, in virtual time unless a test says otherwise ---------------------------------------------

@@ -82,11 +82,16 @@ class AgentEvent(Payload):
     session: str | None = None
 
 
+#: Characters of an idea's title.
+MAX_TITLE = 200
+
+
 class IdeaEvent(Payload):
     """A hypothesis that an agent registered before testing it.
 
     Attributes:
         id: I1, I2, ... in the run's order.
+        title: 3 to MAX_TITLE characters in one line.
         parent: the idea that it refines; `inspired_by`: others that it draws on.
         regime: how it means to improve the policy, one of `run_config.REGIMES`.
     """

@@ -97,7 +97,8 @@ class RunState:
         held_out: whether an attempt at a held-out start succeeded: the first outcome of each.
         held_out_successes: how many of these did.
         evaluation_number: the highest of evaluations' ids E1, E2, ...
-        evaluations_started, evaluations_finished: of every purpose; a confirmation and the scoring count as well.
+        evaluations_started: of every purpose; a confirmation and the scoring count as well.
+        batches_finished: how many of each purpose: evaluate, confirm, practice, heldout.
         open_evaluations: begun and not ended, by id.
         open_starts: episodes that began and were not judged, in their order, by (evaluation, index, attempt).
         streaks: of confirmation episodes, by content.
@@ -121,7 +122,7 @@ class RunState:
     held_out_successes: int = 0
     evaluation_number: int = 0
     evaluations_started: int = 0
-    evaluations_finished: int = 0
+    batches_finished: Counter[Purpose] = field(default_factory=Counter)
     open_evaluations: dict[str, Event] = field(default_factory=dict)
     open_starts: dict[tuple[str, int, int], Event] = field(default_factory=dict)
     streaks: defaultdict[str, Streak] = field(default_factory=lambda: defaultdict(Streak))
@@ -238,7 +239,7 @@ class RunState:
                 self.evaluation_number = max(self.evaluation_number, int(p.id[1:]))
             self.open_evaluations[p.id] = event
         else:
-            self.evaluations_finished += p.phase == "finished"
+            self.batches_finished[p.purpose] += p.phase == "finished"
             self.open_evaluations.pop(p.id, None)
 
     def _apply_call(self, event: Event, p: TokensEvent) -> None:

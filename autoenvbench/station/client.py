@@ -20,6 +20,10 @@ def stop_socket(socket_path: Path) -> Path:
     return socket_path.with_name(f"{socket_path.stem}.stop")
 
 
+class StationGone(UserError):
+    """Nobody listens at the station's socket: its run is over, or was cut off."""
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str, timeout: float | None) -> None:
         super().__init__("station", timeout=timeout)
@@ -109,6 +113,8 @@ class StationClient:
         try:
             connection.request(method, path, body, {"Authorization": f"Bearer {self._token}", **headers})
             return connection.getresponse()
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise StationGone(f"there is no station at {self._socket} any more") from None
         except (OSError, http.client.HTTPException) as error:
             raise UserError(f"cannot reach the station at {self._socket}: {error or type(error).__name__}") from None
 

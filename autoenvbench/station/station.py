@@ -19,7 +19,7 @@ from autoenvbench.errors import BudgetOver, RobotBusy, UserError
 from autoenvbench.record import metrics
 from autoenvbench.record.candidates import Candidate
 from autoenvbench.record.clock import format_duration
-from autoenvbench.record.events import CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent, Purpose
+from autoenvbench.record.events import MAX_TITLE, CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent, Purpose
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import REGIMES
 from autoenvbench.record.starts import StartStreams
@@ -31,10 +31,12 @@ from autoenvbench.station.bundles import Bundle, BundleStore
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import OnEpisode, Tally, close_evaluations, evaluate, settle
 from autoenvbench.station.remote_cell import CellLost, RemoteCell
+from autoenvbench.station.scripts import is_script
 
 MAX_EPISODES = 1000
 MAX_WORDS = 10_000  # ideas, notes, and submissions of a run
 MAX_SOURCES = 20  # that an idea names
+BATCHES: tuple[Purpose, ...] = ("evaluate", "confirm", "practice", "heldout")  # of a run
 
 
 class Station:
@@ -78,7 +80,7 @@ class Station:
                 "best": _best(state.curves.confirmed),
                 "best_unconfirmed": _best(state.curves.raw),
                 "submitted": state.submitted.commit if state.submitted else None,
-                "evaluations": state.evaluations_finished,
+                "finished": {purpose: state.batches_finished[purpose] for purpose in BATCHES},
                 "ideas": [f"{idea.id} {idea.title}" for idea in state.ideas.values()],
             }
 
@@ -122,8 +124,10 @@ class Station:
         ):
             raise UserError(f"inspired_by is a list of at most {MAX_SOURCES} different ideas, such as I3")
         title = " ".join(title.split())
-        if not 3 <= len(title) <= 200:
-            raise UserError('an idea needs a title of 3 to 200 characters: aeb idea "what you will try, and why"')
+        if not 3 <= len(title) <= MAX_TITLE:
+            raise UserError(
+                f'an idea needs a title of 3 to {MAX_TITLE} characters, this one has {len(title)}: aeb idea "what you will try, and why"'
+            )
         if regime is not None and regime not in REGIMES:
             raise UserError(f"unknown regime {regime!r}; choose one of {', '.join(REGIMES)}")
         only = self._run.regime
@@ -183,6 +187,8 @@ class Station:
         self._require_budget()
         bundle = self._bundle(digest)
         _check_n(n)
+        if interactive and not is_script(bundle.path / "policy.py"):
+            raise UserError("--interactive is for scripts (`def run(tools)`), and this policy.py is none; leave it out")
         with self._leased(f"practice of {bundle.commit[:8]} by {agent}"), contextlib.ExitStack() as stack:
             first = stack.enter_context(self._allocator.starts("practice", n)) if seed is None else seed
             evaluation = self._allocator.evaluation()

@@ -1,24 +1,31 @@
 """`aeb`: an agent's whole interface to the world. Every verb has --json.
 
-Exit codes: 0 done, 2 wrong use, 3 budget over, 4 robot busy, 5 policy failed. Messages say what to do next.
+Exit codes: 0 done, 2 wrong use, 3 budget or run over, 4 robot busy, 5 policy failed. Messages say what to do next.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from autoenvbench.errors import UserError
+from autoenvbench.errors import BudgetOver, UserError
 from autoenvbench.record.clock import format_duration
-from autoenvbench.station.client import StationClient
-from autoenvbench.text import visible
+from autoenvbench.record.events import MAX_TITLE
+from autoenvbench.station.client import StationClient, StationGone
+from autoenvbench.text import short, visible
 from autoenvbench.workspace.bundling import git, send_head
 
 #: Reasons that lie in the policy's code and not in its skill: when every episode ends so, there is a bug to mend.
-_BROKEN = ("policy_load_error", "policy_error", "policy_exited", "bad_action", "protocol_error")
+_BROKEN = ("policy_load_error", "policy_error", "policy_exited", "policy_unresponsive", "bad_action", "protocol_error")
+#: And those for what it uses: CPU time, wall-clock, memory, processes, disk. (A `time_limit` is the task's own.)
+_OVERUSED = ("_cpu_limit", "_wall_limit", "memory_limit", "process_limit", "disk_limit")
+_LINE_EVERY_S = 10.0  # while episodes run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,28 +33,50 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         result, text = args.run(StationClient.from_home(), args)
+    except StationGone:
+        return _refused(args, BudgetOver("the run is over: its station is closed, and nothing more is run or counted"))
     except UserError as error:
-        if args.json:
-            print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
-        print(visible(f"aeb: {error}", lines=True), file=sys.stderr)
-        return error.exit_code
+        return _refused(args, error)
     except KeyboardInterrupt:
         return 130
-    print(json.dumps(result, indent=1) if args.json else visible(text, lines=True))
+    _print(json.dumps(result, indent=1) if args.json else visible(text, lines=True))
+    return _exit_code(result)
+
+
+def _refused(args: argparse.Namespace, error: UserError) -> int:
+    if args.json:
+        _print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
+    print(visible(f"aeb: {error}", lines=True), file=sys.stderr)
+    return error.exit_code
+
+
+def _exit_code(result: Any) -> int:
+    """5 where no episode of an evaluation or practice got through the policy's own code, 0 otherwise."""
     failures = result.get("failures", {}) if isinstance(result, dict) else {}
-    broken = sum(count for reason, count in failures.items() if reason.startswith(_BROKEN))
+    broken = sum(n for reason, n in failures.items() if reason.startswith(_BROKEN) or reason.endswith(_OVERUSED))
     return 5 if broken and broken == result["episodes"] else 0
+
+
+def _print(text: str) -> None:
+    """To standard output. Whoever reads no further (`aeb status | head -3`) has what they wanted, and ends no job."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # -- verbs -----------------------------------------------------------------------------------------------------------
 def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
     s = client.get("/status")
+    done = s["finished"]
     lines = [
         f"environment   {s['env']}  (track {s['track']}, pace {s['pace']:g})",
         f"budget left   {format_duration(s['budget_left_s'])} of {format_duration(s['budget_s'])}",
         f"robot         {s['robot']}",
         f"best          {_rate(s['best'])}  (confirmed)",
         f"unconfirmed   {_rate(s['best_unconfirmed'])}",
+        f"finished      {done['evaluate']} evaluations, {done['confirm']} confirmations, {done['practice']} practices, "
+        f"{done['heldout']} held-out scorings",
         f"submitted     {(s['submitted'] or 'nothing yet: the confirmed best will be scored')[:60]}",
         *(f"idea          {idea}" for idea in s["ideas"][-10:]),
     ]
@@ -55,27 +84,31 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _idea(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
-    idea = client.post("/ideas", {"title": args.title, "parent": args.parent, "inspired_by": args.inspired_by,
-                                  "regime": args.regime})  # fmt: skip
-    return idea, f"{idea['id']} registered; evaluations count towards the newest idea unless you say --idea"
+    idea, words = _register(client, args.title, parent=args.parent, inspired_by=args.inspired_by, regime=args.regime)
+    return idea, f"{words}; evaluations count towards the newest idea unless you say --idea"
 
 
 def _practice(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
-    head = send_head(client, _workspace())
+    head, watch = send_head(client, _workspace()), _Watch(quiet=args.json)
     body = {"digest": head.digest, "n": args.n, "video": args.video, "interactive": args.interactive}
     if args.seed is not None:
         body["seed"] = args.seed
-    result = client.job("/practice", body, _progress(args))
+    result = client.job("/practice", body, watch)
     where = [f"trajectories  {result['trajectories']}", *(f"video         {v}" for v in result["videos"])]
-    return result, "\n".join([_table(result), *where])
+    return result, "\n".join([_table(result, watch.ends["practice"]), *where])
 
 
 def _evaluate(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
-    head = send_head(client, _workspace())
-    result = client.job("/evaluate", {"digest": head.digest, "n": args.n, "idea": args.idea}, _progress(args))
-    text = _table(result)
+    head, watch, idea = send_head(client, _workspace()), _Watch(quiet=args.json), args.idea
+    if idea is not None and " " in idea:  # a title: an idea that is registered here and now
+        registered, words = _register(client, idea)
+        idea = registered["id"]
+        watch.say(words)
+    result = client.job("/evaluate", {"digest": head.digest, "n": args.n, "idea": idea}, watch)
+    text = _table(result, watch.ends["evaluate"])
     if confirmation := result.get("confirmation"):
-        text += f"\nThis beat the best so far, so it was confirmed on fresh starts:\n{_table(confirmation)}"
+        text += "\nThis beat the best so far, so it was confirmed on fresh starts:\n"
+        text += _table(confirmation, watch.ends["confirm"])
     elif known := result.get("candidate"):
         text += f"\nconfirmed already, with the same files: now {100 * known['success_rate']:.0f} % of {known['episodes']} fresh episodes"
     return result, text
@@ -115,25 +148,56 @@ def _workspace() -> Path:
     return Path(git(Path.cwd(), "rev-parse", "--show-toplevel"))
 
 
-def _progress(args: argparse.Namespace) -> Any:
-    def show(episode: dict[str, Any]) -> None:
-        if not args.json:
-            mark = "success" if episode["success"] else f"{episode['stage']}: {episode['reason']}"
-            line = f"  {episode['purpose']} {episode['index']:>4}  {episode['steps']:>4} steps  {mark}"
-            print(visible(line), flush=True)
+def _register(client: StationClient, title: str, **more: Any) -> tuple[dict[str, Any], str]:
+    """A new idea, and what to say of it. Too long a title is shortened, so that what follows on the same line still runs."""
+    line = " ".join(title.split())
+    shortened = short(line, MAX_TITLE)
+    idea: dict[str, Any] = client.post("/ideas", {"title": shortened if len(line) > MAX_TITLE else title, **more})
+    if len(line) <= MAX_TITLE:
+        return idea, f"{idea['id']} registered"
+    client.post("/notes", {"text": f"{idea['id']}: {title}"})
+    return idea, (
+        f"{idea['id']} registered with its first {MAX_TITLE} of {len(line)} characters, which is all that a title may have; "
+        "the whole text is kept as a note"
+    )
 
-    return show
+
+class _Watch:
+    """Takes a job's episodes as they are judged: says now and then how it stands, and counts how they failed.
+
+    Attributes:
+        ends: by purpose: failures by the stage that was reached and the reason.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet, self._due, self._purpose = quiet, 0.0, ""
+        self._judged, self._succeeded = Counter[str](), Counter[str]()
+        self.ends: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in ("practice", "evaluate", "confirm")}
+
+    def __call__(self, episode: dict[str, Any]) -> None:
+        purpose = episode["purpose"]
+        self._judged[purpose] += 1
+        self._succeeded[purpose] += episode["success"]
+        if not episode["success"]:
+            self.ends[purpose][episode["stage"], episode["reason"]] += 1
+        now = time.monotonic()
+        if now >= self._due or purpose != self._purpose:
+            self._due, self._purpose = now + _LINE_EVERY_S, purpose
+            self.say(f"  {purpose}: {self._judged[purpose]} episodes so far, {self._succeeded[purpose]} succeeded")
+
+    def say(self, line: str) -> None:
+        """Print a line, unless the output is one JSON object."""
+        if not self._quiet:
+            _print(visible(line))
 
 
-def _table(r: dict[str, Any]) -> str:
+def _table(r: dict[str, Any], ends: Counter[tuple[str, str]]) -> str:
     lines = [
         f"{r['evaluation']}  {r['commit'][:8]}  {r['successes']}/{r['episodes']} succeeded  "
         f"({100 * r['success_rate']:.0f} %, 95 % interval {100 * r['wilson95'][0]:.0f} to {100 * r['wilson95'][1]:.0f} %), "
         f"score {r['score']:.2f}"
     ]
-    lines += [f"failed        {count} x {reason}" for reason, count in r["failures"].items()]
-    if r["stages"]:
-        lines.append("last stage    " + ", ".join(f"{stage or '-'} {count}" for stage, count in r["stages"].items()))
+    lines += [f"failed        {n} x {reason}, last stage {stage or '-'}" for (stage, reason), n in ends.most_common()]
     if r["detail"]:
         lines.append("first error   " + r["detail"].strip().replace("\n", "\n              "))
     if r["aborted"]:
@@ -160,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("status", _status, "budget left, robot free or busy, best so far")
     idea = verb("idea", _idea, "register a hypothesis before you test it")
-    idea.add_argument("title")
+    idea.add_argument("title", help=f"3 to {MAX_TITLE} characters; a longer one is shortened, and noted in full")
     idea.add_argument("--parent", metavar="I3", help="the idea this one refines")
     idea.add_argument("--inspired-by", metavar="I7", action="append", default=[], help="another's idea you build on")
     idea.add_argument("--regime", help="heuristic, tools, bc, offline-rl, online-rl or mixed")
@@ -168,12 +232,12 @@ def _parser() -> argparse.ArgumentParser:
     practice.add_argument("-n", type=int, default=5, metavar="N", help="episodes (default 5)")
     practice.add_argument("--seed", type=int, help="first practice start (default: the next unused one)")
     practice.add_argument(
-        "--interactive", action="store_true", help="let a script use get_task_info, reset_env, reset_to_initial"
+        "--interactive", action="store_true", help="let a script (`def run(tools)`) use get_task_info, reset_env, reset_to_initial",
     )
     practice.add_argument("--video", action="store_true", help="film the first success and the first failure")
     evaluate = verb("evaluate", _evaluate, "score HEAD on fresh secret starts; the best is confirmed at once")
     evaluate.add_argument("-n", type=int, default=20, metavar="N", help="episodes (default 20, the least that counts)")
-    evaluate.add_argument("--idea", metavar="I7", help="the idea under test (default: the newest)")
+    evaluate.add_argument("--idea", metavar="I7", help="the idea under test, or a new one in words (default: the newest)")
     verb("submit", _submit, "make HEAD your answer, to be scored on held-out starts at the end")
     episodes = verb("episodes", _episodes, "judged episodes with stage, reason and error")
     episodes.add_argument("evaluation", nargs="?", metavar="E4", help="only this batch")

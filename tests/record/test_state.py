@@ -139,7 +139,7 @@ def check(state, events, min_episodes):
     last = {e.payload.id: e for e in of_kind(events, "evaluation")}
     assert list(state.open_evaluations.values()) == [e for e in last.values() if e.payload.phase == "started"]
     phases = [e.payload.phase for e in of_kind(events, "evaluation")]
-    assert (state.evaluations_started, state.evaluations_finished) == (phases.count("started"), phases.count("finished"))
+    assert (state.evaluations_started, state.batches_finished.total()) == (phases.count("started"), phases.count("finished"))
     submitted = [e.payload for e in of_kind(events, "commit") if e.payload.phase == "submitted"]
     assert (state.submissions, state.submitted) == (len(submitted), submitted[-1] if submitted else None)
     assert list(state.ideas.values()) == [e.payload for e in of_kind(events, "idea")]

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import os
-import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -18,84 +16,8 @@ from enpire_envs.episodes import Episodes
 
 from autoenvbench.errors import UserError
 from autoenvbench.record import metrics
-from autoenvbench.record.clock import RunClock
-from autoenvbench.record.events import RunEvent
-from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.run_config import RunConfig
-from autoenvbench.station.client import CREDENTIALS, StationClient
-from autoenvbench.station.config import StationConfig
-from autoenvbench.station.process import StationProcess
+from autoenvbench.station.client import CREDENTIALS
 from autoenvbench.workspace.bundling import send_head
-
-
-class Bench:
-    """A station with one agent's home and repository."""
-
-    def __init__(self, tmp_path, repo, socket_dir, budget, cells=1):
-        self.repo, self.home, self.run_dir = repo, tmp_path / "home", tmp_path / "run"
-        self.home.mkdir()
-        (self.run_dir / "data").mkdir(parents=True)
-        self.clock = RunClock.start(budget)
-        self.ledger = Ledger(self.run_dir / "ledger.sqlite", self.clock)
-        self.token, self.admin_token = secrets.token_hex(8), secrets.token_hex(8)
-        self.socket = socket_dir / "s.sock"
-        config = RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=budget, min_episodes=3, confirm_episodes=4,
-                           strict_episodes=4, held_out=3)  # fmt: skip
-        self.ledger.append(RunEvent(phase="started", config=config.model_dump()))
-        self.station = StationProcess(
-            StationConfig(
-                run_dir=self.run_dir, socket=self.socket, sandbox="none", secret_hex="00" * 32, config=config,
-                clock_epoch=self.clock.epoch, tokens={self.token: "codex", self.admin_token: "admin"}, cells=cells,
-            )
-        )  # fmt: skip
-        (self.home / CREDENTIALS).write_text(json.dumps({"socket": str(self.socket), "token": self.token}))
-
-    def client(self, token=None):
-        return StationClient(str(self.socket), self.token if token is None else token)
-
-    def aeb(self, *args):
-        env = {**os.environ, "HOME": str(self.home)}
-        done = subprocess.run([sys.executable, "-m", "autoenvbench.workspace.aeb", *args], cwd=self.repo, env=env,
-                              capture_output=True, text=True, timeout=120)  # fmt: skip
-        return done.returncode, done.stdout, done.stderr
-
-    @property
-    def door_pid(self):
-        return self.station._process.pid
-
-    @property
-    def cell_pid(self):
-        """The door has one child that lives on: the cell worker."""
-        tasks = Path(f"/proc/{self.door_pid}/task").iterdir()
-        children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-        return next(pid for pid in children if b"cell_worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
-
-    def kill(self, victim):
-        """`kill -9` of the door or the cell worker; returns when neither is left."""
-        pids = {"door": self.door_pid, "cell": self.cell_pid}
-        os.kill(pids[victim], signal.SIGKILL)
-        assert self.station._process.wait(20) == (-signal.SIGKILL if victim == "door" else 1)
-        deadline = time.monotonic() + 20
-        while Path(f"/proc/{pids['cell']}").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        self.station.__exit__()
-
-    def commit(self, source, message="change"):
-        (self.repo / "policy.py").write_text(source)
-        subprocess.run(["git", "-C", str(self.repo), "commit", "-qam", message], check=True)
-
-
-@pytest.fixture
-def bench(request, tmp_path, repo):
-    socket_dir = Path("/tmp") / f"aeb-test-{secrets.token_hex(4)}"  # pytest's own paths are too long for a Unix socket
-    socket_dir.mkdir()
-    made = Bench(tmp_path, repo, socket_dir, budget=600, cells=getattr(request, "param", 1))
-    with made.station:
-        yield made
-    made.socket.unlink(missing_ok=True)
-    socket_dir.rmdir()
-
 
 NUDGE = ZERO_POLICY.replace(
     "return np.zeros(self.shape)", "return np.clip((observation[2:4] - observation[:2]) / 0.03, -1, 1)"
@@ -108,7 +30,8 @@ def test_a_session_with_aeb(bench):
     assert "budget left" in out
     code, out, _ = bench.aeb("idea", "Push straight at the T", "--regime", "heuristic", "--json")
     assert (code, json.loads(out)["id"]) == (0, "I1")
-    assert bench.aeb("idea", "x" * 300)[0] == 2
+    with pytest.raises(UserError, match="3 to 200 characters, this one has 300"):
+        bench.client().post("/ideas", {"title": "x" * 300})
     assert bench.aeb("idea", "Refine that", "--parent", "I9")[0] == 2
 
     (bench.repo / "policy.py").write_text(NUDGE)

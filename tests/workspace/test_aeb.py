@@ -1,0 +1,92 @@
+"""`aeb` at a real station: what it says, how it ends, and which exit code it gives."""
+
+import json
+import os
+import subprocess
+import sys
+
+from conftest import ZERO_POLICY
+
+BUSY = ZERO_POLICY.replace(
+    "return np.zeros(self.shape)", "import time\n        began = time.process_time()\n        while time.process_time() < began + 5: pass"
+)
+
+
+def shell(bench, line):
+    """A command line in the agent's repository, with `aeb` on its path."""
+    aeb = f'aeb() {{ "{sys.executable}" -m autoenvbench.workspace.aeb "$@"; }}; set -o pipefail; '
+    return subprocess.run(["bash", "-c", aeb + line], cwd=bench.repo, env={**os.environ, "HOME": str(bench.home)},
+                          capture_output=True, text=True, timeout=120)  # fmt: skip
+
+
+def test_exit_code_5_says_that_the_policy_cannot_run_whatever_stops_it(bench):
+    bench.commit(BUSY)
+    code, out, _ = bench.aeb("practice", "-n", "2")
+    assert code == 5, out
+    assert "2 x act_cpu_limit, last stage" in out
+
+
+def test_after_the_run_every_verb_says_so_in_a_line(bench):
+    bench.station.__exit__()
+    for verb in (["status"], ["idea", "too late"], ["practice"], ["evaluate"], ["submit"], ["episodes"], ["note", "late"]):
+        code, out, err = bench.aeb(*verb)
+        assert (code, out) == (3, ""), verb
+        assert err == "aeb: the run is over: its station is closed, and nothing more is run or counted\n"
+    assert json.loads(bench.aeb("status", "--json")[1])["exit_code"] == 3
+
+
+def test_interactive_is_for_scripts(bench):
+    code, _, err = bench.aeb("practice", "-n", "1", "--interactive")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "def run(tools)" in err
+    assert not list(bench.ledger.events("evaluation"))
+
+
+def test_who_reads_no_further_ends_no_job_and_sees_no_traceback(bench):
+    done = shell(bench, "aeb status | head -1; aeb status | true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("environment")
+    done = shell(bench, "aeb evaluate -n 3 | true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [e.payload.phase for e in bench.ledger.events("evaluation")] == ["started", "finished"]
+
+
+def test_a_long_idea_is_shortened_and_the_rest_of_the_line_still_runs(bench):
+    words = "push " * 60 + "and see"
+    done = shell(bench, f"aeb idea '{words}' && aeb evaluate -n 1")
+    assert done.returncode == 0, done.stderr
+    assert "first 200 of 307 characters" in done.stdout
+    (idea,) = [e.payload for e in bench.ledger.events("idea")]
+    assert len(idea.title) == 200
+    assert words[:190] in idea.title
+    (note,) = [e.payload for e in bench.ledger.events("note")]
+    assert note.text == f"I1: {words}"
+    assert "200 characters" in bench.aeb("idea", "--help")[1]
+
+
+def test_an_evaluation_registers_the_idea_that_it_is_given_in_words(bench):
+    code, out, _ = bench.aeb("evaluate", "-n", "1", "--idea", "Stand still, as a baseline")
+    assert code == 0
+    assert "I1 registered" in out
+    started = next(e.payload for e in bench.ledger.events("evaluation"))
+    assert started.idea == "I1"
+    order = [e.kind for e in bench.ledger.events("idea", "evaluation")]
+    assert order == ["idea", "evaluation", "evaluation"]
+    assert bench.aeb("evaluate", "-n", "1", "--idea", "I9")[0] == 2
+
+
+def test_progress_is_a_line_now_and_then_and_failures_are_summed_up(bench):
+    code, out, _ = bench.aeb("evaluate", "-n", "12")
+    assert code == 0
+    assert out.count("episodes so far") <= 2
+    assert sum(line.startswith("failed") for line in out.splitlines()) <= 3
+    assert "x time_limit, last stage" in out
+
+
+def test_status_counts_what_was_finished_by_its_purpose(bench):
+    bench.aeb("practice", "-n", "1")
+    bench.aeb("evaluate", "-n", "1")
+    bench.aeb("evaluate", "-n", "1")
+    assert json.loads(bench.aeb("status", "--json")[1])["finished"] == {"evaluate": 2, "confirm": 0, "practice": 1, "heldout": 0}
+    assert "2 evaluations, 0 confirmations, 1 practices, 0 held-out scorings" in bench.aeb("status")[1]
