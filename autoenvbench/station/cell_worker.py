@@ -26,7 +26,7 @@ from enpire_real.person_stop import write_record
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import make_env
 from autoenvbench.record.clock import RunClock
-from autoenvbench.record.events import NoteEvent, Payload
+from autoenvbench.record.events import EpisodeEvent, NoteEvent, Payload
 from autoenvbench.station import messages
 from autoenvbench.station.batch import Start
 from autoenvbench.station.cell import LocalCell
@@ -54,15 +54,19 @@ class Reports:
         self._lost = False
 
     def append(self, payload: Payload, *, agent: str | None = None, station: str | None = None) -> None:
-        """Returns when the door has it on the disk. Raises DoorLost."""
+        """Returns when the door has it on the disk. (A verdict is not waited for: no start is recorded before it.) Raises DoorLost."""
         number, recorded = next(self._numbers), threading.Event()
-        self._waiting[number] = recorded
+        waits = not isinstance(payload, EpisodeEvent)
+        if waits:
+            self._waiting[number] = recorded
         try:
             self._link.send(messages.Report.of(number, payload, agent))
         except messages.Closed:
             raise DoorLost from None
         if self._lost:  # since before it was waited for
             raise DoorLost
+        if not waits:
+            return
         recorded.wait()
         if self._waiting.pop(number, None) is not None:
             raise DoorLost

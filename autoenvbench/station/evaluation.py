@@ -117,7 +117,7 @@ class _Books:
         self._batch, self._ledger, self._on_episode = batch, ledger, on_episode
         self._starts = iter(batch.starts)
         self._open = True
-        self._lock = threading.Lock()
+        self._giving, self._lock = threading.Lock(), threading.Lock()  # nobody waits for the disk to be given a start
         self._given: dict[tuple[int, int], tuple[Start, str]] = {}  # (index, attempt) -> start, the cell's name
         self._begun: dict[tuple[int, int], StartEvent] = {}
         self.episodes: list[EpisodeEvent] = []
@@ -125,7 +125,7 @@ class _Books:
     def starts(self, cell: str) -> Iterator[Start]:
         """What is left, one at a time, shared with all other cells."""
         while True:
-            with self._lock:
+            with self._giving:
                 start = next(self._starts, None) if self._open else None
                 if start is None:
                     return
@@ -134,7 +134,7 @@ class _Books:
 
     def close(self) -> None:
         """Give out no more starts."""
-        with self._lock:
+        with self._giving:
             self._open = False
 
     def sink(self, cell: str) -> EventSink:
@@ -177,8 +177,8 @@ class _Books:
 
     def settle(self) -> None:
         """Judge what began and never ended, as it stands."""
+        self.close()
         with self._lock:
-            self._open = False
             for key, start in self._begun.items():
                 event = _interrupted(start, "the station failed")
                 self._ledger.append(event, agent=self._batch.agent, station=self._given[key][1])

@@ -9,14 +9,14 @@
      |<--------------- Report(StartEvent) #1 --|   begun: the policy sees nothing until ...
      |-- Recorded #1 ----------------------->|   ... the ledger has it
      |<------------- Report(EpisodeEvent) #2 --|   judged
-     |-- Recorded #2 ----------------------->|
      |<-------------------------------- Next --|
+     |-- Recorded #2 ----------------------->|
      |-- Given(None) ------------------------>|   there are no more
      |<-------------------------- RunEnded --|
 
 Take, Move and Acknowledge are requests, too: each is answered once, by what its docstring says or by Failed, under its number.
 Stop, Pause and Resume are answered by nothing. A worker reports at any time, from any of its threads, and waits until it is
-recorded. It ends when the door's end of the socket closes, however that came about: its batch is stopped, the arms fold.
+recorded; a verdict alone it does not wait for, because reports are recorded in their order. It ends when the door's end of the socket closes, however that came about: its batch is stopped, the arms fold.
 
 A message is four bytes of length and a msgpack map with its `type`. One that is too long, or is none, ends the link.
 """
@@ -244,7 +244,7 @@ class Next(Message):
 
 
 class Report(Message):
-    """An event for the ledger. Answered by Recorded once it is durable; the worker waits for that."""
+    """An event for the ledger. Answered by Recorded once it is durable; the worker waits for that, but for a verdict."""
 
     type: Literal["report"] = "report"
     number: Count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import queue
 import signal
 import socket
 import subprocess
@@ -60,6 +61,7 @@ class RemoteCell:
         self._ready: Future[messages.Ready] = Future()
         self._lost: str | None = None
         self._closing = False
+        self._broken = ""  # what of the seam's rules the worker broke
         ours, theirs = socket.socketpair()
         with theirs:  # nobody but the worker inherits its end, and nobody at all this one
             self._process = subprocess.Popen(
@@ -67,7 +69,9 @@ class RemoteCell:
                 stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),),
             )  # fmt: skip
         self._link = messages.Link(ours, messages.MAX_TO_DOOR)
+        self._inbox: queue.SimpleQueue[messages.ToDoor | None] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True, name=f"{self.name} seam").start()
+        threading.Thread(target=self._work_off, daemon=True, name=f"{self.name} record").start()
         with contextlib.suppress(messages.Closed):  # it has ended already: `wait_ready` says so
             self._link.send(opened)
 
@@ -162,12 +166,30 @@ class RemoteCell:
         return answer
 
     def _listen(self) -> None:
-        why = ""
+        """Give out starts at once, while the verdict before is being recorded; everything else is worked off in its order."""
         try:
             while True:
-                self._handle(messages.decode_to_door(self._link.receive()))
+                message = messages.decode_to_door(self._link.receive())
+                if isinstance(message, messages.Next):
+                    if self._batch is None:
+                        raise Malformed("a start is asked for, and no batch is under way")
+                    self._send(messages.Given.of(next(self._batch.starts, None)))
+                else:
+                    self._inbox.put(message)
         except messages.Closed:
             pass
+        except Malformed as error:
+            self._broken = f"it sent what is no message: {error}"
+        except Exception as error:
+            self._broken = f"no start could be given out: {error!r}"
+        self._inbox.put(None)  # what came before is recorded still
+
+    def _work_off(self) -> None:
+        why = ""
+        try:
+            while (message := self._inbox.get()) is not None:
+                self._handle(message)
+            why = self._broken
         except Malformed as error:
             why = f"it sent what is no message: {error}"
         except Exception as error:  # of the ledger, or of a report that is not its to make
@@ -175,15 +197,12 @@ class RemoteCell:
         self._lose(why)
 
     def _handle(self, message: messages.ToDoor) -> None:
+        assert not isinstance(message, messages.Next)
         match message:
             case messages.Report():
                 sink = self._batch.sink if self._batch is not None else self._ledger
                 sink.append(message.event(), agent=message.agent, station=self.name)
                 self._send(messages.Recorded(number=message.number))
-            case messages.Next():
-                if self._batch is None:
-                    raise Malformed("a start is asked for, and no batch is under way")
-                self._send(messages.Given.of(next(self._batch.starts, None)))
             case messages.Ready():
                 self._ready.set_result(message)
             case messages.Failed(number=0):
