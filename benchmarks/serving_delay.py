@@ -87,7 +87,7 @@ def main() -> None:
         script = Path(out) / "script.json"
         script.write_text(json.dumps({"steps": steps}))
         config = RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=args.budget, held_out=1, replay=str(script),
-                           gateway="replay")  # fmt: skip
+                           gateway="replay", starter="parametric")  # fmt: skip
         beside.start()
         result = research(config, Path(out) / "runs")
     control = results.get()

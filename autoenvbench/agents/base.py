@@ -55,6 +55,10 @@ class Agent(Protocol):
         """Whether one that ended early is sent back to work."""
 
     @property
+    def tunes_parametric(self) -> bool:
+        """Whether it works on the task's parametric.py, which is in its workspace then, whatever the run's starter."""
+
+    @property
     def api_key(self) -> str | None:
         """The variable that holds the user's key for live runs."""
 
@@ -108,6 +112,7 @@ class BaseAgent:
     needs_model = True
     trusted = False
     resumes = True
+    tunes_parametric = False
     api_key: str | None = None
     provider: str | None = None
     default_model: str | None = None

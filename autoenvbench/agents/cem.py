@@ -38,6 +38,7 @@ class Cem(BaseAgent):
     needs_model = False
     trusted = True
     resumes = False
+    tunes_parametric = True
 
     def problem(self) -> str | None:
         """None: it comes with the package."""

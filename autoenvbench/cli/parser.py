@@ -117,6 +117,8 @@ def _eval(subparsers: Any) -> None:
     run.add_argument("--held-out", type=arguments.episodes, default=200, metavar="N", help="held-out episodes (default 200)")
     run.add_argument("--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8")
     run.add_argument("--held-out-secret", metavar="HEX", help="draw starts from a known secret (unranked)")
+    run.add_argument("--starter", choices=("plain", "parametric"), default="plain",
+                     help="parametric: the agent finds a parametric policy with the recipe, which cem always has (default plain)")  # fmt: skip
     run.add_argument(
         "--regime", metavar="NAME", help="the only regime that the agent may work in: heuristic, tools, bc, ..."
     )

@@ -57,6 +57,7 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         token_budget=parse_count(args.token_budget) if args.token_budget else None,
         cost_budget=args.cost_budget,
         prices=str(args.prices.resolve()) if args.prices else None,
+        starter=args.starter,
         regime=args.regime,
         tools=tools,
         tools_replay=str(args.tools_replay.resolve()) if args.tools_replay else None,

@@ -87,6 +87,8 @@ def conditions(result: Result) -> dict[str, Any]:
     apart = {k: v for k, v in config.items() if k not in (*WHO, *SECTION, *NOT_MEASURED)}
     if config.get("cost_budget") is not None:
         apart["prices"] = config.get("prices")
+    if config:
+        apart.setdefault("starter", "parametric")  # runs from before there was a plain one
     return {
         **apart, "track": result.track, "pace": result.pace, "sandbox": result.sandbox, "tools": result.tools,
         "budget_s": result.budget_s, "token_budget": result.token_budget, "cost_budget": result.cost_budget,

@@ -198,7 +198,7 @@ def started(events: Sequence[Event]) -> tuple[Event, RunConfig]:
     if first is None:
         raise UserError("this ledger holds no started run")
     try:
-        return first, RunConfig.model_validate(first.payload.config)
+        return first, RunConfig.of_ledger(first.payload.config)
     except ValidationError as error:
         what = error.errors()[0]
         raise UserError(
@@ -284,7 +284,8 @@ def _result(events: Sequence[Event]) -> Result:
             track=config.track, pace=config.pace, sandbox=config.sandbox or "unknown",
             gateway=config.gateway if tokens.calls or config.replay else "none",
             seed=config.seed, team_size=max(1, len(start.members)), budget_s=config.budget_s, token_budget=config.token_budget,
-            cost_budget=config.cost_budget, goal=config.goal, config=public_config(config),
+            cost_budget=config.cost_budget, goal=config.goal,
+            config={name: value for name, value in public_config(config).items() if name in (start.config or {})},  # as recorded
             stopped_by=next((m.detail for m in reversed(milestones) if m.phase == "agents_stopped"), None),
             research_s=research_s, working_s=max(0.0, research_s - stalled_s),
             compute_class=start.compute_class, hardware=start.hardware, versions=start.versions,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from autoenvbench.sandbox.cage import Sandbox, Track
 
+Starter = Literal["plain", "parametric"]
 REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
 
 
@@ -31,6 +32,7 @@ class RunConfig(BaseModel):
     token_budget: int | None = Field(default=None, gt=0)  # headline tokens: fresh input + output
     cost_budget: float | None = Field(default=None, gt=0)  # US dollars
     prices: str | None = None  # path of the user's own price table
+    starter: Starter = "plain"  # "parametric": the workspace holds the recipe that cem, which always has it, tunes
     regime: str | None = None  # the only one that the agent may work in
     tools: dict[str, Any] = Field(default_factory=dict)  # of script policies; see enpire_envs.tools.config
     tools_replay: str | None = None  # path of a script that stands in for their model
@@ -46,3 +48,9 @@ class RunConfig(BaseModel):
     min_episodes: int = Field(default=20, ge=1)  # for a place on the raw curve
     confirm_episodes: int = Field(default=50, ge=1)
     strict_episodes: int = Field(default=200, ge=1)  # of the confirmation of a candidate of about 98 % or more
+
+    @classmethod
+    def of_ledger(cls, recorded: dict[str, Any] | None) -> RunConfig:
+        """What a ledger's first event holds. Runs from before there was a plain starter had the parametric one. Raises
+        pydantic's ValidationError."""
+        return cls.model_validate({"starter": "parametric", **(recorded or {})})

@@ -43,7 +43,7 @@ from autoenvbench.research.agent_loop import CannotStart
 from autoenvbench.research.model_access import allowance, check_models, count_killed_calls, cross_check, open_gateways
 from autoenvbench.research.observer import Observer
 from autoenvbench.research.run_dir import exclusive, make_run_dir, unpause
-from autoenvbench.research.slots import Run, make_slots, name_members
+from autoenvbench.research.slots import AgentSlot, Run, make_slots, name_members
 from autoenvbench.research.supervisor import Supervisor
 from autoenvbench.sandbox.cage import Sandbox, choose_sandbox
 from autoenvbench.station.client import StationClient
@@ -91,7 +91,7 @@ def research(
             ledger.append(call, agent=PREFLIGHT)
         slots = make_slots(run_dir, members)
         for slot in slots:
-            make_workspace(slot.workspace, slot.id, config, env)
+            _make_workspace(slot, config, env)
         env.close()
         run = Run(run_dir, config, slots, sandbox, clock, ledger, notice)
         try:
@@ -118,7 +118,7 @@ def resume(run_dir: Path, observer: Observer = _UNWATCHED) -> dict[str, Any] | N
             f"{run_dir} is finished already; see {run_dir / 'report.html'} or autoenvbench report {run_dir}"
         )
     started = next(e.payload for e in events if e.kind == "run")
-    config, members = RunConfig.model_validate(started.config), started.members
+    config, members = RunConfig.of_ledger(started.config), started.members
     sandbox, notice = preflight(config, list(members.values()))
     first_calls = [] if "agents_stopped" in phases else check_models(config, list(members.values()))
     with exclusive(run_dir):
@@ -127,7 +127,7 @@ def resume(run_dir: Path, observer: Observer = _UNWATCHED) -> dict[str, Any] | N
         slots = make_slots(run_dir, members, events)
         for slot in slots:
             if not (slot.workspace / ".git").exists():  # killed while it was being made
-                make_workspace(slot.workspace, slot.id, config, env)
+                _make_workspace(slot, config, env)
         env.close()
         clock = RunClock.stopped(config.budget_s, already)
         ledger = Ledger(run_dir / "ledger.sqlite", clock)
@@ -213,6 +213,11 @@ def _problems(config: RunConfig, agent: Agent) -> list[str]:
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
+def _make_workspace(slot: AgentSlot, config: RunConfig, env: gymnasium.Env[Any, Any]) -> None:
+    starter = "parametric" if slot.kind.tunes_parametric else config.starter
+    make_workspace(slot.workspace, slot.id, config.model_copy(update={"starter": starter}), env)
+
+
 def _remember_starter(ledger: Ledger, admin: StationClient, workspace: Path) -> None:
     """The first commit, as the station has it: the answer of an agent that gives none."""
     if not any(e.payload.phase == "starter" for e in ledger.events("commit")):

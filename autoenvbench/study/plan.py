@@ -87,7 +87,7 @@ def research_config(study: Study, condition: Condition, seed: int, sandbox: Sand
     return RunConfig(
         agent=condition.agent, env=condition.env, env_kwargs=condition.env_kwargs, budget_s=parse_duration(condition.budget or ""),
         seed=seed, track=default_track(condition.env), sandbox=sandbox, model=condition.model, effort=condition.effort,
-        regime=condition.regime, tools=condition.tools, tools_replay=condition.tools_replay, base_url=condition.base_url,
+        regime=condition.regime, starter=condition.starter, tools=condition.tools, tools_replay=condition.tools_replay, base_url=condition.base_url,
         gateway="replay" if condition.replay else "live", replay=condition.replay, held_out_secret=secret,
         held_out=study.episodes,
     )  # fmt: skip

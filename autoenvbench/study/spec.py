@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoenvbench.errors import UserError
+from autoenvbench.record.run_config import Starter
 from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.study.policies import NAMED_POLICIES
 from autoenvbench.study.start_sets import starts
@@ -23,6 +24,7 @@ class Condition(BaseModel):
         tools_replay: a script that stands in for the model behind vlm_query.
         agent: instead of a policy: who does research, for `budget`, once per seed.
         regime: the only one that the agent may work in.
+        starter: of its workspace, as of `autoenvbench eval`.
         team: agents that work together.
         budget: research wall-clock of each run, such as "2h".
         replay: a script that stands in for the agent's model.
@@ -40,6 +42,7 @@ class Condition(BaseModel):
     model: str | None = None
     effort: str | None = None
     regime: str | None = None
+    starter: Starter = "plain"
     team: int = Field(default=1, ge=1)
     budget: str | None = None
     replay: str | None = None

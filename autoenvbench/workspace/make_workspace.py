@@ -19,6 +19,8 @@ from autoenvbench.record.clock import format_duration
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.sandbox.limits import Limits
 
+#: Beside a task's own starter policy: the recipe with its numbers left open, which the researcher `cem` tunes.
+PARAMETRIC = "parametric.py"
 _COMMON = Path(__file__).with_name("templates") / "common"
 
 
@@ -29,12 +31,13 @@ def template_for(env: gym.Env[Any, Any]) -> Path | None:
 
 
 def make_workspace(path: Path, author: str, config: RunConfig, env: gym.Env[Any, Any]) -> None:
-    """Create the repository at `path`, on branch main, with one commit; `author` is who commits in it."""
+    """Create the repository at `path`, on branch main, with one commit; `author` is who commits in it. What a task gives away by
+    its parametric policy is there only with the starter "parametric"."""
     path.mkdir(parents=True)
     _copy(_COMMON, path)
     own = template_for(env)
     if own is not None:
-        _copy(own, path)
+        _copy(own, path, *([] if config.starter == "parametric" else [PARAMETRIC]))
     else:
         (path / "policy.py").write_text(_BARE_POLICY)
     (path / "gitignore").rename(path / ".gitignore")
@@ -141,8 +144,8 @@ when `run` returns or its time limit is over. Positions are in metres in this fr
 """
 
 
-def _copy(source: Path, into: Path) -> None:
-    shutil.copytree(source, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+def _copy(source: Path, into: Path, *but: str) -> None:
+    shutil.copytree(source, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *but))
 
 
 def _git(path: Path, *args: str) -> None:

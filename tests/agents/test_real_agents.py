@@ -49,7 +49,7 @@ def evaluate(tmp_path, agent, steps, *more, budget="100s", held_out=2):
     script.write_text(json.dumps({"steps": steps}))
     process = subprocess.Popen(
         [sys.executable, "-m", "autoenvbench", "eval", "--agent", agent, "--replay", str(script), "--budget", budget,
-         "--held-out", str(held_out), "--out", str(tmp_path / "runs"), *more],
+         "--held-out", str(held_out), "--starter", "parametric", "--out", str(tmp_path / "runs"), *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     out, err = process.communicate(timeout=280)
@@ -191,7 +191,7 @@ def test_mini_works_with_a_local_server_and_no_key(tmp_path):
     with LocalServer([*STEPS[:3], done]) as server:
         process = subprocess.run(
             [sys.executable, "-m", "autoenvbench", "eval", "--agent", "mini", "--model", "openai/anything",
-             "--base-url", server.url, "--budget", "90s", "--held-out", "2", "--out", str(tmp_path / "runs")],
+             "--base-url", server.url, "--budget", "90s", "--held-out", "2", "--starter", "parametric", "--out", str(tmp_path / "runs")],
             capture_output=True, text=True, timeout=250,
         )  # fmt: skip
     assert process.returncode == 0, process.stderr

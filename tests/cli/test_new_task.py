@@ -117,7 +117,7 @@ def test_the_harness_scores_it_by_its_own_policies(installed):
 
 
 def test_an_agent_gets_its_brief_and_its_starting_files(installed, tmp_path):
-    config = RunConfig(agent="cem", env=REACH, budget_s=60)
+    config = RunConfig(agent="cem", env=REACH, budget_s=60, starter="parametric")
     make_workspace(tmp_path / "workspace", "cem-1", config, make_env(REACH))
     for name in ("policy.py", "parametric.py"):
         assert (tmp_path / "workspace" / name).read_text() == (EXAMPLE / "reach/template" / name).read_text()
@@ -219,7 +219,7 @@ def test_an_agent_does_research_on_it_and_its_result_is_a_row(site, tmp_path):
     research = f"{look}; {adopt}; git add -A; git commit -qm 'Proportional control'; aeb evaluate -n 20; aeb submit"
     done = autoenvbench(
         site, "eval", "--agent", f"command:bash -c {shlex.quote(research)}", "--env", REACH, "--track", "station",
-        "--budget", "40s", "--held-out", "5", "--out", tmp_path / "runs",
+        "--budget", "40s", "--held-out", "5", "--starter", "parametric", "--out", tmp_path / "runs",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (run_dir,) = (tmp_path / "runs").iterdir()

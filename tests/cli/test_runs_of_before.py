@@ -10,8 +10,10 @@ import pytest
 
 from autoenvbench.cli import main as cli
 from autoenvbench.publish.leaderboard import differences
+from autoenvbench.publish.ranking import conditions
 from autoenvbench.record import metrics
 from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.results import Result, started
 from autoenvbench.record.state import RunState
 
 STORED = Path(__file__).parents[1] / "data" / "runs_of_before"
@@ -86,6 +88,13 @@ def test_its_state_is_what_its_result_says(finished, stored):
     assert state.agent_tokens.headline == stored["tokens"]["headline"]
     assert (state.submitted.commit, len(state.ideas)) == (stored["answer"]["commit"], stored["ideas"])
     assert state.research_s == stored["research_s"]
+
+
+def test_its_agent_had_the_parametric_starter(finished, stored):
+    ledger = Ledger(finished / "ledger.sqlite")
+    assert started(list(ledger.events()))[1].starter == "parametric"
+    assert "starter" not in stored["config"]
+    assert conditions(Result.model_validate(stored))["starter"] == "parametric"
 
 
 def test_a_finished_one_is_not_gone_on_with(finished, capsys):

@@ -44,7 +44,7 @@ def start(tmp_path, agent, url, *more, budget="100s"):
     model = ["--model", "openai/anything"] if agent == "mini" else []
     return subprocess.Popen(
         [sys.executable, "-m", "autoenvbench", "eval", "--agent", agent, "--base-url", url, *model, "--budget", budget,
-         "--held-out", "1", "--nudges", "0", "--out", str(tmp_path / "runs"), *more],
+         "--held-out", "1", "--nudges", "0", "--starter", "parametric", "--out", str(tmp_path / "runs"), *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -62,6 +62,8 @@ def test_a_run_ends_in_a_result_a_report_and_a_row(finished, tmp_path):
     assert launched.t_wall - events[0].t_wall > 0.5
     assert result.research_s == pytest.approx(next(e.t_wall for e in events if e.kind == "run" and e.payload.phase == "deadline")
                                               - launched.t_wall, abs=2)  # fmt: skip
+    assert result.config["starter"] == "plain"
+    assert (finished / "agents/cem-1/workspace/parametric.py").exists()  # whatever the starter, it is what cem tunes
     page = (finished / "report.html").read_text()
     for words in ("Hill climb", "held-out success", "Stages reached", "Utilisation", "Cross-entropy search", "<svg"):
         assert words in page
@@ -91,6 +93,7 @@ def test_a_run_whose_agent_never_worked_is_no_zero(tmp_path):
     assert "no measurement" in out
     result = Result.model_validate_json((only(tmp_path / "runs") / "result.json").read_text())
     assert "the agent never worked" in result.void_because[0]
+    assert not (only(tmp_path / "runs") / "agents/command-1/workspace/parametric.py").exists()
     assert "no measurement of its agent" in (only(tmp_path / "runs") / "report.html").read_text()
 
 
@@ -170,7 +173,7 @@ def test_a_confirmation_outlives_its_agent(tmp_path):
     """An agent that leaves when the confirmation begins: the station finishes it, and the run waits for that."""
     agent = shlex.join([sys.executable, "-c", _LEAVING])
     code, _, err = run("eval", "--agent", f"command:{agent}", "--budget", "4m", "--held-out", "1", "--sandbox", "none",
-                       "--out", tmp_path / "runs")  # fmt: skip
+                       "--starter", "parametric", "--out", tmp_path / "runs")  # fmt: skip
     assert code == 0, err
     path = only(tmp_path / "runs")
     events = list(Ledger(path / "ledger.sqlite").events())
@@ -190,7 +193,7 @@ def test_a_confirmation_outlives_its_agent(tmp_path):
 @pytest.mark.codex
 @pytest.mark.cage
 def test_the_real_codex_in_its_cage_against_a_replayed_model(tmp_path):
-    code, _out, err = run("eval", "--agent", "codex", "--replay", REPLAY, "--budget", "4m", "--held-out", "10",
+    code, _out, err = run("eval", "--agent", "codex", "--replay", REPLAY, "--starter", "parametric", "--budget", "4m", "--held-out", "10",
                          "--nudges", "0", "--out", tmp_path / "runs", "--json")  # fmt: skip
     assert code == 0, err
     path = only(tmp_path / "runs")
