@@ -21,6 +21,9 @@ from autoenvbench.sandbox.limits import Limits
 
 #: Beside a task's own starter policy: the recipe with its numbers left open, which the researcher `cem` tunes.
 PARAMETRIC = "parametric.py"
+#: Beside TASK.md: the tools of scripts, where scripts are one way among others.
+TOOLS = "TOOLS.md"
+_SCRIPTS_TOO = (None, "mixed")  # regimes; in "tools" they are the only way, in all others none
 _COMMON = Path(__file__).with_name("templates") / "common"
 
 
@@ -42,6 +45,8 @@ def make_workspace(path: Path, author: str, config: RunConfig, env: gym.Env[Any,
         (path / "policy.py").write_text(_BARE_POLICY)
     (path / "gitignore").rename(path / ".gitignore")
     (path / "TASK.md").write_text(brief(config, env))
+    if (tools := _tools_page(env, config)) and config.regime in _SCRIPTS_TOO:
+        (path / TOOLS).write_text(tools)
     (path / "data").mkdir()
     _git(path, "init", "--quiet", "--initial-branch=main")
     _git(path, "config", "user.name", author)
@@ -71,7 +76,8 @@ def _ends(config: RunConfig) -> str:
 
 def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
     """TASK.md: the goal, the rules of this run, and the environment's own reference page."""
-    cpu = f"{contract_of(env).act_cpu_ms:.0f} ms of CPU time per `act` (a script: 120 s an episode)"
+    tools = _tools_page(env, config)
+    cpu = f"{contract_of(env).act_cpu_ms:.0f} ms of CPU time per `act`{' (a script: 120 s an episode)' if tools else ''}"
     kwargs = "".join(f", {key}={value!r}" for key, value in config.env_kwargs.items())
     limits = Limits.default()
     steps = step_limit(env)
@@ -86,7 +92,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
 
 {_ends(config)}{_regime(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
-actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}
+actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_sensing(env, config)}
 
 **Your policy.** `policy.py` at the root of the repository defines
 
@@ -97,7 +103,7 @@ class Policy:
     def act(self, observation): ...                            # once per control period -> array {env.action_space.shape}
 ```
 
-{_script_section(env, config)}It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
+{_script_section(tools, config)}It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
 memory, numeric libraries set to one thread, no child processes, no file locks, and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
 
 **Your own limits.** {memory:.0f} GB of memory and {limits.processes} processes at a time in all, {limits.disk >> 30} GB in this directory \
@@ -125,14 +131,37 @@ def _stages(env: gym.Env[Any, Any]) -> str:
     return f" Its stages, in order: {', '.join(stages)}." if len(stages) > 2 else ""
 
 
-def _script_section(env: gym.Env[Any, Any], config: RunConfig) -> str:
-    """What script policies may call here, if this environment has tools."""
-    body = contract_of(env).tools_body()
+def _sensing(env: gym.Env[Any, Any], config: RunConfig) -> str:
+    """How the environment senses in this run, where it can in several ways."""
+    argument = inspect.signature(type(env.unwrapped)).parameters.get("sensing")
+    if argument is None:
+        return ""
+    sensing = config.env_kwargs.get("sensing", argument.default)
+    return f" Sensing is `{sensing}` in every episode, practice too: what is said below of `sensing=\"noisy\"` " + (
+        "holds." if sensing == "noisy" else "does not hold."
+    )
+
+
+def _script_section(tools: str, config: RunConfig) -> str:
+    """That a policy may be a script, in as many words as the run's regime wants."""
+    if not tools:
+        return ""
+    if config.regime in _SCRIPTS_TOO:
+        return (
+            "Or a *script*: `def run(tools): ...`, called once per episode, which acts by calling tools (moves, cameras, "
+            f"perception). `{TOOLS}` lists them; nobody else need read it.\n\n"
+        )
+    return tools + "\n"
+
+
+def _tools_page(env: gym.Env[Any, Any], config: RunConfig) -> str:
+    """What script policies may call here; empty where the environment has no tools, or the regime no use for them."""
+    body = contract_of(env).tools_body() if config.regime in (*_SCRIPTS_TOO, "tools") else None
     if body is None:
         return ""
     settings = ToolsConfig.of(config.tools)
     names = available(body, settings)
-    return f"""Or a *script*: `def run(tools): ...`, called once per episode, which acts by calling tools. Each call takes time; the episode is judged
+    return f"""A *script* is a `policy.py` with `def run(tools): ...`, called once per episode, which acts by calling tools. Each call takes time; the episode is judged
 when `run` returns or its time limit is over. Positions are in metres in this frame: {body.frame}. Cameras: {", ".join(body.cameras)}
 ({settings.width} x {settings.height} px). `tools.ToolError` says what went wrong and can be caught; `tools.EpisodeOver` ends the script.
 
@@ -140,7 +169,6 @@ when `run` returns or its time limit is over. Positions are in metres in this fr
 
 `aeb practice --interactive` also answers get_task_info, reset_env and reset_to_initial; evaluations do not. Practice leaves every call in
 `data/practice/*.calls.jsonl`.
-
 """
 
 

@@ -1,9 +1,11 @@
 """What an agent finds in its workspace: made for its task and its run."""
 
+import re
 import subprocess
 
 import gymnasium as gym
 import pytest
+from enpire_envs.tools.toolbox import _TOOLS
 
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.workspace.make_workspace import make_workspace
@@ -24,3 +26,35 @@ def test_the_recipe_is_only_where_the_run_says_so(tmp_path, name):
     assert "parametric.py" not in files
     assert not any("arametric" in (made / file).read_text() for file in files)
     assert (workspace(tmp_path / "given", f"ENPIRE/{name}-v0", starter="parametric") / "parametric.py").exists()
+
+
+@pytest.mark.parametrize(("regime", "in_task", "beside"), [(None, False, True), ("mixed", False, True), ("tools", True, False), ("bc", False, False)])
+def test_the_tools_of_scripts_are_described_where_scripts_are_wanted(tmp_path, regime, in_task, beside):
+    made = workspace(tmp_path, "ENPIRE/PinInsertion-v0", regime=regime)
+    task = (made / "TASK.md").read_text()
+    assert ("`move_eef(" in task) == in_task
+    assert ("*script*" in task) == (in_task or beside)
+    assert (made / "TOOLS.md").exists() == beside
+    if beside:
+        assert "`TOOLS.md`" in task
+        assert "`move_eef(" in (made / "TOOLS.md").read_text()
+
+
+def test_the_brief_names_the_sensing_in_force(tmp_path):
+    noisy = (workspace(tmp_path / "a", "ENPIRE/PinInsertion-v0") / "TASK.md").read_text()
+    assert "Sensing is `noisy` in every episode" in noisy
+    ideal = (workspace(tmp_path / "b", "ENPIRE/PinInsertion-v0", env_kwargs={"sensing": "ideal"}) / "TASK.md").read_text()
+    assert 'of `sensing="noisy"` does not hold' in ideal
+
+
+@pytest.mark.parametrize("name", ["PushT", "PinInsertion", "GPUInsertion", "TieZipTie", "CutZipTie"])
+def test_no_tool_is_named_that_is_not_listed(tmp_path, name):
+    page = (workspace(tmp_path, f"ENPIRE/{name}-v0") / "TOOLS.md").read_text()
+    listed = set(re.findall(r"^- `(\w+)\(", page, re.MULTILINE))
+    gated = {"get_task_info", "reset_env", "reset_to_initial"}  # named as answered in practice alone
+    tools = {*_TOOLS} - gated
+    assert {word for word in re.findall(r"\w+", page) if word in tools} == listed
+
+
+def test_how_to_compare_commits_on_equal_starts_is_said(tmp_path):
+    assert "--seed 0" in (workspace(tmp_path) / "AGENTS.md").read_text()

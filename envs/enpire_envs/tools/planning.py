@@ -23,8 +23,8 @@ class PlannerTools:
 
     @tool("motion")
     def freespace_move(self, position: Any, quaternion: Any = None, timeout: float = 15.0) -> dict[str, Any]:
-        """Move the hand to a pose around the obstacles of the planner's world (update_planner_world fills it). Raises where no way
-        is found. Without a planner it moves straight. Returns what move_eef does, and "plan" in words."""
+        """Move the hand to a pose around the obstacles that the planner knows of. Raises where no way is found. Without a
+        planner it moves straight. Returns what move_eef does, and "plan" in words."""
         goal = vector(position, 3)
         turn = vector(quaternion, 4)
         assert goal is not None
