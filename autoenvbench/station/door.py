@@ -202,7 +202,7 @@ class Door:
         self._require_free()
         return await self._stream(request, functools.partial(
             self._station.evaluate, request["client"], str(body.get("digest")), _whole(body, "n", 20),
-            body.get("idea"),
+            body.get("idea"), body.get("confirm") is True,
         ))  # fmt: skip
 
     async def _held_out(self, request: web.Request) -> web.StreamResponse:

@@ -201,9 +201,14 @@ class Station:
                 "videos": [f"data/practice/{name}" for name in tally.shown.values()]}  # fmt: skip
 
     def evaluate(
-        self, agent: str, digest: str, n: int, idea: str | None, stop: Callable[[], bool], on_episode: OnEpisode
-    ) -> dict[str, Any]:
-        """Episodes on fresh secret starts. A candidate that beats the confirmed best is confirmed on more of them at once, once."""
+        self, agent: str, digest: str, n: int, idea: str | None, confirm: bool, stop: Callable[[], bool],
+        on_episode: OnEpisode,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Episodes on fresh secret starts. A candidate that beats the confirmed best is confirmed on more of them at once, once.
+
+        Args:
+            confirm: whether it is also where it does not, as one that ties with the best.
+        """
         self._require_budget()
         bundle = self._bundle(digest)
         _check_n(n)
@@ -220,7 +225,7 @@ class Station:
                 candidate = state.candidates.known.get(bundle.content or bundle.digest)
                 best = state.candidates.value
             if candidate is None or not candidate.begun:
-                if n < self._run.min_episodes or tally.rate <= best:
+                if not confirm and (n < self._run.min_episodes or tally.rate <= best):
                     return result
                 candidate = Candidate(
                     bundle.content or bundle.digest, bundle.commit, bundle.digest, agent, idea, tally.id

@@ -74,6 +74,7 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
         f"budget left   {format_duration(s['budget_left_s'])} of {format_duration(s['budget_s'])}",
         f"robot         {s['robot']}",
         f"best          {_rate(s['best'])}  (confirmed)",
+        *_what_is_left(s["best"]),
         f"unconfirmed   {_rate(s['best_unconfirmed'])}",
         f"finished      {done['evaluate']} evaluations, {done['confirm']} confirmations, {done['practice']} practices, "
         f"{done['heldout']} held-out scorings",
@@ -104,10 +105,12 @@ def _evaluate(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
         registered, words = _register(client, idea)
         idea = registered["id"]
         watch.say(words)
-    result = client.job("/evaluate", {"digest": head.digest, "n": args.n, "idea": idea}, watch)
+    body = {"digest": head.digest, "n": args.n, "idea": idea, "confirm": args.confirm}
+    result = client.job("/evaluate", body, watch)
     text = _table(result, watch.ends["evaluate"])
     if confirmation := result.get("confirmation"):
-        text += "\nThis beat the best so far, so it was confirmed on fresh starts:\n"
+        why = "As asked, it was" if args.confirm else "This beat the best so far, so it was"
+        text += f"\n{why} confirmed on fresh starts:\n"
         text += _table(confirmation, watch.ends["confirm"])
     elif known := result.get("candidate"):
         text += f"\nconfirmed already, with the same files: now {100 * known['success_rate']:.0f} % of {known['episodes']} fresh episodes"
@@ -211,6 +214,17 @@ def _rate(best: dict[str, Any] | None) -> str:
     return f"{100 * best['success_rate']:.0f} % of {best['episodes']} episodes, commit {best['commit'][:8]}"
 
 
+def _what_is_left(best: dict[str, Any] | None) -> list[str]:
+    """Where no episode of the confirmed best failed, what can still be gained."""
+    if best is None or best["success_rate"] < 1:
+        return []
+    return [
+        f"left to do    a longer proof: {best['episodes']} episodes without a failure show {100 * best['wilson95'][0]:.1f} % or more; each "
+        "`aeb evaluate` of this commit adds to them",
+        "              fewer robot-minutes: shorter episodes, and fewer of them, reach the same rate",
+    ]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="aeb", description="Your interface to the robot station. Start with TASK.md.")
     common = argparse.ArgumentParser(add_help=False)
@@ -238,6 +252,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = verb("evaluate", _evaluate, "score HEAD on fresh secret starts; the best is confirmed at once")
     evaluate.add_argument("-n", type=int, default=20, metavar="N", help="episodes (default 20, the least that counts)")
     evaluate.add_argument("--idea", metavar="I7", help="the idea under test, or a new one in words (default: the newest)")
+    evaluate.add_argument("--confirm", action="store_true",
+                          help="confirm HEAD on fresh starts (50, or 200 from 98 %%) also if it does not beat the best")  # fmt: skip
     verb("submit", _submit, "make HEAD your answer, to be scored on held-out starts at the end")
     episodes = verb("episodes", _episodes, "judged episodes with stage, reason and error")
     episodes.add_argument("evaluation", nargs="?", metavar="E4", help="only this batch")

@@ -7,6 +7,8 @@ import sys
 
 from conftest import ZERO_POLICY
 
+from autoenvbench.record.events import EvaluationEvent
+
 BUSY = ZERO_POLICY.replace(
     "return np.zeros(self.shape)", "import time\n        began = time.process_time()\n        while time.process_time() < began + 5: pass"
 )
@@ -90,3 +92,30 @@ def test_status_counts_what_was_finished_by_its_purpose(bench):
     bench.aeb("evaluate", "-n", "1")
     assert json.loads(bench.aeb("status", "--json")[1])["finished"] == {"evaluate": 2, "confirm": 0, "practice": 1, "heldout": 0}
     assert "2 evaluations, 0 confirmations, 1 practices, 0 held-out scorings" in bench.aeb("status")[1]
+
+
+def test_a_candidate_that_beats_nothing_is_confirmed_when_asked_and_once(bench):
+    code, out, _ = bench.aeb("evaluate", "-n", "1")
+    assert "confirmed" not in out
+    code, out, _ = bench.aeb("evaluate", "-n", "1", "--confirm")
+    assert code == 0
+    assert "As asked, it was confirmed on fresh starts" in out
+    (confirmed,) = [e.payload for e in bench.ledger.events("evaluation") if (e.payload.purpose, e.payload.phase) == ("confirm", "finished")]
+    assert confirmed.episodes == 4
+    assert confirmed.beats == "E2"
+    code, out, _ = bench.aeb("evaluate", "-n", "1", "--confirm")
+    assert "confirmed already" in out
+    indices = [e.payload.index for e in bench.ledger.events("episode")]
+    assert indices == list(range(7))  # fresh starts, each once
+    assert json.loads(bench.aeb("status", "--json")[1])["finished"]["confirm"] == 1
+
+
+def test_status_says_what_is_left_when_the_best_is_perfect(bench):
+    about = {"phase": "finished", "purpose": "confirm", "commit": "c" * 40, "digest": "d", "planned": 4, "episodes": 4}
+    bench.ledger.append(EvaluationEvent(id="E1", content="x", successes=4, **about), agent="codex")
+    out = bench.aeb("status")[1]
+    assert "100 % of 4 episodes" in out
+    assert "4 episodes without a failure show 51.0 % or more" in out
+    assert "fewer robot-minutes" in out
+    bench.ledger.append(EvaluationEvent(id="E2", content="y", successes=3, **about), agent="codex")  # pools: 7 of 8
+    assert "left to do" not in bench.aeb("status")[1]
