@@ -23,14 +23,15 @@ PUSHT = TaskEntry(
 )
 
 
-def _contact_task(name: str, cls: str) -> TaskEntry:
-    """The tasks at the gripper differ in their folders alone."""
+def _contact_task(name: str, cls: str, *levels: str) -> TaskEntry:
+    """The tasks at the gripper differ in their folders, and in the levels that have ids of their own."""
     package = f"enpire_envs.{name}"
     return TaskEntry(
         package=package,
         entry_point=f"{package}.env:{cls}Env",
-        envs={f"ENPIRE/{cls}-v0": {}},
-        max_episode_steps=600,
+        envs={f"ENPIRE/{cls}-v0": {}, **{f"ENPIRE/{cls}-{level.title()}-v0": {"level": level} for level in levels}},
+        # of a task with levels, the level in force says how long an episode is
+        max_episode_steps=None if levels else 600,
         in_threads=True,
         template=f"{package}.template",
         reference=f"{package}.reference",
@@ -40,7 +41,7 @@ def _contact_task(name: str, cls: str) -> TaskEntry:
 
 ENV_IDS = (
     *register(PUSHT),
-    *register(_contact_task("pin_insertion", "PinInsertion")),
+    *register(_contact_task("pin_insertion", "PinInsertion", "state")),
     *register(_contact_task("gpu_insertion", "GPUInsertion")),
     *register(_contact_task("tie_zip_tie", "TieZipTie")),
     *register(_contact_task("cut_zip_tie", "CutZipTie")),

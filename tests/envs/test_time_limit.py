@@ -10,7 +10,7 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-DEFAULTS = {"PushT": 300, "PushTSimple": 300} | dict.fromkeys(
+DEFAULTS = {"PushT": 300, "PushTSimple": 300, "PinInsertion-State": 240} | dict.fromkeys(
     ("PinInsertion", "GPUInsertion", "TieZipTie", "CutZipTie"), 600
 )
 

@@ -12,7 +12,10 @@ import mujoco
 import numpy as np
 
 from enpire_envs import end_effector
+from enpire_envs.contact import disc
 from enpire_envs.end_effector import EndEffectorReadings
+from enpire_envs.levels import ActionDelay
+from enpire_envs.pin_insertion.levels import PinLevel
 
 _XML = Path(__file__).with_name("scene.xml")
 
@@ -20,7 +23,6 @@ HOLE_RADIUS = 0.0020  # [m]
 HOLE_DEPTH = 0.020
 PITCH = 0.015  # between the holes of the 3 x 3 grid
 PIN_LENGTH = 0.030  # below the fingers
-CHAMFER = 0.0005  # height and width of the step at the pin's tip
 _SIDES = 12
 _RING = 0.004  # thickness of the ring's boxes, radially
 _HOLD_STEPS = 15  # control periods of 1/30 s
@@ -34,12 +36,14 @@ class PinReadings(EndEffectorReadings):
         tip: (3,) the pin's tip centre [m].
         axis: (3,) unit vector along the pin, upwards.
         insertion: how far the tip is below the plate's top [m], 0 unless it is inside the hole's bore.
+        grip_offset: (2,) how far the tip is, across the gripper, from where a gripper that holds it well has it [m].
         held: smallest insertion depth and largest force over the last "hold" probe, or None.
     """
 
     tip: np.ndarray
     axis: np.ndarray
     insertion: float
+    grip_offset: np.ndarray
     held: tuple[float, float] | None = None
 
 
@@ -47,26 +51,33 @@ class PinScene:
     """Builds and operates the pin insertion model.
 
     Args:
-        clearance: hole diameter less pin diameter [m].
+        level: what the pin, the gripper and the drives may be in an episode.
 
     `drive` takes the velocity (6,) of the end effector's target [m/s, rad/s].
     """
 
-    def __init__(self, clearance: float) -> None:
-        self.clearance = clearance
+    def __init__(self, level: PinLevel) -> None:
+        self._level = level
+        self._delay = ActionDelay(level.delay[1], 6)
         self._held: tuple[float, float] | None = None
-        self._tip = -1
-        self._grid = -1
+        self._tip = self._grid = self._pin = self._grip = -1
+        self._drives = np.zeros((2, 6))
+        self._grip_offset = np.zeros(2)
 
-    mutable = ("geom_friction", "body_pos", "geom_rgba")
+    mutable = (
+        "geom_friction", "body_pos", "geom_rgba", "geom_size", "body_quat", "actuator_gainprm", "actuator_biasprm",
+    )  # fmt: skip
 
     def build(self) -> mujoco.MjModel:
         """Compile the model; must come before all else."""
         spec = end_effector.load(_XML)
         self._add_hole(spec)
         self._add_pin(spec)
+        spec.nuserdata = self._delay.size  # commands under way, so that they are part of the state
         model = spec.compile()
         self._tip, self._grid = model.site("tip").id, model.body("grid").id
+        self._pin, self._grip = model.geom("pin").id, model.body("held").id
+        self._drives = np.stack([model.actuator_gainprm[:6, 0], model.actuator_biasprm[:6, 2]])
         return model
 
     def _add_hole(self, spec: mujoco.MjSpec) -> None:
@@ -98,16 +109,19 @@ class PinScene:
                               pos=[i * PITCH, j * PITCH, 0.00005], material="bore", name=f"hole{i + 2}{j + 2}")  # fmt: skip
 
     def _add_pin(self, spec: mujoco.MjSpec) -> None:
-        radius = HOLE_RADIUS - self.clearance / 2
-        tool, fit = spec.body("tool"), spec.find_default("fit")
-        shaft = (PIN_LENGTH - CHAMFER) / 2
+        # The widest pin of the level: a thinner one stays inside the bounds that MuJoCo derives from this size.
+        radius = HOLE_RADIUS - self._level.clearance[0] / 2
+        tool, fit, chamfer = spec.body("tool"), spec.find_default("fit"), self._level.chamfer
+        held = tool.add_body(name="held")
+        shaft = (PIN_LENGTH - chamfer) / 2
         cylinder = mujoco.mjtGeom.mjGEOM_CYLINDER
-        tool.add_geom(
+        held.add_geom(
             fit, name="pin", type=cylinder, size=[radius, shaft, 0], pos=[0, 0, -shaft], material="pin", mass=0
         )
-        tool.add_geom(fit, name="pin_tip", type=cylinder, size=[radius - CHAMFER, CHAMFER / 2, 0],
-                      pos=[0, 0, -PIN_LENGTH + CHAMFER / 2], material="pin", mass=0)  # fmt: skip
-        tool.add_site(name="tip", pos=[0, 0, -PIN_LENGTH], size=[0.0001] * 3, rgba=[0, 0, 0, 0])
+        if chamfer:
+            held.add_geom(fit, name="pin_tip", type=cylinder, size=[radius - chamfer, chamfer / 2, 0],
+                          pos=[0, 0, -PIN_LENGTH + chamfer / 2], material="pin", mass=0)  # fmt: skip
+        held.add_site(name="tip", pos=[0, 0, -PIN_LENGTH], size=[0.0001] * 3, rgba=[0, 0, 0, 0])
         for sign in (-1, 1):
             tool.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.004, 0.006, 0.012], pos=[sign * (radius + 0.004), 0, 0.006],
                           material="finger", mass=0, name=f"finger{sign}")  # fmt: skip
@@ -115,13 +129,34 @@ class PinScene:
     def place(
         self, model: mujoco.MjModel, data: mujoco.MjData, start: dict[str, Any], rng: np.random.Generator
     ) -> None:
-        """The pin's tip at `tip` [m] from the target hole, tilted by `tilt` [rad]; `hole` (column, row) is the target; draws the friction."""
-        end_effector.place(data, end_effector.pose_over(start["tip"], start["tilt"], (0, 0, PIN_LENGTH)))
+        """The pin's tip at `tip` [m] from the target hole, the gripper tilted by `tilt` [rad]; `hole` (column, row) is the target.
+
+        Draws what the level leaves open: friction, clearance, stiffness, how the pin sits in the gripper, and the delay.
+        """
         column, row = start["hole"]
         model.body_pos[self._grid] = ((1 - column) * PITCH, (1 - row) * PITCH, 0)
         self._show_grid(model, column, row)
-        end_effector.draw_friction(model, 0.3, rng)
+        level = self._level
+        friction, low, high = level.friction
+        model.geom_friction[model.geom_contype != 0, 0] = friction * rng.uniform(low, high)
+        model.geom_size[self._pin, 0] = HOLE_RADIUS - rng.uniform(*level.clearance) / 2
+        stiffness = rng.uniform(*level.stiffness)
+        gain, damping = self._drives
+        model.actuator_gainprm[:6, 0], model.actuator_biasprm[:6, 1] = stiffness * gain, -stiffness * gain
+        model.actuator_biasprm[:6, 2] = math.sqrt(stiffness) * damping  # as far from critical as before
+        self._grip_offset = offset = disc(rng, level.grip_offset)
+        self._grasp(model, offset, disc(rng, math.radians(level.grip_tilt)))
+        end_effector.place(data, end_effector.pose_over(start["tip"], start["tilt"], (*-offset, PIN_LENGTH)))
+        self._delay.begin(data.userdata, int(rng.integers(level.delay[0], level.delay[1] + 1)))
         self._held = None
+
+    def _grasp(self, model: mujoco.MjModel, offset: np.ndarray, tilt: np.ndarray) -> None:
+        """Let the gripper hold the pin so that its tip is off by `offset` (2,) [m] and it is tilted by `tilt` (2,) [rad]."""
+        angle, matrix = math.hypot(*tilt), np.zeros(9)
+        quat = model.body_quat[self._grip]
+        mujoco.mju_axisAngle2Quat(quat, np.array([*tilt, 0.0]) / (angle or 1.0), angle)
+        mujoco.mju_quat2Mat(matrix, quat)
+        model.body_pos[self._grip] = (*offset, -PIN_LENGTH) + matrix.reshape(3, 3) @ (0, 0, PIN_LENGTH)
 
     def _show_grid(self, model: mujoco.MjModel, column: int, row: int) -> None:
         """Nine of the painted holes belong to the box; the target's own bore is real."""
@@ -132,15 +167,16 @@ class PinScene:
 
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
         """Let the end effector's target move with the velocity `command` (6,) [m/s, rad/s]."""
-        data.ctrl[:] = command
+        data.ctrl[:] = self._delay.exchange(data.userdata, command)
 
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> PinReadings:
         """The readings at the end of the last physics step."""
         tip = data.site_xpos[self._tip].copy()
         axis = data.site_xmat[self._tip][2::3].copy()
         return end_effector.read(
-            PinReadings, data, tip=tip, axis=axis, insertion=_insertion(*tip.tolist()), held=self._held
-        )
+            PinReadings, data, tip=tip, axis=axis, insertion=_insertion(*tip.tolist()), grip_offset=self._grip_offset,
+            held=self._held,
+        )  # fmt: skip
 
     @property
     def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:

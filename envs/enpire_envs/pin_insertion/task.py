@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from enpire_envs.cell import Cell
 from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, SafetyLimits, disc, remember, wrench_sensor
+from enpire_envs.levels import JointEncoders, JointTorqueWrench, WanderingPose
+from enpire_envs.pin_insertion.levels import PinLevel
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PinReadings
 from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
 
@@ -25,13 +28,14 @@ class PinInsertion:
 
     name = "PinInsertion"
     control_hz = CONTROL_HZ
-    max_steps = 600
     stages: tuple[str, ...] = ("start", "contact", "tip_in", "half_in", "success")
     act_cpu_ms = 250.0
     camera = "wrist"
 
-    def __init__(self, sensing: str, tilt: str) -> None:
+    def __init__(self, level: PinLevel, sensing: str, tilt: str) -> None:
+        self.max_steps = level.max_steps
         self._sensing = sensing
+        self._level = level if sensing == "noisy" else replace(level, encoders=None, torques=None, hole=None)
         self._turns = tilt == "hard"
         self._tilt = {"id": math.radians(3 if self._turns else 1), "ood": math.radians(5 if self._turns else 2)}
         self._hover = {"id": HOVER, "ood": 1.5 * HOVER}
@@ -72,15 +76,22 @@ class PinInsertion:
 
     # -- an episode --------------------------------------------------------------------------------------------------
     def begin(self, start: Start, readings: PinReadings, rng: np.random.Generator) -> None:
-        """Clear stages, draw the error of the hole's estimate and the drift of the wrench."""
+        """Clear stages, draw this episode's sensors and their errors."""
         self._stage = 0
-        self._origin = readings.pose
         self._safety = ContactSafety(LIMITS, readings.pose)
         error = disc(rng, HOVER) if self._sensing == "noisy" else np.zeros(2)
-        # Perception looks once, before the arm is in the way: where the hole is, as seen from the end effector.
-        self._estimate = -np.array(start["tip"][:2]) + error
+        # Where the hole is as seen from the end effector, which takes for granted that it holds the pin well. Without a model of
+        # perception it is seen once, before the arm is in the way.
+        self._hole = readings.grip_offset - start["tip"][:2]
+        self._estimate = self._hole + error
         self._wrench = wrench_sensor(self._sensing, rng)
-        # What `observe` returns; what does not change in an episode stands in it: gripper, hole, valid.
+        level, dt = self._level, 1 / self.control_hz
+        self._encoders = [JointEncoders(spec, rng) for spec in level.encoders or ()]
+        self._torques = JointTorqueWrench(level.torques, dt, rng) if level.torques else None
+        self._perception = WanderingPose(level.hole, dt, rng) if level.hole else None
+        self._measured_start = self._measure(readings)
+        self._moved_at = -1.0  # the time of what `agent_pos` last said
+        # What `observe` returns; what does not change in an episode stands in it: gripper, and what is seen in one look.
         self._state = np.zeros(self.state_space.shape)
         n = len(self._scale) + 6
         self._state[n + 1 : n + 5] = *self._estimate, 0.0, 1.0
@@ -94,16 +105,35 @@ class PinInsertion:
     def observe(self, readings: PinReadings) -> np.ndarray:
         """(70,) float32, or (73,) with rotations; see `PinInsertionEnv`."""
         moved = self.agent_pos(readings)
-        felt, _, _ = self._wrench.read(readings.wrench.vector)
+        wrench = readings.wrench.vector
+        felt = self._torques.read(wrench) if self._torques else self._wrench.read(wrench)[0]
         state, n = self._state, len(moved)
         state[:n], state[n : n + 6] = moved, felt
-        state[n + 9] = min(readings.time, 20.0) / 20.0
+        if self._perception:
+            estimate, age, valid = self._perception.read(self._hole)
+            state[n + 7 : n + 9] = np.clip(estimate, -0.02, 0.02)
+            state[n + 10] = valid
+        else:
+            age = readings.time
+        state[n + 9] = min(age, 20.0) / 20.0
         remember(state[n + 11 :], felt, moved[2])
         return state.astype(np.float32)
 
     def agent_pos(self, readings: PinReadings) -> np.ndarray:
-        """(3,) or (6,) float32: the end effector relative to its start [m, rad]."""
-        return (readings.pose - self._origin)[: len(self._scale)].astype(np.float32)
+        """(3,) or (6,) float32: the end effector relative to its start [m, rad]; the same however often it is asked in a control period."""
+        if readings.time != self._moved_at:
+            self._moved_at = readings.time
+            moved = self._measure(readings) - self._measured_start
+            self._moved = moved[: len(self._scale)].astype(np.float32)
+        return self._moved.copy()
+
+    def _measure(self, readings: PinReadings) -> np.ndarray:
+        """One control period later: the end effector's pose (6,) as it is sensed [m, rad]."""
+        if not self._encoders:
+            return readings.pose
+        linear, angular = self._encoders
+        pose, wrench = readings.pose, readings.wrench
+        return np.concatenate([linear.read(pose[:3], wrench.force), angular.read(pose[3:], wrench.torque)])
 
     def update(self, readings: PinReadings) -> Progress:
         """Climb the stages: contact, 1 mm deep, half way."""

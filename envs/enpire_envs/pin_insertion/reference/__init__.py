@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from enpire_envs.env import CellEnv
+from enpire_envs.pin_insertion.scene import PIN_LENGTH
 from enpire_envs.pin_insertion.task import STEP, TURN
 
 _LEAD = 0.009  # how far the commanded height runs ahead of the reached one [m]: about 14 N
+_UPRIGHT_GAIN = 0.15  # share of the upper end's distance from the hole's axis that is corrected per step
 
 
 class Expert:
@@ -16,20 +20,29 @@ class Expert:
     def __init__(self, env: CellEnv) -> None:
         self._cell = env.cell
         self._size = env.task.action_space.shape[0]
+        self._step = np.array([*STEP, *[TURN] * 3])[: self._size]
 
     def reset(self, observation: object) -> None:
-        pass
+        r = self._cell.read()
+        self._commanded = r.target[: self._size].copy()  # where the target will be once all actions have taken effect
 
     def act(self, observation: object) -> np.ndarray:
         r = self._cell.read()
-        action = np.zeros(self._size)
-        off = -r.tip[:2]
-        action[:2] = np.clip(0.5 * off / STEP[:2], -1, 1)
+        wanted = self._commanded.copy()
+        if r.insertion <= 0.0005:
+            # Where the tip comes to rest once the end effector has caught up with its target: without feedback, which a delay would
+            # make swing.
+            wanted[:2] = r.pose[:2] - r.tip[:2]
+        else:
+            # A tilted pin is put upright from its upper end: pushing on would wedge it between two edges of the hole.
+            wanted[:2] -= _UPRIGHT_GAIN * (r.tip + PIN_LENGTH * r.axis)[:2]
         if self._size == 6:
-            action[3:5] = np.clip(-0.5 * r.pose[3:5] / TURN, -1, 1)
-        settled = np.hypot(*off) < 0.0002 and np.abs(r.pose[3:5]).max() < (0.004 if self._size == 6 else 1)
-        if r.insertion > 0.0005 or settled:
-            action[2] = -1.0 if r.pose[2] - r.target[2] < _LEAD else 0.0
+            upright = np.array([r.axis[1], -r.axis[0]])  # the small turn that puts the pin upright [rad]
+            wanted[3:5] = r.pose[3:5] + upright
+        if r.insertion > 0.0005 or math.hypot(*r.tip[:2]) < 0.0002:
+            wanted[2] = r.pose[2] - _LEAD
+        action = np.clip((wanted - self._commanded) / self._step, -1, 1)
+        self._commanded += action * self._step
         return action
 
 

@@ -1,0 +1,194 @@
+"""What stands between a policy and the physics at the ranked levels, as numbers and as the models that these drive.
+
+A level of a task is a frozen dataclass of numbers; the ones here are its parts. Each model belongs to one episode, draws from one generator
+alone and is read once per control period, so seeds reproduce it and copies go on exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec:
+    """How badly joint encoders know where a tool is along each axis [m, N], or how it is turned about each [rad, Nm].
+
+    Attributes:
+        bias: amplitude of an error that depends smoothly on the position: smallest and largest, drawn per episode and axis [m].
+        wavelength: of that error [m].
+        backlash: width of the play: after a reversal nothing seems to move for so long [m].
+        stiffness: of what bends between the encoders and the tool; its bending is not seen [N/m].
+        noise: standard deviation per reading [m].
+    """
+
+    bias: tuple[float, float]
+    wavelength: float
+    backlash: float
+    stiffness: float
+    noise: float
+
+
+class JointEncoders:
+    """A tool's position (3,) by joint encoders with backlash and flex, or its angles."""
+
+    def __init__(self, spec: EncoderSpec, rng: np.random.Generator) -> None:
+        self._spec, self._rng = spec, rng
+        self._amplitude = rng.uniform(*spec.bias, 3)
+        self._phase = rng.uniform(0, 2 * math.pi, 3)
+        self._engaged: np.ndarray | None = None
+
+    def read(self, position: np.ndarray, force: np.ndarray) -> np.ndarray:
+        """The position (3,) [m] as encoders have it, under a force (3,) on the tool [N]."""
+        spec = self._spec
+        seen = position - force / spec.stiffness
+        play = spec.backlash / 2
+        engaged = seen if self._engaged is None else np.minimum(np.maximum(self._engaged, seen - play), seen + play)
+        self._engaged = engaged
+        bias = self._amplitude * np.sin(position * (2 * math.pi / spec.wavelength) + self._phase)
+        return engaged + bias + spec.noise * self._rng.standard_normal(3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorqueSpec:
+    """How badly joint torques know a wrench: (force [N], torque [Nm]) each.
+
+    Attributes:
+        bias: standard deviation of what is left after taring, drawn per episode.
+        drift: standard deviation that a random walk gains in a second.
+        stiction: half the dead band: a change below it is not felt.
+        noise: standard deviation per reading.
+        lag: time constant [s].
+    """
+
+    bias: tuple[float, float]
+    drift: tuple[float, float]
+    stiction: tuple[float, float]
+    noise: tuple[float, float]
+    lag: float
+
+
+class JointTorqueWrench:
+    """A wrench (6,) as it is worked out from joint torques."""
+
+    def __init__(self, spec: TorqueSpec, dt: float, rng: np.random.Generator) -> None:
+        self._rng = rng
+        drift, self._stiction, self._noise, bias = (
+            np.repeat(pair, 3) for pair in (spec.drift, spec.stiction, spec.noise, spec.bias)
+        )
+        self._walk = drift * math.sqrt(dt)
+        self._share = 1 - math.exp(-dt / spec.lag)  # of the way to the newest value in one period
+        self._bias = bias * rng.standard_normal(6)
+        self._smooth = np.zeros(6)
+        self._felt = np.zeros(6)
+
+    def read(self, wrench: np.ndarray) -> np.ndarray:
+        """One control period later: the wrench (6,) [N, Nm] as it is felt."""
+        self._smooth = self._smooth + self._share * (wrench - self._smooth)
+        # friction in the joints holds the reading until the load has changed by more than it can bear
+        low, high = self._smooth - self._stiction, self._smooth + self._stiction
+        self._felt = np.minimum(np.maximum(self._felt, low), high)
+        draws = self._rng.standard_normal((2, 6))
+        self._bias = self._bias + self._walk * draws[0]
+        return self._felt + self._bias + self._noise * draws[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WanderSpec:
+    """How badly a perception model knows where something is.
+
+    Attributes:
+        radius: bound of the error [m].
+        seconds: correlation time of the error.
+        period: between two looks [control periods].
+        latency: from a look to its estimate [control periods].
+        dropout: probability that a look gives nothing; the last estimate is then repeated, with `valid` false.
+        outlier: probability that a look is wrong by `outlier_radius` and says that it is valid.
+        outlier_radius: smallest and largest [m].
+    """
+
+    radius: float
+    seconds: float
+    period: int
+    latency: int
+    dropout: float
+    outlier: float
+    outlier_radius: tuple[float, float]
+
+
+class WanderingPose:
+    """A position (2,) by a perception model: an error that wanders, age, drop-outs, and outliers that lie."""
+
+    def __init__(self, spec: WanderSpec, dt: float, rng: np.random.Generator) -> None:
+        self._spec, self._dt, self._rng = spec, dt, rng
+        self._keep = math.exp(-spec.period * dt / spec.seconds)
+        self._gain = math.sqrt(1 - self._keep**2)
+        self._walk = rng.standard_normal(2)  # stationary, of unit variance
+        self._count = 0
+        self._pending: list[tuple[int, np.ndarray | None]] = []  # (control period of the look, what it saw)
+        self._estimate: np.ndarray | None = None
+        self._looked = 0
+        self._valid = True
+
+    def read(self, truth: np.ndarray) -> tuple[np.ndarray, float, bool]:
+        """One control period later: (estimate (2,) [m], age [s], valid)."""
+        spec, now = self._spec, self._count
+        if now % spec.period == 0:
+            self._pending.append((now, self._look(truth)))
+        # The first look is answered at once: an episode starts from a scene that was just verified.
+        while self._pending and (self._estimate is None or now - self._pending[0][0] >= spec.latency):
+            when, seen = self._pending.pop(0)
+            self._valid = seen is not None
+            if seen is not None:
+                self._estimate, self._looked = seen, when
+        self._count += 1
+        assert self._estimate is not None
+        return self._estimate, (now - self._looked) * self._dt, self._valid
+
+    def _look(self, truth: np.ndarray) -> np.ndarray | None:
+        spec, rng = self._spec, self._rng
+        self._walk = self._keep * self._walk + self._gain * rng.standard_normal(2)
+        kind, angle, share = rng.random(3)
+        if self._estimate is not None and kind < spec.dropout:
+            return None
+        if self._estimate is not None and kind < spec.dropout + spec.outlier:
+            low, high = spec.outlier_radius
+            distance, direction = low + (high - low) * share, 2 * math.pi * angle
+            return truth + distance * np.array([math.cos(direction), math.sin(direction)])
+        return truth + spec.radius * self._walk / math.sqrt(1 + self._walk.dot(self._walk))
+
+
+class ActionDelay:
+    """Commands that take effect some control periods later.
+
+    What is under way lies in a memory of the caller's, (size,) numbers of which the first is the delay, so that it is part of the caller's
+    snapshots.
+
+    Args:
+        most: longest delay [control periods].
+        n: numbers in a command.
+    """
+
+    def __init__(self, most: int, n: int) -> None:
+        self._n = n
+        self.size = 1 + most * n if most else 0
+
+    def begin(self, memory: np.ndarray, periods: int) -> None:
+        """A new episode with a delay of `periods`; until the first command arrives, zeros do. Raises ValueError for too long a delay."""
+        if not 0 <= periods * self._n <= max(self.size - 1, 0):
+            raise ValueError(f"a delay of {periods} control periods; expected 0 to {max(self.size - 1, 0) // self._n}")
+        memory[:] = 0.0
+        if self.size:
+            memory[0] = periods
+
+    def exchange(self, memory: np.ndarray, command: np.ndarray) -> np.ndarray:
+        """Send a command (n,); get the one that arrives now."""
+        if not self.size or not memory[0]:
+            return command
+        pending = memory[1 : 1 + int(memory[0]) * self._n]
+        arrived = pending[: self._n].copy()
+        pending[: -self._n] = pending[self._n :]
+        pending[-self._n :] = command
+        return arrived
