@@ -108,7 +108,7 @@ def stages(events: Sequence[Event]) -> Figure:
     ax = figure.subplots()
     _style(ax)
     episodes = events_frame(events, "episode")
-    episodes["stage"] = episodes.stage.replace("", "not run")
+    episodes["stage"] = episodes.stage.replace("", "not run").mask(episodes.violations != "[]", "violation")
     order = episodes.groupby("stage").score.mean().sort_values(kind="stable").index  # ties stay by name
     judged = episodes[episodes.purpose.isin(["evaluate", "confirm", "heldout"])]
     counts = judged.groupby(["evaluation", "stage"]).size().unstack(fill_value=0).reindex(judged.evaluation.unique())

@@ -90,7 +90,8 @@ class StationEnv(Protocol):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """What ``info["stage"]`` may say of an episode without violation, first to last; the last one is success."""
+        """What ``info["stage"]`` may say of an episode, first to last; the last one is success. At a violation it is the stage reached
+        before; another word there is passed on."""
 
     @property
     def in_process(self) -> bool:

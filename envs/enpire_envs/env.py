@@ -169,7 +169,8 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         readings = self.cell.read()
 
         violation = self._check_safety(readings)
-        progress = self.task.update(readings) if violation is None else Progress("violation", 0.0)
+        # A violation scores nothing, and says how far it had come before.
+        progress = self.task.update(readings) if violation is None else Progress(self._last_info["stage"], 0.0)
         success, reason = False, violation
         if violation is None and self.task.candidate(readings):
             verdict = self.task.verify(self.cell)

@@ -78,6 +78,7 @@ def test_leaving_the_workspace_is_a_violation():
             break
     assert terminated
     assert info["violations"] == ["out_of_workspace"]
+    assert (info["stage"], info["score"]) == ("start", 0.0)  # how far it had come, for nothing
     env.close()
 
 
