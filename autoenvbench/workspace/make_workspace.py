@@ -92,7 +92,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
 
 {_ends(config)}{_regime(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
-actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_sensing(env, config)}
+actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_level(config)}{_sensing(env, config)}
 
 **Your policy.** `policy.py` at the root of the repository defines
 
@@ -129,6 +129,12 @@ def _stages(env: gym.Env[Any, Any]) -> str:
     """What `score` counts, where the environment says it."""
     stages = contract_of(env).stages
     return f" Its stages, in order: {', '.join(stages)}." if len(stages) > 2 else ""
+
+
+def _level(config: RunConfig) -> str:
+    """Which of its levels the environment has in this run, where it has any."""
+    level = {**gym.spec(config.env).kwargs, **config.env_kwargs}.get("level")
+    return f" Its level is `{level}`." if level else ""
 
 
 def _sensing(env: gym.Env[Any, Any], config: RunConfig) -> str:

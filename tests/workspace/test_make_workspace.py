@@ -58,3 +58,7 @@ def test_no_tool_is_named_that_is_not_listed(tmp_path, name):
 
 def test_how_to_compare_commits_on_equal_starts_is_said(tmp_path):
     assert "--seed 0" in (workspace(tmp_path) / "AGENTS.md").read_text()
+
+
+def test_the_brief_names_the_level_of_an_id_that_has_one(tmp_path):
+    assert "Its level is `state`." in (workspace(tmp_path, "ENPIRE/PinInsertion-State-v0") / "TASK.md").read_text()
