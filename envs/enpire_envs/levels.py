@@ -38,16 +38,18 @@ class JointEncoders:
         self._spec, self._rng = spec, rng
         self._amplitude = rng.uniform(*spec.bias, 3)
         self._phase = rng.uniform(0, 2 * math.pi, 3)
+        self._play, self._wave = spec.backlash / 2, 2 * math.pi / spec.wavelength
         self._engaged: np.ndarray | None = None
 
     def read(self, position: np.ndarray, force: np.ndarray) -> np.ndarray:
         """The position (3,) [m] as encoders have it, under a force (3,) on the tool [N]."""
         spec = self._spec
         seen = position - force / spec.stiffness
-        play = spec.backlash / 2
-        engaged = seen if self._engaged is None else np.minimum(np.maximum(self._engaged, seen - play), seen + play)
+        engaged = seen
+        if self._engaged is not None:
+            engaged = np.minimum(np.maximum(self._engaged, seen - self._play), seen + self._play)
         self._engaged = engaged
-        bias = self._amplitude * np.sin(position * (2 * math.pi / spec.wavelength) + self._phase)
+        bias = self._amplitude * np.sin(position * self._wave + self._phase)
         return engaged + bias + spec.noise * self._rng.standard_normal(3)
 
 

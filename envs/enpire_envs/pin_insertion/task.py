@@ -18,6 +18,7 @@ STEP = np.array([0.0003, 0.0003, 0.0006])  # displacement per control step at an
 TURN = math.radians(0.2)  # rotation per control step at an action of 1 [rad], tilt="hard"
 HOVER = 0.002  # radius of the disc of start offsets, and of the hole estimate's error [m]
 HEIGHT = (0.004, 0.005)  # of the pin's tip above the plate at the start [m]
+FAR = 0.02  # how far from the start the hole may seem to be [m]
 DEEP_ENOUGH = 0.018
 HOLD_FORCE = 10.0  # [N]
 LIMITS = SafetyLimits(low=(-0.015, -0.015, -0.070), high=(0.015, 0.015, 0.003), force=40.0)
@@ -44,7 +45,7 @@ class PinInsertion:
         self._scale = np.concatenate([STEP, [TURN] * 3])[:n] * self.control_hz
         self.agent_pos_space = box([0.1] * n)
         wrench = [100.0] * 3 + [5.0] * 3
-        self.state_space = box([0.1] * n + wrench + [1.0] + [0.02, 0.02, 1.0, 1.0] + [*wrench, 0.1] * HISTORY)
+        self.state_space = box([0.1] * n + wrench + [1.0] + [FAR, FAR, 1.0, 1.0] + [*wrench, 0.1] * HISTORY)
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
@@ -86,7 +87,9 @@ class PinInsertion:
         self._estimate = self._hole + error
         self._wrench = wrench_sensor(self._sensing, rng)
         level, dt = self._level, 1 / self.control_hz
-        self._encoders = [JointEncoders(spec, rng) for spec in level.encoders or ()]
+        linear, angular = level.encoders or (None, None)
+        self._linear = JointEncoders(linear, rng) if linear else None
+        self._angular = JointEncoders(angular, rng) if angular and self._turns else None
         self._torques = JointTorqueWrench(level.torques, dt, rng) if level.torques else None
         self._perception = WanderingPose(level.hole, dt, rng) if level.hole else None
         self._measured_start = self._measure(readings)
@@ -111,7 +114,7 @@ class PinInsertion:
         state[:n], state[n : n + 6] = moved, felt
         if self._perception:
             estimate, age, valid = self._perception.read(self._hole)
-            state[n + 7 : n + 9] = np.clip(estimate, -0.02, 0.02)
+            state[n + 7 : n + 9] = np.minimum(np.maximum(estimate, -FAR), FAR)
             state[n + 10] = valid
         else:
             age = readings.time
@@ -128,12 +131,13 @@ class PinInsertion:
         return self._moved.copy()
 
     def _measure(self, readings: PinReadings) -> np.ndarray:
-        """One control period later: the end effector's pose (6,) as it is sensed [m, rad]."""
-        if not self._encoders:
-            return readings.pose
-        linear, angular = self._encoders
-        pose, wrench = readings.pose, readings.wrench
-        return np.concatenate([linear.read(pose[:3], wrench.force), angular.read(pose[3:], wrench.torque)])
+        """One control period later: the end effector's pose (6,) as it is sensed [m, rad]; angles only where they can be turned."""
+        pose, wrench = readings.pose.copy(), readings.wrench
+        if self._linear:
+            pose[:3] = self._linear.read(pose[:3], wrench.force)
+        if self._angular:
+            pose[3:] = self._angular.read(pose[3:], wrench.torque)
+        return pose
 
     def update(self, readings: PinReadings) -> Progress:
         """Climb the stages: contact, 1 mm deep, half way."""
