@@ -23,6 +23,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 from enpire_envs.env import CellEnv
+from enpire_envs.pin_insertion.scene import HOLE_RADIUS
 from enpire_envs.reference import make_reference
 
 import autoenvbench  # noqa: F401
@@ -62,7 +63,7 @@ def pin_truth(env: CellEnv) -> Truth:
     tip, axes = cell.data.site_xpos[site], cell.data.site_xmat[site].reshape(3, 3)
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     ring = radius * (np.cos(angles)[:, None] * axes[:, 0] + np.sin(angles)[:, None] * axes[:, 1])
-    bore = radius + env.unwrapped.cell.scene.clearance / 2 + 2e-4  # type: ignore[attr-defined]
+    bore = HOLE_RADIUS + 2e-4
     inside = all(np.hypot(*(tip + s * axes[:, 2] + ring).T[:2]).max() < bore for s in (0.001, 0.009, 0.0175))
     return band(-tip[2], 0.018, 1e-4) if inside else False
 
@@ -168,6 +169,7 @@ def _elsewhere(rng: np.random.Generator, start: dict[str, Any]) -> dict[str, Any
 
 SUBJECTS = {
     "PinInsertion": Subject(pin_truth, _tilted),
+    "PinInsertion-State": Subject(pin_truth, _tilted),
     "GPUInsertion": Subject(gpu_truth, _turned),
     "TieZipTie": Subject(tie_truth, _beside),
     "CutZipTie": Subject(cut_truth, _elsewhere),
@@ -234,7 +236,7 @@ def main() -> None:
         hits, false_alarms, misses = c[True, True], c[False, True], c[True, False]
         precision, recall = hits / max(hits + false_alarms, 1), hits / max(hits + misses, 1)
         print(
-            f"{name:<14} {args.sensing:<6} episodes {args.n}   true successes {hits + misses}   precision {precision:.3f}   "
+            f"{name:<18} {args.sensing:<6} episodes {args.n}   true successes {hits + misses}   precision {precision:.3f}   "
             f"recall {recall:.3f}   false success {false_alarms}   missed {misses}   in the guard band {c[None, True] + c[None, False]}",
             flush=True,
         )

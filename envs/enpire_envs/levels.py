@@ -194,3 +194,9 @@ class ActionDelay:
         pending[: -self._n] = pending[self._n :]
         pending[-self._n :] = command
         return arrived
+
+    def underway(self, memory: np.ndarray) -> np.ndarray:
+        """The sum (n,) of the commands that have been sent and have not arrived."""
+        periods = int(memory[0]) if self.size else 0
+        total: np.ndarray = memory[1 : 1 + periods * self._n].reshape(periods, self._n).sum(axis=0)
+        return total

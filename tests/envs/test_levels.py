@@ -186,7 +186,10 @@ def test_commands_arrive_in_order_after_the_delay(periods, sent):
     delay = ActionDelay(3, 1)
     memory = np.full(delay.size, 7.0)
     delay.begin(memory, periods)
-    arrived = [delay.exchange(memory, np.array([value], float))[0] for value in sent]
+    arrived = []
+    for k, value in enumerate(sent):
+        arrived.append(delay.exchange(memory, np.array([value], float))[0])
+        assert delay.underway(memory) == [sum(sent[max(0, k + 1 - periods) : k + 1])]
     assert arrived == ([0.0] * periods + sent)[: len(sent)]
 
 

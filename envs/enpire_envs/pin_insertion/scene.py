@@ -169,6 +169,10 @@ class PinScene:
         """Let the end effector's target move with the velocity `command` (6,) [m/s, rad/s]."""
         data.ctrl[:] = self._delay.exchange(data.userdata, command)
 
+    def underway(self, data: mujoco.MjData) -> np.ndarray:
+        """The sum (6,) of the velocities that have been commanded and not yet driven [m/s, rad/s]."""
+        return self._delay.underway(data.userdata)
+
     def read(self, model: mujoco.MjModel, data: mujoco.MjData) -> PinReadings:
         """The readings at the end of the last physics step."""
         tip = data.site_xpos[self._tip].copy()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from enpire_envs.contact import CONTROL_HZ
 from enpire_envs.env import CellEnv
 from enpire_envs.pin_insertion.scene import PIN_LENGTH
 from enpire_envs.pin_insertion.task import STEP, TURN
@@ -18,17 +20,18 @@ class Expert:
     """Privileged pin insertion policy. `act` ignores the observation and reads the cell."""
 
     def __init__(self, env: CellEnv) -> None:
-        self._cell = env.cell
+        self._cell: Any = env.cell
         self._size = env.task.action_space.shape[0]
         self._step = np.array([*STEP, *[TURN] * 3])[: self._size]
 
     def reset(self, observation: object) -> None:
-        r = self._cell.read()
-        self._commanded = r.target[: self._size].copy()  # where the target will be once all actions have taken effect
+        pass
 
     def act(self, observation: object) -> np.ndarray:
         r = self._cell.read()
-        wanted = self._commanded.copy()
+        # where the target will be once all actions have taken effect
+        commanded = (r.target + self._cell.scene.underway(self._cell.data) / CONTROL_HZ)[: self._size]
+        wanted = commanded.copy()
         if r.insertion <= 0.0005:
             # Where the tip comes to rest once the end effector has caught up with its target: without feedback, which a delay would
             # make swing.
@@ -41,9 +44,7 @@ class Expert:
             wanted[3:5] = r.pose[3:5] + upright
         if r.insertion > 0.0005 or math.hypot(*r.tip[:2]) < 0.0002:
             wanted[2] = r.pose[2] - _LEAD
-        action = np.clip((wanted - self._commanded) / self._step, -1, 1)
-        self._commanded += action * self._step
-        return action
+        return np.clip((wanted - commanded) / self._step, -1, 1)
 
 
 class Naive:
