@@ -10,7 +10,7 @@ $pip torch==2.13.0
 $pip --no-deps torchvision==0.25.0 lerobot==0.4.4
 $pip "datasets>=4,<4.9" "huggingface-hub<0.36" draccus==0.10.0 "av<16" "opencv-python-headless<4.13" "diffusers<0.36" einops \
   jsonlines "packaging<26" "gymnasium>=1,<2" pyserial deepdiff termcolor accelerate safetensors "rerun-sdk<0.27" \
-  mujoco==4.0.0 python-can pyyaml pydantic msgpack pandas pyarrow imageio
+  mujoco==4.0.0 python-can pyyaml pydantic msgpack pandas pyarrow imageio scipy
 site="$("$1/bin/python" -c 'import site; print(site.getsitepackages()[0])')"
 cat > "$site/_torchvision_declared.py" <<'PY'
 """Declares torchvision's operators, so that it can be imported without its compiled half."""
