@@ -65,6 +65,8 @@ def research(
         agents: its members, each named as `--agent` names it; by default one, the configuration's.
     """
     members = name_members([config.agent] if agents is None else agents)
+    if all(make_agent(agent).tunes_parametric for agent in members.values()):
+        config = config.model_copy(update={"starter": "parametric"})  # on record is what the workspaces hold
     sandbox, notice = preflight(config, list(members.values()))
     env = make_env(config.env, config.env_kwargs)
     secret = StartStreams.parse_secret(config.held_out_secret) if config.held_out_secret else StartStreams.new_secret()

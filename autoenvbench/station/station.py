@@ -367,7 +367,6 @@ class Station:
         return bundle
 
 
-
 def _require_idea(id: object, state: RunState) -> None:
     """Raises UserError for an id that no idea of the run has."""
     if not isinstance(id, str) or id not in state.ideas:
