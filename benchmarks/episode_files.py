@@ -70,7 +70,9 @@ def write_npy(folder: Path, episodes: list[Columns]) -> None:
 
 
 def load_npy(folder: Path) -> int:
-    return _flat([{file.stem: np.load(file, mmap_mode="r") for file in path.iterdir()} for path in sorted(folder.iterdir())])
+    return _flat(
+        [{file.stem: np.load(file, mmap_mode="r") for file in path.iterdir()} for path in sorted(folder.iterdir())]
+    )
 
 
 def _flat(episodes: list[Columns]) -> int:
@@ -155,7 +157,9 @@ def main() -> None:
         ".npy a column": (write_npy, load_npy),
     }
     steps = EPISODES * STEPS
-    print(f"{steps:,} steps in {EPISODES} episodes | write [us/step] | bytes/step | load: cold [ms] | warm [ms] | of CPU [ms] (medians of 7)")
+    print(
+        f"{steps:,} steps in {EPISODES} episodes | write [us/step] | bytes/step | load: cold [ms] | warm [ms] | of CPU [ms] (medians of 7)"
+    )
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
         for name, (write, load) in ways.items():
             folder = Path(scratch) / name

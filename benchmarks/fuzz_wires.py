@@ -98,7 +98,9 @@ def typed(rng: random.Random) -> bytes:
             call[rng.choice(["tool", "args", "kwargs"])] = values(rng)
         return bytes(msgpack.packb(call))
     if kind == 1:
-        return bytes(msgpack.packb({"summary": rng.choice(["x", values(rng)]), "traceback": rng.choice(["y", values(rng)])}))
+        return bytes(
+            msgpack.packb({"summary": rng.choice(["x", values(rng)]), "traceback": rng.choice(["y", values(rng)])})
+        )
     if kind == 2:
         ndim = rng.choice([0, 1, 1, 2, 8, 9, 32, 255])
         shape = [rng.choice([0, 1, 2, 2**16, 2**31, 2**32 - 1]) for _ in range(ndim)]

@@ -15,7 +15,9 @@ FOLDERS = ("autoenvbench", "benchmarks", "envs", "examples", "leaderboards", "re
 
 def _first_line(path: Path) -> str:
     """The first line of the docstring of a package or module."""
-    docstring = ast.get_docstring(ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()))
+    docstring = ast.get_docstring(
+        ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    )
     assert docstring, f"{path} has no docstring"
     return docstring.split("\n")[0]
 

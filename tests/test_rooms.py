@@ -41,7 +41,11 @@ def _imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 def _room(parts: tuple[str, ...]) -> str | None:
     """The room of a module, by its path or dotted name below the package; None for the package itself."""
-    return parts[0].removesuffix(".py") if parts and parts[0] not in ("__init__.py", "__main__.py", "__version__") else None
+    return (
+        parts[0].removesuffix(".py")
+        if parts and parts[0] not in ("__init__.py", "__main__.py", "__version__")
+        else None
+    )
 
 
 def upward_imports(package: Path) -> list[str]:
@@ -59,7 +63,9 @@ def upward_imports(package: Path) -> list[str]:
             if there is None or there == here or there not in LEVEL:
                 continue
             if LEVEL[there] >= LEVEL[here]:
-                wrong.append(f"{file.relative_to(package.parent)}:{line}: {here}/ imports {name}, and {there}/ is not below it")
+                wrong.append(
+                    f"{file.relative_to(package.parent)}:{line}: {here}/ imports {name}, and {there}/ is not below it"
+                )
     return wrong
 
 

@@ -43,14 +43,19 @@ def _setup(subparsers: Any) -> None:
     setup = subparsers.add_parser("setup", help="install other simulators, in environments of their own")
     setup.add_argument("name", nargs="?", metavar="NAME", help="without it: say which there are, and what is installed")
     setup.add_argument(
-        "--assets", type=arguments.path, metavar="FOLDER", help="the simulator's downloaded assets (it says where to get them)"
+        "--assets",
+        type=arguments.path,
+        metavar="FOLDER",
+        help="the simulator's downloaded assets (it says where to get them)",
     )
     setup.add_argument("--tasks", action="store_true", help="list all kitchen tasks by name, where they are installed")
     setup.set_defaults(run=commands.setup)
 
 
 def _agents(subparsers: Any) -> None:
-    agents = subparsers.add_parser("agents", help="list the agents: version, whether they can run here, what is missing")
+    agents = subparsers.add_parser(
+        "agents", help="list the agents: version, whether they can run here, what is missing"
+    )
     agents.add_argument("--json", action="store_true")
     agents.set_defaults(run=commands.agents)
 
@@ -60,7 +65,9 @@ def _score(subparsers: Any) -> None:
     score.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
     score.add_argument("--policy", required=True, metavar="PATH|reference|naive|random|zero-shot|vla")
     score.add_argument("-n", type=arguments.episodes, default=100, metavar="N", help="starts (default 100)")
-    score.add_argument("--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per start; 8 for pass@8")
+    score.add_argument(
+        "--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per start; 8 for pass@8"
+    )
     score.add_argument("--seed", type=arguments.seed, default=0)
     score.add_argument("--held-out-secret", metavar="HEX", help="replay the held-out starts of a finished run")
     _env_argument(score)
@@ -80,8 +87,16 @@ def _compare(subparsers: Any) -> None:
     versus.add_argument("first", metavar="A", help="a policy's folder, or reference, naive, random")
     versus.add_argument("second", metavar="B")
     versus.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
-    versus.add_argument("-n", type=arguments.whole(1, 10_000), default=200, metavar="N", help="starts at most (default 200)")
-    versus.add_argument("--alpha", type=arguments.real(1e-6, 0.5), default=0.05, metavar="P", help="chance of a false alarm (default 0.05)")
+    versus.add_argument(
+        "-n", type=arguments.whole(1, 10_000), default=200, metavar="N", help="starts at most (default 200)"
+    )
+    versus.add_argument(
+        "--alpha",
+        type=arguments.real(1e-6, 0.5),
+        default=0.05,
+        metavar="P",
+        help="chance of a false alarm (default 0.05)",
+    )
     versus.add_argument("--seed", type=arguments.seed, default=0)
     _env_argument(versus)
     _cage_arguments(versus)
@@ -96,7 +111,13 @@ def _eval(subparsers: Any) -> None:
     run.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
     run.add_argument("--budget", default="2h", metavar="TIME", help="research wall-clock, like 8h, 90m, 120s")
     run.add_argument("--seed", type=arguments.seed, default=0)
-    run.add_argument("--out", type=arguments.path, default=Path("runs"), metavar="DIR", help="where the run's folder is made (default runs/)")
+    run.add_argument(
+        "--out",
+        type=arguments.path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where the run's folder is made (default runs/)",
+    )
     run.add_argument("--model", metavar="NAME", help="the agent's model")
     run.add_argument("--effort", metavar="LEVEL", help="the model's reasoning effort, in the agent's own words")
     run.add_argument("--agent-args", default="", metavar="FLAGS", help="further flags of the agent's command line")
@@ -105,17 +126,35 @@ def _eval(subparsers: Any) -> None:
         "--allow-hosted-tools", action="store_true", help="let the provider's own tools pass (web search, ...)"
     )
     run.add_argument("--token-budget", metavar="N", help="stop at so many tokens (fresh input + output), like 5M")
-    run.add_argument("--cost-budget", type=arguments.real(0.01, 1e6), metavar="USD", help="stop at so many dollars by the price table")
-    run.add_argument("--prices", type=arguments.path, metavar="FILE", help="your prices; see autoenvbench/data/prices.json")
+    run.add_argument(
+        "--cost-budget",
+        type=arguments.real(0.01, 1e6),
+        metavar="USD",
+        help="stop at so many dollars by the price table",
+    )
+    run.add_argument(
+        "--prices", type=arguments.path, metavar="FILE", help="your prices; see autoenvbench/data/prices.json"
+    )
     run.add_argument("--goal", metavar="GOAL", help='stop when reached: "streak>=50", "success>=0.95", "score>=0.9"')
     run.add_argument("--nudges", type=arguments.whole(0, 10_000), default=3, metavar="N",
                      help="send an agent that stopped early back to work; give up after N restarts without a new idea, commit or evaluation (default 3)")  # fmt: skip
-    run.add_argument("--agent-memory", type=arguments.real(0.1, 1e5), metavar="GB", help="memory of the agent's cage (default 3/4 of all)")
+    run.add_argument(
+        "--agent-memory",
+        type=arguments.real(0.1, 1e5),
+        metavar="GB",
+        help="memory of the agent's cage (default 3/4 of all)",
+    )
     run.add_argument("--replay", metavar="FILE", help="serve the model from a script instead of a provider")
-    run.add_argument("--pace", type=arguments.real(0, 1), metavar="X", help="1: the station runs in real time; 0: as fast as it can")
+    run.add_argument(
+        "--pace", type=arguments.real(0, 1), metavar="X", help="1: the station runs in real time; 0: as fast as it can"
+    )
     _env_argument(run)
-    run.add_argument("--held-out", type=arguments.episodes, default=200, metavar="N", help="held-out episodes (default 200)")
-    run.add_argument("--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8")
+    run.add_argument(
+        "--held-out", type=arguments.episodes, default=200, metavar="N", help="held-out episodes (default 200)"
+    )
+    run.add_argument(
+        "--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8"
+    )
     run.add_argument("--held-out-secret", metavar="HEX", help="draw starts from a known secret (unranked)")
     run.add_argument("--starter", choices=("plain", "parametric"), default="plain",
                      help="parametric: the agent finds a parametric policy with the recipe, which cem always has (default plain)")  # fmt: skip
@@ -132,8 +171,12 @@ def _ablate(subparsers: Any) -> None:
     ablation = subparsers.add_parser(
         "ablate", help="vary one thing at a time on matched scenes: a table and a figure per axis"
     )
-    ablation.add_argument("study", type=arguments.path, metavar="STUDY", help="a YAML file; see examples/ablation_vision.yaml")
-    ablation.add_argument("-n", type=arguments.episodes, metavar="N", help="episodes of each level (default: the study's)")
+    ablation.add_argument(
+        "study", type=arguments.path, metavar="STUDY", help="a YAML file; see examples/ablation_vision.yaml"
+    )
+    ablation.add_argument(
+        "-n", type=arguments.episodes, metavar="N", help="episodes of each level (default: the study's)"
+    )
     ablation.add_argument(
         "--out", type=arguments.path, default=Path("runs/ablations"), metavar="DIR", help="default runs/ablations/"
     )
@@ -191,7 +234,10 @@ def _tool_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tool", action="append", default=[], metavar="KEY=VALUE",
                         help="of script policies: mode=interactive, vision=none, planner=false, width=640, vlm=MODEL ... (repeatable)")  # fmt: skip
     parser.add_argument(
-        "--tools-replay", type=arguments.path, metavar="FILE", help="a script that stands in for the model behind vlm_query"
+        "--tools-replay",
+        type=arguments.path,
+        metavar="FILE",
+        help="a script that stands in for the model behind vlm_query",
     )
 
 

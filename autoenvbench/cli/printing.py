@@ -130,7 +130,9 @@ def _agent_rows(agents: list[Agent]) -> list[dict[str, Any]]:
     def ask(agent: Agent, what: str) -> None:
         answers[agent.name, what] = getattr(agent, what)()
 
-    threads = [Thread(target=ask, args=(agent, what), daemon=True) for agent in agents for what in ("problem", "version")]
+    threads = [
+        Thread(target=ask, args=(agent, what), daemon=True) for agent in agents for what in ("problem", "version")
+    ]
     for thread in threads:
         thread.start()
     until = time.monotonic() + _ANSWER_S
@@ -163,7 +165,9 @@ def episode_progress(total: int, title: str) -> Iterator[Callable[[EpisodeEvent]
             progress.update(bar, advance=1, rate=f"{successes / done:.1%} success")
             if not stderr.is_terminal and time.monotonic() >= next_line:
                 next_line = time.monotonic() + _LINE_EVERY_S
-                stderr.print(f"{title}: {done} of {total}, {successes / done:.1%} success", highlight=False, soft_wrap=True)
+                stderr.print(
+                    f"{title}: {done} of {total}, {successes / done:.1%} success", highlight=False, soft_wrap=True
+                )
 
         yield advance
 

@@ -81,7 +81,10 @@ def add_parser(commands: Any) -> None:
     twin.add_argument("file", nargs="?", metavar="FILE", help="station file of kind twin (default: the one that ships)")
     dataset = action("dataset", _dataset, "make a LeRobotDataset of episodes, or episodes of a LeRobotDataset")
     dataset.add_argument(
-        "folder", type=arguments.path, metavar="DIR", help="what `record=` was given, data/practice, or a LeRobotDataset"
+        "folder",
+        type=arguments.path,
+        metavar="DIR",
+        help="what `record=` was given, data/practice, or a LeRobotDataset",
     )
     dataset.add_argument("out", type=arguments.path, metavar="OUT", help="the folder to make; must not exist")
     dataset.add_argument("--python", metavar="PROGRAM", help="an interpreter that has lerobot (default: this one)")

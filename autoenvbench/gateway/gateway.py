@@ -210,7 +210,9 @@ class Gateway:
                     self._transcript.write_call, call.dialect, call.body, call.headers, known, status, bytes(answered)
                 )
 
-    async def _ask_with_retries(self, call: Call, call_id: str, left: asyncio.Event) -> AsyncGenerator[Head | bytes, None]:
+    async def _ask_with_retries(
+        self, call: Call, call_id: str, left: asyncio.Event
+    ) -> AsyncGenerator[Head | bytes, None]:
         """The first answer that is no transient failure; nothing where the agent has left before. Raises ProviderLost if it
         ends in its middle, after its beginning was yielded."""
         waiting = False

@@ -27,7 +27,9 @@ class Reply:
         keep_alive_s: silence after which it is sent a keep-alive event [s].
     """
 
-    def __init__(self, dialect: Dialect, request: web.Request, streams: bool, keep_alive_s: float = KEEP_ALIVE_S) -> None:
+    def __init__(
+        self, dialect: Dialect, request: web.Request, streams: bool, keep_alive_s: float = KEEP_ALIVE_S
+    ) -> None:
         self._dialect, self._request, self._streams, self._keep_alive_s = dialect, request, streams, keep_alive_s
         self._response: web.StreamResponse | None = None
         self._early = False  # status 200 was sent before the provider's status was known

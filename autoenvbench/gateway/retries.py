@@ -77,7 +77,11 @@ class Failure:
             return False
         if self.status == 200:
             return bool(kinds & _TRANSIENT_TYPES)
-        return self.status == 0 or self.status in _RETRIED_4XX or (self.status >= 500 and self.status not in _PERMANENT_5XX)
+        return (
+            self.status == 0
+            or self.status in _RETRIED_4XX
+            or (self.status >= 500 and self.status not in _PERMANENT_5XX)
+        )
 
 
 class Backoff:

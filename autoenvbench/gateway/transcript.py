@@ -86,11 +86,18 @@ class Transcript:
             return
         with contextlib.suppress(OSError):  # a full disk ends no call
             if self._path.exists() and self._path.stat().st_size > self._max_bytes:
-                self._full, line = True, {"time": time.time(), "full": f"no more than {self._max_bytes >> 20} MB are kept"}
+                self._full, line = (
+                    True,
+                    {"time": time.time(), "full": f"no more than {self._max_bytes >> 20} MB are kept"},
+                )
             with gzip.open(self._path, "at", compresslevel=6) as file:
                 file.write(json.dumps(line) + "\n")
 
 
 def _bounded(request: Mapping[str, Any], max_bytes: int) -> Any:
     text = json.dumps(request)
-    return request if len(text) <= max_bytes else {"cut_to_bytes": max_bytes, "of_bytes": len(text), "text": text[:max_bytes]}
+    return (
+        request
+        if len(text) <= max_bytes
+        else {"cut_to_bytes": max_bytes, "of_bytes": len(text), "text": text[:max_bytes]}
+    )

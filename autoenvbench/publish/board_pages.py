@@ -80,7 +80,9 @@ def html_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str:
             )
         if section.unranked:
             body.append(f"<h3>Not ranked</h3>{table(_UNRANKED, [_unranked(row) for row in section.unranked])}")
-    body.append(f"<h2>Reported</h2><p class=note>{_REPORTED_INTRO}{_published()['by_agent_note']}</p>{table(_REPORTED, _reported())}")
+    body.append(
+        f"<h2>Reported</h2><p class=note>{_REPORTED_INTRO}{_published()['by_agent_note']}</p>{table(_REPORTED, _reported())}"
+    )
     if broken:
         body.append(
             f"<h2>Broken submissions</h2><p class=note>{_BROKEN_INTRO}</p>{table(_BROKEN, sorted(broken.items()))}"
@@ -109,7 +111,9 @@ def _figures(row: Row) -> tuple[str, ...]:
 
 def _published() -> dict[str, Any]:
     """What the paper and its page report, from the package's data."""
-    data: dict[str, Any] = json.loads(resources.files("autoenvbench.data").joinpath("published_results.json").read_text())
+    data: dict[str, Any] = json.loads(
+        resources.files("autoenvbench.data").joinpath("published_results.json").read_text()
+    )
     return data
 
 

@@ -349,7 +349,11 @@ def parse_payload(kind: str, text: str) -> Payload:
         given = json.loads(text)
     except (ValueError, RecursionError):
         return model.model_validate_json(text)  # which says what is wrong with it
-    while isinstance(given, dict) and isinstance(version := given.get("version", 1), int) and (kind, version) in MIGRATIONS:
+    while (
+        isinstance(given, dict)
+        and isinstance(version := given.get("version", 1), int)
+        and (kind, version) in MIGRATIONS
+    ):
         given = {**MIGRATIONS[kind, version](given), "version": version + 1}
     return model.model_validate(given)
 

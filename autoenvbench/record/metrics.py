@@ -121,7 +121,13 @@ class BestCurves:
                 self.confirmed.append(self._point(event.t_run, wins, n, leader.commit, leader.digest, strict))
 
     def _point(
-        self, t_run: float, wins: int, n: int, commit: str, digest: str, strict: tuple[float, float, int] = (0.0, 0.0, 0)
+        self,
+        t_run: float,
+        wins: int,
+        n: int,
+        commit: str,
+        digest: str,
+        strict: tuple[float, float, int] = (0.0, 0.0, 0),
     ) -> Point:
         low, high = wilson(wins, n)
         return Point(t_run, wins / n, low, high, n, commit, digest, self.tokens, self.episodes, self.robot_s, strict)

@@ -123,6 +123,8 @@ def decode_tool_call(data: bytes) -> tuple[str, list[Any], dict[str, Any]]:
 def decode_error(data: bytes) -> str:
     """What the host reports of an exception, at most 4,000 characters. Raises Malformed, and nothing else."""
     report = wire.unpack(data, longest=MAX_LIST)
-    if not (isinstance(report, dict) and isinstance(report.get("summary"), str) and isinstance(report.get("traceback"), str)):
+    if not (
+        isinstance(report, dict) and isinstance(report.get("summary"), str) and isinstance(report.get("traceback"), str)
+    ):
         raise Malformed("no summary, or no traceback")
     return f"{report['summary']}\n{report['traceback']}"[:4000]

@@ -171,9 +171,11 @@ class _Books:
     def _fits(self, payload: StartEvent | EpisodeEvent, start: Start) -> bool:
         """Whether an event names the evaluation, bundle and seed that were given out with its start."""
         batch, bundle = self._batch, self._batch.bundle
-        return (payload.evaluation, payload.purpose, payload.seed) == (batch.evaluation, batch.purpose, start.seed) and (
-            (payload.commit, payload.digest, payload.content) == (bundle.commit, bundle.digest, bundle.content)
-        )
+        return (payload.evaluation, payload.purpose, payload.seed) == (
+            batch.evaluation,
+            batch.purpose,
+            start.seed,
+        ) and ((payload.commit, payload.digest, payload.content) == (bundle.commit, bundle.digest, bundle.content))
 
     def settle(self) -> None:
         """Judge what began and never ended, as it stands."""

@@ -224,7 +224,11 @@ class RemoteCell:
                 code = self._process.wait(5.0)
             except subprocess.TimeoutExpired:
                 code = None
-        ended = f"ended by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with exit code {code}"
+        ended = (
+            f"ended by signal {signal.Signals(-code).name}"
+            if code is not None and code < 0
+            else f"ended with exit code {code}"
+        )
         words = f"{self.name}'s worker {ended if not why else 'is ended: ' + why}"
         with self._lock:
             self._lost = words

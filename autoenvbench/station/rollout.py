@@ -212,7 +212,9 @@ def begin(env: gym.Env[Any, Any], seed: int, options: dict[str, Any] | None, sto
 
 def overdue(env: gym.Env[Any, Any], steps: int) -> ContractError:
     """What is wrong with an episode that goes on after its last step."""
-    return ContractError(f"{env} says `limit` and its episode goes on after {steps} steps; expected truncated=True there")
+    return ContractError(
+        f"{env} says `limit` and its episode goes on after {steps} steps; expected truncated=True there"
+    )
 
 
 def film(env: gym.Env[Any, Any], frames: list[np.ndarray]) -> None:

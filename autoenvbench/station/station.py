@@ -303,7 +303,9 @@ class Station:
         n, attempts = self._run.held_out, self._run.attempts
         starts = draw_starts(self._streams, "heldout", 0, n, attempts=attempts, skip=done)
         film = Film(self.config.run_dir, "held_out_", strip=True)
-        batch = Batch("held-out", "heldout", bundle, n * attempts, starts, attempts=attempts, keep=self._judged, film=film)
+        batch = Batch(
+            "held-out", "heldout", bundle, n * attempts, starts, attempts=attempts, keep=self._judged, film=film
+        )
         with self._leased("held-out scoring"):
             try:
                 tally = evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode)

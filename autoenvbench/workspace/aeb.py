@@ -175,7 +175,9 @@ class _Watch:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet, self._due, self._purpose = quiet, 0.0, ""
         self._judged, self._succeeded = Counter[str](), Counter[str]()
-        self.ends: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in ("practice", "evaluate", "confirm")}
+        self.ends: dict[str, Counter[tuple[str, str]]] = {
+            name: Counter() for name in ("practice", "evaluate", "confirm")
+        }
 
     def __call__(self, episode: dict[str, Any]) -> None:
         purpose = episode["purpose"]
@@ -246,12 +248,16 @@ def _parser() -> argparse.ArgumentParser:
     practice.add_argument("-n", type=int, default=5, metavar="N", help="episodes (default 5)")
     practice.add_argument("--seed", type=int, help="first practice start (default: the next unused one)")
     practice.add_argument(
-        "--interactive", action="store_true", help="let a script (`def run(tools)`) use get_task_info, reset_env, reset_to_initial",
+        "--interactive",
+        action="store_true",
+        help="let a script (`def run(tools)`) use get_task_info, reset_env, reset_to_initial",
     )
     practice.add_argument("--video", action="store_true", help="film the first success and the first failure")
     evaluate = verb("evaluate", _evaluate, "score HEAD on fresh secret starts; the best is confirmed at once")
     evaluate.add_argument("-n", type=int, default=20, metavar="N", help="episodes (default 20, the least that counts)")
-    evaluate.add_argument("--idea", metavar="I7", help="the idea under test, or a new one in words (default: the newest)")
+    evaluate.add_argument(
+        "--idea", metavar="I7", help="the idea under test, or a new one in words (default: the newest)"
+    )
     evaluate.add_argument("--confirm", action="store_true",
                           help="confirm HEAD on fresh starts (50, or 200 from 98 %%) also if it does not beat the best")  # fmt: skip
     verb("submit", _submit, "make HEAD your answer, to be scored on held-out starts at the end")

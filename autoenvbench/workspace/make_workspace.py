@@ -77,7 +77,9 @@ def _ends(config: RunConfig) -> str:
 def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
     """TASK.md: the goal, the rules of this run, and the environment's own reference page."""
     tools = _tools_page(env, config)
-    cpu = f"{contract_of(env).act_cpu_ms:.0f} ms of CPU time per `act`{' (a script: 120 s an episode)' if tools else ''}"
+    cpu = (
+        f"{contract_of(env).act_cpu_ms:.0f} ms of CPU time per `act`{' (a script: 120 s an episode)' if tools else ''}"
+    )
     kwargs = "".join(f", {key}={value!r}" for key, value in config.env_kwargs.items())
     limits = Limits.default()
     steps = step_limit(env)
@@ -143,7 +145,7 @@ def _sensing(env: gym.Env[Any, Any], config: RunConfig) -> str:
     if argument is None:
         return ""
     sensing = config.env_kwargs.get("sensing", argument.default)
-    return f" Sensing is `{sensing}` in every episode, practice too: what is said below of `sensing=\"noisy\"` " + (
+    return f' Sensing is `{sensing}` in every episode, practice too: what is said below of `sensing="noisy"` ' + (
         "holds." if sensing == "noisy" else "does not hold."
     )
 

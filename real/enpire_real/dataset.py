@@ -47,7 +47,10 @@ BESIDE = "enpire"  # the folder of what LeRobot has no place for
 _NEXT = {"reward": "next.reward", "terminated": "next.terminated", "truncated": "next.truncated"}
 _DERIVED = {"next.done", "next.success"}
 #: LeRobot's lists hold no larger integers, and its statistics fail on halves: the same bits, and the same numbers.
-_INSTEAD: dict[np.dtype[Any], np.dtype[Any]] = {np.dtype(np.uint64): np.dtype(np.int64), np.dtype(np.float16): np.dtype(np.float32)}
+_INSTEAD: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(np.uint64): np.dtype(np.int64),
+    np.dtype(np.float16): np.dtype(np.float32),
+}
 _COUNTERS = {"timestamp", "frame_index", "episode_index", "index", "task_index"}
 
 

@@ -81,7 +81,12 @@ class Recorder:
             return
         done = terminated or truncated
         if not self._lost:
-            judged = {"reward": reward, "terminated": terminated, "truncated": truncated, "late": bool(info.get("late"))}
+            judged = {
+                "reward": reward,
+                "terminated": terminated,
+                "truncated": truncated,
+                "late": bool(info.get("late")),
+            }
             try:
                 self._queue.put_nowait((self._episode, "frame", {**self._frame, **judged}))
             except queue.Full:
@@ -192,7 +197,13 @@ def _add(writer: EpisodeWriter, frame: dict[str, Any]) -> None:
     else:
         writer.begin(seen)
     writer.step(
-        frame["action"], seen, frame["reward"], frame["terminated"], frame["truncated"], time=frame["time"], late=frame["late"]
+        frame["action"],
+        seen,
+        frame["reward"],
+        frame["terminated"],
+        frame["truncated"],
+        time=frame["time"],
+        late=frame["late"],
     )
 
 

@@ -103,7 +103,9 @@ def test_outcomes_of_several_attempts_are_told_start_by_start(capsys, tmp_path):
     def scored(*args):
         text = call(capsys, "score", "--env", "ENPIRE/TieZipTie-v0", "--policy", "naive", "-n", "4", "--json", *args)[1]
         (tmp_path / "score.json").write_text(text)
-        assert call(capsys, "leaderboard", "add", tmp_path / "score.json", "--dir", tmp_path / f"board{len(args)}")[0] == 0
+        assert (
+            call(capsys, "leaderboard", "add", tmp_path / "score.json", "--dir", tmp_path / f"board{len(args)}")[0] == 0
+        )
         return json.loads(text)["outcomes"]
 
     once = scored()
@@ -151,7 +153,9 @@ def test_without_bubblewrap_an_agents_run_is_refused(capsys, tmp_path, monkeypat
     assert cage.choose_sandbox(None, fallback=True)[0] == "none"  # our own researchers go on, and say so
 
 
-@pytest.mark.parametrize("statement", ["import autoenvbench", "from autoenvbench.cli.parser import make_parser; make_parser()"])
+@pytest.mark.parametrize(
+    "statement", ["import autoenvbench", "from autoenvbench.cli.parser import make_parser; make_parser()"]
+)
 def test_heavy_packages_load_when_they_are_needed(statement):
     check = f"{statement}; import sys; print([m for m in ('torch', 'matplotlib', 'mujoco', 'aiohttp', 'cv2', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)

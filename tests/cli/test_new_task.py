@@ -152,7 +152,11 @@ def test_what_is_wrong_is_said_by_its_name(installed, monkeypatch):
 
 def test_a_reference_that_could_not_be_hidden_stops_every_cage(installed):
     (installed / "solved.py").write_text("Expert = Naive = None\n")
-    registry.register(registry.TaskEntry(package="reach", entry_point="reach.env:ReachEnv", envs={"Example/X-v0": {}}, reference="solved"))
+    registry.register(
+        registry.TaskEntry(
+            package="reach", entry_point="reach.env:ReachEnv", envs={"Example/X-v0": {}}, reference="solved"
+        )
+    )
     for track in ("open", "station"):
         with pytest.raises(UserError, match="solved is a file and cannot be hidden from agents; make it a folder"):
             hidden_paths(track)
@@ -162,10 +166,14 @@ def test_a_task_that_cannot_be_loaded_stops_nobody_and_is_named(installed, monke
     info = installed / "broken-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\nbroken = no_such_module:TASK\nother = reach:__name__\n")
+    (info / "entry_points.txt").write_text(
+        f"[{registry.ENTRY_POINTS}]\nbroken = no_such_module:TASK\nother = reach:__name__\n"
+    )
     registry.load_entry_points()
     shutil.rmtree(info)
-    with pytest.raises(UserError, match=r"broken could not be loaded: ModuleNotFoundError.*other could not.*expected a TaskEntry"):
+    with pytest.raises(
+        UserError, match=r"broken could not be loaded: ModuleNotFoundError.*other could not.*expected a TaskEntry"
+    ):
         make_env("Broken/Task-v0")
     assert make_env(REACH)
 
@@ -198,7 +206,9 @@ def test_its_fingerprint_covers_what_changes_episodes_and_nothing_else(installed
     assert fingerprint(env) == before
     (installed / "reach" / "README.md").write_text("# Reach\n")
     assert fingerprint(env) == before
-    assert fingerprint(make_env(REACH, {"tolerance": 0.05})) == before != fingerprint(make_env(REACH, {"tolerance": 0.04}))
+    assert (
+        fingerprint(make_env(REACH, {"tolerance": 0.05})) == before != fingerprint(make_env(REACH, {"tolerance": 0.04}))
+    )
 
 
 def test_the_command_lists_it(site):
@@ -214,7 +224,7 @@ def test_the_command_lists_it(site):
 @pytest.mark.cage
 def test_an_agent_does_research_on_it_and_its_result_is_a_row(site, tmp_path):
     """On the station track, in the cage: the task's folder is empty there, and its station still runs it."""
-    look = f"test -z \"$(ls -A {site / 'reach'})\" && echo hidden > hidden.txt"
+    look = f'test -z "$(ls -A {site / "reach"})" && echo hidden > hidden.txt'
     adopt = "printf 'from parametric import ParametricPolicy as Policy\\n' > policy.py"
     research = f"{look}; {adopt}; git add -A; git commit -qm 'Proportional control'; aeb evaluate -n 20; aeb submit"
     done = autoenvbench(

@@ -58,7 +58,13 @@ def any_columns(draw: st.DrawFn) -> dict[str, np.ndarray]:
 
     keys = draw(st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=3))
     seen = {f"observation.{key}": array(steps + 1) for key in keys} or {"observation": array(steps + 1)}
-    return {**columns(steps), **seen, "action": array(steps), "reward": draw(hnp.arrays("f8", steps)), "extra": array(steps)}
+    return {
+        **columns(steps),
+        **seen,
+        "action": array(steps),
+        "reward": draw(hnp.arrays("f8", steps)),
+        "extra": array(steps),
+    }
 
 
 @in_tmp
@@ -92,7 +98,13 @@ def test_descriptions_come_back(tmp_path: Path, meta: dict[str, Any]) -> None:
 
 
 def test_what_json_lacks_is_made_plain() -> None:
-    given = {"a": np.float32(0.1), "b": np.arange(2), "c": (np.nan, -np.inf, np.True_), 4: Path("/x"), "d": {np.int64(7)}}
+    given = {
+        "a": np.float32(0.1),
+        "b": np.arange(2),
+        "c": (np.nan, -np.inf, np.True_),
+        4: Path("/x"),
+        "d": {np.int64(7)},
+    }
     assert plain(given) == {"a": float(np.float32(0.1)), "b": [0, 1], "c": [None, None, True], "4": "/x", "d": [7]}
     space = gym.spaces.Dict({"x": gym.spaces.Box(-np.inf, 1, (2,)), "n": gym.spaces.Discrete(3)})
     described = describe_space(space)["spaces"]

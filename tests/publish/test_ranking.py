@@ -1,6 +1,5 @@
 """Like is ranked with like: what takes a rank, in which table, in which order."""
 
-
 import pytest
 from board import result_of, write_run
 

@@ -56,7 +56,9 @@ def test_no_door_of_an_environment_takes_what_is_no_number(twin_env: gym.Env) ->
     twin_env.step(np.zeros(2))
 
 
-def test_a_failed_reset_parks_and_is_on_record_and_its_batch_ends(twin_env: gym.Env, ledger: Ledger, tmp_path: Path) -> None:
+def test_a_failed_reset_parks_and_is_on_record_and_its_batch_ends(
+    twin_env: gym.Env, ledger: Ledger, tmp_path: Path
+) -> None:
     scene = twin_env.unwrapped.real_cell.scene
     calls = []
 

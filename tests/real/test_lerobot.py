@@ -124,8 +124,16 @@ def odd_episode(path: Path, steps: int, rng: np.random.Generator) -> None:
             for image in images]  # fmt: skip
     writer.begin(seen[0])
     for k in range(steps):
-        writer.step(rng.random(2), seen[k + 1], rng.random(), False, k == steps - 1, time=k / 10 + 1e-9, late=k % 2 == 0)
-    meta = {"control_hz": 12.5, "task": "odd", "start": {"x": [0.1, 1e-300]}, "verdict": {"success": steps % 2 == 1}, "seed": 2**61}
+        writer.step(
+            rng.random(2), seen[k + 1], rng.random(), False, k == steps - 1, time=k / 10 + 1e-9, late=k % 2 == 0
+        )
+    meta = {
+        "control_hz": 12.5,
+        "task": "odd",
+        "start": {"x": [0.1, 1e-300]},
+        "verdict": {"success": steps % 2 == 1},
+        "seed": 2**61,
+    }
     raw = {"observation.raw": np.stack(images)[..., ::-1], "evidence.top": images[:2]}
     write_episode(path, meta, {**writer.columns((2,)), **raw, **odd})
 

@@ -157,7 +157,9 @@ def test_closing_ends_although_the_disk_does_not_answer(recorded: gym.Env, monke
     release.set()
 
 
-def test_a_camera_that_is_lost_at_the_end_costs_the_recording_and_not_the_verdict(recorded: gym.Env, monkeypatch) -> None:
+def test_a_camera_that_is_lost_at_the_end_costs_the_recording_and_not_the_verdict(
+    recorded: gym.Env, monkeypatch
+) -> None:
     recorder = recorded.unwrapped._recorder
     look = recorder._look
     looks = iter(range(100))

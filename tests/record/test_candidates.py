@@ -80,7 +80,9 @@ def test_a_lucky_fifty_claims_no_99_percent(threshold):
     assert goal.reached(RunState.of([event("confirm", 50, 50, "x"), event("confirm", 150, 150, "x")]))
     assert goal.reached(RunState.of([*lucky, event("confirm", 150, 150, "c")]))
     assert metrics.resources_to(confirmed(*lucky, event("confirm", 150, 150, "c")), threshold) is not None
-    assert not goal.reached(RunState.of([event("confirm", 50, 50, "x"), event("evaluate", 150, 150, "x")]))  # asked for by the agent
+    assert not goal.reached(
+        RunState.of([event("confirm", 50, 50, "x"), event("evaluate", 150, 150, "x")])
+    )  # asked for by the agent
 
 
 def test_copies_of_a_candidate_claim_no_99_percent_by_the_luckiest_of_them():

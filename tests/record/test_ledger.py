@@ -112,7 +112,10 @@ def test_a_payload_of_an_earlier_version_is_read_as_todays(ledger, monkeypatch):
     assert ledger.digest() == before
 
 
-@pytest.mark.parametrize("payload", ["{", "[1]", "null", '{"version": "one"}', '{"version": [1], "text": 7}', '{"version": true, "text": []}'])
+@pytest.mark.parametrize(
+    "payload",
+    ["{", "[1]", "null", '{"version": "one"}', '{"version": [1], "text": 7}', '{"version": true, "text": []}'],
+)
 def test_what_is_no_payload_of_any_version_is_named_with_its_event(ledger, monkeypatch, payload):
     monkeypatch.setitem(MIGRATIONS, ("note", 1), lambda note: note)
     ledger._db.execute(

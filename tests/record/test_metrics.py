@@ -1,6 +1,5 @@
 """Metric definitions against brute force and against what must hold."""
 
-
 import pytest
 
 from autoenvbench.record import metrics
@@ -107,7 +106,13 @@ def test_waiting_for_the_provider_is_no_working_time():
     def done(t, call):
         return event(t, TokensEvent(model="m", status=200, call=call))
 
-    one = [event(0, CallEvent(id="A", model="m")), wait(1, "A", "started"), wait(3, "A", "started"), wait(7, "A", "ended"), done(9, "A")]
+    one = [
+        event(0, CallEvent(id="A", model="m")),
+        wait(1, "A", "started"),
+        wait(3, "A", "started"),
+        wait(7, "A", "ended"),
+        done(9, "A"),
+    ]
     assert metrics.stalled_seconds(one, 100) == 6
     assert metrics.stalled_seconds(one, 4) == 3  # the research was over by then
     other = [event(2, CallEvent(id="B", model="m")), done(5, "B")]

@@ -49,7 +49,9 @@ class Author:
 
     def step(self):
         agent = self.pick(*AGENTS)
-        what = self.pick("batch", "batch", "batch", "idea", "commit", "tokens", "tokens", "compute", "agent", "note", "milestone")
+        what = self.pick(
+            "batch", "batch", "batch", "idea", "commit", "tokens", "tokens", "compute", "agent", "note", "milestone"
+        )
         if what == "batch":
             self.batch(agent)
         elif what == "idea":
@@ -59,14 +61,18 @@ class Author:
             phase, bundle = self.pick("received", "submitted"), self.pick("a", "b", "c")
             self.write(CommitEvent(phase=phase, commit=bundle, digest=bundle, content=bundle), agent)
         elif what == "tokens":
-            counts = {name: self.draw(st.integers(0, 50)) for name in ("cached_input", "output", "cache_write", "reasoning")}
+            counts = {
+                name: self.draw(st.integers(0, 50)) for name in ("cached_input", "output", "cache_write", "reasoning")
+            }
             call = TokensEvent(model=self.pick("m", "n"), status=200, input=100, wait_s=0.5, in_flight=self.draw(st.booleans()),
                                error=self.pick(None, "no"), **counts)  # fmt: skip
             self.write(call, self.pick(*AGENTS, POLICY, *NOT_AGENTS))
         elif what == "compute":
             self.write(ComputeEvent(cpu=0.5, station_busy=self.draw(st.booleans())))
         elif what == "agent":
-            self.write(AgentEvent(phase=self.pick("started", "exited"), name=agent, session=self.pick(None, "s1", "s2")), agent)
+            self.write(
+                AgentEvent(phase=self.pick("started", "exited"), name=agent, session=self.pick(None, "s1", "s2")), agent
+            )
         elif what == "note":
             self.write(NoteEvent(text="a note"), agent)
         else:
@@ -114,7 +120,11 @@ def check(state, events, min_episodes):
     raw, confirmed = metrics.best_curves(events, min_episodes)
     assert (state.curves.raw, state.curves.confirmed) == (raw, confirmed)
     assert state.candidates == Candidates.of(events)
-    looks = [e.payload for e in of_kind(events, "evaluation") if (e.payload.purpose, e.payload.phase) == ("evaluate", "finished")]
+    looks = [
+        e.payload
+        for e in of_kind(events, "evaluation")
+        if (e.payload.purpose, e.payload.phase) == ("evaluate", "finished")
+    ]
     rates = [e.successes / e.episodes for e in looks if e.episodes >= min_episodes]
     assert [p.value for p in raw] == [r for k, r in enumerate(rates) if k == 0 or r > max(rates[:k])]
     for point in [*raw, *confirmed]:  # what was spent until then
@@ -124,7 +134,11 @@ def check(state, events, min_episodes):
         assert (point.episodes, point.robot_s, point.tokens) == (len(spent), 0.25 * len(spent), tokens)
     for policies, count in ((False, state.agent_tokens), (True, state.policy_tokens)):
         assert count.totals(60.0) == metrics.token_totals(events, 60.0, of_policies=policies)
-        calls = [e.payload for e in of_kind(events, "tokens") if (e.agent == POLICY if policies else e.agent not in NOT_AGENTS)]
+        calls = [
+            e.payload
+            for e in of_kind(events, "tokens")
+            if (e.agent == POLICY if policies else e.agent not in NOT_AGENTS)
+        ]
         whole = [c for c in calls if not c.in_flight]
         assert (count.calls, count.errors) == (len(calls), sum(c.error is not None for c in calls))
         assert count.headline == sum(c.input - c.cached_input + c.output for c in whole)
@@ -139,7 +153,10 @@ def check(state, events, min_episodes):
     last = {e.payload.id: e for e in of_kind(events, "evaluation")}
     assert list(state.open_evaluations.values()) == [e for e in last.values() if e.payload.phase == "started"]
     phases = [e.payload.phase for e in of_kind(events, "evaluation")]
-    assert (state.evaluations_started, state.batches_finished.total()) == (phases.count("started"), phases.count("finished"))
+    assert (state.evaluations_started, state.batches_finished.total()) == (
+        phases.count("started"),
+        phases.count("finished"),
+    )
     submitted = [e.payload for e in of_kind(events, "commit") if e.payload.phase == "submitted"]
     assert (state.submissions, state.submitted) == (len(submitted), submitted[-1] if submitted else None)
     assert list(state.ideas.values()) == [e.payload for e in of_kind(events, "idea")]

@@ -251,7 +251,9 @@ def as_made_before(run):
     db = sqlite3.connect(run / "ledger.sqlite")
     db.executescript("DROP TRIGGER event_frozen; DROP TRIGGER event_kept")
     db.execute("UPDATE event SET agent = 'command' WHERE agent = 'command-1'")
-    db.execute("UPDATE event SET payload = json_set(json_remove(payload, '$.members'), '$.version', 1) WHERE kind = 'run'")
+    db.execute(
+        "UPDATE event SET payload = json_set(json_remove(payload, '$.members'), '$.version', 1) WHERE kind = 'run'"
+    )
     db.commit()
     db.close()
 

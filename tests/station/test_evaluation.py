@@ -69,8 +69,7 @@ def test_every_episode_is_in_the_ledger_before_it_is_told(cell, ledger, policy_d
         assert sum(1 for _ in ledger.events("episode")) == len(told) + 1
         told.append(event)
 
-    tally = judge(cell, ledger, Bundle("c", "d", "", policy_dir(ZERO_POLICY)), "evaluate", 3, 10, on_episode=on_episode
-    )
+    tally = judge(cell, ledger, Bundle("c", "d", "", policy_dir(ZERO_POLICY)), "evaluate", 3, 10, on_episode=on_episode)
     assert [e.payload for e in ledger.events("episode")] == tally.episodes == told
     assert [e.index for e in told] == [10, 11, 12]
     phases = [e.payload.phase for e in ledger.events("evaluation")]
@@ -241,9 +240,7 @@ def test_practice_leaves_trajectories(cell, ledger, policy_dir, tmp_path):
     keep = Keep(tmp_path / "out", secret=False)
     bundle = Bundle("c", "d", "", policy_dir(STUMBLING), "tree")
     film = Film(tmp_path / "shown", "E1-")
-    tally = judge(
-        cell, ledger, bundle, "practice", 2, keep=keep, agent="codex-1", film=film
-    )
+    tally = judge(cell, ledger, bundle, "practice", 2, keep=keep, agent="codex-1", film=film)
     files = sorted((tmp_path / "out").iterdir())
     assert [file.name for file in files] == ["E1-0.episode", "E1-1.episode"]
     episode, judged = read_episode(files[0], check=True), tally.episodes[0]
@@ -281,7 +278,14 @@ def test_secret_starts_stay_secret_in_files_and_a_full_folder_costs_no_episode(c
     (note,) = [e.payload.text for e in ledger.events("note")]  # said once
     assert "no more trajectories are kept" in note
     (tmp_path / "file").touch()
-    tally = judge(cell, ledger, Bundle("c", "d", "", policy_dir(ZERO_POLICY)), "evaluate", 1, 3, keep=Keep(tmp_path / "file", secret=True)
+    tally = judge(
+        cell,
+        ledger,
+        Bundle("c", "d", "", policy_dir(ZERO_POLICY)),
+        "evaluate",
+        1,
+        3,
+        keep=Keep(tmp_path / "file", secret=True),
     )
     assert len(tally.episodes) == 1
     assert "was not kept" in [e.payload.text for e in ledger.events("note")][-1]

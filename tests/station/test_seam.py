@@ -69,7 +69,9 @@ def start_event(**more):
 
 def episode_event(**more):
     return EpisodeEvent(
-        **start_event().model_dump() | {"success": True, "score": 1.0, "stage": "", "steps": 3, "sim_s": 1.0, "robot_s": 1.0} | more
+        **start_event().model_dump()
+        | {"success": True, "score": 1.0, "stage": "", "steps": 3, "sim_s": 1.0, "robot_s": 1.0}
+        | more
     )
 
 
@@ -295,7 +297,9 @@ def test_starts_that_nobody_used_are_free_again_and_used_ones_never(ledger):
 
 # -- several cells ------------------------------------------------------------------------------------------------------
 def outcomes(tally):
-    return [(e.index, e.attempt, e.seed, e.success, e.score, e.stage, e.reason, e.steps, e.scene) for e in tally.episodes]
+    return [
+        (e.index, e.attempt, e.seed, e.success, e.score, e.stage, e.reason, e.steps, e.scene) for e in tally.episodes
+    ]
 
 
 def test_the_same_starts_give_the_same_episodes_however_many_cells_there_are(make_cell, env, ledger, policy_dir):
@@ -405,7 +409,9 @@ def test_the_secret_is_nowhere_in_a_cell(tmp_path, policy_dir):
         bundle = Bundle("c", "d", "", policy_dir(ZERO_POLICY))
         station._judge("evaluate", bundle, 1, "a", None, None, lambda: None, lambda event: None)
         held = list(memory_of(cells[0]._process.pid))
-        assert any(b"the station's door is gone" in part or b"ENPIRE/PushT-v0" in part for part in held)  # it is read, really
+        assert any(
+            b"the station's door is gone" in part or b"ENPIRE/PushT-v0" in part for part in held
+        )  # it is read, really
         for form in (secret, secret.hex().encode()):
             assert not any(form in part for part in held)
     finally:
@@ -416,4 +422,3 @@ def test_the_secret_is_nowhere_in_a_cell(tmp_path, policy_dir):
 def test_a_worker_that_cannot_make_its_environment_says_why(make_cell):
     with pytest.raises(UserError, match="did you mean ENPIRE/PushT-v0"):
         make_cell(env="ENPIRE/PushT-v9").wait_ready(60)
-

@@ -145,6 +145,7 @@ def test_what_an_episode_shows_to_be_untrue_ends_it_with_the_name():
     env = Elsewhere()
     with pytest.raises(ContractError, match=r"kind='stand-in', and its info says cell='sim'"):
         run_episode(env, RandomPolicy(env.action_space, 0), 0)
+
     class Otherwise(PushTEnv):
         stages = ("start", "done")
 

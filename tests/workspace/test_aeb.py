@@ -10,7 +10,8 @@ from conftest import ZERO_POLICY
 from autoenvbench.record.events import EvaluationEvent
 
 BUSY = ZERO_POLICY.replace(
-    "return np.zeros(self.shape)", "import time\n        began = time.process_time()\n        while time.process_time() < began + 5: pass"
+    "return np.zeros(self.shape)",
+    "import time\n        began = time.process_time()\n        while time.process_time() < began + 5: pass",
 )
 
 
@@ -30,7 +31,15 @@ def test_exit_code_5_says_that_the_policy_cannot_run_whatever_stops_it(bench):
 
 def test_after_the_run_every_verb_says_so_in_a_line(bench):
     bench.station.__exit__()
-    for verb in (["status"], ["idea", "too late"], ["practice"], ["evaluate"], ["submit"], ["episodes"], ["note", "late"]):
+    for verb in (
+        ["status"],
+        ["idea", "too late"],
+        ["practice"],
+        ["evaluate"],
+        ["submit"],
+        ["episodes"],
+        ["note", "late"],
+    ):
         code, out, err = bench.aeb(*verb)
         assert (code, out) == (3, ""), verb
         assert err == "aeb: the run is over: its station is closed, and nothing more is run or counted\n"
@@ -90,7 +99,12 @@ def test_status_counts_what_was_finished_by_its_purpose(bench):
     bench.aeb("practice", "-n", "1")
     bench.aeb("evaluate", "-n", "1")
     bench.aeb("evaluate", "-n", "1")
-    assert json.loads(bench.aeb("status", "--json")[1])["finished"] == {"evaluate": 2, "confirm": 0, "practice": 1, "heldout": 0}
+    assert json.loads(bench.aeb("status", "--json")[1])["finished"] == {
+        "evaluate": 2,
+        "confirm": 0,
+        "practice": 1,
+        "heldout": 0,
+    }
     assert "2 evaluations, 0 confirmations, 1 practices, 0 held-out scorings" in bench.aeb("status")[1]
 
 
@@ -100,7 +114,11 @@ def test_a_candidate_that_beats_nothing_is_confirmed_when_asked_and_once(bench):
     code, out, _ = bench.aeb("evaluate", "-n", "1", "--confirm")
     assert code == 0
     assert "As asked, it was confirmed on fresh starts" in out
-    (confirmed,) = [e.payload for e in bench.ledger.events("evaluation") if (e.payload.purpose, e.payload.phase) == ("confirm", "finished")]
+    (confirmed,) = [
+        e.payload
+        for e in bench.ledger.events("evaluation")
+        if (e.payload.purpose, e.payload.phase) == ("confirm", "finished")
+    ]
     assert confirmed.episodes == 4
     assert confirmed.beats == "E2"
     code, out, _ = bench.aeb("evaluate", "-n", "1", "--confirm")

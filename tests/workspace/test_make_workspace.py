@@ -21,14 +21,19 @@ def workspace(tmp_path, env_id="ENPIRE/PushT-v0", **config):
 @pytest.mark.parametrize("name", ["PushT", "PinInsertion", "GPUInsertion", "TieZipTie", "CutZipTie"])
 def test_the_recipe_is_only_where_the_run_says_so(tmp_path, name):
     made = workspace(tmp_path / "plain", f"ENPIRE/{name}-v0")
-    files = subprocess.run(["git", "-C", str(made), "ls-files"], capture_output=True, text=True, check=True).stdout.split()
+    files = subprocess.run(
+        ["git", "-C", str(made), "ls-files"], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert "policy.py" in files
     assert "parametric.py" not in files
     assert not any("arametric" in (made / file).read_text() for file in files)
     assert (workspace(tmp_path / "given", f"ENPIRE/{name}-v0", starter="parametric") / "parametric.py").exists()
 
 
-@pytest.mark.parametrize(("regime", "in_task", "beside"), [(None, False, True), ("mixed", False, True), ("tools", True, False), ("bc", False, False)])
+@pytest.mark.parametrize(
+    ("regime", "in_task", "beside"),
+    [(None, False, True), ("mixed", False, True), ("tools", True, False), ("bc", False, False)],
+)
 def test_the_tools_of_scripts_are_described_where_scripts_are_wanted(tmp_path, regime, in_task, beside):
     made = workspace(tmp_path, "ENPIRE/PinInsertion-v0", regime=regime)
     task = (made / "TASK.md").read_text()
@@ -43,7 +48,9 @@ def test_the_tools_of_scripts_are_described_where_scripts_are_wanted(tmp_path, r
 def test_the_brief_names_the_sensing_in_force(tmp_path):
     noisy = (workspace(tmp_path / "a", "ENPIRE/PinInsertion-v0") / "TASK.md").read_text()
     assert "Sensing is `noisy` in every episode" in noisy
-    ideal = (workspace(tmp_path / "b", "ENPIRE/PinInsertion-v0", env_kwargs={"sensing": "ideal"}) / "TASK.md").read_text()
+    ideal = (
+        workspace(tmp_path / "b", "ENPIRE/PinInsertion-v0", env_kwargs={"sensing": "ideal"}) / "TASK.md"
+    ).read_text()
     assert 'of `sensing="noisy"` does not hold' in ideal
 
 

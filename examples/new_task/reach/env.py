@@ -36,7 +36,9 @@ class ReachEnv(gym.Env[np.ndarray, np.ndarray]):
         self.action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
         self.observation_space = gym.spaces.Box(-HALF_WIDTH, HALF_WIDTH, (4,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         start = (options or {}).get("start")
         for attempts in range(1, MAX_RESET_ATTEMPTS + 1):  # noqa: B007  (reported below)
@@ -86,4 +88,10 @@ class ReachEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def _info(self, stage: str) -> dict[str, Any]:
         success = stage == "success"
-        return {"success": success, "score": self.stages.index(stage) / 2, "stage": stage, "violations": [], "cell": "sim"}
+        return {
+            "success": success,
+            "score": self.stages.index(stage) / 2,
+            "stage": stage,
+            "violations": [],
+            "cell": "sim",
+        }
