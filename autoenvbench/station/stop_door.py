@@ -1,7 +1,7 @@
 """The stop's own door: a socket and a thread that share nothing with uploads, jobs, pauses or the disk.
 
-It understands `POST /stop` with a bearer token, answers, and closes. Connections are read as they come, so that a slow one keeps
-nobody waiting.
+It understands `POST /stop` with a bearer token and answers as soon as the headers are there. Connections are read as they come, so
+that a slow one keeps nobody waiting.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ from autoenvbench.errors import UserError
 _MOST = 256  # connections; beyond, the one that has been silent for longest is closed
 _PATIENCE_S, _LONGEST = 5.0, 8192
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 500: "Internal Server Error"}
+
+
+@dataclass
+class _Request:
+    since: float  # time.monotonic()
+    received: bytes = b""
+    answered: bool = False
 
 
 class StopDoor:
@@ -43,7 +51,7 @@ class StopDoor:
         os.chmod(path, 0o600)
         self._listener.listen(_MOST)
         self._listener.setblocking(False)
-        self._received: dict[socket.socket, tuple[float, bytes]] = {}  # since when, and the bytes so far
+        self._requests: dict[socket.socket, _Request] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._closed = threading.Event()
@@ -67,9 +75,9 @@ class StopDoor:
                     self._accept() if connection is self._listener else self._read(connection)
                 except OSError:
                     self._hang_up(connection)
-            for connection in [c for c, (since, _) in self._received.items() if time.monotonic() - since > _PATIENCE_S]:
+            for connection in [c for c, r in self._requests.items() if time.monotonic() - r.since > _PATIENCE_S]:
                 self._hang_up(connection)
-        for connection in list(self._received):
+        for connection in list(self._requests):
             self._hang_up(connection)
         self._listener.close()
         self._selector.close()
@@ -77,23 +85,29 @@ class StopDoor:
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
         connection.setblocking(False)
-        if len(self._received) >= _MOST:
-            self._hang_up(next(iter(self._received)))
-        self._received[connection] = (time.monotonic(), b"")
+        if len(self._requests) >= _MOST:
+            self._hang_up(next(iter(self._requests)))
+        self._requests[connection] = _Request(time.monotonic())
         self._selector.register(connection, selectors.EVENT_READ)
 
     def _read(self, connection: socket.socket) -> None:
         came = connection.recv(_LONGEST)
-        since, before = self._received[connection]
-        received = before + came
-        self._received[connection] = (since, received)
-        if b"\r\n\r\n" in received or not came or len(received) > _LONGEST:
-            status, body = self._answer(received)
-            text = json.dumps(body).encode()
-            head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n"
-            with contextlib.suppress(OSError):
-                connection.send(f"{head}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n".encode() + text)
+        request = self._requests[connection]
+        if not request.answered:
+            request.received += came
+            if b"\r\n\r\n" in request.received or not came or len(request.received) > _LONGEST:
+                request.answered = True
+                self._reply(connection, *self._answer(request.received))
+        # Whoever still sends a body must not find the line cut before reading the answer: the client hangs up first.
+        if not came:
             self._hang_up(connection)
+
+    def _reply(self, connection: socket.socket, status: int, body: dict[str, Any]) -> None:
+        text = json.dumps(body).encode()
+        head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n"
+        with contextlib.suppress(OSError):
+            connection.send(f"{head}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n".encode() + text)
+            connection.shutdown(socket.SHUT_WR)
 
     def _answer(self, received: bytes) -> tuple[int, dict[str, Any]]:
         first, *lines = received.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
@@ -112,7 +126,7 @@ class StopDoor:
             return 500, {"error": f"station error: {error!r}", "exit_code": 1}
 
     def _hang_up(self, connection: socket.socket) -> None:
-        if self._received.pop(connection, None) is not None:
+        if self._requests.pop(connection, None) is not None:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(connection)
             connection.close()
