@@ -5,7 +5,7 @@ Importing this package registers the ``ENPIRE/`` ids. Nothing heavy is imported 
 
 from dataclasses import replace
 
-from enpire_envs.registry import TaskEntry, register
+from enpire_envs.registry import LEVELS, TaskEntry, register
 
 __all__ = ["ENV_IDS", "SIMULATOR_IDS"]
 
@@ -14,6 +14,7 @@ PUSHT = TaskEntry(
     package="enpire_envs.pusht",
     entry_point="enpire_envs.pusht.env:PushTEnv",
     envs={"ENPIRE/PushT-v0": {"variant": "full"}, "ENPIRE/PushTSimple-v0": {"variant": "simple"}},
+    levels=dict.fromkeys(("ENPIRE/PushT-v0", "ENPIRE/PushTSimple-v0"), LEVELS["intro"]),
     max_episode_steps=300,
     in_threads=True,
     template="enpire_envs.pusht.template",
@@ -26,10 +27,12 @@ PUSHT = TaskEntry(
 def _contact_task(name: str, cls: str, *levels: str) -> TaskEntry:
     """The tasks at the gripper differ in their folders, and in the levels that have ids of their own."""
     package = f"enpire_envs.{name}"
+    ids = {f"ENPIRE/{cls}-v0": "intro", **{f"ENPIRE/{cls}-{level.title()}-v0": level for level in levels}}
     return TaskEntry(
         package=package,
         entry_point=f"{package}.env:{cls}Env",
-        envs={f"ENPIRE/{cls}-v0": {}, **{f"ENPIRE/{cls}-{level.title()}-v0": {"level": level} for level in levels}},
+        envs={env_id: {"level": level} if level != "intro" else {} for env_id, level in ids.items()},
+        levels={env_id: LEVELS[level] for env_id, level in ids.items()},
         # of a task with levels, the level in force says how long an episode is
         max_episode_steps=None if levels else 600,
         in_threads=True,

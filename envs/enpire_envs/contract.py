@@ -50,6 +50,7 @@ class Identity(TypedDict, total=False):
         versions: of the physics and whatever else moves numbers, by package.
         scene: anything else, as text: a station file without its cables.
         ignore: arguments that change no episode, beside `SHOWN`.
+        resolved: arguments whose defaults depend on others, as they came out.
         arguments: all arguments as the environment understood them, where `gymnasium.make` cannot know.
     """
 
@@ -59,6 +60,7 @@ class Identity(TypedDict, total=False):
     versions: dict[str, str]
     scene: str
     ignore: Collection[str]
+    resolved: dict[str, Any]
     arguments: dict[str, Any]
 
 
@@ -100,7 +102,7 @@ class StationEnv(Protocol):
     @property
     def reset_options(self) -> Collection[str]:
         """What `reset(options=...)` understands: "attempt" (an int that re-draws sensing and physics at one start), "start" (an
-        exact start), "to_the_end" (of scripts: success ends no episode, `finish` judges)."""
+        exact start), "station" (an int: another station from now on, where stations differ), "to_the_end" (of scripts: success ends no episode, `finish` judges)."""
 
     @property
     def real_cell(self) -> Any:

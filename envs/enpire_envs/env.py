@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import logger, spaces
 
 from enpire_envs.cell import Cell, CellFault
-from enpire_envs.randomise import EpisodeStreams
+from enpire_envs.randomise import EpisodeStreams, station_stream
 from enpire_envs.task import Progress, Task, is_finite
 from enpire_envs.time_limit import REASON, StepLimit, limits_around
 
@@ -33,23 +33,32 @@ class ResetFailed(RuntimeError):
         self.attempts = attempts
 
 
+class Installed(Protocol):
+    """A part of a cell that is not the same at every station."""
+
+    def install(self, rng: np.random.Generator) -> None:
+        """Draw what stays the same for all episodes at one station; it holds from the next reset on."""
+
+
 class CellOptions(TypedDict, total=False):
     """What every environment of the suite takes beside its own arguments (defaults: see `CellEnv`)."""
 
-    obs_type: ObsType
+    obs_type: ObsType | None
     reward_type: RewardType
     render_mode: str | None
     starts: Literal["id", "ood"]
     observation_width: int
     visualization_width: int
     max_episode_steps: int | None
+    station_seed: int
 
 
 class CellEnv(gym.Env[Any, np.ndarray]):
     """A `gymnasium.Env` over any task and cell. Concrete environments document themselves.
 
     `reset(options=...)` understands ``start`` (an exact start, see the task) and ``attempt`` (an int that re-draws
-    sensing and physics for the same start, as pass@k needs). `info` carries ``success``, ``is_success``, ``score``,
+    sensing and physics for the same start, as pass@k needs) and, where stations differ, ``station`` (an int: from now on, the
+    station of this `station_seed`). `info` carries ``success``, ``is_success``, ``score``,
     ``stage``, ``violations``, ``time``, ``cell`` on every step; a failed episode's last one also ``reason``; the
     reset's also ``reset_attempts``, ``reset_verified``, ``start``, ``episode_seed``.
 
@@ -57,12 +66,15 @@ class CellEnv(gym.Env[Any, np.ndarray]):
     original.
 
     Args:
-        obs_type: "state", "environment_state_agent_pos", "pixels" or "pixels_agent_pos".
+        installed: what differs from station to station, in an order that decides what each draws.
+        obs_type: "state", "environment_state_agent_pos", "pixels" or "pixels_agent_pos"; None for the task's default. "pixels" is an
+            image, or a Dict of images by camera where the task has several.
         reward_type: "sparse" or "dense".
         render_mode: None, "rgb_array" or "human".
         starts: "id", or "ood" for the task's named wider range.
         observation_width, visualization_width: sides of the square images of observations and of `render` [px].
         max_episode_steps: the time limit in control steps; None for that of `gymnasium.make`, or else the task's.
+        station_seed: which station this is, where stations differ: it draws what stays the same for all episodes there.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
@@ -72,19 +84,22 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         task: Task,
         cell: Cell,
         *,
-        obs_type: ObsType = "state",
+        installed: Sequence[Installed] = (),
+        obs_type: ObsType | None = None,
         reward_type: RewardType = "sparse",
         render_mode: str | None = None,
         starts: Literal["id", "ood"] = "id",
         observation_width: int = 96,
         visualization_width: int = 640,
         max_episode_steps: int | None = None,
+        station_seed: int = 0,
     ) -> None:
         choose("reward_type", reward_type, ("sparse", "dense"))
         choose("starts", starts, ("id", "ood"))
         check_render_mode(self, render_mode)
         self.task, self.cell = task, cell
-        self._obs_type, self._dense = obs_type, reward_type == "dense"
+        self._obs_type, self._dense = obs_type or task.obs_types[0], reward_type == "dense"
+        choose("obs_type", self._obs_type, task.obs_types)
         self.render_mode = render_mode
         self._starts = starts
         self._obs_size, self._view_size = observation_width, visualization_width
@@ -101,6 +116,8 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         self._steps = 0
         self._over = True  # step() before reset() is refused by Gymnasium's own wrapper; after the end, by us
         self._last_info: dict[str, Any] = {}
+        self._installed = tuple(installed)
+        self._install(station_seed)
 
     # -- gymnasium ---------------------------------------------------------------------------------------------------
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -114,8 +131,11 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         options = dict(options or {})
         attempt = int(options.pop("attempt", 0))
         wanted = options.pop("start", None)
+        station = options.pop("station", None) if self._installed else None
         if options:
-            raise ValueError(f"unknown reset options {sorted(options)}; known: attempt, start")
+            raise ValueError(f"unknown reset options {sorted(options)}; known: {', '.join(self.reset_options)}")
+        if station is not None:
+            self._install(station)
         episode_seed = int(self.np_random.integers(2**62))
         streams = EpisodeStreams.derive(episode_seed, attempt)
         start = self.task.check_start(wanted) if wanted else self.task.sample_start(streams.start, self._starts)
@@ -207,8 +227,12 @@ class CellEnv(gym.Env[Any, np.ndarray]):
 
     # -- what a station asks (`enpire_envs.contract.StationEnv`) -----------------------------------------------------
     in_process = True
-    reset_options: tuple[str, ...] = ("attempt", "start")
     real_cell: Any = None
+
+    @property
+    def reset_options(self) -> tuple[str, ...]:
+        """What `reset(options=...)` understands."""
+        return ("attempt", "start", "station") if self._installed else ("attempt", "start")
 
     @property
     def kind(self) -> str:
@@ -243,9 +267,25 @@ class CellEnv(gym.Env[Any, np.ndarray]):
 
     def identity(self) -> Identity:
         """The environment's module, with all that it imports of the suite, and MuJoCo's version."""
-        return {"code": [type(self).__module__], "versions": {"mujoco": metadata.version("mujoco")}}
+        return {
+            "code": [type(self).__module__],
+            "versions": {"mujoco": metadata.version("mujoco")},
+            # which station it is does not make it another environment: results of several are compared
+            "ignore": ["station_seed"],
+            "resolved": {"obs_type": self._obs_type},
+        }
 
     # -- parts -------------------------------------------------------------------------------------------------------
+    def _install(self, station_seed: int) -> None:
+        if not isinstance(station_seed, int) or isinstance(station_seed, bool) or station_seed < 0:
+            raise ValueError(f"station_seed {station_seed!r}: expected a whole number of at least 0")
+        if station_seed and not self._installed:
+            raise ValueError(
+                f"station_seed {station_seed}: all stations of {self.task.name} are the same at this level"
+            )
+        for k, part in enumerate(self._installed):
+            part.install(station_stream(station_seed, k))
+
     def _check_safety(self, readings: Any) -> str | None:
         try:
             return self.task.violation(readings)
@@ -264,8 +304,9 @@ class CellEnv(gym.Env[Any, np.ndarray]):
             **self.task.extras(readings),
         }
 
-    def _pixels(self) -> np.ndarray:
-        return self.cell.frame(self.task.camera, self._obs_size, self._obs_size)
+    def _pixels(self) -> np.ndarray | dict[str, np.ndarray]:
+        images = {name: self.cell.frame(name, self._obs_size, self._obs_size) for name in self.task.cameras}
+        return images if len(images) > 1 else images[self.task.cameras[0]]
 
     def _observe(self, readings: Any) -> Any:
         if self._obs_type == "state":
@@ -281,7 +322,9 @@ class CellEnv(gym.Env[Any, np.ndarray]):
     def _make_observation_space(self) -> spaces.Space[Any]:
         size = self._obs_size
         state, agent = self.task.state_space, self.task.agent_pos_space
-        pixels = spaces.Box(0, 255, (size, size, 3), np.uint8)
+        image = spaces.Box(0, 255, (size, size, 3), np.uint8)
+        cameras = self.task.cameras
+        pixels = spaces.Dict(dict.fromkeys(cameras, image)) if len(cameras) > 1 else image
         n = len(agent.low)
         rest = spaces.Box(state.low[n:], state.high[n:], dtype=np.float32)
         made: dict[str, spaces.Space[Any]] = {
@@ -290,8 +333,6 @@ class CellEnv(gym.Env[Any, np.ndarray]):
             "pixels": pixels,
             "pixels_agent_pos": spaces.Dict({"agent_pos": agent, "pixels": pixels}),
         }
-        if self._obs_type not in made:
-            raise ValueError(f"unknown obs_type {self._obs_type!r}; choose one of {', '.join(made)}")
         return made[self._obs_type]
 
     def _show(self) -> None:

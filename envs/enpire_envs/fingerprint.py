@@ -155,5 +155,6 @@ def _arguments(env: gym.Env[Any, Any], identity: Identity) -> dict[str, Any]:
                 known |= {p.name: p.default for p in parameters if p.default is not p.empty}
         assert env.spec is not None
         known |= env.spec.kwargs
+    known = known | identity.get("resolved", {})
     ignored: Collection[str] = {*SHOWN, "max_episode_steps", *identity.get("ignore", ())}
     return {name: value for name, value in known.items() if name not in ignored}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_START, _SENSING, _PHYSICS = range(3)
+_START, _SENSING, _PHYSICS, _STATION = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,11 @@ class EpisodeStreams:
             return np.random.default_rng(np.random.SeedSequence(episode_seed, spawn_key=key))
 
         return cls(stream(_START), stream(_SENSING, attempt), stream(_PHYSICS, attempt))
+
+
+def station_stream(station_seed: int, part: int) -> np.random.Generator:
+    """What draws one part of a station: whatever stays the same for all its episodes."""
+    return np.random.default_rng(np.random.SeedSequence(station_seed, spawn_key=(_STATION, part)))
 
 
 @dataclass(frozen=True, slots=True)

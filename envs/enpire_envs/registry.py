@@ -18,11 +18,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 
 ENTRY_POINTS = "autoenvbench.tasks"
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A rung of a task's ladder of difficulty: what runs and boards need to know of it. Its numbers are the task's own.
+
+    Attributes:
+        name: such as "standard".
+        ranked: whether its results may be ranked.
+        track, pace: what runs are on unless they are told otherwise; see `autoenvbench eval`.
+        stations: whose stations differ, so that a memorised solution does not fit ("run": every run has one of its own; "each": every cell
+            of a run has another one, and held-out episodes are on stations that nobody has met). None: all stations are the same. The
+            environment then takes `station_seed` and the reset option "station".
+    """
+
+    name: str
+    ranked: bool = True
+    track: Literal["open", "station"] = "open"
+    pace: float = 0.0
+    stations: Literal["run", "each"] | None = "run"
+
+
+#: The levels of this suite. A task of another package may bring levels of its own.
+LEVELS = {
+    level.name: level
+    for level in (
+        Level("intro", ranked=False, stations=None),
+        Level("state"),
+        Level("standard", track="station", pace=1.0),
+        Level("expert", track="station", pace=1.0),
+        Level("fleet", track="station", pace=1.0, stations="each"),
+    )
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +66,7 @@ class TaskEntry:
         package: its folder.
         entry_point: "module:class" of its environment.
         envs: id -> arguments that make the environment this one.
+        levels: id -> its level; an id without one is ranked, on the open track, and all its stations are the same.
         max_episode_steps: Gymnasium's time limit [control steps]; None where the environment has its own.
         nondeterministic: the same seed and actions need not give the same episode.
         in_threads: `gymnasium.make_vec` runs the cells of several at once (it is a `CellEnv` on a `SimCell`).
@@ -53,6 +87,7 @@ class TaskEntry:
     package: str
     entry_point: str
     envs: Mapping[str, Mapping[str, Any]]
+    levels: Mapping[str, Level] = field(default_factory=dict)
     max_episode_steps: int | None = None
     nondeterministic: bool = False
     in_threads: bool = False
@@ -118,6 +153,12 @@ def entries() -> tuple[TaskEntry, ...]:
 def entry_of(env_id: str) -> TaskEntry | None:
     """The task that an id belongs to, or None for an environment that was registered with Gymnasium alone."""
     return _by_id.get(env_id)
+
+
+def level_of(env_id: str) -> Level | None:
+    """The level that an id stands for, or None where its task has no levels."""
+    entry = entry_of(env_id)
+    return None if entry is None else entry.levels.get(env_id)
 
 
 def listed_ids() -> tuple[str, ...]:

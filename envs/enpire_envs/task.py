@@ -82,6 +82,10 @@ def read_start(start: Start, **rows: str) -> dict[str, Any]:
     return {key: row if sizes[key] > 1 else row[0] for key, row in read.items()}
 
 
+#: What a task offers that hides nothing: see `CellEnv`.
+ALL_OBS_TYPES: tuple[str, ...] = ("state", "environment_state_agent_pos", "pixels", "pixels_agent_pos")
+
+
 class Task(Protocol):
     """A job that a cell can do. One instance serves one environment; `begin` starts each episode."""
 
@@ -93,7 +97,9 @@ class Task(Protocol):
     action_space: spaces.Box[Any]
     state_space: spaces.Box[Any]  # the flat "state" observation
     agent_pos_space: spaces.Box[Any]  # the robot's own part of it
-    camera: str  # what `render` and pixel observations look through
+    camera: str  # what `render` looks through
+    cameras: tuple[str, ...]  # of pixel observations
+    obs_types: tuple[str, ...]  # those that a policy may have; the first is the default
 
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
         """Draw a start from the named distribution ("id" or "ood")."""

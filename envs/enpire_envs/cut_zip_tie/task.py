@@ -11,7 +11,7 @@ from enpire_envs.cell import Cell
 from enpire_envs.contact import CONTROL_HZ, ContactSafety, SafetyLimits, wrench_sensor
 from enpire_envs.cut_zip_tie.scene import BLADE, LYING, STAND_Y, TOOTH, CutReadings
 from enpire_envs.end_effector import length
-from enpire_envs.task import Progress, Start, Verdict, box, climb, is_finite, read_start
+from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, climb, is_finite, read_start
 
 STEP = 0.0005  # displacement per control step at an action of 1 [m]
 TURN = math.radians(0.4)
@@ -39,6 +39,8 @@ class CutZipTie:
     stages: tuple[str, ...] = ("start", "grasped", "at_tail", "closed", "severed")
     act_cpu_ms = 250.0
     camera = "side"
+    cameras: tuple[str, ...] = ("side",)
+    obs_types: tuple[str, ...] = ALL_OBS_TYPES
 
     def __init__(self, sensing: str, lying: bool) -> None:
         self._sensing, self._lying = sensing, lying

@@ -9,7 +9,7 @@ import numpy as np
 from enpire_envs.cell import Cell
 from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, SafetyLimits, remember, wrench_sensor
 from enpire_envs.gpu_insertion.scene import CARD, CardReadings
-from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
+from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, climb, read_start
 
 STEP = np.array([0.00025, 0.00025, 0.0004])  # displacement per control step at an action of 1 [m]
 TURN = math.radians(0.2)  # rotation per control step at an action of 1 [rad]
@@ -29,6 +29,8 @@ class GPUInsertion:
     stages: tuple[str, ...] = ("start", "contact", "aligned", "seated", "latched")
     act_cpu_ms = 250.0
     camera = "side"
+    cameras: tuple[str, ...] = ("side",)
+    obs_types: tuple[str, ...] = ALL_OBS_TYPES
 
     def __init__(self, sensing: str) -> None:
         self._sensing = sensing

@@ -12,7 +12,7 @@ from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, SafetyLimits
 from enpire_envs.levels import JointEncoders, JointTorqueWrench, WanderingPose
 from enpire_envs.pin_insertion.levels import PinLevel
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PinReadings
-from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
+from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, climb, read_start
 
 STEP = np.array([0.0003, 0.0003, 0.0006])  # displacement per control step at an action of 1 [m]
 TURN = math.radians(0.2)  # rotation per control step at an action of 1 [rad], tilt="hard"
@@ -32,6 +32,8 @@ class PinInsertion:
     stages: tuple[str, ...] = ("start", "contact", "tip_in", "half_in", "success")
     act_cpu_ms = 250.0
     camera = "wrist"
+    cameras: tuple[str, ...] = ("wrist",)
+    obs_types: tuple[str, ...] = ALL_OBS_TYPES
 
     def __init__(self, level: PinLevel, sensing: str, tilt: str) -> None:
         self.max_steps = level.max_steps

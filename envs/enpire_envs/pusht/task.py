@@ -13,7 +13,7 @@ from enpire_envs.cell import Cell
 from enpire_envs.pusht.geometry import bounding_box, clearance, coverage, in_frame, wrap
 from enpire_envs.pusht.scene import Arena, PushTReadings
 from enpire_envs.randomise import SensingSpec, Sensor
-from enpire_envs.task import Progress, Start, Verdict, box, read_start
+from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, read_start
 
 Criterion = Literal["coverage", "pose", "simple"]
 Control = Literal["delta", "absolute"]
@@ -57,6 +57,8 @@ class PushT:
     stages: tuple[str, ...] = ("start", "first_move", "range_ok", "orientation_ok", "success")
     act_cpu_ms = 250.0
     camera = "top"
+    cameras: tuple[str, ...] = ("top",)
+    obs_types: tuple[str, ...] = ALL_OBS_TYPES
 
     def __init__(self, arena: Arena, criterion: Criterion, control: Control, sensing: str, variant: str) -> None:
         self.name = "PushTSimple" if variant == "simple" else "PushT"

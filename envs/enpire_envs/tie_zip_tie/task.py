@@ -9,7 +9,7 @@ import numpy as np
 from enpire_envs.cell import Cell
 from enpire_envs.contact import CONTROL_HZ, ContactSafety, SafetyLimits, wrench_sensor
 from enpire_envs.end_effector import length
-from enpire_envs.task import Progress, Start, Verdict, box, climb, read_start
+from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, climb, read_start
 from enpire_envs.tie_zip_tie.scene import HALF_Y, HALF_Z, SLOT, StrapReadings
 
 STEP = np.array([0.00025, 0.00025, 0.0004])  # displacement per control step at an action of 1 [m]
@@ -33,6 +33,8 @@ class TieZipTie:
     stages: tuple[str, ...] = ("start", "tip_in", "through", "pulled", "locked")
     act_cpu_ms = 250.0
     camera = "side"
+    cameras: tuple[str, ...] = ("side",)
+    obs_types: tuple[str, ...] = ALL_OBS_TYPES
 
     def __init__(self, sensing: str) -> None:
         self._sensing = sensing
