@@ -99,35 +99,36 @@ class JointTorqueWrench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WanderSpec:
-    """How badly a perception model knows where something is.
+    """How badly a perception model knows where something is, and how it is turned.
 
     Attributes:
-        radius: bound of the error [m].
+        radius: bound of the error in each of n components, in their own units: the error stays within the ellipsoid with these radii.
         seconds: correlation time of the error.
         period: between two looks [control periods].
         latency: from a look to its estimate [control periods].
         dropout: probability that a look gives nothing; the last estimate is then repeated, with `valid` false.
-        outlier: probability that a look is wrong by `outlier_radius` and says that it is valid.
-        outlier_radius: smallest and largest [m].
+        outlier: probability that a look is wrong by `outlier_size` in any direction, and says that it is valid.
+        outlier_size: smallest and largest, in radii.
     """
 
-    radius: float
+    radius: tuple[float, ...]
     seconds: float
     period: int
     latency: int
     dropout: float
     outlier: float
-    outlier_radius: tuple[float, float]
+    outlier_size: tuple[float, float]
 
 
 class WanderingPose:
-    """A position (2,) by a perception model: an error that wanders, age, drop-outs, and outliers that lie."""
+    """A position or pose (n,) by a perception model: an error that wanders, age, drop-outs, and outliers that lie."""
 
     def __init__(self, spec: WanderSpec, dt: float, rng: np.random.Generator) -> None:
         self._spec, self._dt, self._rng = spec, dt, rng
+        self._radius = np.array(spec.radius, float)
         self._keep = math.exp(-spec.period * dt / spec.seconds)
         self._gain = math.sqrt(1 - self._keep**2)
-        self._walk = rng.standard_normal(2)  # stationary, of unit variance
+        self._walk = rng.standard_normal(len(spec.radius))  # stationary, of unit variance
         self._count = 0
         self._pending: list[tuple[int, np.ndarray | None]] = []  # (control period of the look, what it saw)
         self._estimate: np.ndarray | None = None
@@ -135,7 +136,7 @@ class WanderingPose:
         self._valid = True
 
     def read(self, truth: np.ndarray) -> tuple[np.ndarray, float, bool]:
-        """One control period later: (estimate (2,) [m], age [s], valid)."""
+        """One control period later: (estimate (n,) in the truth's units, age [s], valid)."""
         spec, now = self._spec, self._count
         if now % spec.period == 0:
             self._pending.append((now, self._look(truth)))
@@ -151,15 +152,21 @@ class WanderingPose:
 
     def _look(self, truth: np.ndarray) -> np.ndarray | None:
         spec, rng = self._spec, self._rng
-        self._walk = self._keep * self._walk + self._gain * rng.standard_normal(2)
+        self._walk = self._keep * self._walk + self._gain * rng.standard_normal(len(self._radius))
         kind, angle, share = rng.random(3)
         if self._estimate is not None and kind < spec.dropout:
             return None
         if self._estimate is not None and kind < spec.dropout + spec.outlier:
-            low, high = spec.outlier_radius
-            distance, direction = low + (high - low) * share, 2 * math.pi * angle
-            return truth + distance * np.array([math.cos(direction), math.sin(direction)])
-        return truth + spec.radius * self._walk / math.sqrt(1 + self._walk.dot(self._walk))
+            low, high = spec.outlier_size
+            return truth + (low + (high - low) * share) * self._radius * self._direction(2 * math.pi * angle)
+        return truth + self._radius * self._walk / math.sqrt(1 + self._walk.dot(self._walk))
+
+    def _direction(self, angle: float) -> np.ndarray:
+        """A unit vector (n,): at an angle in the plane, else drawn."""
+        if len(self._radius) == 2:
+            return np.array([math.cos(angle), math.sin(angle)])
+        vector = self._rng.standard_normal(len(self._radius))
+        return vector / math.sqrt(vector.dot(vector))
 
 
 class ActionDelay:

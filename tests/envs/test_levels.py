@@ -29,7 +29,7 @@ DT = 1 / 30
 ENCODERS = EncoderSpec(bias=(0.0002, 0.0003), wavelength=0.02, backlash=0.0001, stiffness=5e4, noise=3e-5)
 TORQUES = TorqueSpec(bias=(0.5, 0.01), drift=(0.2, 0.004), stiction=(0.5, 0.01), noise=(0.5, 0.01), lag=0.03)
 WANDER = WanderSpec(
-    radius=0.002, seconds=3.0, period=3, latency=3, dropout=0.1, outlier=0.03, outlier_radius=(0.003, 0.008)
+    radius=(0.002, 0.002), seconds=3.0, period=3, latency=3, dropout=0.1, outlier=0.03, outlier_size=(1.5, 4.0)
 )
 #: name -> (a model from a generator, a reading of it in control period k)
 MODELS = {
@@ -131,8 +131,8 @@ def test_bias_drift_and_noise_of_torques():
 
 
 def looks(spec, steps, seed=0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Errors (steps, 2), ages, and whether valid, of what stands still."""
-    model, truth = WanderingPose(spec, DT, np.random.default_rng(seed)), np.array([0.01, -0.02])
+    """Errors (steps, n), ages, and whether valid, of what stands still."""
+    model, truth = WanderingPose(spec, DT, np.random.default_rng(seed)), np.linspace(0.01, -0.02, len(spec.radius))
     rows = [model.read(truth) for _ in range(steps)]
     return (
         np.array([row[0] - truth for row in rows]),
@@ -144,13 +144,13 @@ def looks(spec, steps, seed=0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def wander(**other) -> WanderSpec:
     """Perception whose error wanders, with nothing else that is wrong."""
     plain = {
-        "radius": 0.002,
+        "radius": (0.002, 0.002),
         "seconds": 3.0,
         "period": 1,
         "latency": 0,
         "dropout": 0.0,
         "outlier": 0.0,
-        "outlier_radius": (0, 0),
+        "outlier_size": (0, 0),
     }
     return WanderSpec(**{**plain, **other})
 
@@ -165,6 +165,20 @@ def test_an_error_wanders_within_its_bound():
     assert after[0] > 0.9
     assert 0.2 < after[1] < 0.5
     assert abs(after[2]) < 0.15
+
+
+@pytest.mark.parametrize("radius", [(0.002,), (0.001, 0.002, 0.05)])
+def test_a_pose_of_mixed_units_errs_by_each_component_s_own_measure(radius):
+    error = looks(wander(radius=radius), 20_000)[0] / radius
+    assert np.linalg.norm(error, axis=1).max() < 1
+    assert (error.std(axis=0) > 0.35).all()
+    assert (error.std(axis=0) < 0.65).all()
+    wrong = looks(wander(radius=radius, outlier=0.5, outlier_size=(2.0, 3.0)), 4000)[0] / radius
+    far = np.linalg.norm(wrong, axis=1)
+    assert 0.45 < (far > 1).mean() < 0.55
+    assert far[far > 1].min() > 2 - 1e-9
+    assert far.max() < 3
+    assert np.abs(wrong[far > 1].mean(axis=0)).max() < 0.15  # in any direction
 
 
 def test_looks_age_fail_and_lie():

@@ -67,7 +67,7 @@ LEVELS = {
         ),
         torques=TorqueSpec(bias=(0.5, 0.01), drift=(0.2, 0.004), stiction=(0.5, 0.01), noise=(0.5, 0.01), lag=0.03),
         hole=WanderSpec(
-            radius=0.002, seconds=3.0, period=3, latency=3, dropout=0.1, outlier=0.03, outlier_radius=(0.003, 0.008)
+            radius=(0.002, 0.002), seconds=3.0, period=3, latency=3, dropout=0.1, outlier=0.03, outlier_size=(1.5, 4.0)
         ),
     ),
 }  # fmt: skip
