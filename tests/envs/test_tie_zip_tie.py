@@ -154,3 +154,14 @@ def test_mutations_of_the_model_do_not_leak_into_the_next_episode():
     assert mujoco.mj_versionString()
     env.close()
     fresh.close()
+
+
+def test_a_picture_is_made_of_what_can_be_seen():
+    """Tendons are drawn segment by segment, also those without any opacity: they would be most of a picture's cost."""
+    env = gym.make(ID, disable_env_checker=True).unwrapped
+    env.reset(seed=0)
+    scene = mujoco.MjvScene(env.cell.model, 1000)
+    seen, camera = mujoco.mjtCatBit.mjCAT_ALL, mujoco.MjvCamera()
+    mujoco.mjv_updateScene(env.cell.model, env.cell.data, mujoco.MjvOption(), None, camera, seen, scene)
+    assert scene.ngeom == env.cell.model.ngeom
+    env.close()
