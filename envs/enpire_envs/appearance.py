@@ -35,7 +35,7 @@ class AppearanceSpec:
 
 
 class Appearance:
-    """Changes how a model looks, always from how it was compiled.
+    """Changes how a model looks, always from how it was compiled or from how a station looks.
 
     Args:
         model: as compiled.
@@ -47,21 +47,34 @@ class Appearance:
         self._materials = [model.material(name).id for name in materials]
         self._cameras = [model.camera(name).id for name in cameras]
         self._compiled = {name: getattr(model, name).copy() for name in APPEARANCE}
+        self._usual = self._compiled
+
+    def install(self, spec: AppearanceSpec, rng: np.random.Generator) -> None:
+        """Draw how everything usually looks at a station; what is drawn from now on starts from there."""
+        self._usual = self._drawn(self._compiled, spec, rng)
 
     def draw(self, model: mujoco.MjModel, spec: AppearanceSpec, rng: np.random.Generator) -> None:
         """Let the model look another way; holds from the next `mj_forward` on."""
-        was = self._compiled
+        for name, values in self._drawn(self._usual, spec, rng).items():
+            getattr(model, name)[:] = values
+
+    def _drawn(
+        self, was: dict[str, np.ndarray], spec: AppearanceSpec, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        now = {name: values.copy() for name, values in was.items()}
         shade = rng.uniform(*spec.light) * (1 + rng.uniform(-spec.tint, spec.tint, 3))
-        model.light_diffuse[:], model.light_ambient[:] = was["light_diffuse"] * shade, was["light_ambient"] * shade
-        for k in range(model.nlight):
-            model.light_dir[k] = _matrix(_turn(rng, spec.direction)) @ was["light_dir"][k]
+        now["light_diffuse"] *= shade
+        now["light_ambient"] *= shade
+        for k, towards in enumerate(was["light_dir"]):
+            now["light_dir"][k] = _matrix(_turn(rng, spec.direction)) @ towards
         for k in self._materials:
             paint = was["mat_rgba"][k, :3] * (1 + rng.uniform(-spec.colour, spec.colour, 3))
-            model.mat_rgba[k, :3] = np.clip(paint, 0.0, 1.0)
+            now["mat_rgba"][k, :3] = np.clip(paint, 0.0, 1.0)
         metres, degrees = spec.camera
         for k in self._cameras:
-            model.cam_pos[k] = was["cam_pos"][k] + rng.uniform(-metres, metres, 3)
-            mujoco.mju_mulQuat(model.cam_quat[k], _turn(rng, degrees), was["cam_quat"][k])
+            now["cam_pos"][k] += rng.uniform(-metres, metres, 3)
+            mujoco.mju_mulQuat(now["cam_quat"][k], _turn(rng, degrees), was["cam_quat"][k])
+        return now
 
 
 def _turn(rng: np.random.Generator, degrees: float) -> np.ndarray:

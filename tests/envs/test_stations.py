@@ -113,6 +113,25 @@ def test_a_scene_looks_as_compiled_unless_it_is_drawn_and_then_as_its_seed_says(
     cell.close()
 
 
+def test_episodes_look_different_around_how_their_station_looks() -> None:
+    cell = SimCell(PinScene(LEVELS["intro"]), 30.0)
+    appearance = Appearance(cell.model, ("plate", "pin"), ("wrist",))
+    compiled = cell.model.cam_pos.copy()
+    usual = []
+    for station in (1, 2, 1):
+        appearance.install(AppearanceSpec(camera=(0.01, 0.0), colour=0.2), np.random.default_rng(station))
+        appearance.draw(cell.model, AppearanceSpec(), np.random.default_rng(0))
+        usual.append((cell.model.cam_pos.copy(), cell.model.mat_rgba.copy()))
+        for episode in range(20):
+            appearance.draw(cell.model, AppearanceSpec(camera=(0.001, 0.0)), np.random.default_rng(episode))
+            assert np.abs(cell.model.cam_pos - usual[-1][0]).max() <= 0.001
+            assert np.array_equal(cell.model.mat_rgba, usual[-1][1])
+    assert all(np.array_equal(a, b) for a, b in zip(usual[0], usual[2], strict=True))
+    assert np.abs(usual[0][0] - usual[1][0]).max() > 0.001
+    assert 0.001 < np.abs(usual[0][0] - compiled).max() <= 0.01
+    cell.close()
+
+
 def test_levels_of_one_task_have_one_folder() -> None:
     entry = registry.entry_of("ENPIRE/PinInsertion-State-v0")
     assert entry is not None
