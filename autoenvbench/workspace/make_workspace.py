@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from enpire_envs.contract import contract_of, step_limit
+from enpire_envs.contract import brief_of, contract_of, step_limit
 from enpire_envs.registry import entry_of, folder
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.toolbox import available, reference
@@ -113,7 +113,7 @@ and your home, 2 GB in `/tmp`. What goes over them is killed. Run long jobs in t
 
 How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
----
+{_contact(env)}---
 
 {page}
 """
@@ -148,6 +148,12 @@ def _sensing(env: gym.Env[Any, Any], config: RunConfig) -> str:
     return f' Sensing is `{sensing}` in every episode, practice too: what is said below of `sensing="noisy"` ' + (
         "holds." if sensing == "noisy" else "does not hold."
     )
+
+
+def _contact(env: gym.Env[Any, Any]) -> str:
+    """What the environment says of its controller, senses and geometry, where it says it."""
+    text = brief_of(env)
+    return f"---\n\n## Contact and controller\n\n{text}\n\n" if text else ""
 
 
 def _script_section(tools: str, config: RunConfig) -> str:

@@ -9,6 +9,8 @@ An environment that says more of itself has all of `StationEnv` on its innermost
 `enpire_envs.env.CellEnv`, or just have these names; nothing need be imported. One that has no method `identity` is taken as
 `PlainEnv` says. One that has it and lacks or misstates another part is refused with an error that names that part.
 
+It may also have a method `brief` (see `brief_of`), which nobody misses.
+
 A reset that brings no scene to a verified start raises `enpire_envs.env.ResetFailed(words, attempts)`: no episode is begun, and none
 is counted. A fault of the cell itself (unstable physics, a lost camera) raises `enpire_envs.cell.CellFault`: no evidence about the
 policy. Any other exception of `step` is an outcome of what the policy sent.
@@ -179,6 +181,21 @@ def contract_of(env: gym.Env[Any, Any]) -> StationEnv:
         )
     contract: StationEnv = inner
     return contract
+
+
+def brief_of(env: gym.Env[Any, Any]) -> str:
+    """What an environment says to whoever writes a policy, beside its docstring: ``brief() -> str``, Markdown with headings of the third level.
+
+    Its controller, limits, senses and geometry in the numbers in force, so that nobody spends episodes on finding them out; what an episode
+    has drawn is not in it. `enpire_envs.brief` has the parts, and the rules for our own tasks. Empty where there is no such method.
+    Raises ContractError where it returns no text.
+    """
+    say = getattr(env.unwrapped, "brief", None)
+    if say is None:
+        return ""
+    if not callable(say) or not isinstance(text := say(), str):
+        raise ContractError(f"{env} says a `brief` that is no text; expected a method that returns Markdown")
+    return text.strip()
 
 
 def check_info(env: gym.Env[Any, Any], info: dict[str, Any], *, ended: bool) -> None:

@@ -15,6 +15,7 @@ from enpire_envs.wrench import Wrench
 
 XML = Path(__file__).with_name("end_effector.xml")
 QPOS = slice(0, 6)  # the end effector comes first in every scene that includes it: x, y, z, then the hinges
+FRICTION_FACTORS = (0.8, 1.2)  # smallest and largest, of a nominal friction
 
 
 @dataclass(slots=True)
@@ -68,7 +69,7 @@ def pose_over(point: Sequence[float], angles: Sequence[float], offset: Sequence[
 
 def draw_friction(model: mujoco.MjModel, nominal: float, rng: np.random.Generator) -> None:
     """Give all that can touch the same sliding friction: nominal +- 20 %."""
-    model.geom_friction[model.geom_contype != 0, 0] = nominal * rng.uniform(0.8, 1.2)
+    model.geom_friction[model.geom_contype != 0, 0] = nominal * rng.uniform(*FRICTION_FACTORS)
 
 
 def hold(model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -266,9 +266,11 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         return CellBody(self)
 
     def identity(self) -> Identity:
-        """The environment's module, with all that it imports of the suite, and MuJoCo's version."""
+        """The environment's module, with all that it imports of the suite but its brief, and MuJoCo's version."""
+        module = type(self).__module__
         return {
-            "code": [type(self).__module__],
+            "code": [module],
+            "aside": [f"{module.rpartition('.')[0]}.brief"],
             "versions": {"mujoco": metadata.version("mujoco")},
             # which station it is does not make it another environment: results of several are compared
             "ignore": ["station_seed"],

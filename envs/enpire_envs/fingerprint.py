@@ -27,7 +27,8 @@ from enpire_envs.contract import SHOWN, ContractError, Identity, contract_of, st
 _SUITE = "enpire_envs"
 #: Of the suite: given a start and actions, an episode goes the same whatever these do.
 _ASIDE = frozenset(
-    f"{_SUITE}.{name}" for name in ("contract", "episodes", "fingerprint", "reference", "registry", "tools", "vector")
+    f"{_SUITE}.{name}"
+    for name in ("brief", "contract", "episodes", "fingerprint", "reference", "registry", "tools", "vector")
 )
 # Python 3.11 counts the depth of a parse per interpreter, so two threads that parse at once end in a SystemError.
 _PARSING = threading.Lock()

@@ -132,11 +132,12 @@ class RealEnv(CellEnv):
 
     def identity(self) -> Identity:
         """Another station is another environment; which sockets its cables are in is not."""
+        simulated = super().identity()
         return {
-            **super().identity(),
+            **simulated,
             "scene": json.dumps(self.real_cell.station.file.model_dump(mode="json", exclude=CABLES), sort_keys=True),
             "ignore": ("station", "confirm_motion", "record"),
-            "aside": ("enpire_real.recorder", "enpire_real.tool_body"),
+            "aside": (*simulated["aside"], "enpire_real.recorder", "enpire_real.tool_body"),
         }
 
     def tools_body(self) -> RealBody:

@@ -69,3 +69,12 @@ def test_how_to_compare_commits_on_equal_starts_is_said(tmp_path):
 
 def test_the_brief_names_the_level_of_an_id_that_has_one(tmp_path):
     assert "Its level is `state`." in (workspace(tmp_path, "ENPIRE/PinInsertion-State-v0") / "TASK.md").read_text()
+
+
+@pytest.mark.parametrize("env_id", ["ENPIRE/PinInsertion-v0", "ENPIRE/PinInsertion-State-v0", "ENPIRE/PushT-v0"])
+def test_the_brief_has_controller_senses_and_geometry_at_the_level_in_force(tmp_path, env_id):
+    page = (workspace(tmp_path, env_id) / "TASK.md").read_text()
+    section = page[page.index("## Contact and controller\n") : page.index("## Description")]
+    assert "### Tool and target" in section
+    assert ("joint encoders: 0.1 mm backlash" in section) == ("State" in env_id)
+    assert page.count("## Contact and controller\n") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Unpack
 
+from enpire_envs.cut_zip_tie.brief import describe
 from enpire_envs.cut_zip_tie.scene import CutScene
 from enpire_envs.cut_zip_tie.task import CutZipTie
 from enpire_envs.env import CellEnv, CellOptions, choose
@@ -79,6 +80,9 @@ class CutZipTieEnv(CellEnv):
     v0: first release. Source: ENPIRE (arXiv 2606.19980), whose zip ties exist only as hardware.
     """
 
+    task: CutZipTie
+    cell: SimCell
+
     def __init__(
         self,
         *,
@@ -91,3 +95,7 @@ class CutZipTieEnv(CellEnv):
         lying = start == "table"
         task = CutZipTie(sensing, lying)
         super().__init__(task, SimCell(CutScene(lying), task.control_hz), **options)
+
+    def brief(self) -> str:
+        """Controller, senses and geometry, as Markdown (see `enpire_envs.brief`)."""
+        return describe(self.task, self.cell.scene.build(), self._obs_type)

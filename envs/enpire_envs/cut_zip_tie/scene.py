@@ -192,7 +192,7 @@ class CutScene:
         """The gripper at `pose`, the tail leaving its head turned by `tail` (up, aside); jaw open."""
         for name, value in self._fresh.items():
             getattr(model, name)[:] = value
-        scale = rng.uniform(0.8, 1.2)
+        scale = rng.uniform(*end_effector.FRICTION_FACTORS)
         model.geom_friction[:, 0] *= scale
         end_effector.place(data, np.array(start["pose"]))
         data.qpos[self._jaw] = data.act[6] = OPEN

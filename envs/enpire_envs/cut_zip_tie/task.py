@@ -21,6 +21,7 @@ APART = 0.005  # [m]
 OPENED = 0.35  # the jaw's angle after the cut [rad]
 AHEAD = (0.055, 0.065)  # from the tail to the gripper at the start, along y [m]
 BIAS = 0.001  # of the estimates, uniform +- per component [m]
+NOISE = 0.0002  # of what is looked at again, standard deviation [m]
 REACH = 0.12  # of the end effector from its start, each way [m]
 LIMITS = SafetyLimits(low=(-REACH, -REACH, -REACH), high=(REACH, REACH, REACH), force=40.0)
 #: along the tail and up +- [m]; gripper turned +- [rad]; tail up +-, aside +- [rad]
@@ -102,7 +103,7 @@ class CutZipTie:
         self._head = -readings.pose[:3] + bias[0]
         # a cutter in the hand is where the hand is; one that was picked up is where the camera saw it
         self._tip_bias, self._blades_bias = bias[1], bias[2] if self._lying else np.zeros(3)
-        self._noise, self._rng = (0.0002 if noisy else 0.0), rng
+        self._noise, self._rng = (NOISE if noisy else 0.0), rng
         self._wrench = wrench_sensor(self._sensing, rng)
         self._seen_tip = np.zeros(3)
 

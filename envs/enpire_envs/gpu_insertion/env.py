@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, Unpack
 
 from enpire_envs.env import CellEnv, CellOptions, choose
+from enpire_envs.gpu_insertion.brief import describe
 from enpire_envs.gpu_insertion.scene import CardScene
 from enpire_envs.gpu_insertion.task import GPUInsertion
 from enpire_envs.sim import SimCell
@@ -74,6 +75,9 @@ class GPUInsertionEnv(CellEnv):
     v0: first release. Source: ENPIRE (arXiv 2606.19980), whose board and card exist only as hardware.
     """
 
+    task: GPUInsertion
+    cell: SimCell
+
     def __init__(
         self,
         *,
@@ -83,3 +87,7 @@ class GPUInsertionEnv(CellEnv):
         choose("sensing", sensing, ("noisy", "ideal"))
         task = GPUInsertion(sensing)
         super().__init__(task, SimCell(CardScene(), task.control_hz), **options)
+
+    def brief(self) -> str:
+        """Controller, senses and geometry, as Markdown (see `enpire_envs.brief`)."""
+        return describe(self.task, self.cell.scene.build(), self._obs_type)

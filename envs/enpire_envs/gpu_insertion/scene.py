@@ -26,6 +26,8 @@ HALF_SLOT = HALF_THICKNESS + GAP / 2
 HALF_SLOT_LENGTH = HALF_LENGTH + END_CLEARANCE / 2
 TAB = np.array([0.046, 0.0, 0.012])  # centre of the tab, from the middle of the connector's lower edge
 STIFFNESS = 2500.0  # of the end effector's slides [N/m]
+FRICTION = 0.2  # nominal
+TUG = 10.0  # [N]
 _SOFT = 0.0001  # what soft contacts give way under load [m]
 _TUG_STEPS = 15  # control periods of 1/30 s
 
@@ -121,7 +123,7 @@ class CardScene:
     ) -> None:
         """The card's edge at `edge` [m] from the slot's mouth, turned by `turn` [rad]; draws the friction."""
         end_effector.place(data, end_effector.pose_over(start["edge"], start["turn"], (0, 0, CARD)))
-        end_effector.draw_friction(model, 0.2, rng)
+        end_effector.draw_friction(model, FRICTION, rng)
 
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
         """Let the end effector's target move with the velocity `command` (6,) [m/s, rad/s]."""
@@ -144,7 +146,7 @@ class CardScene:
         """Stop pressing, then pull upwards with 10 N for half a second."""
         end_effector.hold(model, data)
         mujoco.mj_step(model, data, 30 * 3)
-        data.act[2] = data.qpos[2] + 10.0 / STIFFNESS
+        data.act[2] = data.qpos[2] + TUG / STIFFNESS
         mujoco.mj_step(model, data, 30 * _TUG_STEPS)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal, Unpack
 
 from enpire_envs.env import CellEnv, CellOptions, choose
+from enpire_envs.pin_insertion.brief import describe
 from enpire_envs.pin_insertion.levels import LEVELS
 from enpire_envs.pin_insertion.scene import PinScene
 from enpire_envs.pin_insertion.task import PinInsertion
@@ -101,6 +102,9 @@ within 3 s; 10 % of looks fail (`valid` 0, the last estimate stays), 3 % are wro
     penetration is about 0.03 mm at 15 N, so clearances below 0.05 mm are not offered.
     """
 
+    task: PinInsertion
+    cell: SimCell
+
     def __init__(
         self,
         *,
@@ -120,3 +124,7 @@ within 3 s; 10 % of looks fail (`valid` 0, the last estimate stays), 3 % are wro
             numbers = replace(numbers, clearance=(clearance, clearance))
         task = PinInsertion(numbers, sensing, tilt)
         super().__init__(task, SimCell(PinScene(numbers), task.control_hz), **options)
+
+    def brief(self) -> str:
+        """Controller, senses and geometry at this level, as Markdown (see `enpire_envs.brief`)."""
+        return describe(self.task, self.cell.scene.build(), self._obs_type)

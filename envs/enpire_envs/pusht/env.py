@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, Unpack
 
 from enpire_envs.env import CellEnv, CellOptions, choose
+from enpire_envs.pusht.brief import describe
 from enpire_envs.pusht.scene import ARENAS, PushTScene
 from enpire_envs.pusht.task import SENSING, Control, Criterion, PushT
 from enpire_envs.sim import SimCell
@@ -87,6 +88,9 @@ class PushTEnv(CellEnv):
     (Chi et al. 2023) and Implicit BC (Florence et al. 2021).
     """
 
+    task: PushT
+    cell: SimCell
+
     def __init__(
         self,
         *,
@@ -105,3 +109,7 @@ class PushTEnv(CellEnv):
         choose("arena", arena, ARENAS)
         task = PushT(ARENAS[arena], criterion, control, sensing, variant)
         super().__init__(task, SimCell(PushTScene(ARENAS[arena]), task.control_hz), **options)
+
+    def brief(self) -> str:
+        """Controller, senses and geometry, as Markdown (see `enpire_envs.brief`)."""
+        return describe(self.task, self.cell.scene.build(), self._obs_type)

@@ -41,6 +41,7 @@ _HALF = 256 * 0.040 / 30
 _OFFSET = 19 / 14 * 0.040 * math.sqrt(0.5)
 GYM_PUSHT = Arena(half=(_HALF, _HALF), goal=(-_OFFSET, _OFFSET, math.pi / 4), tip_radius=0.020, walls=True)
 ARENAS = {"station": STATION, "gym-pusht": GYM_PUSHT}
+FRICTION_SPREAD = 0.1  # of the table's friction, from one episode to another
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class PushTScene:
     _BLOCK = slice(0, 4)  # x, y, z, yaw
     _TIP = slice(4, 6)
 
-    def __init__(self, arena: Arena, friction_spread: float = 0.1) -> None:
+    def __init__(self, arena: Arena, friction_spread: float = FRICTION_SPREAD) -> None:
         self.arena = arena
         self._spread = friction_spread
         self._foot = -1

@@ -6,6 +6,7 @@ from typing import Literal, Unpack
 
 from enpire_envs.env import CellEnv, CellOptions, choose
 from enpire_envs.sim import SimCell
+from enpire_envs.tie_zip_tie.brief import describe
 from enpire_envs.tie_zip_tie.scene import TieScene
 from enpire_envs.tie_zip_tie.task import TieZipTie
 
@@ -72,7 +73,14 @@ class TieZipTieEnv(CellEnv):
     v0: first release. Source: ENPIRE (arXiv 2606.19980), whose zip ties exist only as hardware.
     """
 
+    task: TieZipTie
+    cell: SimCell
+
     def __init__(self, *, sensing: Literal["noisy", "ideal"] = "noisy", **options: Unpack[CellOptions]) -> None:
         choose("sensing", sensing, ("noisy", "ideal"))
         task = TieZipTie(sensing)
         super().__init__(task, SimCell(TieScene(), task.control_hz), **options)
+
+    def brief(self) -> str:
+        """Controller, senses and geometry, as Markdown (see `enpire_envs.brief`)."""
+        return describe(self.task, self.cell.scene.build(), self._obs_type)

@@ -24,6 +24,7 @@ TOOTH = 0.001  # of the ratchet [m]
 FINGER = 0.004  # half length of the fingers along the strap [m]
 GRIP_RATE = 0.25  # of the gripper's stroke per control step
 GRASP_REACH = 0.004  # how near the fingers' centre the strap must be to be grasped [m]
+FRICTION = 0.15  # nominal
 TUG = 10.0  # [N]
 _FREE = 3.0  # tendon range of a link that is not in the slot
 
@@ -132,7 +133,7 @@ class TieScene:
         model.tendon_range[:, 1] = _FREE
         data.eq_active[:] = 0
         data.userdata[0] = 0.0
-        end_effector.draw_friction(model, 0.15, rng)
+        end_effector.draw_friction(model, FRICTION, rng)
         mujoco.mj_kinematics(model, data)
         self._grasp(model, data)
 

@@ -18,6 +18,7 @@ GRIP = (0.021, 0.055)  # where the fingers hold the strap, from its tip [m]
 GAP = (0.004, 0.008)  # tip to slot at the start [m]
 ERRORS = {"id": (0.001, math.radians(3)), "ood": (0.002, math.radians(5))}  # sideways +- [m], turned +- [rad]
 BIAS = 0.001  # of the estimates, uniform +- per component [m]
+NOISE = 0.0002  # of what is looked at again, standard deviation [m]
 ENOUGH = 0.015  # strap beyond the head [m]
 SLIP = 0.0011  # that the tug may take back: one tooth and contact softness [m]
 REACH = 0.08  # of the end effector from its start, each way [m]
@@ -78,7 +79,7 @@ class TieZipTie:
         noisy = self._sensing == "noisy"
         self._head = -readings.pose[:3] + (rng.uniform(-BIAS, BIAS, 3) if noisy else 0.0)
         self._tip_bias = rng.uniform(-BIAS, BIAS, 3) if noisy else np.zeros(3)
-        self._noise, self._rng = (0.0002 if noisy else 0.0), rng
+        self._noise, self._rng = (NOISE if noisy else 0.0), rng
         self._wrench = wrench_sensor(self._sensing, rng)
         self._seen_tip = readings.tip - readings.pose[:3]
 
