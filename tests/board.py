@@ -18,6 +18,7 @@ from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import (
     AgentEvent,
     CommitEvent,
+    ContentsEvent,
     EpisodeEvent,
     EvaluationEvent,
     IdeaEvent,
@@ -25,11 +26,14 @@ from autoenvbench.record.events import (
     RunEvent,
 )
 from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.regimes import BundleContents
 from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
 
 ME = "cem"
+#: An id whose level is ranked.
+RANKED = "ENPIRE/PinInsertion-State-v0"
 
 
 def episode(
@@ -47,12 +51,13 @@ def episode(
 
 def write_run(
     folder: Path, *, number: int = 0, wins: int = 150, held_out: int = 200, work: bool = True, calls: list[Payload | float] | None = None,
-    started: dict[str, Any] | None = None, resumed: dict[str, Any] | None = None, **config: Any,
+    started: dict[str, Any] | None = None, resumed: dict[str, Any] | None = None, contents: dict[str, Any] | None = None, **config: Any,
 ) -> Path:  # fmt: skip
-    """A run's folder with its ledger and result.json; `config` and `started` replace fields of the configuration and first event."""
+    """A run's folder with its ledger and result.json; `config` and `started` replace fields of the configuration and first event,
+    `contents` says what the answer's bundle holds beside text."""
     given = {
         "agent": ME,
-        "env": "ENPIRE/PushT-v0",
+        "env": RANKED,
         "budget_s": 60,
         "sandbox": "bwrap",
         "held_out": held_out,
@@ -102,6 +107,8 @@ def write_run(
         ledger.append(RunEvent(phase="resumed", **{**facts, **resumed}))
     ledger.append(RunEvent(phase="agents_stopped", detail="deadline"))
     answer = {} if work else {"commit": "c0", "digest": "d0"}
+    held = BundleContents(**{"numbers": 100, "table": 3, **(contents or {})})
+    ledger.append(ContentsEvent(digest="d1" if work else "d0", contents=held))
     for k in range(held_out):
         ledger.append(episode(streams, "held-out", "heldout", k, k < wins, **answer))
     ledger.append(RunEvent(phase="finished", secret=secret.hex()))

@@ -133,10 +133,10 @@ def repo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, tmp_path: Path, repo: Path) -> Iterator[Bench]:
-    """A station of `ENPIRE/PushT-v0` with ten minutes of budget and one cell; as many as an indirect parameter says."""
+    """A station of `ENPIRE/PushT-v0` with ten minutes of budget and one cell; an indirect parameter says what is otherwise (`Bench`)."""
     socket_dir = Path("/tmp") / f"aeb-test-{secrets.token_hex(4)}"  # pytest's own paths are too long for a Unix socket
     socket_dir.mkdir()
-    made = Bench(tmp_path, repo, socket_dir, budget=600, cells=getattr(request, "param", 1))
+    made = Bench(tmp_path, repo, socket_dir, budget=600, **getattr(request, "param", {}))
     with made.station:
         yield made
     made.socket.unlink(missing_ok=True)

@@ -11,6 +11,8 @@ from rich.live import Live
 from rich.table import Table
 
 from autoenvbench.cli.printing import add_plain
+from autoenvbench.publish import levels
+from autoenvbench.publish.ranking import unranked_because
 from autoenvbench.record.clock import RunClock, format_duration
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.results import Answer, Result
@@ -41,6 +43,8 @@ class RunProgress(Observer):
         self._clock, self._config, self._state = clock, config, RunState(config.min_episodes)
         self._ledger = Ledger(run_dir / "ledger.sqlite")
         self.log(f"run {run_dir}  ({config.agent} on {config.env}, {format_duration(config.budget_s)})")
+        for reason in levels.unranked_because(config.env, config.env_kwargs):
+            self.log(f"this run takes no rank: {reason}")
         if self._live:
             self._live.start()
 
@@ -113,8 +117,8 @@ class RunProgress(Observer):
                 add_plain(table, "cost", f"{result.cost_usd:.2f} dollars by the price table")
         if result.void_because:
             add_plain(table, "no measurement", "; ".join(result.void_because))
-        if result.unranked_because:
-            add_plain(table, "unranked", "; ".join(result.unranked_because))
+        if reasons := unranked_because(result):
+            add_plain(table, "unranked", "; ".join(reasons))
         add_plain(table, "report", str(report))
         Console().print(table)
 

@@ -21,12 +21,14 @@ from pydantic import ValidationError
 from autoenvbench.errors import UserError
 from autoenvbench.publish.board_pages import html_page, markdown_page
 from autoenvbench.publish.ledger_audit import audited_events
-from autoenvbench.publish.ranking import sections
+from autoenvbench.publish.ranking import sections, unranked_because
 from autoenvbench.publish.score_result import result_of_score
 from autoenvbench.record.results import Result, started
 from autoenvbench.text import short
 
 MAX_FILE = 4 << 20  # bytes of a submission
+#: Fields of a result that earlier versions did not write. Of their runs a ledger gives None, and result.json has none.
+ADDED = ("contents",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,17 @@ def check_run(run_dir: Path) -> tuple[Result, list[str]]:
     given = _read(file)
     events = audited_events(run_dir / "ledger.sqlite")
     result = Result.from_events(events)
-    remarks = [f"not ranked: {reason}" for reason in result.unranked_because]
+    remarks = [f"not ranked: {reason}" for reason in unranked_because(result)]
     if started(events)[0].payload.run_id is None:
         remarks.append(
             f"filed is what the ledger bears out; {file} of an earlier version says more and was not compared"
         )
     else:
-        for where, filed, computed in differences(given, result.model_dump(mode="json")):
+        expected = result.model_dump(mode="json")
+        for name in ADDED:
+            if isinstance(given, dict) and name not in given and expected[name] is None:
+                del expected[name]
+        for where, filed, computed in differences(given, expected):
             raise UserError(
                 f"{where} in {file} is {short(json.dumps(filed))}, and by the ledger it is {short(json.dumps(computed))}: "
                 "this result was changed, or is another run's"

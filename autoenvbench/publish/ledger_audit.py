@@ -87,6 +87,9 @@ def faults(events: Sequence[Event]) -> Iterator[str]:
         if event.kind == "episode" and event.payload.purpose == "heldout" and event.payload.digest != answer:
             yield f"event {event.seq}: a held-out episode of {event.payload.digest[:12]}, and the answer is {answer[:12]}"
             break
+    contents = [e for e in events if e.kind == "contents" and e.payload.digest == answer]
+    if len({e.payload.contents.model_dump_json() for e in contents}) > 1:
+        yield f"event {contents[-1].seq}: the answer's bundle holds something else than it did before"
     yield from _evaluation_faults(events)
     judged = {(e.payload.evaluation, e.payload.index, e.payload.attempt) for e in events if e.kind == "episode"}
     for event in events:

@@ -1,7 +1,8 @@
 """Ranks results: which runs are repetitions of each other, which rows may be compared, and in which order.
 
-A row is *who*: an agent with its version, model and arguments. A table is *under what*: everything else that changes what was
-measured. Ranks are given within one table and start anew in the next.
+A row is *who*: an agent with its version, model, arguments and the regime that it declared. A table is *under what*: the environment by its
+fingerprint, the board of the regime (`record.regimes`), the track, the starter, and everything else that changes what was measured. Ranks
+are given within one table and start anew in the next. Which levels are ranked at all the registry says (`publish.levels`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from autoenvbench.publish import levels
 from autoenvbench.record.clock import format_duration
+from autoenvbench.record.regimes import board_of, contradictions
 from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.statistics import run_interval, time_to
@@ -22,7 +25,7 @@ from autoenvbench.record.statistics import run_interval, time_to
 MIN_RUNS = 3  # for a rank
 
 #: Fields of a run's configuration that say who it was; the environment's two make the section.
-WHO = ("agent", "model", "effort", "agent_args", "base_url")
+WHO = ("agent", "model", "effort", "agent_args", "base_url", "regime")
 SECTION = ("env", "env_kwargs")
 #: Fields that change nothing of what was measured. Every other one, also one that is added tomorrow, keeps runs apart.
 NOT_MEASURED = {
@@ -66,9 +69,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One environment: tables of ranked rows by their conditions in words, and the rows that are not ranked."""
+    """One environment: tables of ranked rows by their conditions in words, and the rows that are not ranked.
+
+    Attributes:
+        history: its level is never ranked; what was measured on it is kept.
+    """
 
     title: str
+    history: bool
     tables: dict[str, list[Row]]
     unranked: list[Row]
 
@@ -90,7 +98,7 @@ def conditions(result: Result) -> dict[str, Any]:
     if config:
         apart.setdefault("starter", "parametric")  # runs from before there was a plain one
     return {
-        **apart, "track": result.track, "pace": result.pace, "sandbox": result.sandbox, "tools": result.tools,
+        **apart, "board": board_of(config.get("regime")), "track": result.track, "pace": result.pace, "sandbox": result.sandbox, "tools": result.tools,
         "budget_s": result.budget_s, "token_budget": result.token_budget, "cost_budget": result.cost_budget,
         "goal": result.goal, "team_size": result.team_size, "compute_class": result.compute_class,
         "autoenvbench": result.versions.get("autoenvbench"),
@@ -104,21 +112,25 @@ def unranked_because(result: Result) -> list[str]:
         found.append("self-reported figures: no ledger bears them out")
     elif result.config is None:
         found.append("its configuration is not recorded")
+    else:
+        found += contradictions(result.config.get("regime"), result.contents)
     if result.kind == "reported":
         found.append("reported, not measured")
+    found += levels.unranked_because(result.env.id, result.env.kwargs, result.env.fingerprint)
     return list(dict.fromkeys(found))
 
 
 def sections(results: Sequence[Result]) -> list[Section]:
-    """All results, each in the section of its environment, arguments, fingerprint and kind."""
-    by_section: dict[str, list[Result]] = defaultdict(list)
+    """All results, each in the section of its environment, arguments, fingerprint and kind; history comes last."""
+    by_section: dict[tuple[bool, str], list[Result]] = defaultdict(list)
     for r in results:
         given = "".join(f", {key}={json.dumps(value)}" for key, value in sorted(r.env.kwargs.items()))
-        by_section[f"{r.env.id} ({r.kind}{given}, fingerprint {r.env.fingerprint})"].append(r)
-    return [_section(title, members) for title, members in sorted(by_section.items())]
+        title = f"{r.env.id} ({r.kind}{given}, fingerprint {r.env.fingerprint})"
+        by_section[levels.history(r.env.id), title].append(r)
+    return [_section(*place, members) for place, members in sorted(by_section.items(), key=lambda item: item[0])]
 
 
-def _section(title: str, members: Sequence[Result]) -> Section:
+def _section(history: bool, title: str, members: Sequence[Result]) -> Section:
     groups: dict[str, list[Result]] = defaultdict(list)
     for r in members:
         groups[_key(who(r), conditions(r), unranked_because(r))].append(r)
@@ -127,7 +139,10 @@ def _section(title: str, members: Sequence[Result]) -> Section:
     unranked: list[Row] = []
     for group in groups.values():
         reasons = unranked_because(group[0])
-        if not reasons and len(group) < MIN_RUNS:
+        if history:  # in the section's own words, which do not change with what else can be run
+            of_level = levels.unranked_because(group[0].env.id, group[0].env.kwargs)
+            reasons = ["a level for tutorials", *(reason for reason in reasons if reason not in of_level)]
+        elif not reasons and len(group) < MIN_RUNS:
             reasons = [f"{len(group)} of the {MIN_RUNS} runs that a rank takes"]
         row = _row(group, "; ".join(reasons))
         if reasons:
@@ -144,7 +159,7 @@ def _section(title: str, members: Sequence[Result]) -> Section:
             k += 1
             name = f"{words[key]} ({k})"
         ranked[name] = _in_order(rows)
-    return Section(title, ranked, unranked)
+    return Section(title, history, ranked, unranked)
 
 
 def _in_order(rows: list[Row]) -> list[Row]:
@@ -189,7 +204,7 @@ def _time_to_80(group: Sequence[Result]) -> str:
 
 def _agent_words(r: Result) -> str:
     config = r.config or {}
-    inside = [r.agent.model or "", r.agent.effort or "", *config.get("agent_args", [])]
+    inside = [r.agent.model or "", r.agent.effort or "", *config.get("agent_args", []), config.get("regime") or ""]
     if config.get("base_url"):
         inside.append(f"at {config['base_url']}")
     words = " ".join(filter(None, inside))
@@ -210,13 +225,15 @@ def _irregular(group: Sequence[Result]) -> str:
 
 def _condition_words(r: Result) -> str:
     """The usual conditions always, the others where they are not the defaults."""
-    words = [f"budget {format_duration(r.budget_s)}"] if r.budget_s else []
+    words = []
     if r.track != "none":
-        words.append(f"{r.track} track")
+        words += [f"{conditions(r)['board']} regime", f"{r.track} track"]
+    if r.budget_s:
+        words.append(f"budget {format_duration(r.budget_s)}")
     words += [r.sandbox, r.compute_class or "unknown computer"]
     if version := r.versions.get("autoenvbench"):
         words.append(f"autoenvbench {version}")
-    shown = {"track", "sandbox", "budget_s", "compute_class", "autoenvbench", "gateway", "replay", "tools_replay"}
+    shown = {"board", "track", "sandbox", "budget_s", "compute_class", "autoenvbench", "gateway", "replay", "tools_replay"}  # fmt: skip
     for name, value in sorted(conditions(r).items()):
         usual = (
             RunConfig.model_fields[name].get_default(call_default_factory=True) if name in RunConfig.model_fields else 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoenvbench.errors import UserError
 from autoenvbench.publish import figures
+from autoenvbench.publish.ranking import unranked_because
 from autoenvbench.record import metrics
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.ledger import Event, Ledger
@@ -91,7 +92,7 @@ def _caveats(result: Result | None) -> str:
     if result is None:
         return ""
     lines = [("This run is no measurement of its agent", result.void_because), ("Not ranked", [
-        reason for reason in result.unranked_because if reason not in result.void_because])]  # fmt: skip
+        reason for reason in unranked_because(result) if reason not in result.void_because])]  # fmt: skip
     return "".join(f"<p class=note><b>{what}:</b> {html_text('; '.join(why))}</p>" for what, why in lines if why)
 
 

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from autoenvbench.record.regimes import BundleContents
+
 Purpose = Literal["practice", "evaluate", "confirm", "heldout", "score"]
 
 
@@ -93,7 +95,7 @@ class IdeaEvent(Payload):
         id: I1, I2, ... in the run's order.
         title: 3 to MAX_TITLE characters in one line.
         parent: the idea that it refines; `inspired_by`: others that it draws on.
-        regime: how it means to improve the policy, one of `run_config.REGIMES`.
+        regime: how it means to improve the policy, one of `regimes.REGIMES`.
     """
 
     id: str
@@ -117,6 +119,13 @@ class CommitEvent(Payload):
     digest: str
     content: str = ""
     subject: str = ""
+
+
+class ContentsEvent(Payload):
+    """What the bundle with this digest holds: by this it is checked that the answer is of its run's regime."""
+
+    digest: str
+    contents: BundleContents
 
 
 class StartEvent(Payload):
@@ -309,6 +318,7 @@ KINDS: dict[str, type[Payload]] = {
     "agent": AgentEvent,
     "idea": IdeaEvent,
     "commit": CommitEvent,
+    "contents": ContentsEvent,
     "start": StartEvent,
     "reset": ResetEvent,
     "episode": EpisodeEvent,

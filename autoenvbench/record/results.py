@@ -21,6 +21,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.record import metrics, prices
 from autoenvbench.record.events import NOT_AGENTS, CommitEvent, EpisodeEvent, RunEvent
 from autoenvbench.record.ledger import Event, digest
+from autoenvbench.record.regimes import BundleContents
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.standing import unranked_reasons, void_reasons
 from autoenvbench.record.summary import summarise, wilson
@@ -104,6 +105,7 @@ class Result(StrictModel):
         kind: of the cell in which the held-out episodes happened.
         track, pace, budgets, goal ...: parts of `config`, which is the whole configuration, for readers.
         budget_s, research_s, working_s: research time granted, used, and used without waiting for failing model calls [s].
+        contents: what the answer's bundle holds, as the station found it: whether it is of its run's regime (`record.regimes`).
         stopped_by: what ended research: deadline, goal, token_budget, agent_ended, gave_up ...
         best_raw, best_confirmed: success rate during research, 0 to 1.
         to_threshold: by success rate, what was spent until the confirmed best reached it; None where it never did.
@@ -141,6 +143,7 @@ class Result(StrictModel):
     hardware: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     answer: Answer
+    contents: BundleContents | None = None
     held_out: HeldOut
     best_raw: float | None = None
     best_confirmed: float | None = None
@@ -268,6 +271,7 @@ def _result(events: Sequence[Event]) -> Result:
     summary = asdict(summarise(held_out))
     stalled_s = metrics.stalled_seconds(events, research_s)
     void = void_reasons(events, research_s, stalled_s)
+    answer = choose_answer(events, config.min_episodes)
     most_used = max(tokens.by_model, key=lambda name: (tokens.by_model[name], name), default=None)
     thresholds = (*metrics.THRESHOLDS, *metrics.STRICT_THRESHOLDS)
     try:
@@ -289,7 +293,8 @@ def _result(events: Sequence[Event]) -> Result:
             stopped_by=next((m.detail for m in reversed(milestones) if m.phase == "agents_stopped"), None),
             research_s=research_s, working_s=max(0.0, research_s - stalled_s),
             compute_class=start.compute_class, hardware=start.hardware, versions=start.versions,
-            answer=choose_answer(events, config.min_episodes),
+            answer=answer,
+            contents=next((e.payload.contents for e in events if e.kind == "contents" and e.payload.digest == answer.digest), None),
             held_out=HeldOut(**{k: v for k, v in summary.items() if k in HeldOut.model_fields}),
             best_raw=raw[-1].value if raw else None,
             best_confirmed=confirmed[-1].value if confirmed else None,

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from autoenvbench.sandbox.cage import Sandbox, Track
 
 Starter = Literal["plain", "parametric"]
-REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
 
 
 class RunConfig(BaseModel):
@@ -33,7 +32,7 @@ class RunConfig(BaseModel):
     cost_budget: float | None = Field(default=None, gt=0)  # US dollars
     prices: str | None = None  # path of the user's own price table
     starter: Starter = "plain"  # "parametric": the workspace holds the recipe that cem, which always has it, tunes
-    regime: str | None = None  # the only one that the agent may work in
+    regime: str | None = None  # the only one that the agent may work in, of `regimes.REGIMES`; it decides the board
     tools: dict[str, Any] = Field(default_factory=dict)  # of script policies; see enpire_envs.tools.config
     tools_replay: str | None = None  # path of a script that stands in for their model
     goal: str | None = None

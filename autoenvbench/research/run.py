@@ -36,8 +36,9 @@ from autoenvbench.record.events import PREFLIGHT, CommitEvent, NoteEvent, RunEve
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.prices import load as load_prices
 from autoenvbench.record.prices import price_of
+from autoenvbench.record.regimes import REGIMES
 from autoenvbench.record.results import Result
-from autoenvbench.record.run_config import REGIMES, RunConfig
+from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.research.agent_loop import CannotStart
 from autoenvbench.research.model_access import allowance, check_models, count_killed_calls, cross_check, open_gateways

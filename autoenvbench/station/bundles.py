@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoenvbench.errors import UserError
-from autoenvbench.station import unpack
+from autoenvbench.record.regimes import BundleContents
+from autoenvbench.station import bundle_contents, unpack
 
 MAX_BUNDLE = 600 << 20  # bytes on the wire: commit, history and checkpoints
 MAX_CHECKPOINTS = 512 << 20
@@ -174,6 +175,16 @@ class BundleStore:
             why = _killed(code) if code < 0 else error.strip()[:300]
             raise UserError(f"git {args[0]} refused the upload: {why}")
         return out
+
+
+def look_through(bundle: Bundle) -> BundleContents:
+    """What a bundle holds that could be weights, found by a process of its own. Raises UserError where it could not be looked through."""
+    line = [sys.executable, "-I", "-S", str(Path(bundle_contents.__file__).resolve()), str(bundle.path)]
+    code, said, error = _run(line, _MAX_SAID)
+    if code != 0:
+        why = _killed(code) if code < 0 else error.strip()[-300:]
+        raise UserError(f"cannot look through the commit and its checkpoints: {why}")
+    return BundleContents.model_validate_json(said)
 
 
 def on_disk(folder: Path) -> int:

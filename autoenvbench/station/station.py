@@ -19,15 +19,23 @@ from autoenvbench.errors import BudgetOver, RobotBusy, UserError
 from autoenvbench.record import metrics
 from autoenvbench.record.candidates import Candidate
 from autoenvbench.record.clock import format_duration
-from autoenvbench.record.events import MAX_TITLE, CommitEvent, EpisodeEvent, IdeaEvent, NoteEvent, Purpose
+from autoenvbench.record.events import (
+    MAX_TITLE,
+    CommitEvent,
+    ContentsEvent,
+    EpisodeEvent,
+    IdeaEvent,
+    NoteEvent,
+    Purpose,
+)
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.run_config import REGIMES
+from autoenvbench.record.regimes import REGIMES, contradictions, rules
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.state import Follower, RunState
 from autoenvbench.record.summary import summarise
 from autoenvbench.station.allocator import Allocator
 from autoenvbench.station.batch import Batch, Film, Keep, Start, Stop, draw_starts
-from autoenvbench.station.bundles import Bundle, BundleStore
+from autoenvbench.station.bundles import Bundle, BundleStore, look_through
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import OnEpisode, Tally, close_evaluations, evaluate, settle
 from autoenvbench.station.remote_cell import CellLost, RemoteCell
@@ -165,9 +173,13 @@ class Station:
         return bundle
 
     def submit(self, agent: str, digest: str) -> dict[str, Any]:
-        """Make this bundle the answer; the last one counts. Raises UserError, BudgetOver."""
+        """Make this bundle the answer; the last one counts. Raises UserError, also for one that is not of the run's regime, and
+        BudgetOver."""
         self._require_budget()
         bundle = self._bundle(digest)
+        must = rules(self._run.regime)
+        if must and (wrong := contradictions(self._run.regime, look_through(bundle))):
+            raise UserError(f"{wrong[0]}. {must} Mend it and submit again; the run's last answer stands until then")
         with self._record.read() as state:
             if state.submissions >= MAX_WORDS:
                 raise UserError(f"this run has {MAX_WORDS} submissions already; the last one counts")
@@ -307,6 +319,7 @@ class Station:
             "held-out", "heldout", bundle, n * attempts, starts, attempts=attempts, keep=self._judged, film=film
         )
         with self._leased("held-out scoring"):
+            self._remember_contents(bundle)
             try:
                 tally = evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode)
             except CellLost as error:
@@ -314,6 +327,13 @@ class Station:
         if tally.aborted:
             raise UserError(f"held-out scoring was interrupted; {again}")
         return {**_outcome(tally, bundle), "shown": tally.shown}
+
+    def _remember_contents(self, bundle: Bundle) -> None:
+        """Record what the answer holds. What cannot be looked through is scored all the same, and is of no declared regime."""
+        try:
+            self.ledger.append(ContentsEvent(digest=bundle.digest, contents=look_through(bundle)))
+        except UserError as error:
+            self.ledger.append(NoteEvent(text=str(error)))
 
     # -- parts -------------------------------------------------------------------------------------------------------
     @property

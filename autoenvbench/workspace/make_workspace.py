@@ -16,6 +16,7 @@ from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.toolbox import available, reference
 
 from autoenvbench.record.clock import format_duration
+from autoenvbench.record.regimes import rules
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.sandbox.limits import Limits
 
@@ -120,10 +121,16 @@ How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
 
 def _regime(config: RunConfig) -> str:
+    if not config.regime:
+        return ""
     return (
-        f"**Regime.** Work in the regime `{config.regime}` alone; ideas of another are refused.\n\n"
-        if config.regime
-        else ""
+        " ".join(
+            (
+                f"**Regime.** Work in the regime `{config.regime}` alone; ideas of another are refused.",
+                rules(config.regime),
+            )
+        ).rstrip()
+        + "\n\n"
     )
 
 

@@ -74,7 +74,7 @@ def test_what_submitters_wrote_does_nothing_on_a_page(tmp_path):
     for k in range(3):
         call = TokensEvent(model=MARKUP, status=200, input=10, output=5)
         leaderboard.add(
-            write_run(tmp_path / f"run-{k}", number=k, agent=MARKUP, effort=MARKUP, agent_args=[MARKUP], regime=MARKUP, goal="success>=1",
+            write_run(tmp_path / f"run-{k}", number=k, env="ENPIRE/Robosuite-Lift-v0", agent=MARKUP, effort=MARKUP, agent_args=[MARKUP], regime=MARKUP, goal="success>=1",
                       base_url=MARKUP, env_kwargs={MARKUP: MARKUP}, calls=[call], started={"compute_class": MARKUP, "fingerprint": MARKUP}), board,
         )  # fmt: skip
     (board / "submissions/<b>x|y.json").write_text("no")

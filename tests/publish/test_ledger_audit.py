@@ -38,6 +38,8 @@ LEDGERS = {
                                " payload LIKE '%confirm%' AND payload LIKE '%finished%'"], "E2 says successes 20, and has 15"),
     "a batch thinned out": (["UPDATE event SET payload = json_set(payload, '$.planned', 30) WHERE kind = 'evaluation' AND"
                              " payload LIKE '%confirm%' AND payload LIKE '%finished%'"], "E2 is finished with 20 of 30 episodes"),
+    "other contents of the answer": (["UPDATE event SET kind = 'contents', payload = '{\"digest\": \"d1\", \"contents\": {\"weight_files\": 1}}'"
+                                      " WHERE kind = 'agent'"], "holds something else than it did before"),
     "time turned back": (["UPDATE event SET t_run = t_run - 30 WHERE kind = 'evaluation'"], "research time goes back"),
     "a time that is none": (["UPDATE event SET t_run = 9e999 WHERE seq = 5"], "has no time"),
     "another body": (["UPDATE event SET payload = json_set(payload, '$.cell', 'reported') WHERE kind = 'episode'"], "no cell calls itself"),

@@ -103,3 +103,41 @@ def test_a_run_that_tried_and_failed_is_a_zero(tmp_path, given):
     result = result_of(write_run(tmp_path / "run", wins=0, **given))
     assert result.void_because == []
     assert result.unranked_because == []
+
+
+# -- regimes as boards ------------------------------------------------------------------------------------------------------
+WEIGHTS = {"checkpoint_files": 1, "weight_files": 1, "weight_bytes": 9000}
+
+
+def tables(results):
+    return {words: [row.agent for row in rows] for s in ranking.sections(results) for words, rows in s.tables.items()}
+
+
+def test_regimes_are_boards_that_never_mix(tmp_path):
+    all_of = [
+        *results(tmp_path, "bc", regime="bc", contents=WEIGHTS), *results(tmp_path, "rl", regime="online-rl", contents=WEIGHTS),
+        *results(tmp_path, "hand", regime="heuristic"), *results(tmp_path, "free"), *results(tmp_path, "mixed", regime="mixed", contents=WEIGHTS),
+    ]  # fmt: skip
+    found = {words.partition(" regime")[0]: agents for words, agents in tables(all_of).items()}
+    assert found == {"gradient": ["cem 1.0 (bc)", "cem 1.0 (online-rl)"], "heuristic": ["cem 1.0 (heuristic)"],
+                     "free": ["cem 1.0", "cem 1.0 (mixed)"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(("regime", "contents", "why"), [
+    ("heuristic", WEIGHTS, "1 files in checkpoints/ and 1 files of weights"), ("heuristic", {"table": 5000, "numbers": 5000}, "a table of 5,000 numbers"),
+    ("bc", {}, "holds no weights"),
+])  # fmt: skip
+def test_an_answer_that_is_not_of_its_regime_takes_no_rank_on_any_board(tmp_path, regime, contents, why):
+    given = results(tmp_path, "run", regime=regime, contents=contents)
+    assert tables(given) == {}
+    assert why in ranking.sections(given)[0].unranked[0].note
+    # nor does one whose ledger does not say what it holds
+    unknown = [r.model_copy(update={"contents": None}) for r in given]
+    assert tables(unknown) == {}
+
+
+@pytest.mark.parametrize(
+    "other", [{"track": "station"}, {"starter": "parametric"}, {"regime": "heuristic"}, {"pace": 1.0}]
+)
+def test_what_makes_a_board_never_mixes(tmp_path, other):
+    assert len(tables([*results(tmp_path, "one"), *results(tmp_path, "two", **other)])) == 2

@@ -352,7 +352,7 @@ def test_there_is_no_environment_in_the_door_and_no_way_to_it_but_the_seam(bench
     assert len({outcome["evaluation"] for outcome in outcomes}) == len(outcomes) >= 1
 
 
-@pytest.mark.parametrize("bench", [2], indirect=True)
+@pytest.mark.parametrize("bench", [{"cells": 2}], indirect=True)
 def test_a_station_of_two_cells_shares_a_batch_out(bench):
     digest = send_head(bench.client(), bench.repo).digest
     result = bench.client().job("/evaluate", {"digest": digest, "n": 8})
@@ -442,3 +442,22 @@ def test_ideas_name_few_others_and_everything_is_whole_text(bench):
     with pytest.raises(UserError, match="JSON"):
         client._request("POST", "/notes", b"[" * 200_000)
     assert [e.payload.id for e in bench.ledger.events("idea")] == ["I1", "I2"]
+
+
+@pytest.mark.parametrize("bench", [{"regime": "heuristic"}], indirect=True)
+def test_an_answer_that_is_not_of_its_runs_regime_is_refused_while_it_can_be_mended(bench):
+    (bench.repo / ".gitignore").write_text("checkpoints/\n")
+    (bench.repo / "checkpoints").mkdir()
+    (bench.repo / "checkpoints/actor.bin").write_bytes(bytes(100))
+    code, _, err = bench.aeb("submit")
+    assert code == 2
+    assert "declared as heuristic, and the answer's bundle holds 1 files in checkpoints/" in err
+    assert "at most 4,000 numbers" in err  # and what would be one
+    # what was refused and is scored all the same, as the confirmed best may be, is on record with what it holds
+    refused = next(e.payload for e in bench.ledger.events("commit") if e.payload.phase == "received")
+    bench.client(bench.admin_token).job("/held-out", {"digest": refused.digest})
+    (event,) = bench.ledger.events("contents")
+    assert (event.payload.digest, event.payload.contents.checkpoint_files) == (refused.digest, 1)
+    (bench.repo / "checkpoints/actor.bin").unlink()
+    assert bench.aeb("submit")[0] == 0
+    assert [e.payload.phase for e in bench.ledger.events("commit")] == ["received", "received", "submitted"]

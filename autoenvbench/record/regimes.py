@@ -1,0 +1,105 @@
+"""Regimes as boards: which ways of making a policy are ranked against each other, and what a bundle must hold to be of its regime.
+
+A run declares its regime before it begins (`--regime`), and that puts it on one of three boards, which never mix:
+
+    gradient    bc, offline-rl, online-rl   what decides was learned from data: the answer holds weights
+    heuristic   heuristic                   what decides was written down: the answer holds no weights
+    free        mixed, tools, none          anything goes
+
+When the station scores the answer it records what its bundle holds (`station.bundle_contents`), and a run whose bundle is not of the
+regime that it declared takes no rank. What that shows and what it does not:
+
+- Checked on the heuristic board: nothing in checkpoints/, no file in a format of weights and none that is not text, under whatever name; no
+  long table of numbers, not too many numbers in all, no coded words, in whatever text file. It stops weights as files, arrays, JSON,
+  hexadecimal or base64.
+- Checked on the gradient board: a file in a format of weights.
+- Declared: that the weights decide and are no ornament, that they were learned by gradients and from the run's own experience, and that a
+  text hides no numbers in other clothes. Whoever doubts it reads the bundle, which is part of a submission's claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+BoardRegime = Literal["gradient", "heuristic", "free"]
+
+#: The ways in which an agent may mean to improve a policy.
+REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
+#: Those that learn weights.
+GRADIENT = ("bc", "offline-rl", "online-rl")
+
+# The largest of this project's own templates, references and recipes has a table of 25 numbers, 600 numbers and no coded words.
+MAX_TABLE = 256  # numbers in one table
+MAX_NUMBERS = 4_000  # in all text files together
+MAX_CODED = 4_096  # bytes of words that nobody wrote by hand
+
+
+class BundleContents(BaseModel):
+    """What a bundle holds, by the bytes of its files and not by their names.
+
+    Attributes:
+        checkpoint_files: in `checkpoints/` that are not empty, of whatever format.
+        weight_files, weight_bytes: files in a format of arrays or networks: NumPy, PyTorch, safetensors, HDF5, pickle, ZIP.
+        binary_files, binary_bytes: other files that are not text, or too long for one.
+        coded_bytes: of text, in unbroken words of 40 characters and more with several digits, such as base64.
+        numbers: in all text files; `table`: most of them in one row, with nothing but brackets, commas and the like between.
+        named: some of the files behind these counts, the largest ones.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    checkpoint_files: int = Field(default=0, ge=0)
+    weight_files: int = Field(default=0, ge=0)
+    weight_bytes: int = Field(default=0, ge=0)
+    binary_files: int = Field(default=0, ge=0)
+    binary_bytes: int = Field(default=0, ge=0)
+    coded_bytes: int = Field(default=0, ge=0)
+    numbers: int = Field(default=0, ge=0)
+    table: int = Field(default=0, ge=0)
+    named: list[str] = Field(default_factory=list)
+
+
+def board_of(regime: str | None) -> BoardRegime:
+    """The board of a run that declared this regime, or none."""
+    if regime in GRADIENT:
+        return "gradient"
+    return "heuristic" if regime == "heuristic" else "free"
+
+
+def rules(regime: str | None) -> str:
+    """What an answer must hold or not hold in this regime, as a sentence for who makes it; empty where anything goes."""
+    return {
+        "gradient": "An answer must hold its network: weights in `checkpoints/`, as .pt, .safetensors, .npz, .npy, .h5, .zip or pickle.",
+        "heuristic": "An answer holds no learned weights: nothing in `checkpoints/`, no file that is not text, no table of over "
+        f"{MAX_TABLE} numbers, at most {MAX_NUMBERS:,} numbers in all, and no coded data.",
+        "free": "",
+    }[board_of(regime)]
+
+
+def contradictions(regime: str | None, contents: BundleContents | None) -> list[str]:
+    """Why an answer with these contents is not of the regime that its run declared, in words; empty for one that is.
+
+    Args:
+        contents: None where nobody recorded them.
+    """
+    board = board_of(regime)
+    if board == "free":
+        return []
+    if contents is None:
+        return [f"declared as {regime}, and its ledger does not record what the answer's bundle holds"]
+    if board == "gradient":
+        return [] if contents.weight_files else [f"declared as {regime}, and the answer's bundle holds no weights"]
+    named = f" ({', '.join(contents.named)})" if contents.named else ""
+    found: Sequence[tuple[bool, str]] = (
+        (contents.checkpoint_files > 0, f"{contents.checkpoint_files} files in checkpoints/"),
+        (contents.weight_files > 0, f"{contents.weight_files} files of weights"),
+        (contents.binary_files > 0, f"{contents.binary_files} files that are not text"),
+        (contents.table > MAX_TABLE, f"a table of {contents.table:,} numbers; at most {MAX_TABLE} are"),
+        (contents.numbers > MAX_NUMBERS, f"{contents.numbers:,} numbers; at most {MAX_NUMBERS:,} are"),
+        (contents.coded_bytes > MAX_CODED, f"{contents.coded_bytes:,} bytes of coded words; at most {MAX_CODED:,} are"),
+    )
+    wrong = [what.removesuffix(" are") for holds, what in found if holds]
+    return [f"declared as heuristic, and the answer's bundle holds {' and '.join(wrong)}{named}"] if wrong else []
