@@ -169,7 +169,7 @@ def _elsewhere(rng: np.random.Generator, start: dict[str, Any]) -> dict[str, Any
 
 SUBJECTS = {
     "PinInsertion": Subject(pin_truth, _tilted),
-    "PinInsertion-State": Subject(pin_truth, _tilted),
+    **{f"PinInsertion-{level}": Subject(pin_truth, _tilted) for level in ("State", "Standard", "Expert", "Fleet")},
     "GPUInsertion": Subject(gpu_truth, _turned),
     "TieZipTie": Subject(tie_truth, _beside),
     "CutZipTie": Subject(cut_truth, _elsewhere),
@@ -208,7 +208,8 @@ def episode(env: gym.Env[Any, Any], kind: str, seed: int, subject: Subject) -> t
 def audit(name: str, n: int, sensing: str) -> dict[str, Any]:
     """n episodes of one task. Counts of (truth, verdict), and what disagreed."""
     subject = SUBJECTS[name]
-    env = gym.make(f"ENPIRE/{name}-v0", sensing=sensing, disable_env_checker=True)
+    # policies here know the state: nobody waits for pictures
+    env = gym.make(f"ENPIRE/{name}-v0", sensing=sensing, observation_width=8, disable_env_checker=True)
     counts: Counter[tuple[Truth, bool]] = Counter()
     wrong = []
     for k in range(n):

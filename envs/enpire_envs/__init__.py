@@ -44,7 +44,7 @@ def _contact_task(name: str, cls: str, *levels: str) -> TaskEntry:
 
 ENV_IDS = (
     *register(PUSHT),
-    *register(_contact_task("pin_insertion", "PinInsertion", "state")),
+    *register(_contact_task("pin_insertion", "PinInsertion", "state", "standard", "expert", "fleet")),
     *register(_contact_task("gpu_insertion", "GPUInsertion")),
     *register(_contact_task("tie_zip_tie", "TieZipTie")),
     *register(_contact_task("cut_zip_tie", "CutZipTie")),

@@ -12,7 +12,7 @@ from gymnasium import logger, spaces
 
 from enpire_envs.cell import Cell, CellFault
 from enpire_envs.randomise import EpisodeStreams, station_stream
-from enpire_envs.task import Progress, Task, is_finite
+from enpire_envs.task import ALL_OBS_TYPES, Progress, Task, is_finite
 from enpire_envs.time_limit import REASON, StepLimit, limits_around
 
 if TYPE_CHECKING:
@@ -259,11 +259,11 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         self._over = True
         return dict(self._last_info)
 
-    def tools_body(self) -> Body:
-        """What the tools of script policies act through."""
+    def tools_body(self) -> Body | None:
+        """What the tools of script policies act through; None where the task hides something, which its cameras' poses would tell."""
         from enpire_envs.tools.bodies import CellBody
 
-        return CellBody(self)
+        return CellBody(self) if self.task.obs_types == ALL_OBS_TYPES else None
 
     def identity(self) -> Identity:
         """The environment's module, with all that it imports of the suite but its brief, and MuJoCo's version."""

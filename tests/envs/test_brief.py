@@ -77,7 +77,7 @@ def leaves(value, path=()):
 def changed(value, path):
     """The same with the number at `path` a little larger."""
     if not path:
-        return not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * 1.25 or 4e-4
+        return not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * 1.01 or 4e-4
     first, rest = path[0], path[1:]
     if isinstance(value, tuple):
         return tuple(changed(part, rest) if k == first else part for k, part in enumerate(value))

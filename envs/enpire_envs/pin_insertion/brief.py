@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import mujoco
 
+from enpire_envs.appearance import AppearanceSpec
 from enpire_envs.brief import (
     MILLIMETRES,
     Brief,
+    Row,
     commanded_pose,
     delay,
     drawn,
@@ -18,13 +20,16 @@ from enpire_envs.brief import (
     periods,
     safety,
     seen,
+    span,
     torques,
     wander,
 )
 from enpire_envs.contact import WRENCH_SENSING
+from enpire_envs.pin_insertion.levels import PinLevel
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PIN_LENGTH, PITCH
 from enpire_envs.pin_insertion.task import (
     DEEP_ENOUGH,
+    GUARDED,
     HEIGHT,
     HOLD_FORCE,
     HOVER,
@@ -33,6 +38,7 @@ from enpire_envs.pin_insertion.task import (
     TURN,
     PinInsertion,
 )
+from enpire_envs.pin_insertion.view import FOVY
 
 
 def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
@@ -43,14 +49,17 @@ def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
     diameter = 2 * HOLE_RADIUS
     tight, loose = level.clearance
     controller = [
-        *drives(model, turns, level.stiffness),
+        *drives(model, turns, _times(level.stiffness, level.station.stiffness if level.station else (1.0, 1.0))),
         motion("x, y", STEP[0], hz),
         motion("z", STEP[2], hz),
         *([motion("rotations", TURN, hz, turn=True)] if turns else []),
-        delay(*level.delay, hz),
+        delay(*_further(level), hz),
         ("time limit (without `max_episode_steps`)", periods(level.max_steps, hz)),
         *safety(LIMITS),
         ("friction of pin and plate", drawn(nominal * least, nominal * most, "")),
+        *([('starts of the wider range ("ood")', f"{number(100 * level.wild)} % of all")] if level.wild else []),
+        *_guard(level),
+        *_station(level),
         (
             "success",
             f"pin's axis in the hole and {mm(DEEP_ENOUGH)} deep, then held with less than {number(HOLD_FORCE)} N after the verifier "
@@ -58,8 +67,10 @@ def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
         ),
     ]
     moved = [("end effector's position", encoders(linear))]
-    if turns:
+    if turns or level.view:
         moved.append(("end effector's rotation", encoders(angular, angles=True)))
+    if level.view:
+        return _by_image(task, controller, moved)
     if level.hole:
         hole = wander(level.hole, hz, [MILLIMETRES] * len(level.hole.radius))
     elif task._sensing == "noisy":
@@ -76,8 +87,7 @@ def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
         commanded_pose(late=bool(level.delay[1])),
         f"Errors add: the start is off the hole by a draw in a disc of {mm(HOVER)}, the estimate by another error"
         + (
-            f", and the pin's tip sits off in the gripper by up to {mm(level.grip_offset)} and tilted by up to {number(level.grip_tilt)} deg, "
-            "which the estimate does not know"
+            f", and the pin {_grip(level)}, which the estimate does not know"
             if level.grip_offset or level.grip_tilt
             else ""
         )
@@ -88,12 +98,102 @@ def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
     ).markdown()  # fmt: skip
 
 
+def _by_image(task: PinInsertion, controller: list[Row], moved: list[Row]) -> str:
+    level, view = task._level, task._level.view
+    assert view is not None
+    (position, how), *rest = moved
+    sensed = [
+        (
+            "`pixels`",
+            f"the wrist camera, {number(FOVY)} deg wide; it moves with the gripper and looks at the pin's tip; no noise, no lag",
+        ),
+        (f"`agent_pos`: height alone of {position}", how),
+        *((f"`agent_pos`: {name}", well) for name, well in rest),
+        ("`agent_pos`: wrench", torques(level.torques, WRENCH_SENSING[task._sensing])),
+        ("`agent_pos`: gripper opening", "exact"),
+        ("how an episode looks", _looks(view.look)),
+        *([("stains and screw heads on the plate", number(view.marks))] if view.marks else []),
+    ]
+    notes = [
+        commanded_pose(late=bool(level.delay[1])) + " Neither x nor y is observed.",
+        f"The pin {_grip(level)}; the picture shows both. The start is off the hole by a draw in a disc of {mm(HOVER)}.",
+        "The target is the hole nearest to the pin's tip at the start. The tip is above the plate, so what the picture shows side by side "
+        "is not one above the other until the pin touches.",
+    ]
+    tight, loose = level.clearance
+    return Brief(
+        controller=controller, sensed=sensed, notes=notes, sketch=_sketch(task, 2 * HOLE_RADIUS, tight, loose)
+    ).markdown()  # fmt: skip
+
+
+def _times(one: tuple[float, float], two: tuple[float, float]) -> tuple[float, float]:
+    return one[0] * two[0], one[1] * two[1]
+
+
+def _further(level: PinLevel) -> tuple[int, int]:
+    return level.delay[0], level.delay[1] + (level.station.delay if level.station else 0)
+
+
+def _grip(level: PinLevel) -> str:
+    return f"sits off in the gripper by up to {mm(level.grip_offset)} and is tilted in it by up to {number(level.grip_tilt)} deg"
+
+
+def _guard(level: PinLevel) -> list[Row]:
+    if level.guard is None:
+        return []
+    return [
+        (
+            "force guard",
+            f"while the end effector is less than {mm(-GUARDED)} below its start and the last observed force along z is above "
+            f"{number(level.guard)} N, nothing goes further down: an action keeps its x and y and loses its z",
+        )
+    ]
+
+
+def _station(level: PinLevel) -> list[Row]:
+    """The ranges that a station draws from; what it has drawn stays untold."""
+    station = level.station
+    if station is None:
+        return []
+    factors = ", ".join(
+        f"{what} {span(*pair, 'times')}"
+        for what, pair in (
+            ("friction", station.friction),
+            ("stiffness", station.stiffness),
+            ("backlash", station.backlash),
+        )
+    )
+    rows = [
+        (
+            "what stays the same at one station, on top of what episodes draw",
+            f"{factors}; the pin's tip in the gripper off by up to {mm(station.grip_offset)}; up to {number(station.delay)} control periods more of delay",
+        )
+    ]
+    if station.view:
+        rows.append(
+            (
+                "how a station looks",
+                f"holes {mm(*station.view.pitch)} apart, their grid turned by up to {number(station.view.turn)} deg; {_looks(station.view.look)}",
+            )
+        )
+    return rows
+
+
+def _looks(look: AppearanceSpec) -> str:
+    metres, turned = look.camera
+    return (
+        f"light {span(*look.light, 'times')}, its colour off by {number(100 * look.tint)} % and its direction by {number(look.direction)} deg; "
+        f"colours of things off by {number(100 * look.colour)} %; camera off by up to {mm(metres)} along each axis and turned by up to {number(turned)} deg"
+    )
+
+
 def _sketch(task: PinInsertion, diameter: float, tight: float, loose: float) -> str:
     level = task._level
     if level.chamfer:
         end, tip = "\\_ _/", f"a step {mm(level.chamfer)} high and wide at its tip"
     else:
         end, tip = "|___|", "square edge: no step at its tip"
+    apart = "" if level.view else f", {mm(PITCH)} apart"
     return f"""
  side view, not to scale; z is up
 
@@ -108,5 +208,5 @@ def _sketch(task: PinInsertion, diameter: float, tight: float, loose: float) -> 
                  |     |                  {mm(HOLE_DEPTH)} deep, solved from {mm(DEEP_ENOUGH)} on; square rim, no chamfer
                  +-----+
 
- from above: three rows of three holes, {mm(PITCH)} apart; any of them may be the target
+ from above: three rows of three holes{apart}; any of them may be the target
 """

@@ -7,6 +7,7 @@ from typing import Literal, Unpack
 
 from enpire_envs.env import CellEnv, CellOptions, choose
 from enpire_envs.pin_insertion.brief import describe
+from enpire_envs.pin_insertion.by_image import PinInsertionByImage
 from enpire_envs.pin_insertion.levels import LEVELS
 from enpire_envs.pin_insertion.scene import PinScene
 from enpire_envs.pin_insertion.task import PinInsertion
@@ -25,26 +26,57 @@ class PinInsertionEnv(CellEnv):
 
     ## Levels
     The id, or `level`, decides the numbers of an episode. What is a range is drawn per episode, uniformly. `intro` is for tutorials and
-    debugging, `state` is made to be ranked.
+    debugging, the others are made to be ranked.
 
     | | `intro`: `ENPIRE/PinInsertion-v0` | `state`: `ENPIRE/PinInsertion-State-v0` |
     |---|---|---|
     | time limit | 600 steps (20 s) | 240 steps (8 s) |
     | clearance (hole less pin diameter) | 0.1 mm | 0.05 to 0.1 mm |
     | step at the pin's tip | 0.5 mm high and wide | none: a square edge |
-    | friction | 0.24 to 0.36 | 0.2 to 0.45 |
-    | stiffness of the end effector | as above | as above, +- 25 % |
-    | the pin's tip in the gripper | where it should be | off by up to 1 mm; the pin tilted by up to 2 degrees |
+    | friction | 0.24 to 0.36 | 0.24 to 0.375, times the station's 0.83 to 1.2 |
+    | stiffness of the end effector | as above | as above, +- 17 %, times the station's 0.9 to 1.1 |
+    | the pin's tip in the gripper | where it should be | off by up to 1 mm, and by up to 0.5 mm more that stays at a station; the pin tilted \
+by up to 2 degrees |
     | delay of actions | none | 1 to 3 control periods |
-    | end effector's position | exact | joint encoders: 0.1 mm backlash, an unseen flex of 0.02 mm/N, an error of 0.2 to 0.3 mm \
-that changes with the position over a wave of 20 mm, 0.03 mm noise |
+    | end effector's position | exact | joint encoders: 0.1 mm backlash (the station's 0.8 to 1.2 times that), an unseen flex of 0.02 mm/N, an \
+error of 0.2 to 0.3 mm that changes with the position over a wave of 20 mm, 0.03 mm noise |
     | its rotation (`tilt="hard"`) | exact | the same: 1 mrad, 5 mrad/Nm, 2 to 4 mrad over 0.2 rad, 0.5 mrad |
     | wrench | wrist sensor: 0.15 N and 3 mNm bias, 0.1 N and 2 mNm noise | joint torques: 0.5 N and 10 mNm bias, drifting by 0.2 N and \
 4 mNm per root second; changes below 0.5 N and 10 mNm are not felt; 30 ms lag; 0.5 N and 10 mNm noise |
     | hole estimate | one look per episode, error uniform in a 2 mm disc | every 3 steps, 3 steps old; an error below 2 mm that wanders \
 within 3 s; 10 % of looks fail (`valid` 0, the last estimate stays), 3 % are wrong by 3 to 8 mm and say `valid` 1 |
 
-    The hole estimate takes for granted that the pin sits in the gripper as it should.
+    The hole estimate takes for granted that the pin sits in the gripper as it should. The other levels have none: they are seen by the wrist
+    camera alone, and are otherwise as `state` but for this:
+
+    | | `standard`: `ENPIRE/PinInsertion-Standard-v0` | `expert`: `ENPIRE/PinInsertion-Expert-v0` | `fleet`: `ENPIRE/PinInsertion-Fleet-v0` |
+    |---|---|---|---|
+    | time limit | 240 steps (8 s) | 240 steps (8 s) | 240 steps (8 s) |
+    | force guard | 1 N | 1 N | 1 N |
+    | `tilt` | "easy" | "hard": the gripper is tilted by up to 3 degrees and can be turned | "easy" |
+    | clearance | 0.05 to 0.1 mm | 0.05 mm | 0.05 to 0.1 mm |
+    | friction | 0.24 to 0.375 | 0.264 to 0.413 | 0.24 to 0.375 |
+    | starts | "id" | three in ten from "ood" | "id" |
+    | stains and screw heads on the plate | none | 8 | none |
+    | light of an episode | 0.7 to 1.2 times, tinted by 5 %, turned by 15 degrees | 0.5 to 1.3 times, 10 %, 25 degrees | as `standard` |
+    | colours of an episode | 5 % off | 10 % off | 5 % off |
+    | camera, knocked between episodes | not | by 3 mm along each axis and 1 degree | not |
+    | a station: friction, stiffness, backlash | times 0.83 to 1.2, 0.9 to 1.1, 0.8 to 1.2 | as `standard` | times 0.6 to 1.6, 0.7 to 1.4, 0.5 to 3 |
+    | a station: the pin's tip in the gripper | 0.5 mm off | 0.5 mm off | 1.5 mm off |
+    | a station: further delay | none | none | 0 or 1 control period |
+    | a station: distance of the holes, their grid turned by up to | 13 to 17 mm, 20 degrees | as `standard` | 12 to 18 mm, 45 degrees |
+    | a station: light, tint, its direction, colours | 0.8 to 1.1 times, 5 %, 20 degrees, 15 % | as `standard` | 0.6 to 1.2 times, 10 %, 30 \
+degrees, 20 % |
+    | a station: camera | off by 2 mm along each axis and 1.5 degrees | as `standard` | 4 mm and 3 degrees |
+
+    At every level but `intro` stations differ. A run of `fleet` meets another station in every cell, and none of them again in its held-out
+    episodes. `station_seed`, or the reset option `station`, says which it is.
+
+    **Force guard** (the paper's): while the end effector is higher than 6.5 mm below its start, which is until the pin is at least 1.5 mm in,
+    an action that goes down is carried out without its z as long as the last observed force along z is above the guard.
+
+    **Which hole?** The one nearest to the pin's tip at the start, seen along the pin: the tip starts within 4 mm of its axis, and the next hole is
+    at least 12 mm away. All nine look alike. Stains are brown and screw heads bright; they lie at least 5 mm from the target's axis.
 
     Frame: x, y, z of the end effector relative to its start; z up, along the hole.
 
@@ -73,7 +105,20 @@ within 3 s; 10 % of looks fail (`valid` 0, the last estimate stays), 3 % are wro
     | 13 | valid: 1, or 0 where the last look failed | - |
     | 14-69 | the last 8 steps, oldest first, of wrench (6) and height (1) | N, Nm, m |
 
-    With `sensing="noisy"` all of it is sensed as the level says; with `"ideal"` it is exact. `"pixels"`: a camera at the wrist, (96, 96, 3) uint8. `"pixels_agent_pos"`: with `agent_pos` (3,).
+    With `sensing="noisy"` all of it is sensed as the level says; with `"ideal"` it is exact. At `intro` also `"pixels"`: a camera that stands beside
+    the hole, (96, 96, 3) uint8; `"pixels_agent_pos"`: with `agent_pos` (3,).
+
+    `standard`, `expert` and `fleet` offer `"pixels_agent_pos"` alone. `pixels`, (96, 96, 3) uint8, is what a camera on the gripper sees, 35 mm behind
+    and 60 mm above the pin's tip, about at which it looks (24 degrees, 0.3 mm a pixel): the pin stands still in the picture, and the
+    holes move. Right in the picture is +x, up is +y. `agent_pos` is (14,):
+
+    | i | observation | unit |
+    |---|---|---|
+    | 0 | height of the end effector above its start | m |
+    | 1-6 | its rotation since the start: the first two columns of the rotation matrix | - |
+    | 7 | gripper opening (closed: 0) | - |
+    | 8-10 | force that the surroundings exert on the pin | N |
+    | 11-13 | torque at the gripper | Nm |
 
     ## Reward
     `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: up to 0.1 for nearness, up to 0.9 for insertion.
@@ -94,8 +139,9 @@ within 3 s; 10 % of looks fail (`valid` 0, the last estimate stays), 3 % are wro
     [m], `info["force"]` [N].
 
     ## Arguments
-    `level` ("intro", "state"), `clearance` (hole less pin diameter, 0.00005 to 0.0002 m; None for the level's), `tilt` ("easy", "hard"), `obs_type`, `reward_type`,
-    `sensing`, `starts`, `render_mode`, `observation_width`, `visualization_width`, `max_episode_steps`.
+    `level` ("intro", "state", "standard", "expert", "fleet"), `clearance` (hole less pin diameter, 0.00005 to 0.0002 m) and `tilt` ("easy",
+    "hard"; None for the level's), `station_seed`, `obs_type`, `reward_type`, `sensing`, `starts`, `render_mode`, `observation_width`,
+    `visualization_width`, `max_episode_steps`.
 
     ## Version history
     v0: first release. Source: ENPIRE (arXiv 2606.19980), whose pins and holes exist only as hardware. Steady contact
@@ -108,22 +154,25 @@ within 3 s; 10 % of looks fail (`valid` 0, the last estimate stays), 3 % are wro
     def __init__(
         self,
         *,
-        level: Literal["intro", "state"] = "intro",
+        level: Literal["intro", "state", "standard", "expert", "fleet"] = "intro",
         clearance: float | None = None,
-        tilt: Literal["easy", "hard"] = "easy",
+        tilt: Literal["easy", "hard"] | None = None,
         sensing: Literal["noisy", "ideal"] = "noisy",
         **options: Unpack[CellOptions],
     ) -> None:
         choose("level", level, LEVELS)
-        choose("tilt", tilt, ("easy", "hard"))
         choose("sensing", sensing, ("noisy", "ideal"))
         numbers = LEVELS[level]
+        tilt = numbers.tilt if tilt is None else tilt
+        choose("tilt", tilt, ("easy", "hard"))
         if clearance is not None:
             if not 5e-5 <= clearance <= 2e-4:
                 raise ValueError(f"clearance {clearance}: choose 0.00005 to 0.0002 m")
             numbers = replace(numbers, clearance=(clearance, clearance))
-        task = PinInsertion(numbers, sensing, tilt)
-        super().__init__(task, SimCell(PinScene(numbers), task.control_hz), **options)
+        scene, kind = PinScene(numbers), PinInsertionByImage if numbers.view else PinInsertion
+        task = kind(numbers, sensing, tilt)
+        installed = (scene, task) if numbers.station else ()
+        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, **options)
 
     def brief(self) -> str:
         """Controller, senses and geometry at this level, as Markdown (see `enpire_envs.brief`)."""

@@ -16,6 +16,7 @@ from enpire_envs.contact import disc
 from enpire_envs.end_effector import EndEffectorReadings
 from enpire_envs.levels import ActionDelay
 from enpire_envs.pin_insertion.levels import PinLevel
+from enpire_envs.pin_insertion.view import PinView
 
 _XML = Path(__file__).with_name("scene.xml")
 
@@ -26,6 +27,9 @@ PIN_LENGTH = 0.030  # below the fingers
 _SIDES = 12
 _RING = 0.004  # thickness of the ring's boxes, radially
 _HOLD_STEPS = 15  # control periods of 1/30 s
+_MUTABLE = (
+    "geom_friction", "body_pos", "geom_rgba", "geom_size", "body_quat", "actuator_gainprm", "actuator_biasprm",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -57,25 +61,34 @@ class PinScene:
     """
 
     def __init__(self, level: PinLevel) -> None:
-        self._level = level
-        self._delay = ActionDelay(level.delay[1], 6)
+        self._level, station = level, level.station
+        self._delay = ActionDelay(level.delay[1] + (station.delay if station else 0), 6)
+        self.view = PinView(level.view) if level.view else None
+        self.mutable = _MUTABLE + (self.view.mutable if self.view else ())
         self._held: tuple[float, float] | None = None
         self._tip = self._grid = self._pin = self._grip = -1
         self._drives = np.zeros((2, 6))
         self._grip_offset = np.zeros(2)
-
-    mutable = (
-        "geom_friction", "body_pos", "geom_rgba", "geom_size", "body_quat", "actuator_gainprm", "actuator_biasprm",
-    )  # fmt: skip
+        # what this station's episodes have in common
+        self._slippery = self._stiff = 1.0
+        self._usual_offset, self._usual_delay = np.zeros(2), 0
 
     def build(self) -> mujoco.MjModel:
         """Compile the model; must come before all else."""
         spec = end_effector.load(_XML)
         self._add_hole(spec)
         self._add_pin(spec)
+        if self.view:
+            self.view.add(spec, np.array([0, 0, -PIN_LENGTH]), HOLE_DEPTH, HOLE_RADIUS)
+        else:
+            _paint_holes(spec)
         spec.nuserdata = self._delay.size  # commands under way, so that they are part of the state
         model = spec.compile()
-        self._tip, self._grid = model.site("tip").id, model.body("grid").id
+        self._tip = model.site("tip").id
+        if self.view:
+            self.view.compiled(model)
+        else:
+            self._grid = model.body("grid").id
         self._pin, self._grip = model.geom("pin").id, model.body("held").id
         self._drives = np.stack([model.actuator_gainprm[:6, 0], model.actuator_biasprm[:6, 2]])
         return model
@@ -101,12 +114,6 @@ class PinScene:
         world.add_geom(
             wall, name="floor", size=[2 * outer, 2 * outer, 0.002], pos=[0, 0, -HOLE_DEPTH - 0.002], material="bore"
         )
-        # What the other eight holes look like; the body is moved so that the target is any of the nine.
-        grid = world.add_body(name="grid")
-        for i in (-2, -1, 0, 1, 2):
-            for j in (-2, -1, 0, 1, 2):
-                grid.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[HOLE_RADIUS, 0.0001, 0],
-                              pos=[i * PITCH, j * PITCH, 0.00005], material="bore", name=f"hole{i + 2}{j + 2}")  # fmt: skip
 
     def _add_pin(self, spec: mujoco.MjSpec) -> None:
         # The widest pin of the level: a thinner one stays inside the bounds that MuJoCo derives from this size.
@@ -126,29 +133,44 @@ class PinScene:
             tool.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.004, 0.006, 0.012], pos=[sign * (radius + 0.004), 0, 0.006],
                           material="finger", mass=0, name=f"finger{sign}")  # fmt: skip
 
+    def install(self, rng: np.random.Generator) -> None:
+        """Draw what the level's `station` leaves open."""
+        station = self._level.station
+        assert station is not None
+        self._slippery, self._stiff = rng.uniform(*station.friction), rng.uniform(*station.stiffness)
+        self._usual_offset = disc(rng, station.grip_offset)
+        self._usual_delay = int(rng.integers(station.delay + 1))
+        if self.view:
+            assert station.view is not None
+            self.view.install(station.view, rng)
+
     def place(
         self, model: mujoco.MjModel, data: mujoco.MjData, start: dict[str, Any], rng: np.random.Generator
     ) -> None:
         """The pin's tip at `tip` [m] from the target hole, the gripper tilted by `tilt` [rad]; `hole` (column, row) is the target.
 
-        Draws what the level leaves open: friction, clearance, stiffness, how the pin sits in the gripper, and the delay.
+        Draws what the level leaves open: friction, clearance, stiffness, how the pin sits in the gripper, the delay, and how all looks.
         """
         column, row = start["hole"]
-        model.body_pos[self._grid] = ((1 - column) * PITCH, (1 - row) * PITCH, 0)
-        self._show_grid(model, column, row)
         level = self._level
         friction, low, high = level.friction
-        model.geom_friction[model.geom_contype != 0, 0] = friction * rng.uniform(low, high)
+        model.geom_friction[model.geom_contype != 0, 0] = self._slippery * friction * rng.uniform(low, high)
         model.geom_size[self._pin, 0] = HOLE_RADIUS - rng.uniform(*level.clearance) / 2
-        stiffness = rng.uniform(*level.stiffness)
+        stiffness = self._stiff * rng.uniform(*level.stiffness)
         gain, damping = self._drives
         model.actuator_gainprm[:6, 0], model.actuator_biasprm[:6, 1] = stiffness * gain, -stiffness * gain
         model.actuator_biasprm[:6, 2] = math.sqrt(stiffness) * damping  # as far from critical as before
-        self._grip_offset = offset = disc(rng, level.grip_offset)
+        self._grip_offset = offset = self._usual_offset + disc(rng, level.grip_offset)
         self._grasp(model, offset, disc(rng, math.radians(level.grip_tilt)))
         end_effector.place(data, end_effector.pose_over(start["tip"], start["tilt"], (*-offset, PIN_LENGTH)))
-        self._delay.begin(data.userdata, int(rng.integers(level.delay[0], level.delay[1] + 1)))
+        delay = self._usual_delay + int(rng.integers(level.delay[0], level.delay[1] + 1))
+        self._delay.begin(data.userdata, delay)
         self._held = None
+        if self.view:
+            self.view.draw(model, column, row, rng.spawn(1)[0])
+        else:
+            model.body_pos[self._grid] = ((1 - column) * PITCH, (1 - row) * PITCH, 0)
+            _show_holes(model, column, row)
 
     def _grasp(self, model: mujoco.MjModel, offset: np.ndarray, tilt: np.ndarray) -> None:
         """Let the gripper hold the pin so that its tip is off by `offset` (2,) [m] and it is tilted by `tilt` (2,) [rad]."""
@@ -157,13 +179,6 @@ class PinScene:
         mujoco.mju_axisAngle2Quat(quat, np.array([*tilt, 0.0]) / (angle or 1.0), angle)
         mujoco.mju_quat2Mat(matrix, quat)
         model.body_pos[self._grip] = (*offset, -PIN_LENGTH) + matrix.reshape(3, 3) @ (0, 0, PIN_LENGTH)
-
-    def _show_grid(self, model: mujoco.MjModel, column: int, row: int) -> None:
-        """Nine of the painted holes belong to the box; the target's own bore is real."""
-        for i in range(5):
-            for j in range(5):
-                inside = 1 <= i <= 3 and 1 <= j <= 3 and (i - 1, j - 1) != (column, row)
-                model.geom(f"hole{i}{j}").rgba[3] = float(inside)
 
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
         """Let the end effector's target move with the velocity `command` (6,) [m/s, rad/s]."""
@@ -202,3 +217,20 @@ class PinScene:
 
 def _insertion(x: float, y: float, z: float) -> float:
     return max(0.0, -z) if math.hypot(x, y) < HOLE_RADIUS else 0.0
+
+
+def _paint_holes(spec: mujoco.MjSpec) -> None:
+    """What the other eight holes look like to the fixed camera; the body is moved so that the target is any of the nine."""
+    grid = spec.worldbody.add_body(name="grid")
+    for i in (-2, -1, 0, 1, 2):
+        for j in (-2, -1, 0, 1, 2):
+            grid.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[HOLE_RADIUS, 0.0001, 0],
+                          pos=[i * PITCH, j * PITCH, 0.00005], material="bore", name=f"hole{i + 2}{j + 2}")  # fmt: skip
+
+
+def _show_holes(model: mujoco.MjModel, column: int, row: int) -> None:
+    """Nine of the painted holes belong to the box; the target's own bore is real."""
+    for i in range(5):
+        for j in range(5):
+            inside = 1 <= i <= 3 and 1 <= j <= 3 and (i - 1, j - 1) != (column, row)
+            model.geom(f"hole{i}{j}").rgba[3] = float(inside)

@@ -22,6 +22,9 @@ FAR = 0.02  # how far from the start the hole may seem to be [m]
 DEEP_ENOUGH = 0.018
 HOLD_FORCE = 10.0  # [N]
 LIMITS = SafetyLimits(low=(-0.015, -0.015, -0.070), high=(0.015, 0.015, 0.003), force=40.0)
+GUARDED = (
+    -0.0065
+)  # the force guard watches while the end effector is higher than this, relative to its start [m]: until the pin is in
 
 
 class PinInsertion:
@@ -37,11 +40,14 @@ class PinInsertion:
 
     def __init__(self, level: PinLevel, sensing: str, tilt: str) -> None:
         self.max_steps = level.max_steps
+        if level.station:  # the fixed camera shows where the target is, by standing still beside it
+            self.obs_types = ("state", "environment_state_agent_pos")
         self._sensing = sensing
         self._level = level if sensing == "noisy" else replace(level, encoders=None, torques=None, hole=None)
-        self._turns = tilt == "hard"
+        self._turns = self._senses_angles = tilt == "hard"
         self._tilt = {"id": math.radians(3 if self._turns else 1), "ood": math.radians(5 if self._turns else 2)}
         self._hover = {"id": HOVER, "ood": 1.5 * HOVER}
+        self._backlash = 1.0  # of this station, as a share of the level's
         n = 6 if self._turns else 3
         self.action_space = box([1.0] * n)
         self._scale = np.concatenate([STEP, [TURN] * 3])[:n] * self.control_hz
@@ -49,9 +55,16 @@ class PinInsertion:
         wrench = [100.0] * 3 + [5.0] * 3
         self.state_space = box([0.1] * n + wrench + [1.0] + [FAR, FAR, 1.0, 1.0] + [*wrench, 0.1] * HISTORY)
 
+    def install(self, rng: np.random.Generator) -> None:
+        """Draw what the level's `station` leaves open of what is sensed."""
+        assert self._level.station is not None
+        self._backlash = rng.uniform(*self._level.station.backlash)
+
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
         """A pin above the target hole: {"tip": [x, y, z], "tilt": [rx, ry], "hole": [column, row]} [m, rad]."""
+        if self._level.wild and rng.uniform() < self._level.wild:
+            starts = "ood"
         offset = disc(rng, self._hover[starts])
         tilt = disc(rng, self._tilt[starts])
         return {
@@ -89,9 +102,11 @@ class PinInsertion:
         self._estimate = self._hole + error
         self._wrench = wrench_sensor(self._sensing, rng)
         level, dt = self._level, 1 / self.control_hz
-        linear, angular = level.encoders or (None, None)
-        self._linear = JointEncoders(linear, rng) if linear else None
-        self._angular = JointEncoders(angular, rng) if angular and self._turns else None
+        self._linear = self._angular = None
+        if level.encoders:
+            linear, angular = (replace(spec, backlash=self._backlash * spec.backlash) for spec in level.encoders)
+            self._linear = JointEncoders(linear, rng)
+            self._angular = JointEncoders(angular, rng) if self._senses_angles else None
         self._torques = JointTorqueWrench(level.torques, dt, rng) if level.torques else None
         self._perception = WanderingPose(level.hole, dt, rng) if level.hole else None
         self._measured_start = self._measure(readings)
@@ -102,16 +117,18 @@ class PinInsertion:
         self._state[n + 1 : n + 5] = *self._estimate, 0.0, 1.0
 
     def command(self, action: np.ndarray) -> np.ndarray:
-        """Velocity (6,) of the end effector's target [m/s, rad/s]."""
+        """Velocity (6,) of the end effector's target [m/s, rad/s]; the force guard lets nothing press on that feels enough already."""
         velocity = np.zeros(6)
         velocity[: len(action)] = action * self._scale
+        guard = self._level.guard
+        if guard is not None and self._felt[2] > guard and self._moved[2] > GUARDED:
+            velocity[2] = max(velocity[2], 0.0)
         return velocity
 
     def observe(self, readings: PinReadings) -> np.ndarray:
         """(70,) float32, or (73,) with rotations; see `PinInsertionEnv`."""
         moved = self.agent_pos(readings)
-        wrench = readings.wrench.vector
-        felt = self._torques.read(wrench) if self._torques else self._wrench.read(wrench)[0]
+        felt = self._felt
         state, n = self._state, len(moved)
         state[:n], state[n : n + 6] = moved, felt
         if self._perception:
@@ -126,11 +143,17 @@ class PinInsertion:
 
     def agent_pos(self, readings: PinReadings) -> np.ndarray:
         """(3,) or (6,) float32: the end effector relative to its start [m, rad]; the same however often it is asked in a control period."""
-        if readings.time != self._moved_at:
-            self._moved_at = readings.time
-            moved = self._measure(readings) - self._measured_start
-            self._moved = moved[: len(self._scale)].astype(np.float32)
-        return self._moved.copy()
+        self._sense(readings)
+        return self._moved[: len(self._scale)].copy()
+
+    def _sense(self, readings: PinReadings) -> None:
+        """Once in a control period: how far the end effector has moved (6,) [m, rad], and the wrench (6,) [N, Nm]."""
+        if readings.time == self._moved_at:
+            return
+        self._moved_at = readings.time
+        self._moved = (self._measure(readings) - self._measured_start).astype(np.float32)
+        wrench = readings.wrench.vector
+        self._felt = self._torques.read(wrench) if self._torques else self._wrench.read(wrench)[0]
 
     def _measure(self, readings: PinReadings) -> np.ndarray:
         """One control period later: the end effector's pose (6,) as it is sensed [m, rad]; angles only where they can be turned."""

@@ -53,12 +53,13 @@ class Naive:
     def __init__(self, env: CellEnv) -> None:
         self._size = env.task.action_space.shape[0]
 
-    def reset(self, observation: np.ndarray) -> None:
+    def reset(self, observation: Any) -> None:
         self._commanded = 0.0
 
-    def act(self, observation: np.ndarray) -> np.ndarray:
+    def act(self, observation: Any) -> np.ndarray:
         action = np.zeros(self._size)
-        if observation[2] - self._commanded < _LEAD:
+        height = observation["agent_pos"][0] if isinstance(observation, dict) else observation[2]
+        if height - self._commanded < _LEAD:
             action[2] = -1.0
             self._commanded -= STEP[2]
         return action

@@ -43,12 +43,17 @@ class ParametricPolicy:
     def reset(self, observation):
         self.commanded = np.zeros(3)
         self.phase, self.angle = "approach", 0.0
-        self.centre = np.array(observation[-60:-58], dtype=float)  # where the hole seems to be [m]
+        # Where the hole seems to be [m]; this policy does not look at pictures, so where there is nothing else it begins below.
+        self.centre = np.zeros(2) if isinstance(observation, dict) else np.array(observation[-60:-58], dtype=float)
         self.surface = 0.0
 
     def act(self, observation):
-        moved = np.array(observation[:3], dtype=float)
-        force = np.array(observation[self.size : self.size + 3], dtype=float)
+        if isinstance(observation, dict):  # a level that is seen by the wrist camera: x and y are what was commanded
+            sensed = np.array(observation["agent_pos"], dtype=float)
+            moved, force = np.array([*self.commanded[:2], sensed[0]]), sensed[8:11]
+        else:
+            moved = np.array(observation[:3], dtype=float)
+            force = np.array(observation[self.size : self.size + 3], dtype=float)
         wanted = self.commanded.copy()
         drop = self.surface - moved[2]
         if self.phase == "approach":

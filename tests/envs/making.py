@@ -1,0 +1,34 @@
+"""Environments as tests make them, whatever their level lets a policy see."""
+
+from typing import Any
+
+import enpire_envs  # noqa: F401
+import gymnasium as gym
+import numpy as np
+
+
+def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:
+    """An environment without Gymnasium's checker, whose pictures are tiny where a policy has nothing else: they are what takes time."""
+    if "pixels" in offered(env_id)[0]:
+        options = {"observation_width": 8, **options}
+    return gym.make(env_id, disable_env_checker=True, **options)
+
+
+def offered(env_id: str) -> tuple[str, ...]:
+    """The kinds of observation that a level offers, its default first."""
+    env = gym.make(env_id, disable_env_checker=True)
+    kinds: tuple[str, ...] = env.unwrapped.task.obs_types  # type: ignore[attr-defined]
+    env.close()
+    return kinds
+
+
+def nth(observations: Any, k: int) -> Any:
+    """The observation of one of several environments that were stepped together."""
+    return {key: part[k] for key, part in observations.items()} if isinstance(observations, dict) else observations[k]
+
+
+def flat(observation: Any) -> np.ndarray:
+    """All numbers of an observation in a row, pictures included."""
+    if isinstance(observation, dict):
+        return np.concatenate([flat(observation[key]) for key in sorted(observation)])
+    return np.ravel(observation).astype(np.float64)
