@@ -118,9 +118,12 @@ def html_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str:
         body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
         return f"<div class=wide><table><tr>{cells('th', head)}</tr>{body}</table></div>"
 
-    body = [f"<h1>AutoEnvBench leaderboards</h1><p class=note>{_INTRO}</p>", "<h2>What makes a board</h2><dl>"]
+    body = [
+        f"<h1>AutoEnvBench leaderboards</h1><p class=note>{_INTRO}</p>",
+        "<details><summary>What makes a board</summary><dl>",
+    ]
     body += [f"<dt>{term}</dt><dd>{meaning}</dd>" for term, meaning in _BOARDS]
-    body.append("</dl>")
+    body.append("</dl></details>")
     boards, history = _apart(sections)
     if not boards:
         body.append(f"<p>{_EMPTY}</p>")
@@ -147,7 +150,8 @@ def html_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>AutoEnvBench leaderboards</title><style>{STYLE}main{{max-width:1200px}} h2,h3{{overflow-wrap:anywhere}} "
-        "dl{display:grid;grid-template-columns:max-content 1fr;gap:6px 16px;font-size:13.5px} dt{font-weight:600} dd{margin:0;max-width:90ch} "
+        "summary{font-weight:600;cursor:pointer} dl{font-size:13.5px} dt{font-weight:600} dd{margin:0 0 8px;max-width:90ch} "
+        "@media(min-width:600px){dl{display:grid;grid-template-columns:max-content 1fr;gap:0 16px}} "
         f".wide{{overflow-x:auto}} .wide table{{min-width:900px}}</style><main>{''.join(body)}</main></html>\n"
     )
 

@@ -153,7 +153,7 @@ def _section(history: bool, title: str, members: Sequence[Result]) -> Section:
             words[key] = row.conditions
     unranked.sort(key=lambda row: (-row.mean, row.agent))
     ranked: dict[str, list[Row]] = {}
-    for key, rows in tables.items():
+    for key, rows in sorted(tables.items(), key=lambda item: words[item[0]]):
         name, k = words[key], 1
         while name in ranked:  # they differ in something that is not put into words
             k += 1

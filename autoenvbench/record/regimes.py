@@ -94,12 +94,16 @@ def contradictions(regime: str | None, contents: BundleContents | None) -> list[
         return [] if contents.weight_files else [f"declared as {regime}, and the answer's bundle holds no weights"]
     named = f" ({', '.join(contents.named)})" if contents.named else ""
     found: Sequence[tuple[bool, str]] = (
-        (contents.checkpoint_files > 0, f"{contents.checkpoint_files} files in checkpoints/"),
-        (contents.weight_files > 0, f"{contents.weight_files} files of weights"),
-        (contents.binary_files > 0, f"{contents.binary_files} files that are not text"),
+        (contents.checkpoint_files > 0, f"{_files(contents.checkpoint_files)} in checkpoints/"),
+        (contents.weight_files > 0, f"{_files(contents.weight_files)} of weights"),
+        (contents.binary_files > 0, f"{_files(contents.binary_files)} of something else than text"),
         (contents.table > MAX_TABLE, f"a table of {contents.table:,} numbers; at most {MAX_TABLE} are"),
         (contents.numbers > MAX_NUMBERS, f"{contents.numbers:,} numbers; at most {MAX_NUMBERS:,} are"),
         (contents.coded_bytes > MAX_CODED, f"{contents.coded_bytes:,} bytes of coded words; at most {MAX_CODED:,} are"),
     )
     wrong = [what.removesuffix(" are") for holds, what in found if holds]
     return [f"declared as heuristic, and the answer's bundle holds {' and '.join(wrong)}{named}"] if wrong else []
+
+
+def _files(n: int) -> str:
+    return f"{n} file{'' if n == 1 else 's'}"

@@ -124,7 +124,7 @@ def test_regimes_are_boards_that_never_mix(tmp_path):
 
 
 @pytest.mark.parametrize(("regime", "contents", "why"), [
-    ("heuristic", WEIGHTS, "1 files in checkpoints/ and 1 files of weights"), ("heuristic", {"table": 5000, "numbers": 5000}, "a table of 5,000 numbers"),
+    ("heuristic", WEIGHTS, "1 file in checkpoints/ and 1 file of weights"), ("heuristic", {"table": 5000, "numbers": 5000}, "a table of 5,000 numbers"),
     ("bc", {}, "holds no weights"),
 ])  # fmt: skip
 def test_an_answer_that_is_not_of_its_regime_takes_no_rank_on_any_board(tmp_path, regime, contents, why):

@@ -27,7 +27,7 @@ def test_an_answer_of_a_gradient_regime_holds_weights(regime):
 
 
 @pytest.mark.parametrize(("more", "words"), [
-    ({"checkpoint_files": 1}, "1 files in checkpoints/"), ({"weight_files": 2}, "2 files of weights"), ({"binary_files": 1}, "not text"),
+    ({"checkpoint_files": 1}, "1 file in checkpoints/"), ({"weight_files": 2}, "2 files of weights"), ({"binary_files": 1}, "something else than text"),
     ({"table": regimes.MAX_TABLE + 1}, "a table of 257 numbers; at most 256"), ({"numbers": regimes.MAX_NUMBERS + 1}, "4,001 numbers"),
     ({"coded_bytes": regimes.MAX_CODED + 1}, "4,097 bytes of coded words"),
 ])  # fmt: skip

@@ -67,7 +67,7 @@ def test_weights_are_weights_under_whatever_name(tree, write, name):
     found = look(tree)
     assert (found.weight_files, found.named[0]) == (1, name)
     assert contradictions("bc", found) == []
-    assert "1 files of weights" in contradictions("heuristic", found)[0]
+    assert "1 file of weights" in contradictions("heuristic", found)[0]
 
 
 #: Ways to carry 2,000 weights past who looks for files of weights.
@@ -103,7 +103,7 @@ def test_anything_in_checkpoints_is_no_heuristic(tree):
     (tree / "checkpoints/.gitkeep").touch()
     assert contradictions("heuristic", look(tree)) == []
     (tree / "checkpoints/note.txt").write_text("tuned by hand")
-    assert "1 files in checkpoints/" in contradictions("heuristic", look(tree))[0]
+    assert "1 file in checkpoints/" in contradictions("heuristic", look(tree))[0]
 
 
 def test_links_and_odd_names_are_only_looked_at(tree):

@@ -451,7 +451,7 @@ def test_an_answer_that_is_not_of_its_runs_regime_is_refused_while_it_can_be_men
     (bench.repo / "checkpoints/actor.bin").write_bytes(bytes(100))
     code, _, err = bench.aeb("submit")
     assert code == 2
-    assert "declared as heuristic, and the answer's bundle holds 1 files in checkpoints/" in err
+    assert "declared as heuristic, and the answer's bundle holds 1 file in checkpoints/" in err
     assert "at most 4,000 numbers" in err  # and what would be one
     # what was refused and is scored all the same, as the confirmed best may be, is on record with what it holds
     refused = next(e.payload for e in bench.ledger.events("commit") if e.payload.phase == "received")
