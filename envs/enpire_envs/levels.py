@@ -135,11 +135,11 @@ class WanderingPose:
         self._looked = 0
         self._valid = True
 
-    def read(self, truth: np.ndarray) -> tuple[np.ndarray, float, bool]:
-        """One control period later: (estimate (n,) in the truth's units, age [s], valid)."""
+    def read(self, truth: np.ndarray, hidden: bool = False) -> tuple[np.ndarray, float, bool]:
+        """One control period later: (estimate (n,) in the truth's units, age [s], valid). What is hidden now gives no estimate."""
         spec, now = self._spec, self._count
         if now % spec.period == 0:
-            self._pending.append((now, self._look(truth)))
+            self._pending.append((now, self._look(truth, hidden)))
         # The first look is answered at once: an episode starts from a scene that was just verified.
         while self._pending and (self._estimate is None or now - self._pending[0][0] >= spec.latency):
             when, seen = self._pending.pop(0)
@@ -150,11 +150,11 @@ class WanderingPose:
         assert self._estimate is not None
         return self._estimate, (now - self._looked) * self._dt, self._valid
 
-    def _look(self, truth: np.ndarray) -> np.ndarray | None:
+    def _look(self, truth: np.ndarray, hidden: bool) -> np.ndarray | None:
         spec, rng = self._spec, self._rng
         self._walk = self._keep * self._walk + self._gain * rng.standard_normal(len(self._radius))
         kind, angle, share = rng.random(3)
-        if self._estimate is not None and kind < spec.dropout:
+        if self._estimate is not None and (hidden or kind < spec.dropout):
             return None
         if self._estimate is not None and kind < spec.dropout + spec.outlier:
             low, high = spec.outlier_size
