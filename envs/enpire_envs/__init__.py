@@ -13,8 +13,15 @@ __all__ = ["ENV_IDS", "SIMULATOR_IDS"]
 PUSHT = TaskEntry(
     package="enpire_envs.pusht",
     entry_point="enpire_envs.pusht.env:PushTEnv",
-    envs={"ENPIRE/PushT-v0": {"variant": "full"}, "ENPIRE/PushTSimple-v0": {"variant": "simple"}},
-    levels=dict.fromkeys(("ENPIRE/PushT-v0", "ENPIRE/PushTSimple-v0"), LEVELS["intro"]),
+    envs={
+        "ENPIRE/PushT-v0": {"variant": "full"},
+        "ENPIRE/PushTSimple-v0": {"variant": "simple"},
+        **{f"ENPIRE/PushT-{level.title()}-v0": {"level": level} for level in LEVELS if level != "intro"},
+    },
+    levels={
+        **dict.fromkeys(("ENPIRE/PushT-v0", "ENPIRE/PushTSimple-v0"), LEVELS["intro"]),
+        **{f"ENPIRE/PushT-{name.title()}-v0": level for name, level in LEVELS.items() if name != "intro"},
+    },
     max_episode_steps=300,
     in_threads=True,
     template="enpire_envs.pusht.template",

@@ -75,9 +75,11 @@ def leaves(value, path=()):
 
 
 def changed(value, path):
-    """The same with the number at `path` a little larger."""
+    """The same with the number at `path` a little larger, or a little smaller where it is the lower end of a range."""
     if not path:
         return not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * 1.01 or 4e-4
+    if isinstance(value, tuple) and path == (0,) and len(value) == 2 and isinstance(value[0], float) and value[0] > 0:
+        return (value[0] * 0.8, value[1])
     first, rest = path[0], path[1:]
     if isinstance(value, tuple):
         return tuple(changed(part, rest) if k == first else part for k, part in enumerate(value))

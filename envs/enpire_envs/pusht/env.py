@@ -1,4 +1,4 @@
-"""`ENPIRE/PushT-v0` and `ENPIRE/PushTSimple-v0`."""
+"""`ENPIRE/PushT-v0`, its ranked levels, and `ENPIRE/PushTSimple-v0`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Literal, Unpack
 
 from enpire_envs.env import CellEnv, CellOptions, choose
 from enpire_envs.pusht.brief import describe
+from enpire_envs.pusht.levels import LEVELS
 from enpire_envs.pusht.scene import ARENAS, PushTScene
 from enpire_envs.pusht.task import SENSING, Control, Criterion, PushT
 from enpire_envs.sim import SimCell
@@ -24,6 +25,30 @@ class PushTEnv(CellEnv):
     counter-clockwise. T frame: origin at the centroid, +y from the crossbar along the stem. The target is at
     (0, 0), yaw 0: crossbar below, stem up.
 
+    ## Levels
+    The id, or `level`, decides what table, T, arm and light may be. `intro` is for tutorials and debugging; the others are made to be
+    ranked. Ranges are drawn uniformly: "station" once per `station_seed`, "episode" for each episode on top.
+
+    | | `intro`: `ENPIRE/PushT-v0` | `state`: `-State-v0` | `standard`: `-Standard-v0` | `expert`: `-Expert-v0` | `fleet`: `-Fleet-v0` |
+    |---|---|---|---|---|---|
+    | observation | state | state | top image, fingertip | as standard | as standard |
+    | T's friction on the table | x 0.9 to 1.1 | station x 0.75 to 1.33, episode x 0.75 to 1.33 | as state | episode x 0.6 to 1.6 | station x 0.5 to 2 |
+    | share of it that resists turning | fixed | station x 0.8 to 1.25, episode x 0.7 to 1.3 | as state | episode x 0.6 to 1.5 | station x 0.6 to 1.6 |
+    | where the T's weight rests | centroid | within 6 mm (station) and 6 mm (episode) of it | as state | episode 10 mm | station 12 mm |
+    | friction between fingertip and T | 0.5 | station x 0.7 to 1.4, episode x 0.5 to 1.5 | as state | episode x 0.4 to 1.6 | station x 0.4 to 2 |
+    | stiffness of the drives (2000 N/m) | fixed | station x 0.8 to 1.25 | as state | episode x 0.8 to 1.25 too | station x 0.5 to 1.6 |
+    | fingertip in the gripper | exact | off by up to 2 mm (station) and 2 mm (episode) | as state | episode 3 mm | station 4 mm |
+    | delay of actions [control periods] | none | 1 or 2 | as state | 1 to 3 | 0 to 3 |
+    | fingertip's position | exact | joint encoders: 0.5 mm backlash, an error of 0.5 to 1 mm over a wave of 0.2 m, 0.3 mm noise | as state | as state | \
+as state |
+    | T's pose | see below | an error below 3 mm and 2 degrees that wanders within 3 s, 0.1 s old; 5 % of looks fail, 3 % are wrong by 30 to 90 mm or \
+20 to 60 degrees and say `valid` 1; none where the arm hides more than 30 % of the T | not given | not given | not given |
+    | arm in the image | none | from the fingertip to its base at -y, turned by up to 30 degrees (station) | as state | as state | as state |
+    | light, colours | fixed | brightness x 0.7 to 1.25, colours +- 8 % and 12 % (station) | as state | x 0.55 to 1.4 | colours +- 20 % |
+    | camera | fixed | off by 3 mm and 0.1 degrees (station) | as state | knocked by 3 mm and 0.15 degrees in each episode too | 10 mm, 0.4 degrees |
+    | on the table | - | - | - | a T of another colour, four other prints | - |
+    | starts | `starts` | `starts` | `starts` | 30 % from the `"ood"` range | `starts` |
+
     ## Action space
     `Box(-1, 1, (2,), float32)`, 10 Hz.
 
@@ -36,7 +61,7 @@ class PushTEnv(CellEnv):
     `control="absolute"` the action is the target position itself [m], approached at the same speed limit.
 
     ## Observation space
-    `obs_type="state"`: `Box((8,), float32)`. The T's pose is what perception would give: with
+    `obs_type="state"`: `Box((8,), float32)`. The T's pose is what perception would give: at `intro` with
     `sensing="noisy"` a per-episode bias (1 mm, 0.3 deg std), noise (0.5 mm, 0.2 deg), 0 or 1 steps of latency and 2 %
     drop-outs.
 
@@ -49,7 +74,8 @@ class PushTEnv(CellEnv):
     | 7 | valid: 1, or 0 when the reading was missed and the last good one is repeated | - |
 
     `"environment_state_agent_pos"`: the same as a Dict, `agent_pos` (2,) and `environment_state` (6,).
-    `"pixels"`: top camera, (96, 96, 3) uint8. `"pixels_agent_pos"`: Dict of `pixels` and `agent_pos` (2,).
+    `"pixels"`: top camera, (96, 96, 3) uint8, 0.66 m square around the workspace's centre. `"pixels_agent_pos"`: Dict of `pixels` and
+    `agent_pos` (2,), the fingertip [m]; the only one at `standard`, `expert` and `fleet`.
 
     ## Reward
     `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: coverage / 0.95, clipped to [0, 1].
@@ -75,7 +101,7 @@ class PushTEnv(CellEnv):
     `info["coverage"]`: share of the target covered.
 
     ## Arguments
-    `obs_type`, `reward_type`, `sensing` ("noisy" or "ideal"; rows with "ideal" are unranked), `starts`, `criterion`,
+    `level`, `station_seed` (which station; ranked levels), `obs_type`, `reward_type`, `sensing` ("noisy" or "ideal"; rows with "ideal" are unranked), `starts`, `criterion`,
     `control`, `arena` ("station", or "gym-pusht": 0.68 m square with walls, target turned by 45 deg),
     `render_mode` ("rgb_array", "human"), `observation_width`, `visualization_width` [px], `max_episode_steps`.
 
@@ -94,6 +120,7 @@ class PushTEnv(CellEnv):
     def __init__(
         self,
         *,
+        level: Literal["intro", "state", "standard", "expert", "fleet"] = "intro",
         variant: Literal["full", "simple"] = "full",
         sensing: Literal["noisy", "ideal"] = "noisy",
         criterion: Criterion | None = None,
@@ -103,12 +130,16 @@ class PushTEnv(CellEnv):
     ) -> None:
         if criterion is None:
             criterion = "simple" if variant == "simple" else "coverage"
+        choose("level", level, LEVELS)
         choose("sensing", sensing, SENSING)
         choose("criterion", criterion, ("coverage", "pose", "simple"))
         choose("control", control, ("delta", "absolute"))
         choose("arena", arena, ARENAS)
-        task = PushT(ARENAS[arena], criterion, control, sensing, variant)
-        super().__init__(task, SimCell(PushTScene(ARENAS[arena]), task.control_hz), **options)
+        numbers = LEVELS[level]
+        task = PushT(ARENAS[arena], criterion, control, sensing, variant, numbers)
+        scene = PushTScene(ARENAS[arena], numbers)
+        installed = () if level == "intro" else (scene,)
+        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, **options)
 
     def brief(self) -> str:
         """Controller, senses and geometry, as Markdown (see `enpire_envs.brief`)."""

@@ -27,7 +27,8 @@ OUTLINE = np.array(
     ]
 )  # fmt: skip
 _OUTLINE = [tuple(map(float, p)) for p in OUTLINE]
-_REACH = float(np.linalg.norm(OUTLINE, axis=1).max())
+#: From the centroid to the farthest corner [m].
+REACH = float(np.linalg.norm(OUTLINE, axis=1).max())
 
 
 #: Anything indexable that holds a pose (x, y, yaw) or a point (x, y): tuple, list or array.
@@ -68,7 +69,7 @@ def coverage(pose: PoseLike, goal: PoseLike) -> float:
     T inside the strip a <= x <= b. The T's two boxes are disjoint, so their areas add up.
     """
     gx, gy, turn = in_frame(pose, goal)
-    if gx * gx + gy * gy > 4 * _REACH * _REACH:
+    if gx * gx + gy * gy > 4 * REACH * REACH:
         return 0.0
     c, s = math.cos(turn), math.sin(turn)
     points = [(gx + c * x - s * y, gy + s * x + c * y) for x, y in _OUTLINE]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 
 from enpire_envs.cell import Cell
-from enpire_envs.pusht.geometry import bounding_box, clearance, coverage, in_frame, wrap
+from enpire_envs.levels import JointEncoders, WanderingPose
+from enpire_envs.pusht.geometry import BAR, REACH, STEM, U, bounding_box, clearance, coverage, in_frame, wrap
+from enpire_envs.pusht.levels import LEVELS, PushTLevel
 from enpire_envs.pusht.scene import Arena, PushTReadings
 from enpire_envs.randomise import SensingSpec, Sensor
 from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, read_start
@@ -40,6 +42,18 @@ SENSING = {
 }
 
 
+_GRIPPER = 0.03  # how far the arm reaches beyond its fingertip, as seen from above [m]
+#: (2, 28) points spread evenly over the T, in its frame [m].
+_POINTS = np.array(
+    [
+        (x0 + U * (i + 0.5) / 2, y0 + U * (j + 0.5) / 2)
+        for x0, x1, y0, y1 in (BAR, STEM)
+        for i in range(round(2 * (x1 - x0) / U))
+        for j in range(round(2 * (y1 - y0) / U))
+    ]
+).T
+
+
 @dataclass(frozen=True, slots=True)
 class StartRange:
     """Where the T may start: its bounding box at least `margin` inside the workspace [m]; turned anywhere, or by
@@ -60,13 +74,24 @@ class PushT:
     cameras: tuple[str, ...] = ("top",)
     obs_types: tuple[str, ...] = ALL_OBS_TYPES
 
-    def __init__(self, arena: Arena, criterion: Criterion, control: Control, sensing: str, variant: str) -> None:
+    def __init__(
+        self,
+        arena: Arena,
+        criterion: Criterion,
+        control: Control,
+        sensing: str,
+        variant: str,
+        level: PushTLevel = LEVELS["intro"],
+    ) -> None:
         self.name = "PushTSimple" if variant == "simple" else "PushT"
         self.arena = arena
         self.goal = arena.goal
         self._criterion = criterion
         self._control = control
         self._sensing = SENSING[sensing]
+        self._level = level if sensing == "noisy" else replace(level, encoders=None, block=None)
+        if level.images:
+            self.obs_types = ("pixels_agent_pos",)
         self._ranges = {
             "full": {"id": StartRange(0.060), "ood": StartRange(0.035)},
             "simple": {
@@ -88,6 +113,9 @@ class PushT:
         self.state_space = spaces.Box(low, high, dtype=np.float32)
 
         self._sensor: Sensor | None = None
+        self._tip: JointEncoders | None = None
+        self._block: WanderingPose | None = None
+        self._moved_at = -1.0
         self._start: Start = {}
         self._stage = 0
         self._previous = (0.0, 0.0, 0.0)
@@ -98,6 +126,8 @@ class PushT:
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
         """A T and a fingertip that do not overlap and are not solved: {"block": [x, y, yaw], "tip": [x, y]} [m, rad]."""
         half_x, half_y = self.arena.half
+        if self._level.ood and starts == "id" and rng.random() < self._level.ood:
+            starts = "ood"
         wanted = self._ranges[starts]
         for _ in range(10_000):
             if wanted.yaw_spread is None:
@@ -138,6 +168,10 @@ class PushT:
     def begin(self, start: Start, readings: PushTReadings, rng: np.random.Generator) -> None:
         """Clear stages and draw this episode's errors of perception."""
         self._start = start
+        level, dt = self._level, 1.0 / self.control_hz
+        self._tip = JointEncoders(level.encoders, rng) if level.encoders else None
+        self._block = WanderingPose(level.block, dt, rng) if level.block else None
+        self._moved_at = -1.0  # the time of what `agent_pos` last said
         self._sensor = Sensor(self._sensing, 1.0 / self.control_hz, rng)
         self._stage = 0
         self._previous = readings.block
@@ -154,14 +188,37 @@ class PushT:
     def observe(self, readings: PushTReadings) -> np.ndarray:
         """(8,) float32: fingertip, estimated T, age and validity of the estimate; see `PushTEnv`."""
         assert self._sensor is not None, "begin() comes first"
-        (x, y, yaw), age, valid = self._sensor.read(np.array(readings.block))
-        self._tip_target = readings.tip_target
-        return np.array((*readings.tip, x, y, math.cos(yaw), math.sin(yaw), age, valid), dtype=np.float32)
+        block = np.array(readings.block)
+        if self._block is not None:
+            (x, y, yaw), age, valid = self._block.read(block, hidden=self.hidden(readings))
+        else:
+            (x, y, yaw), age, valid = self._sensor.read(block)
+        return np.array((*self.agent_pos(readings), x, y, math.cos(yaw), math.sin(yaw), age, valid), dtype=np.float32)
+
+    def hidden(self, readings: PushTReadings) -> bool:
+        """Whether the arm hides so much of the T from the camera that no pose can be told."""
+        arm = self._level.arm
+        if arm is None:
+            return False
+        # the T as seen along the arm: x from the fingertip towards its base
+        x, y, yaw = in_frame(readings.block, (*readings.tip, readings.arm))
+        if abs(y) > arm.half_width + REACH or x < -REACH - _GRIPPER:
+            return False
+        c, s = math.cos(yaw), math.sin(yaw)
+        along, across = np.array([[c, -s], [s, c]]) @ _POINTS
+        covered = (along > -_GRIPPER - x) & (np.abs(across + y) < arm.half_width)
+        return int(np.count_nonzero(covered)) > arm.hidden * len(covered)
 
     def agent_pos(self, readings: PushTReadings) -> np.ndarray:
-        """(2,) float32: the fingertip in the table's frame [m]."""
+        """(2,) float32: the fingertip in the table's frame, where the arm has it [m]; the same however often it is asked in a control period."""
         self._tip_target = readings.tip_target
-        return np.array(readings.tip, dtype=np.float32)
+        if self._tip is None:
+            return np.array(readings.tip, dtype=np.float32)
+        if readings.time != self._moved_at:
+            self._moved_at = readings.time
+            place = np.array([*readings.tip, 0.0]) - (*readings.tip_offset, 0.0)
+            self._moved = self._tip.read(place, -np.array([*readings.pushed, 0.0]))[:2].astype(np.float32)
+        return self._moved.copy()
 
     def update(self, readings: PushTReadings) -> Progress:
         """Climb the stages, and note whether the T is at rest."""

@@ -27,6 +27,7 @@ PARAMETERS = {
 U = 0.040  # bar width [m]
 CENTROID = 19 / 14 * U  # from the crossbar's outer edge, along the stem
 TIP = 0.015  # fingertip radius [m]
+VIEW = 0.66  # side of what the top image shows [m]
 STEP = 0.030  # what an action of 1 moves the fingertip's target by [m]
 ARENA = np.array([0.30, 0.235])  # half extents of the workspace [m]
 BOXES = ((-2 * U, 2 * U, -CENTROID, U - CENTROID), (-U / 2, U / 2, U - CENTROID, 4 * U - CENTROID))
@@ -68,6 +69,26 @@ def clearance(points, pose):
     return np.minimum(*gaps)
 
 
+def pose_in(image):
+    """Pose (3,) of the T in a top image [m, rad], or None where too little of it is to be seen.
+
+    Its centroid is that of what is red. Its axis is the one of least variance or the one across, whichever it is more lopsided along; the
+    stem is on the thin side.
+    """
+    red, green, blue = np.moveaxis(image.astype(int), -1, 0)
+    metres = VIEW / len(red)
+    rows, columns = np.nonzero((red > 1.8 * green) & (red > 1.8 * blue))
+    if len(rows) * metres**2 < 0.8 * 7 * U * U:
+        return None
+    points = np.stack([columns, -rows], axis=1) * metres
+    points += np.array([-1, 1]) * metres * (len(red) - 1) / 2
+    centre = points.mean(axis=0)
+    axes = np.linalg.eigh(np.cov((points - centre).T))[1].T
+    skews = [(((points - centre) @ axis) ** 3).mean() for axis in axes]
+    axis = axes[np.argmax(np.abs(skews))] * np.sign(max(skews, key=abs))
+    return np.array([*centre, math.atan2(axis[1], axis[0]) - math.pi / 2])
+
+
 class ParametricPolicy:
     """`params` maps names of PARAMETERS to values; missing ones come from params.json, then from the initial values."""
 
@@ -78,11 +99,17 @@ class ParametricPolicy:
         self.contacts, self.normals = contact_points()
 
     def reset(self, observation):
-        self.way, self.push, self.left = [], np.zeros(2), 0.0
+        self.way, self.push, self.left, self.seen = [], np.zeros(2), 0.0, np.zeros(3)
 
     def act(self, observation):
-        tip = np.array(observation[:2], dtype=float)
-        pose = np.array([observation[2], observation[3], math.atan2(observation[5], observation[4])])
+        if isinstance(observation, dict):
+            tip = np.array(observation["agent_pos"], dtype=float)
+            if (seen := pose_in(observation["pixels"])) is not None:
+                self.seen = seen  # else the arm hides it: it is taken to be where it was
+            pose = self.seen
+        else:
+            tip = np.array(observation[:2], dtype=float)
+            pose = np.array([observation[2], observation[3], math.atan2(observation[5], observation[4])])
         if not self.way and self.left <= 0:
             self.plan(tip, pose)
         if self.way:
