@@ -94,9 +94,3 @@ def remember(memory: np.ndarray, row: np.ndarray, *more: float) -> None:
     memory[-n : len(memory) - len(more)] = row
     if more:
         memory[-len(more) :] = more
-
-
-def disc(rng: np.random.Generator, radius: float) -> np.ndarray:
-    """A point (2,) uniform in a disc."""
-    angle, r = rng.uniform(0, 2 * np.pi), radius * np.sqrt(rng.uniform())
-    return np.array([r * np.cos(angle), r * np.sin(angle)])

@@ -37,6 +37,12 @@ def station_stream(station_seed: int, part: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(station_seed, spawn_key=(_STATION, part)))
 
 
+def disc(rng: np.random.Generator, radius: float) -> np.ndarray:
+    """A point (2,) uniform in a disc."""
+    angle, r = rng.uniform(0, 2 * np.pi), radius * np.sqrt(rng.uniform())
+    return np.array([r * np.cos(angle), r * np.sin(angle)])
+
+
 @dataclass(frozen=True, slots=True)
 class SensingSpec:
     """How well a quantity of n components is perceived (units of the quantity).

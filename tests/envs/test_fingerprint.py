@@ -23,8 +23,8 @@ def names(env_id):
 
 
 def test_what_is_read_of_a_task():
-    own = {f"enpire_envs.pusht.{name}" for name in ("env", "task", "scene", "geometry")}
-    suite = {f"enpire_envs.{name}" for name in ("env", "task", "cell", "sim", "randomise", "time_limit")}
+    own = {f"enpire_envs.pusht.{name}" for name in ("env", "task", "scene", "geometry", "levels")}
+    suite = {f"enpire_envs.{name}" for name in ("env", "task", "cell", "sim", "randomise", "time_limit", "levels", "appearance")}
     assert names("ENPIRE/PushT-v0") == own | suite | {"enpire_envs.pusht/scene.xml"}
     pin = names("ENPIRE/PinInsertion-v0")
     assert pin >= {"enpire_envs.end_effector", "enpire_envs/end_effector.xml", "enpire_envs.contact"}

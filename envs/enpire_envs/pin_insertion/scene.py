@@ -12,11 +12,11 @@ import mujoco
 import numpy as np
 
 from enpire_envs import end_effector
-from enpire_envs.contact import disc
 from enpire_envs.end_effector import EndEffectorReadings
 from enpire_envs.levels import ActionDelay
 from enpire_envs.pin_insertion.levels import PinLevel
 from enpire_envs.pin_insertion.view import PinView
+from enpire_envs.randomise import disc
 
 _XML = Path(__file__).with_name("scene.xml")
 

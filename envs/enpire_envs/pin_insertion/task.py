@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, SafetyLimits, disc, remember, wrench_sensor
+from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, SafetyLimits, remember, wrench_sensor
 from enpire_envs.levels import JointEncoders, JointTorqueWrench, WanderingPose
 from enpire_envs.pin_insertion.levels import PinLevel
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PinReadings
+from enpire_envs.randomise import disc
 from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, climb, read_start
 
 STEP = np.array([0.0003, 0.0003, 0.0006])  # displacement per control step at an action of 1 [m]

@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 
 from enpire_envs.appearance import APPEARANCE, Appearance
-from enpire_envs.contact import disc
 from enpire_envs.pin_insertion.levels import EpisodeView, StationView
+from enpire_envs.randomise import disc
 
 CAMERA = "eye_in_hand"
 FOVY = 24.0  # [degrees]

@@ -12,10 +12,10 @@ import mujoco
 import numpy as np
 
 from enpire_envs.appearance import APPEARANCE, Appearance
-from enpire_envs.contact import disc
 from enpire_envs.levels import ActionDelay
 from enpire_envs.pusht.geometry import BAR, STEM
 from enpire_envs.pusht.levels import LEVELS, PushTLevel, Spread
+from enpire_envs.randomise import disc
 
 _XML = Path(__file__).with_name("scene.xml")
 _SETTLE_S = 0.3  # a T let go at 50 mm/s comes to rest in 13 ms
