@@ -159,7 +159,9 @@ def _eval(subparsers: Any) -> None:
     run.add_argument("--starter", choices=("plain", "parametric"), default="plain",
                      help="parametric: the agent finds a parametric policy with the recipe, which cem always has (default plain)")  # fmt: skip
     run.add_argument(
-        "--regime", metavar="NAME", help="the only regime that the agent may work in: heuristic, tools, bc, ..."
+        "--regime",
+        metavar="NAME",
+        help="the only regime that the agent may work in, and the board of its result: heuristic; bc, offline-rl, online-rl (gradient); mixed, tools (free)",
     )
     _tool_arguments(run)
     _cage_arguments(run)
