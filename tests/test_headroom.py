@@ -13,6 +13,7 @@ from board import RANKED, write_run
 from enpire_envs.fingerprint import fingerprint
 from enpire_envs.registry import level_of
 
+from autoenvbench.errors import UserError
 from autoenvbench.make_env import make_env
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -91,12 +92,31 @@ def test_cem_is_a_run_like_any_other(tmp_path):
     assert level["rates"] == ({} if void else {"cem": {"successes": run["held_out"]["successes"], "episodes": 2}})
 
 
-def test_a_level_that_nobody_knows_is_refused_in_words(tmp_path):
-    code, _, said = headroom(tmp_path, "--levels", "banana")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "no ranked level is called 'banana'; there are" in said
-    assert RANKED in said
-    assert "ENPIRE/PinInsertion-v0" not in said  # intro is none
+@pytest.mark.parametrize(("more", "words"), [
+    (("--levels", "banana"), "no ranked level is called 'banana'; there are"), (("--runs", "/nowhere"), "--runs /nowhere: there is no such folder"),
+    (("-n", "0"), "0 is out of range"),
+])  # fmt: skip
+def test_wrong_use_is_refused_in_words(tmp_path, monkeypatch, capsys, more, words):
+    program = importlib.import_module("headroom")
+    monkeypatch.setattr(sys, "argv", ["headroom.py", "--out", str(tmp_path / "out"), *more])
+    with pytest.raises(UserError) as refused:
+        program.main()
+    assert words in str(refused.value)
+    if "banana" in words:
+        assert RANKED in str(refused.value)
+        assert "ENPIRE/PinInsertion-v0" not in str(refused.value)  # intro is none
+
+
+def test_what_is_no_run_is_said_and_left_out(tmp_path, capsys):
+    bars = importlib.import_module("headroom_bars")
+    for name, data in (("empty", b""), ("noise", b"SQLite format 3\0" + bytes(range(256)) * 20)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ledger.sqlite").write_bytes(data)
+    good = write_run(tmp_path / "good")
+    assert [run.run for run in bars.read_runs([tmp_path, good])] == ["good"]
+    said = capsys.readouterr().err
+    assert said.count("left out") == 2
+    assert said.count("\n") == 2
 
 
 def test_a_step_is_measured_against_intro(tmp_path):
@@ -109,7 +129,7 @@ def test_a_step_is_measured_against_intro(tmp_path):
 
 # -- bars --------------------------------------------------------------------------------------------------------------
 def judged(rates=(), cost=(), runs=()):
-    program = importlib.import_module("headroom")
+    program = importlib.import_module("headroom_bars")
     rung = program.Rung(RANKED, level_of(RANKED), "f", None, Path())
     rates = {name: program.Rate(*pair) for name, pair in dict(rates).items()}
     climbs = [
