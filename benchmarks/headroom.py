@@ -124,6 +124,7 @@ def measure(args: argparse.Namespace) -> None:
         kept = ("episodes", "successes", "void", "failures", "stages", "seconds_per_episode", "fingerprint", "hardware")
         found = {name: found[name] for name in kept}
     else:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         found = steps_per_second(args.env, args.intro or None, args.steps)
     scratch = args.out.with_suffix(f".{os.getpid()}.tmp")
     scratch.write_text(json.dumps(found, indent=1) + "\n")

@@ -146,7 +146,7 @@ def findings(rung: Rung, runs: list[AgentRun], cem_minutes: float) -> Findings:
 # -- the bars --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a level meets a bar: "met", "missed", or "open" where too little was measured; and by what."""
+    """Whether a level meets a bar: "met", "missed", "open" where too little was measured, "n/a" where it cannot apply; and by what."""
 
     bar: str
     state: str
@@ -170,7 +170,11 @@ def verdicts(found: Findings) -> list[Verdict]:
     for kind, bar in (("state", "a step costs no more than on intro"), ("pixels", "pixels >= 300 steps/s at 96 px")):
         cost = found.cost.get(kind)
         if cost is None:
-            made.append(Verdict(bar, "open", "not measured" if not found.cost else "the level does not give it"))
+            made.append(
+                Verdict(bar, "open", "not measured")
+                if not found.cost
+                else Verdict(bar, "n/a", "not in its observations")
+            )
             continue
         ratio = cost.get("ratio")
         holds_too = cost["level"] >= 300 if kind == "pixels" else ratio is not None and ratio >= 1 - COST_NOISE

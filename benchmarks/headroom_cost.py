@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from typing import Any
 
@@ -14,13 +13,15 @@ from autoenvbench.errors import UserError
 from autoenvbench.make_env import make_env
 
 ROUNDS = 5
+#: What a level may give of each kind; the first that it does is measured.
+KINDS = {"state": ("state",), "pixels": ("pixels", "pixels_agent_pos")}
 
 
 class Stepping:
     """An environment under its reference policy (or random actions, where it has none), in which only `step` is timed."""
 
-    def __init__(self, env_id: str, kind: str) -> None:
-        self.env = make_env(env_id, {"obs_type": kind})
+    def __init__(self, env_id: str, obs_type: str) -> None:
+        self.env = make_env(env_id, {"obs_type": obs_type})
         self._act: Any = None
         with contextlib.suppress(LookupError):
             self._act = make_reference(self.env)
@@ -52,21 +53,22 @@ def steps_per_second(env_id: str, intro: str | None, steps: int) -> dict[str, di
     """Control steps/s of a level and of its task's intro, by kind of observation: "state" and "pixels" (96 px, every camera), where the
     level gives them.
 
-    The two alternate, and of each the fastest of `ROUNDS` rounds counts.
+    A renderer's threads share the cores of this process: give it one for the figures of one core. The two alternate, and of each the fastest of `ROUNDS` rounds counts.
 
     Args:
         intro: None where the task has no such level; there is no ratio then.
         steps: of each round.
     """
-    with contextlib.suppress(OSError):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before a renderer starts its threads
     found: dict[str, dict[str, float]] = {}
-    for kind in ("state", "pixels"):
-        try:
-            level = Stepping(env_id, kind)
-        except UserError:
-            continue  # the level has no such observation
-        pair = {"level": level, **({"intro": Stepping(intro, kind)} if intro else {})}
+    for kind, obs_types in KINDS.items():
+        for obs_type in obs_types:
+            try:
+                pair = {"level": Stepping(env_id, obs_type), **({"intro": Stepping(intro, obs_type)} if intro else {})}
+                break
+            except UserError:
+                continue  # the level has no such observation
+        else:
+            continue
         for one in pair.values():
             one.seconds(max(1, steps // 10))  # what is made on first use
         rounds = [{name: one.seconds(steps) for name, one in pair.items()} for _ in range(ROUNDS)]

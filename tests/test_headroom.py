@@ -119,12 +119,12 @@ def test_what_is_no_run_is_said_and_left_out(tmp_path, capsys):
     assert said.count("\n") == 2
 
 
-def test_a_step_is_measured_against_intro(tmp_path):
-    cost = importlib.import_module("headroom_cost").steps_per_second(RANKED, "ENPIRE/PinInsertion-v0", 5)
-    assert set(cost) == {"state", "pixels"}
-    for pair in cost.values():
-        assert pair["ratio"] == pytest.approx(pair["level"] / pair["intro"])
-        assert pair["level"] > 1
+@pytest.mark.parametrize(("level", "kind"), [(RANKED, "state"), ("ENPIRE/PinInsertion-Standard-v0", "pixels")])
+def test_a_step_is_measured_against_intro(level, kind):
+    cost = importlib.import_module("headroom_cost").steps_per_second(level, "ENPIRE/PinInsertion-v0", 3)
+    assert set(cost) == {kind}  # what the level gives
+    assert cost[kind]["ratio"] == pytest.approx(cost[kind]["level"] / cost[kind]["intro"])
+    assert cost[kind]["level"] > 1
 
 
 # -- bars --------------------------------------------------------------------------------------------------------------
@@ -159,6 +159,7 @@ def test_what_a_step_may_cost():
     fair = {"level": 3000.0, "intro": 3100.0, "ratio": 3000 / 3100}
     assert judged(cost={"state": fair, "pixels": {"level": 300.0}})[0][4:6] == ["met", "met"]
     dear = {"level": 2000.0, "intro": 3100.0, "ratio": 2000 / 3100}
+    assert judged(cost={"state": fair})[0][4:6] == ["met", "n/a"]
     assert judged(cost={"state": dear, "pixels": {"level": 299.0}})[0][4:6] == ["missed", "missed"]
 
 
