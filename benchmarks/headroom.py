@@ -55,15 +55,22 @@ def rungs(out: Path, wanted: list[str]) -> Iterator[Rung]:
     for env_id, level, entry in known:
         if wanted and not any(fnmatch(env_id, p) or fnmatch(level.name, p) for p in wanted):
             continue
-        env = make_env(env_id)
-        mark = fingerprint(env)
-        env.close()
+        mark = mark_of(env_id)
         plain = env_id.replace(f"-{level.name.title()}-", "-")  # of a package with several tasks: this one's
         intros = sorted(
             (other for other, rung in entry.levels.items() if not rung.ranked), key=lambda other: other != plain
         )
         intro = intros[0] if intros else None
         yield Rung(env_id, level, mark, intro, out / env_id.rpartition("/")[2] / mark)
+
+
+def mark_of(env_id: str) -> str:
+    """The fingerprint of an environment as it is here and now."""
+    env = make_env(env_id)
+    try:
+        return fingerprint(env)
+    finally:
+        env.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +94,18 @@ def missing(rung: Rung, args: argparse.Namespace) -> Iterator[Job]:
         for k, first in enumerate(range(0, args.n, CHUNK)):
             n, path = min(CHUNK, args.n - first), rung.folder / policy / f"{k}.json"
             if not path.exists() or bars.read_json(path)["episodes"] < n:
-                more = ["--env", rung.env_id, "--policy", policy, "-n", str(n), "--seed", str(k)]
-                yield Job(f"{name} {policy} {first + n}/{args.n}", partial(child, path, "score", more))
+                more = ["--policy", policy, "-n", str(n), "--seed", str(k)]
+                yield Job(f"{name} {policy} {first + n}/{args.n}", partial(child, rung, path, "score", more))
     if args.cost_steps and not (rung.folder / "cost.json").exists():
-        more = ["--env", rung.env_id, "--intro", rung.intro or "", "--steps", str(args.cost_steps)]
-        yield Job(f"{name} cost", partial(child, rung.folder / "cost.json", "cost", more))
+        more = ["--intro", rung.intro or "", "--steps", str(args.cost_steps)]
+        yield Job(f"{name} cost", partial(child, rung, rung.folder / "cost.json", "cost", more))
 
 
-def child(path: Path, what: str, more: list[str]) -> None:
+def child(rung: Rung, path: Path, what: str, more: list[str]) -> None:
     """Measure in a process of its own, which writes `path` whole or not at all. Raises UserError with its last words."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = [sys.executable, __file__, "--out", str(path), "--measure", what, *more]
+    about = ["--env", rung.env_id, "--fingerprint", rung.fingerprint]
+    line = [sys.executable, __file__, "--out", str(path), "--measure", what, *about, *more]
     _finish(subprocess.run(line, stderr=subprocess.PIPE, text=True, check=False))
 
 
@@ -118,7 +126,9 @@ def _finish(done: subprocess.CompletedProcess[str], also: int = 0) -> None:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """The work of one child: a measurement as JSON in the file `--out`."""
+    """The work of one child: a measurement as JSON in the file `--out`. Raises UserError where the level is no longer what it was."""
+    if mark_of(args.env) != args.fingerprint:
+        raise UserError(f"{args.env} changed while it was measured; start again")
     if args.measure == "score":
         found = score(args.env, args.policy, args.n, seed=args.seed, sandbox="none")
         kept = ("episodes", "successes", "void", "failures", "stages", "seconds_per_episode", "fingerprint", "hardware")
@@ -181,7 +191,7 @@ def main() -> int:
     )
     add("--jobs", type=whole(1, 256), default=1, metavar="N", help="measurements at a time (default 1)")
     add("--runs", nargs="*", type=path, default=[], metavar="DIR", help="folders of runs, or that hold some")
-    for of_a_child in ("--measure", "--env", "--policy", "--intro"):
+    for of_a_child in ("--measure", "--env", "--fingerprint", "--policy", "--intro"):
         add(of_a_child, help=argparse.SUPPRESS)
     for of_a_child in ("--seed", "--steps"):
         add(of_a_child, type=int, help=argparse.SUPPRESS)

@@ -133,7 +133,8 @@ def findings(rung: Rung, runs: list[AgentRun], cem_minutes: float) -> Findings:
         chunks = [read_json(path) for path in sorted((rung.folder / policy).glob("*.json"))]
         if episodes := sum(chunk["episodes"] for chunk in chunks):
             rates[policy] = Rate(sum(chunk["successes"] for chunk in chunks), episodes)
-    own = read_runs([rung.folder / f"cem-{cem_minutes:g}m"])
+    cem = read_runs([rung.folder / f"cem-{cem_minutes:g}m"])
+    own = [run for run in cem if run.fingerprint == rung.fingerprint]
     scored = [run.held_out for run in own if run.held_out is not None]
     if scored:
         rates["cem"] = Rate(sum(r.successes for r in scored), sum(r.episodes for r in scored))

@@ -53,7 +53,8 @@ def steps_per_second(env_id: str, intro: str | None, steps: int) -> dict[str, di
     """Control steps/s of a level and of its task's intro, by kind of observation: "state" and "pixels" (96 px, every camera), where the
     level gives them.
 
-    A renderer's threads share the cores of this process: give it one for the figures of one core. The two alternate, and of each the fastest of `ROUNDS` rounds counts.
+    The two alternate, and of each the fastest of `ROUNDS` rounds counts. A renderer's threads count as well: give this process one core for
+    the figures of one core.
 
     Args:
         intro: None where the task has no such level; there is no ratio then.
