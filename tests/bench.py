@@ -21,7 +21,7 @@ from autoenvbench.station.process import StationProcess
 class Bench:
     """A station with one agent's home and repository."""
 
-    def __init__(self, tmp_path, repo, socket_dir, budget, cells=1, regime=None):
+    def __init__(self, tmp_path, repo, socket_dir, budget, cells=1, **settings):
         self.repo, self.home, self.run_dir = repo, tmp_path / "home", tmp_path / "run"
         self.home.mkdir()
         (self.run_dir / "data").mkdir(parents=True)
@@ -30,7 +30,7 @@ class Bench:
         self.token, self.admin_token = secrets.token_hex(8), secrets.token_hex(8)
         self.socket = socket_dir / "s.sock"
         config = RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=budget, min_episodes=3, confirm_episodes=4,
-                           strict_episodes=4, held_out=3, regime=regime)  # fmt: skip
+                           strict_episodes=4, held_out=3, **settings)  # fmt: skip
         self.ledger.append(RunEvent(phase="started", config=config.model_dump()))
         self.station = StationProcess(
             StationConfig(

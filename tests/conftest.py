@@ -56,14 +56,15 @@ TUNED = {"characteristic_length": 0.05, "rotation_weight": 0.06, "push_gain": 0.
 def judge(
     cells: Cell | list[Cell], ledger: Ledger, bundle: Bundle, purpose: Purpose, n: int, first: int = 0, *,
     attempts: int = 1, skip: frozenset[tuple[int, int]] = frozenset(), agent: str | None = None,
-    named: Sequence[dict[str, Any]] = (), keep: Keep | None = None, film: Film | None = None, **more: Any,
+    named: Sequence[dict[str, Any]] = (), keep: Keep | None = None, film: Film | None = None, sheets: int = 0, **more: Any,
 ) -> Tally:  # fmt: skip
     """An evaluation of its own, on starts of the secret of 32 zeros; `more` as in `evaluate`."""
     evaluation = f"E{1 + sum(e.payload.phase == 'started' for e in ledger.events('evaluation'))}"
     starts = draw_starts(StartStreams(bytes(32)), purpose, first, n, attempts=attempts, skip=skip, named=named)
     batch = Batch(
-        evaluation, purpose, bundle, n * attempts, starts, attempts=attempts, agent=agent, keep=keep, film=film
-    )
+        evaluation, purpose, bundle, n * attempts, starts, attempts=attempts, agent=agent, keep=keep, film=film,
+        sheets=sheets,
+    )  # fmt: skip
     return evaluate(cells if isinstance(cells, list) else [cells], batch, ledger, **more)
 
 

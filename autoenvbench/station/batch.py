@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from enpire_envs.episode_file import Source
 
@@ -57,6 +57,9 @@ def draw_starts(
             yield Start(index, attempt, streams.seed(purpose, index), named[index] if named else None)
 
 
+Insight = Literal["none", "stage", "all"]
+
+
 @dataclass(frozen=True, slots=True)
 class Keep:
     """Where every episode of a batch is kept, as a file of its own (`trajectories.Trajectories`).
@@ -64,6 +67,8 @@ class Keep:
     Attributes:
         secret: nobody may know the starts' seeds, so the files do not say them.
         starts: whether to say where an episode began, in the task's own terms (more than a policy is told).
+        insight: what the files say of each step beside what the policy saw and did: "stage", as the station judged it; "all" that the
+            environment's `info` has in numbers as well, which on a simulated cell is the truth; or "none".
         source: who drives (`enpire_envs.episode_file.Source`).
         most: what the folder may hold [bytes].
         required: they are what was asked for, so one that cannot be kept is an error.
@@ -72,6 +77,7 @@ class Keep:
     folder: Path
     secret: bool
     starts: bool = True
+    insight: Insight = "none"
     source: int = Source.POLICY
     most: int = 20 << 30
     required: bool = False
@@ -82,7 +88,7 @@ class Film:
     """Where the pictures of one success and one failure go: ``folder/stem + "success"`` and so on.
 
     Attributes:
-        strip: six pictures side by side (.jpg) in place of a video (.mp4).
+        strip: six pictures side by side (.jpg) in place of a film of every control step (.mp4).
     """
 
     folder: Path
@@ -104,6 +110,7 @@ class Batch:
         interactive: whether scripts may use the tools of interactive mode.
         keep: where the episodes are kept, or None.
         film: pictures to keep, or None.
+        sheets: how many failures leave a few pictures in their files.
         by_clock: whether the run's clock rules it: a pause holds it between two steps, and the end of the budget ends it.
     """
 
@@ -119,6 +126,7 @@ class Batch:
     interactive: bool = False
     keep: Keep | None = None
     film: Film | None = None
+    sheets: int = 0
     by_clock: bool = False
 
 

@@ -10,7 +10,7 @@ import functools
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -25,13 +25,14 @@ from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.batch import Batch, CellResult, Keep, Start, Stop
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.faults import BY_PERSON
-from autoenvbench.station.film import FRAME_EVERY, write_films
+from autoenvbench.station.film import Lens, write_film
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
 from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, run_episode
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
 from autoenvbench.station.trajectories import Trajectories, describe, evidence_of
 
 MAX_VIOLATIONS = 1000  # of an episode, that are on record: a list without end fits no message and no ledger
+FRAMES = 9  # pictures in the file of an episode that somebody may want to look at
 GIVE_UP_AFTER = 3  # episodes in a row without an answer in wall-clock time
 
 
@@ -83,19 +84,13 @@ class LocalCell:
         if batch.keep is not None:
             self._kept.setdefault(batch.keep, Trajectories(batch.keep))
         process = None if self.policy is not None else self.policy_process(batch.bundle)
-        shown: dict[str, list[np.ndarray]] = {}  # "success"/"failure" -> pictures
+        shown: dict[str, str] = {}  # "success"/"failure" -> file name of the film
         with contextlib.ExitStack() as stack:
             if process is not None:
                 stack.enter_context(process)
                 stack.enter_context(self._sharing_a_core(process))
             through = self._episodes(process or self.policy, batch, sink, stop, shown)  # type: ignore[arg-type]
-        films: dict[str, str] = {}
-        if batch.film is not None:
-            try:
-                films = write_films(batch.film, shown)
-            except Exception as error:  # pictures are extras
-                sink.append(NoteEvent(text=f"no pictures, they cannot be written: {error!r}"))
-        return CellResult(through, films, self._kept[batch.keep].full if batch.keep is not None else None)
+        return CellResult(through, shown, self._kept[batch.keep].full if batch.keep is not None else None)
 
     @contextlib.contextmanager
     def _sharing_a_core(self, process: PolicyProcess) -> Iterator[None]:
@@ -109,26 +104,29 @@ class LocalCell:
         finally:
             os.sched_setaffinity(0, affinity)
 
-    def _episodes(
-        self, policy: Policy, batch: Batch, sink: EventSink, stop: Stop, shown: dict[str, list[np.ndarray]]
-    ) -> bool:
-        """Run the batch's episodes; returns whether it went through."""
+    def _episodes(self, policy: Policy, batch: Batch, sink: EventSink, stop: Stop, shown: dict[str, str]) -> bool:
+        """Run the batch's episodes; returns whether it went through. `shown` takes the names of films."""
         process = policy if isinstance(policy, PolicyProcess) and policy is not self.policy else None
         silent = 0  # episodes in a row without an answer
         lives_for = 0  # the attempt that the policy's process has been started for
+        sheets = batch.sheets  # that are left
         for start in batch.starts:
             if start.attempt != lives_for and process is not None:
                 process.close()  # whoever comes to a start again shall not remember it
             lives_for = start.attempt
             event = self._start_event(batch, start)
             keep = self._kept[batch.keep] if batch.keep is not None else None
-            record, began = keep.writer() if keep is not None else None, time.time()
+            record, began = keep.writer(self._contract.stages) if keep is not None else None, time.time()
+            lens: Lens | None = None
             if silent >= GIVE_UP_AFTER:
                 outcome, reruns, because = _unresponsive(self.kind), 0, None
             else:
-                looking = batch.film is not None and len(shown) < 2 and self._can_render(sink)
+                if batch.film is not None and len(shown) < 2 and self._can_render(sink):
+                    lens = Lens.strip(self.env) if batch.film.strip else Lens.film(self.env)
+                elif sheets and record is not None and self._renders is not False:
+                    lens = Lens.glimpses(self.env)
                 try:
-                    outcome, reruns, because = self._episode(policy, batch, start, event, sink, looking, record, stop)
+                    outcome, reruns, because = self._episode(policy, batch, start, event, sink, lens, record, stop)
                 except NotBegun:
                     return False
             if outcome.interrupted and batch.purpose == "practice":
@@ -137,13 +135,16 @@ class LocalCell:
                 silent = silent + 1 if (outcome.reason or "").endswith("_wall_limit") else 0
             judged = _judged(outcome, event, reruns, because, process)
             sink.append(judged)
-            if outcome.frames:
-                shown.setdefault("success" if judged.success else "failure", outcome.frames)
+            filmed = self._film(batch, "success" if judged.success else "failure", lens, shown, sink, stop)
             if record is not None and keep is not None:
+                wanted = filmed or (sheets > 0 and not judged.success)
+                frames = lens.choose(FRAMES) if lens is not None and wanted else []
+                evidence = self._evidence(lens, frames, sink)
+                sheets -= sheets > 0 and "frames" in evidence and not judged.success
                 why_not = keep.keep(
                     f"{batch.evaluation}-{start.index}" + (f".{start.attempt}" if batch.attempts > 1 else ""), record,
-                    judged, self._about, began=began, agent=batch.agent, station=self.name,
-                    evidence=evidence_of(self.env, outcome.frames), calls=outcome.calls,
+                    judged, self._about, began=began, agent=batch.agent, station=self.name, evidence=evidence,
+                    frames=frames if "frames" in evidence else [], calls=outcome.calls,
                 )  # fmt: skip
                 if why_not is not None:
                     sink.append(NoteEvent(text=why_not))
@@ -159,7 +160,7 @@ class LocalCell:
         )  # fmt: skip
 
     def _episode(
-        self, policy: Policy, batch: Batch, start: Start, event: StartEvent, sink: EventSink, looking: bool,
+        self, policy: Policy, batch: Batch, start: Start, event: StartEvent, sink: EventSink, lens: Lens | None,
         record: EpisodeWriter | None, stop: Stop,
     ) -> tuple[Outcome, int, str | None]:  # fmt: skip
         """One episode, run once more if the machine is proven to have been at fault; with the number of reruns and the proof."""
@@ -168,9 +169,10 @@ class LocalCell:
             options["attempt"] = start.attempt
         if start.named is not None:
             options["start"] = self._named(start.named)
-        frame_every = FRAME_EVERY if looking else 0
         because, first = None, None
         for reruns in itertools.count():
+            if lens is not None:
+                lens.clear()
 
             def on_begin(once: bool = reruns == 0) -> None:
                 if once and batch.purpose != "practice":
@@ -180,11 +182,11 @@ class LocalCell:
                 if isinstance(policy, PolicyProcess) and policy.is_script:
                     outcome = run_script_episode(
                         self.env, policy, start.seed, options, self._scripts.in_mode(batch.interactive), pace=self._pace,
-                        frame_every=frame_every, record=record, stop=stop, on_begin=on_begin,
+                        lens=lens, record=record, stop=stop, on_begin=on_begin,
                     )  # fmt: skip
                 else:
                     outcome = run_episode(
-                        self.env, policy, start.seed, options, pace=self._pace, frame_every=frame_every, record=record,
+                        self.env, policy, start.seed, options, pace=self._pace, lens=lens, record=record,
                         stop=stop, on_begin=on_begin,
                     )  # fmt: skip
             except ResetFailed as error:
@@ -210,8 +212,32 @@ class LocalCell:
 
     def _named(self, start: dict[str, Any]) -> dict[str, Any]:
         if "start" not in self._contract.reset_options:
-            raise UserError(f"{self.env.spec.id if self.env.spec else self.env} takes no named starts")
+            raise UserError(
+                f"{self.env.spec.id if self.env.spec else self.env} cannot be asked for an exact start; leave out --start, and name "
+                "starts by --seed"
+            )
         return start
+
+    def _film(
+        self, batch: Batch, kind: str, lens: Lens | None, shown: dict[str, str], sink: EventSink, stop: Stop
+    ) -> bool:
+        """Write the film of an episode, if it is the batch's first success or failure; returns whether it is."""
+        if batch.film is None or lens is None or not len(lens) or kind in shown or len(shown) == 2:
+            return False
+        try:
+            shown[kind] = write_film(batch.film, kind, lens, self._contract.control_hz, stop)
+        except Exception as error:  # pictures are extras
+            sink.append(NoteEvent(text=f"no pictures, they cannot be written: {error!r}"))
+            return False
+        return True
+
+    def _evidence(self, lens: Lens | None, frames: Sequence[int], sink: EventSink) -> dict[str, list[bytes]]:
+        try:
+            return evidence_of(self.env, lens, frames)
+        except Exception as error:
+            self._renders = False
+            sink.append(NoteEvent(text=f"no pictures, rendering fails here: {error!r}"))
+            return evidence_of(self.env, None, ())
 
     def _can_render(self, sink: EventSink) -> bool:
         """Pictures are extras: without a renderer, say so once and go on without them."""

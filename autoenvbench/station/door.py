@@ -34,6 +34,7 @@ from autoenvbench.station.bundles import MAX_BUNDLE
 from autoenvbench.station.client import StationClient, stop_socket
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.evaluation import OnEpisode
+from autoenvbench.station.practice import Practice, whole
 from autoenvbench.station.remote_cell import FOLD_S, open_cells
 from autoenvbench.station.station import Station
 
@@ -190,18 +191,20 @@ class Door:
     # -- long ones ---------------------------------------------------------------------------------------------------
     async def _practice(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
-        seed = body.get("seed")
+        asked = Practice.of(body)
         self._require_free()
-        return await self._stream(request, functools.partial(
-            self._station.practice, request["client"], str(body.get("digest")), _whole(body, "n", 5),
-            None if seed is None else _whole(body, "seed", 0), bool(body.get("video")), bool(body.get("interactive")),
-        ))  # fmt: skip
+        job = functools.partial(self._station.practice, request["client"], str(body.get("digest")), asked)
+        return await self._stream(request, job)
 
     async def _evaluate(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
+        if given := {"seed", "start"} & body.keys():
+            raise UserError(
+                f"an evaluation draws its starts itself, in secret; leave out {' and '.join(sorted(given))}"
+            )
         self._require_free()
         return await self._stream(request, functools.partial(
-            self._station.evaluate, request["client"], str(body.get("digest")), _whole(body, "n", 20),
+            self._station.evaluate, request["client"], str(body.get("digest")), whole(body, "n", 20),
             body.get("idea"), body.get("confirm") is True,
         ))  # fmt: skip
 
@@ -306,13 +309,6 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise UserError("the request's body must be a JSON object")
     return body
-
-
-def _whole(body: dict[str, Any], key: str, default: int) -> int:
-    value = body.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UserError(f"{key} must be a whole number, zero or above; got {value!r}")
-    return value
 
 
 def _failure(error: UserError, status: int = 400) -> web.Response:

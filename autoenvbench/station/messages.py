@@ -35,7 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from autoenvbench.record.events import KINDS, Payload, Purpose, kind_of
 from autoenvbench.sandbox.cage import Sandbox, Track
-from autoenvbench.station.batch import Batch, CellResult, Film, Keep, Start
+from autoenvbench.station.batch import Batch, CellResult, Film, Insight, Keep, Start
 from autoenvbench.station.bundles import Bundle
 
 MAX_TO_CELL = 4 << 20  # bytes of a message
@@ -89,6 +89,7 @@ class KeepIn(Message):
     folder: str
     secret: bool
     starts: bool
+    insight: Insight
     source: Count
     most: Count
     required: bool
@@ -119,6 +120,7 @@ class Run(Message):
     interactive: bool
     keep: KeepIn | None
     film: FilmAs | None
+    sheets: Count
     by_clock: bool
 
     @classmethod
@@ -128,10 +130,10 @@ class Run(Message):
         return cls(
             number=number, evaluation=batch.evaluation, purpose=batch.purpose, commit=bundle.commit, digest=bundle.digest,
             content=bundle.content, checkout=str(bundle.path.absolute()), planned=batch.planned, attempts=batch.attempts,
-            agent=batch.agent, interactive=batch.interactive, by_clock=batch.by_clock,
+            agent=batch.agent, interactive=batch.interactive, sheets=batch.sheets, by_clock=batch.by_clock,
             keep=None if keep is None else KeepIn(
-                folder=str(keep.folder.absolute()), secret=keep.secret, starts=keep.starts, source=int(keep.source),
-                most=keep.most, required=keep.required,
+                folder=str(keep.folder.absolute()), secret=keep.secret, starts=keep.starts, insight=keep.insight,
+                source=int(keep.source), most=keep.most, required=keep.required,
             ),
             film=None if film is None else FilmAs(folder=str(film.folder.absolute()), stem=film.stem, strip=film.strip),
         )  # fmt: skip
@@ -143,9 +145,10 @@ class Run(Message):
             self.evaluation, self.purpose, Bundle(self.commit, self.digest, "", Path(self.checkout), self.content),
             self.planned, starts, attempts=self.attempts, agent=self.agent, interactive=self.interactive,
             keep=None if keep is None else Keep(
-                Path(keep.folder), keep.secret, keep.starts, keep.source, keep.most, keep.required
+                Path(keep.folder), keep.secret, keep.starts, keep.insight, keep.source, keep.most, keep.required
             ),
-            film=None if film is None else Film(Path(film.folder), film.stem, film.strip), by_clock=self.by_clock,
+            film=None if film is None else Film(Path(film.folder), film.stem, film.strip), sheets=self.sheets,
+            by_clock=self.by_clock,
         )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,9 +13,11 @@ from enpire_envs.contract import ContractError, check_info, contract_of, step_li
 from enpire_envs.env import CellFault, ResetFailed
 from enpire_envs.episode_file import EpisodeWriter
 
+from autoenvbench.errors import UserError
 from autoenvbench.station.actions import check_action
 from autoenvbench.station.batch import Stop
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
+from autoenvbench.station.film import Lens
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
 
 
@@ -52,7 +53,6 @@ class Outcome:
     scene: str | None = None  # digest of the whole initial scene, where the environment gives one
     infrastructure: bool = False
     interrupted: bool = False
-    frames: list[np.ndarray] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)  # of a script: its tool calls
 
     @classmethod
@@ -75,7 +75,7 @@ def run_episode(
     options: dict[str, Any] | None = None,
     *,
     pace: float = 0.0,
-    frame_every: int = 0,
+    lens: Lens | None = None,
     record: EpisodeWriter | None = None,
     stop: Stop = lambda: None,
     on_begin: Callable[[], None] = lambda: None,
@@ -85,7 +85,7 @@ def run_episode(
     Args:
         options: of the environment's reset: `attempt` re-draws sensing and physics, `start` names the start itself.
         pace: 1 runs in real time by sleeping, 0 as fast as possible.
-        frame_every: keep a rendered frame every so many steps (0: none).
+        lens: looks at it, for people.
         record: is given every step; an action's time is the environment's own, or at a pace, what the clock says.
         stop: asked before each step; an answer ends the episode, which counts as it stands. Time spent in it is no robot time.
         on_begin: called when the scene is ready, before the policy sees it.
@@ -103,7 +103,6 @@ def run_episode(
     on_begin()
     reset_attempts = int(info.get("reset_attempts", 1))
     steps, reason, detail, infrastructure, interrupted, held = 0, None, None, False, False, 0.0
-    frames: list[np.ndarray] = []
     if record is not None:
         record.begin(observation, info.get("start"))
     try:
@@ -119,23 +118,21 @@ def run_episode(
             waited = time.monotonic() - asked
             held, due = held + waited, due + waited
             timer.hold(waited)
-            if frame_every and steps % frame_every == 0:
-                film(env, frames)
+            if lens is not None:
+                lens.look(steps)
             action = check_action(policy.act(observation), space)
             given, late = timer.given(info.get("time", steps * control_period))
             observation, reward, terminated, truncated, info = env.step(action)
             steps += 1
             if record is not None:  # actions as they were executed: they replay
                 late = bool(info.get("late", late))
-                record.step(action, observation, float(reward), terminated, truncated, time=given, late=late)
+                record.step(action, observation, float(reward), terminated, truncated, time=given, late=late, info=info)
             if pace:
                 due += control_period / pace
                 time.sleep(max(0.0, due - time.monotonic()))
             timer.told()
             if steps >= last_step and not (terminated or truncated):
                 raise overdue(env, steps)
-        if frame_every:
-            film(env, frames)
         if truncated and not {"reason", "success"} & {key for key, value in info.items() if value}:
             info = {**info, **contract.finish()}  # an outer limit, of which the environment does not know
         check_info(env, info, ended=steps > 0 and not interrupted)
@@ -150,6 +147,8 @@ def run_episode(
         raise
     except Exception as error:  # raised while what the policy sent was carried out: its own outcome, and on record
         reason, detail = "env_error", describe(error)
+    if lens is not None:
+        lens.look(steps, last=True)
     success = bool(info.get("success")) and not infrastructure and detail is None
     return Outcome.of(
         info,
@@ -163,7 +162,6 @@ def run_episode(
         reset_attempts=reset_attempts,
         infrastructure=infrastructure,
         interrupted=interrupted,
-        frames=frames,
     )
 
 
@@ -200,10 +198,19 @@ class NotBegun(Exception):
 
 
 def begin(env: gym.Env[Any, Any], seed: int, options: dict[str, Any] | None, stop: Stop) -> tuple[Any, dict[str, Any]]:
-    """Reset to the start that seed and options name. Raises ResetFailed, NotBegun, ContractError."""
+    """Reset to the start that seed and options name. Raises ResetFailed, NotBegun, ContractError; UserError for a start that the
+    environment refuses."""
     if (why := stop()) is not None:
         raise NotBegun(why)
-    observation, info = env.reset(seed=seed, options=options or None)
+    try:
+        observation, info = env.reset(seed=seed, options=options or None)
+    except (ResetFailed, CellFault):
+        raise
+    except Exception as error:  # of an environment that was asked for something impossible: whatever it raises
+        if options is None or "start" not in options:
+            raise
+        said = str(error) if isinstance(error, ValueError) else repr(error)
+        raise UserError(f"this is no possible start: {said}") from None
     check_info(env, info, ended=False)
     if (why := stop()) is not None:
         raise NotBegun(why)
@@ -217,12 +224,4 @@ def overdue(env: gym.Env[Any, Any], steps: int) -> ContractError:
     )
 
 
-def film(env: gym.Env[Any, Any], frames: list[np.ndarray]) -> None:
-    """Add what people see now, (height, width, 3) uint8. Pictures are extras: one that cannot be made is left out."""
-    with contextlib.suppress(Exception):
-        picture = env.render()
-        assert isinstance(picture, np.ndarray), 'the station makes its environments with render_mode="rgb_array"'
-        frames.append(picture.copy())
-
-
-__all__ = ["NotBegun", "Outcome", "Policy", "ResetFailed", "StepTimer", "begin", "film", "overdue", "run_episode"]
+__all__ = ["NotBegun", "Outcome", "Policy", "ResetFailed", "StepTimer", "begin", "overdue", "run_episode"]

@@ -29,8 +29,9 @@ from autoenvbench.record.ledger import EventSink
 from autoenvbench.station.actions import check_action
 from autoenvbench.station.batch import Stop
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
+from autoenvbench.station.film import Lens
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
-from autoenvbench.station.rollout import NotBegun, Outcome, StepTimer, begin, film, overdue
+from autoenvbench.station.rollout import NotBegun, Outcome, StepTimer, begin, overdue
 
 MAX_RESTARTS = 20  # of an episode in interactive mode
 
@@ -83,11 +84,11 @@ class ScriptWorld:
     """The environment as a toolbox acts on it: each step is checked, filmed and recorded like any other policy's."""
 
     def __init__(
-        self, env: gym.Env[Any, Any], seed: int, options: dict[str, Any], pace: float, frame_every: int,
+        self, env: gym.Env[Any, Any], seed: int, options: dict[str, Any], pace: float, lens: Lens | None,
         record: EpisodeWriter | None, stop: Stop,
     ) -> None:  # fmt: skip
         self._env, self._seed, self._options, self._stop = env, seed, options, stop
-        self._pace, self._frame_every, self._record = pace, frame_every, record
+        self._pace, self._lens, self._record = pace, lens, record
         assert isinstance(env.action_space, gym.spaces.Box)
         self._space = env.action_space
         self._contract, self._last_step = contract_of(env), step_limit(env)
@@ -99,7 +100,6 @@ class ScriptWorld:
         self.broken: str | None = None  # what the environment raised
         self.breach: ContractError | None = None
         self.held = 0.0  # seconds of pauses
-        self.frames: list[np.ndarray] = []
         observation, self._info = begin(env, seed, options, stop)
         self.reset_attempts = int(self._info.get("reset_attempts", 1))
         self._due = time.monotonic()
@@ -118,8 +118,8 @@ class ScriptWorld:
         self.held += (waited := time.monotonic() - asked)
         self._due += waited
         self._timer.hold(waited)
-        if self._frame_every and self.steps % self._frame_every == 0:
-            film(self._env, self.frames)
+        if self._lens is not None:
+            self._lens.look(self.steps)
         try:
             action = check_action(action, self._space)
         except PolicyFault as fault:  # arguments from which no action follows
@@ -137,7 +137,9 @@ class ScriptWorld:
         self.steps += 1
         if self._record is not None:
             late = bool(self._info.get("late", late))
-            self._record.step(action, observation, float(reward), terminated, truncated, time=given, late=late)
+            self._record.step(
+                action, observation, float(reward), terminated, truncated, time=given, late=late, info=self._info
+            )
         if self._pace:
             self._due = max(self._due + self.period / self._pace, time.monotonic() - 1.0)  # thinking takes time, too
             time.sleep(max(0.0, self._due - time.monotonic()))
@@ -169,6 +171,8 @@ class ScriptWorld:
         if self._record is not None:  # what is kept is one episode, from its reset on
             self._record.begin(observation, self._info.get("start"))
             self._timer = StepTimer(self._pace, self.period)
+        if self._lens is not None:
+            self._lens.clear()
 
     def verdict(self) -> dict[str, Any]:
         """The last `info`, judged now where the environment judges at the end."""
@@ -188,7 +192,7 @@ def tools_body(env: gym.Env[Any, Any]) -> Body:
 
 def run_script_episode(
     env: gym.Env[Any, Any], policy: PolicyProcess, seed: int, options: dict[str, Any], settings: ScriptSettings, *,
-    pace: float = 0.0, frame_every: int = 0, record: EpisodeWriter | None = None, stop: Stop = lambda: None,
+    pace: float = 0.0, lens: Lens | None = None, record: EpisodeWriter | None = None, stop: Stop = lambda: None,
     on_begin: Callable[[], None] = lambda: None,
 ) -> Outcome:  # fmt: skip
     """Run `run(tools)` once from a start. Raises ResetFailed; UserError where the environment has no tools."""
@@ -196,7 +200,7 @@ def run_script_episode(
     body: Body = tools_body(env)
     contract = contract_of(env)
     to_the_end = {"to_the_end": True} if "to_the_end" in contract.reset_options else {}
-    world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, frame_every, record, stop)
+    world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, lens, record, stop)
     body.begin()
     toolbox = Toolbox(body, world, settings.tools, seed, settings.ask)
     on_begin()
@@ -207,8 +211,6 @@ def run_script_episode(
         policy.run(toolbox.names(), toolbox.call)
         info = world.verdict()
         reason = info.get("reason")
-        if frame_every:
-            film(env, world.frames)
     except PolicyFault as fault:
         reason, detail, infrastructure = fault.reason, fault.detail, fault.infrastructure
         info = world.info()
@@ -220,6 +222,8 @@ def run_script_episode(
         reason, detail = "env_error", describe(error)
     finally:
         body.close()
+    if lens is not None:
+        lens.look(world.steps, last=True)
     if world.breach is not None:
         raise world.breach
     check_info(env, info, ended=False)
@@ -243,6 +247,5 @@ def run_script_episode(
         reset_attempts=world.reset_attempts,
         infrastructure=infrastructure,
         interrupted=world.interrupted is not None,
-        frames=world.frames,
         calls=toolbox.log.rows(),
     )

@@ -34,10 +34,11 @@ from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.state import Follower, RunState
 from autoenvbench.record.summary import summarise
 from autoenvbench.station.allocator import Allocator
-from autoenvbench.station.batch import Batch, Film, Keep, Start, Stop, draw_starts
+from autoenvbench.station.batch import Batch, Film, Insight, Keep, Start, Stop, draw_starts
 from autoenvbench.station.bundles import Bundle, BundleStore, look_through
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import OnEpisode, Tally, close_evaluations, evaluate, settle
+from autoenvbench.station.practice import FILM, Practice
 from autoenvbench.station.remote_cell import CellLost, RemoteCell
 from autoenvbench.station.scripts import is_script
 
@@ -62,8 +63,11 @@ class Station:
         self.bundles = BundleStore(config.run_dir / "bundles")
         self._streams = StartStreams(bytes.fromhex(config.secret_hex))
         self._record = Follower(self.ledger, self._run.min_episodes)
-        # On the station's track, an agent is told no more of a start than its policy is.
-        self._practised = Keep(self.data_dir / "practice", secret=False, starts=self._run.track == "open")
+        # On the station's track, an agent is told no more of a start than its policy is, and of what followed no more than a station
+        # of arms and cameras can know: a simulated one knows the truth.
+        told = self._run.track == "open"
+        insight: Insight = "all" if told or cells[0].arms else "stage"
+        self._practised = Keep(self.data_dir / "practice", secret=False, starts=told, insight=insight)
         self._judged = Keep(config.run_dir / "episodes", secret=True)  # no agent sees these
         settle(self._record, "the station was ended in the middle of it")
         close_evaluations(self._record)
@@ -192,25 +196,26 @@ class Station:
         return {"submitted": bundle.commit}
 
     def practice(
-        self, agent: str, digest: str, n: int, seed: int | None, video: bool, interactive: bool, stop: Callable[[], bool],
-        on_episode: OnEpisode,
-    ) -> dict[str, Any]:  # fmt: skip
+        self, agent: str, digest: str, asked: Practice, stop: Callable[[], bool], on_episode: OnEpisode
+    ) -> dict[str, Any]:
         """Episodes on public starts, whose trajectories (and a script's tool calls) land in data/practice."""
         self._require_budget()
-        bundle = self._bundle(digest)
+        bundle, n = self._bundle(digest), asked.n
         _check_n(n)
-        if interactive and not is_script(bundle.path / "policy.py"):
+        if asked.interactive and not is_script(bundle.path / "policy.py"):
             raise UserError("--interactive is for scripts (`def run(tools)`), and this policy.py is none; leave it out")
         with self._leased(f"practice of {bundle.commit[:8]} by {agent}"), contextlib.ExitStack() as stack:
+            seed, folder = asked.seed, self._practised.folder
             first = stack.enter_context(self._allocator.starts("practice", n)) if seed is None else seed
             evaluation = self._allocator.evaluation()
+            starts = (dataclasses.replace(start, named=asked.start) for start in self._draw("practice", first, n))
             batch = Batch(
-                evaluation, "practice", bundle, n, self._draw("practice", first, n), agent=agent, interactive=interactive,
-                keep=self._practised, film=Film(self._practised.folder, f"{evaluation}-") if video else None, by_clock=True,
+                evaluation, "practice", bundle, n, starts, agent=agent, interactive=asked.interactive, keep=self._practised,
+                film=Film(folder, f"{evaluation}-") if asked.video else None, sheets=asked.sheets, by_clock=True,
             )  # fmt: skip
             tally = evaluate(self.cells, batch, self.ledger, stop=self._stop_when(stop), on_episode=on_episode)
         return {**_outcome(tally, bundle), "trajectories": tally.full or f"data/practice/{tally.id}-*{SUFFIX}",
-                "videos": [f"data/practice/{name}" for name in tally.shown.values()]}  # fmt: skip
+                "videos": [f"data/practice/{name}" for name in tally.shown.values()], "film": FILM}  # fmt: skip
 
     def evaluate(
         self, agent: str, digest: str, n: int, idea: str | None, confirm: bool, stop: Callable[[], bool],

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-import cv2
 import gymnasium as gym
 import numpy as np
-from enpire_envs.contract import SHOWN, contract_of
+from enpire_envs.contract import SHOWN, contract_of, names_of
 from enpire_envs.episode_file import SUFFIX, EpisodeError, EpisodeWriter, Source, describe_space
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent
-from autoenvbench.station.batch import Keep
+from autoenvbench.station.batch import Insight, Keep
+from autoenvbench.station.film import Lens, jpeg
 
 MIN_FREE = 2 << 30  # bytes that stay free on its disk: the ledger needs some
+MOST_NUMBERS = 50  # of an `info`, that are kept
+FRAME_SIDE = 320  # of the few pictures of an episode [px]
+_TOLD = ("score", "time")  # of an `info`: these follow from other columns
 #: What the verdict of an episode says, of its event in the ledger.
 _VERDICT = {"success", "score", "stage", "reason", "detail", "violations", "infrastructure"}
 
@@ -34,15 +40,18 @@ class Trajectories:
         self._used: int | None = None  # not looked yet
         self.full: str | None = None  # why nothing more is kept
 
-    def writer(self) -> EpisodeWriter:
-        """For the next episode."""
-        return EpisodeWriter(images="png", source=Source(self._where.source))
+    def writer(self, stages: Sequence[str]) -> EpisodeWriter:
+        """For the next episode, of an environment with these stages."""
+        note = functools.partial(noted, self._where.insight, {name: k for k, name in enumerate(stages)})
+        return EpisodeWriter(images="png", source=Source(self._where.source), note=note)
 
     def keep(
         self, name: str, record: EpisodeWriter, event: EpisodeEvent, about: dict[str, Any], *, began: float, agent: str | None,
-        station: str, evidence: dict[str, np.ndarray], calls: list[dict[str, Any]],
+        station: str, evidence: Mapping[str, Sequence[bytes]], frames: Sequence[int], calls: list[dict[str, Any]],
     ) -> str | None:  # fmt: skip
         """Write an episode as NAME.episode, and a script's tool calls as NAME.calls.jsonl, one JSON object a line.
+
+        `evidence`: images as PNG or JPEG, by name; `frames`: the steps that those called "frames" show.
 
         Returns why that was not possible, once, or None: an episode counts without its file. Raises UserError if it is required.
         """
@@ -51,6 +60,7 @@ class Trajectories:
         verdict = event.model_dump(include=_VERDICT)
         meta = {
             **about, "attempt": event.attempt, "verdict": verdict,
+            **({"frames": list(frames)} if frames else {}),
             **({} if self._where.secret else {"seed": event.seed}), **({"start": record.start} if self._where.starts else {}),
             "provenance": {
                 "collector": f"autoenvbench {_version()}", "station": station, "kind": event.cell, "agent": agent,
@@ -67,9 +77,8 @@ class Trajectories:
             elif shutil.disk_usage(self.folder).free < MIN_FREE:
                 self.full = f"less than {MIN_FREE >> 20} MB are free on the disk of {self.folder.name}"
             else:
-                shown = {key: [_jpeg(image)] for key, image in evidence.items()}
                 size = about["action_space"]["shape"]
-                self._used += record.write(self.folder / f"{name}{SUFFIX}", meta, action_shape=size, evidence=shown)
+                self._used += record.write(self.folder / f"{name}{SUFFIX}", meta, action_shape=size, evidence=evidence)
                 if calls:
                     lines = "".join(json.dumps(call) + "\n" for call in calls)
                     self._used += (self.folder / f"{name}.calls.jsonl").write_text(lines)
@@ -94,16 +103,29 @@ def describe(env: gym.Env[Any, Any]) -> dict[str, Any]:
         "fingerprint": fingerprint(env) if spec else None, "control_hz": contract.control_hz,
         "task": body.instruction() if body is not None else None,
         "observation_space": describe_space(env.observation_space), "action_space": describe_space(env.action_space),
+        "names": names_of(env), "stages": contract.stages,
     }  # fmt: skip
 
 
-def evidence_of(env: gym.Env[Any, Any], shown: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """What a verdict can be checked by: what the cameras of a real cell see now, or the last picture taken of a simulated one."""
+def noted(insight: Insight, stages: Mapping[str, int], info: Mapping[str, Any]) -> dict[str, float]:
+    """What a file says of a step beside the policy's part in it (see `Keep.insight`)."""
+    if insight == "none":
+        return {}
+    kept: dict[str, float] = {"stage": stages.get(str(info.get("stage")), -1)}
+    if insight == "all":
+        numbers = ((name, value) for name, value in info.items() if isinstance(value, float) and name not in _TOLD)
+        kept |= {f"info.{name}": float(value) for name, value in itertools.islice(numbers, MOST_NUMBERS)}
+    return kept
+
+
+def evidence_of(env: gym.Env[Any, Any], lens: Lens | None, frames: Sequence[int]) -> dict[str, list[bytes]]:
+    """What a verdict can be checked by: what the cameras of a real cell see now, or how a simulated one looked last; and `frames`, the
+    pictures of a lens at these steps. Raises what drawing raises."""
     cell = contract_of(env).real_cell
-    if cell is not None:
-        seen: dict[str, np.ndarray] = cell.evidence()
-        return seen
-    return {"view": shown[-1]} if shown else {}
+    shown = list(lens.pictures(frames)) if lens is not None and frames else []
+    seen: dict[str, np.ndarray] = cell.evidence() if cell is not None else {"view": shown[-1]} if shown else {}
+    pictures = {name: [jpeg(image)] for name, image in seen.items()}
+    return pictures | ({"frames": [jpeg(image, FRAME_SIDE) for image in shown]} if shown else {})
 
 
 def _version() -> str:
@@ -111,7 +133,3 @@ def _version() -> str:
         return metadata.version("autoenvbench")
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def _jpeg(image: np.ndarray) -> bytes:
-    return bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1])

@@ -99,7 +99,7 @@ def score(
             keep = film = None
             if trajectories is not None:
                 source = Source.REFERENCE if policy in ("reference", "naive") else Source.POLICY
-                keep = Keep(trajectories, secret=False, source=source, most=sys.maxsize, required=True)
+                keep = Keep(trajectories, secret=False, insight="all", source=source, most=sys.maxsize, required=True)
                 film = Film(trajectories, "") if driver is None else None
             cell = LocalCell(env, sandbox=sandbox, track=track, scripts=scripts, policy=driver)
             drawn = draw_starts(StartStreams(secret), purpose, 0, n, attempts=attempts, named=named)

@@ -25,6 +25,7 @@ from autoenvbench.workspace.bundling import git, send_head
 _BROKEN = ("policy_load_error", "policy_error", "policy_exited", "policy_unresponsive", "bad_action", "protocol_error")
 #: And those for what it uses: CPU time, wall-clock, memory, processes, disk. (A `time_limit` is the task's own.)
 _OVERUSED = ("_cpu_limit", "_wall_limit", "memory_limit", "process_limit", "disk_limit")
+SHEETS = 2  # failures of a practice that leave pictures
 _LINE_EVERY_S = 10.0  # while episodes run
 
 
@@ -91,11 +92,18 @@ def _idea(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
 
 def _practice(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
     head, watch = send_head(client, _workspace()), _Watch(quiet=args.json)
-    body = {"digest": head.digest, "n": args.n, "video": args.video, "interactive": args.interactive}
+    body = {"digest": head.digest, "n": args.n, "video": args.video, "interactive": args.interactive, "sheets": SHEETS}
     if args.seed is not None:
         body["seed"] = args.seed
+    if args.start is not None:
+        body["start"] = _json(args.start)
     result = client.job("/practice", body, watch)
-    where = [f"trajectories  {result['trajectories']}", *(f"video         {v}" for v in result["videos"])]
+    where = [f"trajectories  {result['trajectories']}"]
+    if result["videos"]:
+        where += [f"video         {video}" for video in result["videos"]]
+        where.append(f"              {result['film']}")
+    if result["successes"] < result["episodes"]:
+        where.append(f"failures      aeb episodes {result['evaluation']} --plot --sheet")
     return result, "\n".join([_table(result, watch.ends["practice"]), *where])
 
 
@@ -125,17 +133,38 @@ def _submit(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _episodes(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
+    if args.plot or args.sheet:
+        return _show(args)
     query = f"/episodes?limit={args.limit}" + (f"&evaluation={args.evaluation}" if args.evaluation else "")
     rows = client.get(query)
-    lines = [f"{'eval':<6}{'purpose':<10}{'#':>4}  {'commit':<9}{'ok':<4}{'score':>6}  {'steps':>5}  stage, reason"]
+    lines = [f"{'episode':<10}{'purpose':<10}{'commit':<9}{'ok':<4}{'score':>6}  {'steps':>5}  {'s':>6}  stage, reason"]
     for r in rows:
+        name = f"{r['evaluation']}-{r['index']}"
         lines.append(
-            f"{r['evaluation']:<6}{r['purpose']:<10}{r['index']:>4}  {r['commit'][:8]:<9}{'yes' if r['success'] else '-':<4}"
-            f"{r['score']:>6.2f}  {r['steps']:>5}  {r['stage']}{', ' + r['reason'] if r['reason'] else ''}"
+            f"{name:<10}{r['purpose']:<10}{r['commit'][:8]:<9}{'yes' if r['success'] else '-':<4}{r['score']:>6.2f}  "
+            f"{r['steps']:>5}  {r['sim_s']:>6.1f}  {r['stage']}{', ' + r['reason'] if r['reason'] else ''}"
         )
         if r["detail"]:
             lines.append("      " + r["detail"].strip().replace("\n", "\n      "))
     return rows, "\n".join(lines if rows else ["no episodes yet: aeb practice -n 5"])
+
+
+def _show(args: argparse.Namespace) -> tuple[Any, str]:
+    """PNG files of practice episodes, made from the files in data/practice alone: the station is not asked."""
+    from autoenvbench.workspace import episode_views  # OpenCV takes a moment
+
+    workspace = _workspace()
+    files = episode_views.find(workspace, args.evaluation)
+    into, made, why_not = workspace / episode_views.SHOWN, [], []
+    for make in [*([episode_views.plot] if args.plot else []), *([episode_views.sheet] if args.sheet else [])]:
+        for path in files:
+            try:
+                made.append(str(make(path, into).relative_to(workspace)))
+            except UserError as error:
+                why_not.append(str(error))
+    if not made:
+        raise UserError(why_not[0])
+    return {"files": made, "without": why_not}, "\n".join([*made, *why_not])
 
 
 def _stop(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
@@ -149,6 +178,13 @@ def _note(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
 # -- parts -----------------------------------------------------------------------------------------------------------
 def _workspace() -> Path:
     return Path(git(Path.cwd(), "rev-parse", "--show-toplevel"))
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"--start is no JSON ({error}); write it like --start '{{\"tip\": [0, 0, 0.0045]}}'") from None
 
 
 def _register(client: StationClient, title: str, **more: Any) -> tuple[dict[str, Any], str]:
@@ -246,13 +282,23 @@ def _parser() -> argparse.ArgumentParser:
     idea.add_argument("--regime", help="heuristic, tools, bc, offline-rl, online-rl or mixed")
     practice = verb("practice", _practice, "run HEAD on public starts; trajectories land in data/practice")
     practice.add_argument("-n", type=int, default=5, metavar="N", help="episodes (default 5)")
-    practice.add_argument("--seed", type=int, help="first practice start (default: the next unused one)")
+    practice.add_argument(
+        "--seed",
+        type=int,
+        help="first practice start (default: the next unused one); equal seeds give two commits equal starts",
+    )
+    practice.add_argument("--start", metavar="JSON",
+                          help="an exact start in place of a drawn one, as TASK.md has it under Starts: '{\"tip\": [0, 0, 0.0045], ...}'")  # fmt: skip
     practice.add_argument(
         "--interactive",
         action="store_true",
         help="let a script (`def run(tools)`) use get_task_info, reset_env, reset_to_initial",
     )
-    practice.add_argument("--video", action="store_true", help="film the first success and the first failure")
+    practice.add_argument(
+        "--video",
+        action="store_true",
+        help="film every step of the first success and the first failure (a simulation draws 20 to 60 a second)",
+    )
     evaluate = verb("evaluate", _evaluate, "score HEAD on fresh secret starts; the best is confirmed at once")
     evaluate.add_argument("-n", type=int, default=20, metavar="N", help="episodes (default 20, the least that counts)")
     evaluate.add_argument(
@@ -261,8 +307,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--confirm", action="store_true",
                           help="confirm HEAD on fresh starts (50, or 200 from 98 %%) also if it does not beat the best")  # fmt: skip
     verb("submit", _submit, "make HEAD your answer, to be scored on held-out starts at the end")
-    episodes = verb("episodes", _episodes, "judged episodes with stage, reason and error")
-    episodes.add_argument("evaluation", nargs="?", metavar="E4", help="only this batch")
+    episodes = verb("episodes", _episodes, "judged episodes with stage, reason and error; or pictures of practice")
+    episodes.add_argument("evaluation", nargs="?", metavar="E4", help="only this batch; to be shown, one of practice (E4), or an episode of it (E4-2)")  # fmt: skip
+    episodes.add_argument("--plot", action="store_true", help="a PNG per failure of a practice (default: the newest), or of the episode named: force, position, stage, actions over time")  # fmt: skip
+    episodes.add_argument(
+        "--sheet", action="store_true", help="the same with pictures: from the start on, the last one large"
+    )
     episodes.add_argument("--limit", type=int, default=50)
     verb("stop", _stop, "stop a real station's arms at once; the episode under way counts as it stands")
     note = verb("note", _note, "write a remark into the run's record")

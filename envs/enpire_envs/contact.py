@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ WRENCH_SENSING = {
 }
 HISTORY = 8  # control periods
 CONTROL_HZ = 30.0
+POSE_NAMES, WRENCH_NAMES = ("x", "y", "z", "rx", "ry", "rz"), ("fx", "fy", "fz", "tx", "ty", "tz")
 
 
 def wrench_sensor(sensing: str, rng: np.random.Generator) -> Sensor:
@@ -94,3 +96,8 @@ def remember(memory: np.ndarray, row: np.ndarray, *more: float) -> None:
     memory[-n : len(memory) - len(more)] = row
     if more:
         memory[-len(more) :] = more
+
+
+def remembered(names: Sequence[str]) -> list[str]:
+    """What the numbers of such a memory are called: "fx[-7]" to "fx[0]", which is now."""
+    return [f"{name}[{k + 1 - HISTORY}]" for k in range(HISTORY) for name in names]

@@ -9,7 +9,8 @@ An environment that says more of itself has all of `StationEnv` on its innermost
 `enpire_envs.env.CellEnv`, or just have these names; nothing need be imported. One that has no method `identity` is taken as
 `PlainEnv` says. One that has it and lacks or misstates another part is refused with an error that names that part.
 
-It may also have a method `brief` (see `brief_of`), which nobody misses.
+It may also have what nobody misses: a `brief` (see `brief_of`), `names` of its numbers (`names_of`), and pictures that are drawn
+later (`moments_of`).
 
 A reset that brings no scene to a verified start raises `enpire_envs.env.ResetFailed(words, attempts)`: no episode is begun, and none
 is counted. A fault of the cell itself (unstable physics, a lost camera) raises `enpire_envs.cell.CellFault`: no evidence about the
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.wrappers import TimeLimit
 
 if TYPE_CHECKING:
@@ -196,6 +198,47 @@ def brief_of(env: gym.Env[Any, Any]) -> str:
     if not callable(say) or not isinstance(text := say(), str):
         raise ContractError(f"{env} says a `brief` that is no text; expected a method that returns Markdown")
     return text.strip()
+
+
+def names_of(env: gym.Env[Any, Any]) -> dict[str, list[str]]:
+    """What an environment calls the numbers of its vectors: its optional ``names``, by column of `enpire_envs.episode_file`.
+
+    ``{"observation": ["x", "y", "z", "fx", ...]}``, or of a dictionary ``{"observation.agent_pos": [...], ...}``, and ``"action"``. What
+    plots draw goes by these: ``x y z`` of the tool [m], ``rx ry rz`` [rad], ``fx fy fz`` [N] and ``tx ty tz`` [Nm] that it feels; the rest is
+    free. A column whose names are not as many as its numbers is left out.
+    """
+    names = getattr(env.unwrapped, "names", None) or {}
+    sizes: dict[str, int] = {}
+    for column, space in (("observation", env.observation_space), ("action", env.action_space)):
+        parts = space.spaces if isinstance(space, gym.spaces.Dict) else {"": space}
+        shapes = {f"{column}.{key}".rstrip("."): part.shape or () for key, part in parts.items()}
+        sizes |= {key: shape[0] for key, shape in shapes.items() if len(shape) == 1}
+    return {
+        column: [str(name) for name in names[column]]
+        for column, size in sizes.items()
+        if column in names and len(names[column]) == size
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """How pictures of an episode are drawn after it: only those that somebody wants.
+
+    Attributes:
+        keep: returns what `draw` needs to show the scene as it is now; quick, and without consequence for the episode.
+        draw: the picture (height, width, 3) uint8 of a moment that was kept. The scene stays there, until the next reset.
+    """
+
+    keep: Callable[[], Any]
+    draw: Callable[[Any], np.ndarray]
+
+
+def moments_of(env: gym.Env[Any, Any]) -> Moments | None:
+    """An environment's optional methods ``moment()`` and ``draw(moment)``; None where a picture must be taken when there is something to see."""
+    inner: Any = env.unwrapped
+    if contract_of(env).real_cell is not None or not (hasattr(inner, "moment") and hasattr(inner, "draw")):
+        return None
+    return Moments(inner.moment, inner.draw)
 
 
 def check_info(env: gym.Env[Any, Any], info: dict[str, Any], *, ended: bool) -> None:

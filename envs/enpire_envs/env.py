@@ -277,6 +277,31 @@ class CellEnv(gym.Env[Any, np.ndarray]):
             "resolved": {"obs_type": self._obs_type},
         }
 
+    @property
+    def names(self) -> dict[str, Sequence[str]]:
+        """What the numbers of observations and actions are called (`enpire_envs.contract.names_of`), where the task says it."""
+        action, state, own = (getattr(self.task, f"{part}_names", ()) for part in ("action", "state", "agent_pos"))
+        n = len(self.task.agent_pos_space.low)
+        if self._obs_type == "environment_state_agent_pos":
+            own = state[:n]
+        return {
+            "action": action,
+            "observation": state,
+            "observation.agent_pos": own,
+            "observation.environment_state": state[n:],
+        }
+
+    def moment(self) -> Any:
+        """What `draw` needs to show the scene as it is now, on a simulated cell."""
+        return self.cell.snapshot()  # type: ignore[attr-defined]
+
+    def draw(self, moment: Any) -> np.ndarray:
+        """What `render` showed then, (side, side, 3) uint8, of an environment with ``render_mode="rgb_array"``."""
+        self.cell.restore(moment)  # type: ignore[attr-defined]
+        picture = self.render()
+        assert picture is not None, 'made with render_mode="rgb_array"'
+        return picture
+
     # -- parts -------------------------------------------------------------------------------------------------------
     def _install(self, station_seed: int) -> None:
         if not isinstance(station_seed, int) or isinstance(station_seed, bool) or station_seed < 0:

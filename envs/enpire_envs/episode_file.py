@@ -20,7 +20,13 @@ bytes with these eight digits taken as 0), and the episode's description as JSON
     source      who chose the action, see `Source`                  (T,)        uint8
     late        the action came after its control period: until     (T,)        bool
                 then the last command held
+    stage       what the action led to, as an index into META's     (T,)        int64
+                `stages`; -1: none of them
+    info.NAME   what the environment said of what it led to         (T,)        float64, NaN where it said nothing
     evidence.NAME   images behind the verdict                     (any number of rows)
+
+The last three kinds are there where whoever wrote the file knew them, and meant its readers to. `evidence.frames` shows the episode in a
+few pictures, first and last ones included.
 
 Images (height, width, 3) are uint8 RGB columns like any other, or PNG (lossless) or JPEG: then META's `images` maps the column's
 name to `{"codec", "shape"}`, and the file has `NAME.bytes`, all files end to end, and `NAME.ends`, where each one ends (int64).
@@ -30,6 +36,7 @@ META is an object; what does not apply is left out:
     version, steps          of the format (1); T
     env, env_kwargs, fingerprint, control_hz, task              what was done, where
     observation_space, action_space, names                      see `describe_space`; names of a column's numbers
+    stages, frames                                              names of the stages; steps that `evidence.frames` shows
     start, seed, attempt                                        where it began. No seed: its stream is secret
     verdict                 success, score, stage, reason, detail, violations, ... as the environment or the station judged
     provenance              who collected it, with what policy, on which cell, when
@@ -184,17 +191,24 @@ class EpisodeWriter:
     Args:
         images: how `write` stores (height, width, 1 or 3) uint8 observations: "raw", or "png", slower and a tenth of the size.
         source: who chooses the actions, where a step does not say.
+        note: what of an environment's `info` is kept, as columns' numbers by name.
 
     Attributes:
         start: where the episode began, as `begin` was told.
     """
 
-    def __init__(self, images: Literal["raw", "png"] = "raw", source: Source = Source.POLICY) -> None:
-        self._images, self._source = images, source
+    def __init__(
+        self,
+        images: Literal["raw", "png"] = "raw",
+        source: Source = Source.POLICY,
+        note: Callable[[Mapping[str, Any]], Mapping[str, float]] = lambda info: {},
+    ) -> None:
+        self._images, self._source, self._note = images, source, note
         self.start: Any = None
         self._seen: dict[str, list[Any]] = {}
         self._actions: list[np.ndarray] = []
         self._rows: list[tuple[float, bool, bool, float, int, bool]] = []  # reward, terminated, truncated, time, ...
+        self._noted: list[Mapping[str, float]] = []
 
     def __len__(self) -> int:
         """Steps so far."""
@@ -208,13 +222,14 @@ class EpisodeWriter:
         """Start afresh, with what was seen first."""
         self.start = start
         self._seen = {name: [value] for name, value in _flat(observation)}
-        self._actions, self._rows = [], []
+        self._actions, self._rows, self._noted = [], [], []
 
     def step(
         self, action: np.ndarray, observation: Any, reward: float, terminated: bool, truncated: bool, *, time: float,
-        source: Source | None = None, late: bool = False,
+        source: Source | None = None, late: bool = False, info: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        """Add an action, given at `time` [s since the start], and what it led to."""
+        """Add an action, given at `time` [s since the start], and what it led to, of whose `info` the writer keeps what it was told to."""
+        self._noted.append(self._note(info) if info is not None else {})
         self._actions.append(np.array(action))
         self._rows.append(
             (
@@ -242,8 +257,16 @@ class EpisodeWriter:
             "action": np.stack(self._actions) if self._actions else np.zeros((0, *action_shape)),
             "reward": np.array(reward, np.float64), "terminated": np.array(terminated, np.bool_),
             "truncated": np.array(truncated, np.bool_), "time": np.array(times, np.float64),
-            "source": np.array(source, np.uint8), "late": np.array(late, np.bool_),
+            "source": np.array(source, np.uint8), "late": np.array(late, np.bool_), **self._notes(),
         }  # fmt: skip
+
+    def _notes(self) -> dict[str, np.ndarray]:
+        names = dict.fromkeys(name for row in self._noted for name in row)
+        columns = {name: [row.get(name, np.nan) for row in self._noted] for name in names}
+        return {
+            name: np.array(values, np.int64 if all(isinstance(v, int) for v in values) else np.float64)
+            for name, values in columns.items()
+        }
 
     def write(
         self, path: Path, meta: Mapping[str, Any], *, action_shape: Sequence[int] = (),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import CONTROL_HZ, ContactSafety, SafetyLimits, wrench_sensor
+from enpire_envs.contact import CONTROL_HZ, POSE_NAMES, WRENCH_NAMES, ContactSafety, SafetyLimits, wrench_sensor
 from enpire_envs.cut_zip_tie.scene import BLADE, LYING, STAND_Y, TOOTH, CutReadings
 from enpire_envs.end_effector import length
 from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, climb, is_finite, read_start
@@ -51,6 +51,14 @@ class CutZipTie:
         self.agent_pos_space = box([*pose, 1.0])
         wrench = [200.0] * 3 + [20.0] * 3
         self.state_space = box([*pose, 1.0, 1.0, 1.0, *wrench, *[0.5] * 3, 4.0, *[0.5] * 3, *[0.5] * 3, 1.0])
+        self.action_names = self.agent_pos_names = [*POSE_NAMES, "jaw"]
+        blade, seen = (
+            (f"blade_{axis}" for axis in "xyz"),
+            (f"{what}_{axis}" for what in ("head", "tip") for axis in "xyz"),
+        )
+        self.state_names = [
+            *POSE_NAMES, "jaw", "jaw_torque", "held", *WRENCH_NAMES, *blade, "blade_yaw", *seen, "tip_valid",
+        ]  # fmt: skip
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:

@@ -65,7 +65,7 @@ class GPUInsertionEnv(CellEnv):
     after 600 steps (20 s).
 
     `info["score"]`: a quarter per stage: `contact`, `aligned` (both ends 1 mm deep), `seated` (8.7 mm), `latched` (verified).
-    `info["seated"]` [m], `info["latch"]`, `info["force"]` [N].
+    `info["seated"]`, `info["lateral"]` (the end that is farther across off the slot's middle) [m], `info["latch"]`, `info["force"]` [N].
 
     ## Arguments
     `obs_type`, `reward_type`, `sensing`, `starts`, `render_mode`, `observation_width`, `visualization_width`,

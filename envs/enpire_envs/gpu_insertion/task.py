@@ -7,7 +7,17 @@ import math
 import numpy as np
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, SafetyLimits, remember, wrench_sensor
+from enpire_envs.contact import (
+    CONTROL_HZ,
+    HISTORY,
+    POSE_NAMES,
+    WRENCH_NAMES,
+    ContactSafety,
+    SafetyLimits,
+    remember,
+    remembered,
+    wrench_sensor,
+)
 from enpire_envs.gpu_insertion.scene import CARD, CardReadings
 from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, climb, read_start
 
@@ -39,6 +49,9 @@ class GPUInsertion:
         pose, wrench = [0.2] * 3 + [0.5] * 3, [200.0] * 3 + [10.0] * 3
         self.agent_pos_space = box(pose)
         self.state_space = box([*pose, *wrench, *pose, 1.0, 1.0, *wrench * HISTORY])
+        self.action_names = self.agent_pos_names = POSE_NAMES
+        slot = [*(f"slot_{name}" for name in POSE_NAMES), "slot_age", "slot_valid"]
+        self.state_names = [*POSE_NAMES, *WRENCH_NAMES, *slot, *remembered(WRENCH_NAMES)]
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
@@ -112,8 +125,14 @@ class GPUInsertion:
         return 0.1 * math.exp(-off / 0.003) + 0.9 * min(readings.seated / SEATED, 1.0)
 
     def extras(self, readings: CardReadings) -> dict[str, float]:
-        """`seated` [m], `latch` (0 or 1) and `force` [N]."""
-        return {"seated": readings.seated, "latch": float(readings.latched), "force": readings.force}
+        """`seated`, `lateral` (the end that is farther across off the slot's middle plane) [m], `latch` (0 or 1) and `force` [N]."""
+        lateral = max(map(abs, readings.ends[:, 1].tolist()))
+        return {
+            "seated": readings.seated,
+            "lateral": lateral,
+            "latch": float(readings.latched),
+            "force": readings.force,
+        }
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: CardReadings) -> str | None:

@@ -135,8 +135,8 @@ degrees, 20 % |
     70 mm down or 3 mm up from its start (`out_of_workspace`), more than 40 N for 0.1 s (`force_limit`), penetration
     above 0.5 mm (`penetration`). Truncated at the level's time limit.
 
-    `info["score"]`: a quarter per stage: `contact`, `tip_in` (1 mm deep), `half_in` (10 mm), `success`. `info["insertion"]`
-    [m], `info["force"]` [N].
+    `info["score"]`: a quarter per stage: `contact`, `tip_in` (1 mm deep), `half_in` (10 mm), `success`. `info["insertion"]`,
+    `info["lateral"]` (the tip off the hole's axis) [m], `info["force"]` [N].
 
     ## Arguments
     `level` ("intro", "state", "standard", "expert", "fleet"), `clearance` (hole less pin diameter, 0.00005 to 0.0002 m) and `tilt` ("easy",

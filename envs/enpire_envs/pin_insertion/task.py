@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import CONTROL_HZ, HISTORY, ContactSafety, SafetyLimits, remember, wrench_sensor
+from enpire_envs.contact import (
+    CONTROL_HZ,
+    HISTORY,
+    POSE_NAMES,
+    WRENCH_NAMES,
+    ContactSafety,
+    SafetyLimits,
+    remember,
+    remembered,
+    wrench_sensor,
+)
 from enpire_envs.levels import JointEncoders, JointTorqueWrench, WanderingPose
 from enpire_envs.pin_insertion.levels import PinLevel
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PinReadings
@@ -55,6 +66,10 @@ class PinInsertion:
         self.agent_pos_space = box([0.1] * n)
         wrench = [100.0] * 3 + [5.0] * 3
         self.state_space = box([0.1] * n + wrench + [1.0] + [FAR, FAR, 1.0, 1.0] + [*wrench, 0.1] * HISTORY)
+        self.action_names: Sequence[str] = POSE_NAMES[:n]
+        self.agent_pos_names: Sequence[str] = self.action_names
+        hole = ("gripper", "hole_x", "hole_y", "hole_age", "hole_valid")
+        self.state_names = [*self.action_names, *WRENCH_NAMES, *hole, *remembered([*WRENCH_NAMES, "z"])]
 
     def install(self, rng: np.random.Generator) -> None:
         """Draw what the level's `station` leaves open of what is sensed."""
@@ -178,8 +193,9 @@ class PinInsertion:
         return 0.1 * math.exp(-off / 0.002) + 0.9 * min(readings.insertion / DEEP_ENOUGH, 1.0)
 
     def extras(self, readings: PinReadings) -> dict[str, float]:
-        """`insertion` [m] and `force` [N]."""
-        return {"insertion": readings.insertion, "force": readings.force}
+        """`insertion`, `lateral` (the tip off the hole's axis) [m] and `force` [N]."""
+        lateral = math.hypot(readings.tip[0], readings.tip[1])
+        return {"insertion": readings.insertion, "lateral": lateral, "force": readings.force}
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: PinReadings) -> str | None:

@@ -73,6 +73,9 @@ class PushT:
     camera = "top"
     cameras: tuple[str, ...] = ("top",)
     obs_types: tuple[str, ...] = ALL_OBS_TYPES
+    action_names: tuple[str, ...] = ("x", "y")
+    agent_pos_names = action_names
+    state_names: tuple[str, ...] = ("x", "y", "T_x", "T_y", "T_cos", "T_sin", "T_age", "T_valid")
 
     def __init__(
         self,

@@ -63,7 +63,7 @@ class TieZipTieEnv(CellEnv):
     for nothing. Violations terminate with reward 0: more than 40 N for 0.1 s (`force_limit`), 80 mm from the start
     (`out_of_workspace`), a strap that fell (`strap_dropped`), penetration above 0.5 mm (`penetration`). Truncated after 600 steps (20 s).
 
-    `info["score"]`: a quarter per stage: `tip_in`, `through`, `pulled` (15 mm), `locked` (verified). `info["past"]` [m].
+    `info["score"]`: a quarter per stage: `tip_in`, `through`, `pulled` (15 mm), `locked` (verified). `info["past"]`, `info["lateral"]` (the tip off the slot's axis) [m].
 
     ## Arguments
     `obs_type`, `reward_type`, `sensing`, `starts`, `render_mode`, `observation_width`, `visualization_width`,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import CONTROL_HZ, ContactSafety, SafetyLimits, wrench_sensor
+from enpire_envs.contact import CONTROL_HZ, POSE_NAMES, WRENCH_NAMES, ContactSafety, SafetyLimits, wrench_sensor
 from enpire_envs.end_effector import length
 from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, climb, read_start
 from enpire_envs.tie_zip_tie.scene import HALF_Y, HALF_Z, SLOT, StrapReadings
@@ -45,6 +45,9 @@ class TieZipTie:
         self.agent_pos_space = box([*pose, 1.0])
         wrench = [100.0] * 3 + [10.0] * 3
         self.state_space = box([*pose, 1.0, 1.0, *wrench, *[0.3] * 3, *[0.3] * 3, 1.0, 0.2])
+        self.action_names = self.agent_pos_names = [*POSE_NAMES, "gripper"]
+        seen = (f"{what}_{axis}" for what in ("slot", "tip") for axis in "xyz")
+        self.state_names = [*POSE_NAMES, "gripper", "held", *WRENCH_NAMES, *seen, "tip_valid", "past"]
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def sample_start(self, rng: np.random.Generator, starts: str) -> Start:
@@ -118,8 +121,9 @@ class TieZipTie:
         return 0.2 * math.exp(-off / 0.005) + 0.8 * min(readings.past / ENOUGH, 1.0)
 
     def extras(self, readings: StrapReadings) -> dict[str, float]:
-        """`past` [m] and `force` [N]."""
-        return {"past": readings.past, "force": readings.force}
+        """`past`, `lateral` (the tip off the slot's axis) [m] and `force` [N]."""
+        _, y, z = readings.tip.tolist()
+        return {"past": readings.past, "lateral": math.hypot(y, z), "force": readings.force}
 
     # -- danger and verdict ------------------------------------------------------------------------------------------
     def violation(self, readings: StrapReadings) -> str | None:
