@@ -116,6 +116,8 @@ def unranked_because(result: Result) -> list[str]:
         found += contradictions(result.config.get("regime"), result.contents)
     if result.kind == "reported":
         found.append("reported, not measured")
+    if result.env.fingerprint is None:
+        found.append("nobody knows which version of the environment it was: there is no fingerprint")
     found += levels.unranked_because(result.env.id, result.env.kwargs, result.env.fingerprint)
     return list(dict.fromkeys(found))
 

@@ -45,7 +45,7 @@ def claiming(runs, **env):
     ({"id": "ENPIRE/PinInsertion-Standart-v0"}, "is not registered here"),
     ({"id": "enpire_envs:ENPIRE/PinInsertion-v0"}, "is not registered here"),
     ({"id": "ENPIRE/PinInsertion-State"}, "is not registered here"),
-    ({"id": ""}, "is not registered here"),
+    ({"id": ""}, "is not registered here"), ({"fingerprint": None}, "there is no fingerprint"),
 ])  # fmt: skip
 def test_a_row_on_no_ranked_level_takes_no_rank(runs, env, why):
     results = claiming(runs, **env)
