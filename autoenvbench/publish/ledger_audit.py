@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, EvaluationEvent
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.results import Kind, choose_answer, started
+from autoenvbench.record.sequential import COMPARED_STARTS, PairedTest, alpha_of
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.summary import summarise
 
@@ -91,6 +93,7 @@ def faults(events: Sequence[Event]) -> Iterator[str]:
     if len({e.payload.contents.model_dump_json() for e in contents}) > 1:
         yield f"event {contents[-1].seq}: the answer's bundle holds something else than it did before"
     yield from _evaluation_faults(events)
+    yield from _comparison_faults(events)
     judged = {(e.payload.evaluation, e.payload.index, e.payload.attempt) for e in events if e.kind == "episode"}
     for event in events:
         if (
@@ -155,6 +158,32 @@ def _held_out_faults(events: Sequence[Event], planned: set[tuple[int, int]]) -> 
         if event.seq < over:
             yield f"event {event.seq}: a held-out episode while the agent was still at work"
         seen.add(key)
+
+
+def _comparison_faults(events: Sequence[Event]) -> Iterator[str]:
+    """Comparisons whose end their episodes do not give, or that spend more than is theirs."""
+    batches = {
+        e.payload.id: e.payload.beats for e in events if e.kind == "evaluation" and e.payload.purpose == "compare"
+    }
+    outcomes: defaultdict[tuple[str | None, str], dict[int, bool]] = defaultdict(dict)
+    begun = 0
+    for event in events:
+        p = event.payload
+        if event.kind == "episode" and p.purpose == "compare" and not p.infrastructure:
+            outcomes[batches.get(p.evaluation), p.content or p.digest][p.index] = p.success
+        elif event.kind == "comparison" and p.phase == "started":
+            begun += 1
+            if (p.id, p.most, p.alpha) != (f"C{begun}", COMPARED_STARTS, alpha_of(begun)):
+                yield f"event {event.seq}: comparison {begun} is {p.id}, of {p.most} starts at {p.alpha:g}"
+        elif event.kind == "comparison" and p.verdict != "undecided":
+            challenger, incumbent = outcomes[p.id, p.challenger], outcomes[p.id, p.incumbent]
+            test = PairedTest(COMPARED_STARTS, alpha_of(begun))
+            for index in sorted(challenger.keys() & incumbent.keys()):
+                if test.verdict is None:
+                    test.add(challenger[index], incumbent[index])
+            given = {"first": "challenger", "second": "incumbent"}.get(test.verdict or "", "undecided")
+            if (p.verdict, p.starts, p.wins, p.losses) != (given, test.starts, test.wins, test.losses):
+                yield f"event {event.seq}: {p.id} names the {p.verdict}, and its episodes give {given}"
 
 
 def _evaluation_faults(events: Sequence[Event]) -> Iterator[str]:

@@ -5,6 +5,8 @@ A candidate is its content (tree and checkpoints), whatever its commits are call
 The best of many noisy looks flatters itself, so no estimate here is a maximum over them. Candidates whose confirmations cannot be
 told apart (one-sided, 1 %) form a group with ONE estimate, pooled over all of its members, lucky and unlucky. A challenger that
 is significantly better replaces the group, one that is significantly worse stays outside, any other joins it.
+Two of a group may be compared on shared starts, which tells finer differences apart: the one that loses leaves the group, and the
+one that wins leads it. Episodes of comparisons are in no estimate, because the test chose when to stop.
 `benchmarks/selection_bias.py` prints what bias is left.
 """
 
@@ -14,7 +16,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from autoenvbench.record.events import EvaluationEvent
+from autoenvbench.errors import UserError
+from autoenvbench.record.events import ComparisonEvent, EvaluationEvent
 from autoenvbench.record.ledger import Event
 
 CONFIRM_EPISODES = 50
@@ -80,6 +83,8 @@ class Candidates:
     confirm_episodes: int = CONFIRM_EPISODES
     strict_episodes: int = STRICT_EPISODES
     goal_metric: str = "success"
+    comparisons: int = 0  # begun
+    champion: str | None = None  # content that has won the last one that was decided
     known: dict[str, Candidate] = field(default_factory=dict)
     group: list[Candidate] = field(default_factory=list)  # the best, indistinguishable from one another
 
@@ -92,6 +97,8 @@ class Candidates:
                 made.configure(event.payload.config)
             elif event.kind == "evaluation":
                 made.add(event.payload, event.agent)
+            elif event.kind == "comparison":
+                made.compared(event.payload)
         return made
 
     def configure(self, config: dict[str, object]) -> None:
@@ -118,6 +125,34 @@ class Candidates:
         c.more_n, c.more_wins = c.more_n + e.episodes, c.more_wins + e.successes
         return any(c is member for member in self.group)
 
+    def compared(self, e: ComparisonEvent) -> bool:
+        """Take in a comparison. Returns whether it changed who leads; a tie changes nothing."""
+        self.comparisons += e.phase == "started"
+        if e.phase != "ended" or e.verdict == "undecided":
+            return False
+        winner, loser = (e.challenger, e.incumbent) if e.verdict == "challenger" else (e.incumbent, e.challenger)
+        if not {winner, loser} <= {c.content for c in self.group}:
+            return False
+        self.group = [c for c in self.group if c.content != loser]
+        self.champion = winner
+        return True
+
+    def to_compare(self, content: str) -> tuple[Candidate, Candidate]:
+        """The challenger with this content, and the incumbent that it cannot be told apart from. Raises UserError where there is nothing to
+        compare."""
+        leader, challenger = self.leader, self.known.get(content)
+        if leader is None:
+            raise UserError("there is no confirmed best yet to compare with; type: aeb evaluate")
+        if challenger is leader:
+            raise UserError("this is the confirmed best; commit a change, and compare that")
+        if challenger is None or not self.confirmed(challenger):
+            raise UserError("only what is confirmed can lead, and be compared; type: aeb evaluate --confirm")
+        if not any(challenger is member for member in self.group):
+            raise UserError(
+                "there is nothing to decide: its confirmation is worse than the best, or it has lost to it before"
+            )
+        return challenger, leader
+
     # -- what the station asks ---------------------------------------------------------------------------------------
     def confirmed(self, c: Candidate) -> bool:
         """Whether its confirmation is complete, so that more episodes of it pool."""
@@ -140,8 +175,9 @@ class Candidates:
     # -- the best ----------------------------------------------------------------------------------------------------
     @property
     def leader(self) -> Candidate | None:
-        """Of the group, the one with the highest rate of its own."""
-        return max(self.group, key=lambda c: (c.counted_wins / self._behind(c), c.counted), default=None)
+        """Of the group, the one that has won a comparison, or else the one with the highest rate of its own."""
+        champion = next((c for c in self.group if c.content == self.champion), None)
+        return champion or max(self.group, key=lambda c: (c.counted_wins / self._behind(c), c.counted), default=None)
 
     def estimate(self) -> tuple[int, int]:
         """(successes, episodes) that the best rests on."""

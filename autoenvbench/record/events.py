@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from autoenvbench.record.regimes import BundleContents
 
-Purpose = Literal["practice", "evaluate", "confirm", "heldout", "score"]
+Purpose = Literal["practice", "evaluate", "confirm", "compare", "heldout", "score"]
 
 
 class Payload(BaseModel):
@@ -217,7 +217,32 @@ class EvaluationEvent(Payload):
     successes: int = 0
     score: float = 0.0
     robot_s: float = 0.0
-    beats: str | None = None  # for a confirmation: the evaluation that asked for it
+    beats: str | None = (
+        None  # of a confirmation: the evaluation that asked for it; of a comparison's batch: the comparison
+    )
+
+
+class ComparisonEvent(Payload):
+    """Two candidates that their confirmations cannot tell apart meet on shared fresh starts: that began, or ended.
+
+    Attributes:
+        id: C1, C2, ... in the run's order; the evaluations of its batches have it in `beats`.
+        challenger, incumbent: contents; the incumbent is the one that leads.
+        most: shared starts at most; `alpha`: chance of naming a better one where neither is.
+        starts: on which both were judged; `wins`, `losses`: of these, which the challenger, or the incumbent, solved alone.
+        verdict: a tie is undecided, and so is a comparison that was cut.
+    """
+
+    phase: Literal["started", "ended"]
+    id: str
+    challenger: str
+    incumbent: str
+    most: int
+    alpha: float
+    starts: int = 0
+    wins: int = 0
+    losses: int = 0
+    verdict: Literal["challenger", "incumbent", "undecided"] = "undecided"
 
 
 #: Whose calls to a model are a policy's own (`vlm_query`): counted apart from the agents'.
@@ -323,6 +348,7 @@ KINDS: dict[str, type[Payload]] = {
     "reset": ResetEvent,
     "episode": EpisodeEvent,
     "evaluation": EvaluationEvent,
+    "comparison": ComparisonEvent,
     "call": CallEvent,
     "wait": WaitEvent,
     "refusal": RefusalEvent,

@@ -115,10 +115,17 @@ class BestCurves:
                 rate = p.successes / p.episodes
                 if not self.raw or rate > self.raw[-1].value:
                     self.raw.append(self._point(event.t_run, p.successes, p.episodes, p.commit, p.digest))
-            if changed and (leader := self.candidates.leader) is not None:
-                wins, n = self.candidates.estimate()
-                strict = self.candidates.strict()
-                self.confirmed.append(self._point(event.t_run, wins, n, leader.commit, leader.digest, strict))
+            if changed:
+                self._confirm(event.t_run)
+        elif event.kind == "comparison" and self.candidates.compared(p):
+            self._confirm(event.t_run)
+
+    def _confirm(self, t_run: float) -> None:
+        leader = self.candidates.leader
+        if leader is not None:
+            wins, n = self.candidates.estimate()
+            strict = self.candidates.strict()
+            self.confirmed.append(self._point(t_run, wins, n, leader.commit, leader.digest, strict))
 
     def _point(
         self,

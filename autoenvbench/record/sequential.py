@@ -19,7 +19,17 @@ import numpy as np
 #: benchmarks/sequential_test.py.
 SPENDING = 1.0
 _LOOK_AHEAD_EVERY = 10  # starts
+COMPARED_STARTS = 100  # at most, of a run's comparisons
+COMPARED_ALPHA = 0.02  # of all comparisons of a run together, two-sided
 Verdict = Literal["first", "second", "undecided"]
+
+
+def alpha_of(k: int) -> float:
+    """What the k-th comparison of a run may spend, k = 1, 2, ...: all of them together spend COMPARED_ALPHA, however many there are.
+
+    So whoever compares again and again, with the same candidates or copies of them, is no likelier to be lucky once.
+    """
+    return COMPARED_ALPHA / (k * (k + 1))
 
 
 @dataclass

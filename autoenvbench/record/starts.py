@@ -18,9 +18,9 @@ _BITS = 48
 
 
 def stream_of(purpose: Purpose) -> str:
-    """The name of the stream that a purpose draws from: an evaluation and its confirmation share one, so that no start is ever
-    seen twice."""
-    return "evaluation" if purpose in ("evaluate", "confirm") else purpose
+    """The name of the stream that a purpose draws from: evaluations, confirmations and comparisons share one, so that no candidate
+    ever sees a start twice."""
+    return "evaluation" if purpose in ("evaluate", "confirm", "compare") else purpose
 
 
 class StartStreams:

@@ -213,8 +213,7 @@ class LocalCell:
     def _named(self, start: dict[str, Any]) -> dict[str, Any]:
         if "start" not in self._contract.reset_options:
             raise UserError(
-                f"{self.env.spec.id if self.env.spec else self.env} cannot be asked for an exact start; leave out --start, and name "
-                "starts by --seed"
+                f"{self.env.spec.id if self.env.spec else self.env} takes no named starts: it draws each from its seed, which --seed can name"
             )
         return start
 

@@ -73,6 +73,7 @@ class Door:
             web.post("/submit", self._submit),
             web.post("/practice", self._practice),
             web.post("/evaluate", self._evaluate),
+            web.post("/compare", self._compare),
             web.post("/halt", self._halt),
             web.post("/held-out", self._held_out),
             web.post("/pause", self._pause),
@@ -207,6 +208,11 @@ class Door:
             self._station.evaluate, request["client"], str(body.get("digest")), whole(body, "n", 20),
             body.get("idea"), body.get("confirm") is True,
         ))  # fmt: skip
+
+    async def _compare(self, request: web.Request) -> web.StreamResponse:
+        digest = str((await _body(request)).get("digest"))
+        self._require_free()
+        return await self._stream(request, functools.partial(self._station.compare, request["client"], digest))
 
     async def _held_out(self, request: web.Request) -> web.StreamResponse:
         digest = str((await _body(request)).get("digest"))

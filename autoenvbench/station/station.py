@@ -36,6 +36,7 @@ from autoenvbench.record.summary import summarise
 from autoenvbench.station.allocator import Allocator
 from autoenvbench.station.batch import Batch, Film, Insight, Keep, Start, Stop, draw_starts
 from autoenvbench.station.bundles import Bundle, BundleStore, look_through
+from autoenvbench.station.comparison import compare
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import OnEpisode, Tally, close_evaluations, evaluate, settle
 from autoenvbench.station.practice import FILM, Practice
@@ -277,17 +278,45 @@ class Station:
             if tally.aborted or not tally.counted:
                 return ran
 
+    def compare(self, agent: str, digest: str, stop: Callable[[], bool], on_episode: OnEpisode) -> dict[str, Any]:
+        """Decide a tie: a confirmed candidate and the confirmed best that it cannot be told apart from, on shared fresh starts (see
+        `comparison`). Raises UserError, BudgetOver."""
+        self._require_budget()
+        bundle = self._bundle(digest)
+        with self._leased(f"comparison of {bundle.commit[:8]} by {agent}"):
+            with self._record.read() as state:
+                pair = state.candidates.to_compare(bundle.content or bundle.digest)
+                challenger, incumbent = map(dataclasses.replace, pair)
+                number = state.candidates.comparisons + 1
+            until = self._stop_when(stop)
+
+            def block(n: int, challenger_first: bool) -> list[Tally]:
+                order = (challenger, incumbent) if challenger_first else (incumbent, challenger)
+                with self._allocator.starts("compare", n) as first:
+                    return [self._run_judged("compare", self._bundle(c.digest), first, n, agent, None, f"C{number}", until, on_episode)
+                            for c in order]  # fmt: skip
+
+            event = compare(number, challenger, incumbent, self.ledger, agent, block)
+        told = event.model_dump(include={"id", "starts", "most", "wins", "losses", "verdict"})
+        return {**told, "commit": bundle.commit, "against": incumbent.commit}
+
     def _judge(
         self, purpose: Purpose, bundle: Bundle, n: int, agent: str | None, idea: str | None, beats: str | None, stop: Stop,
         on_episode: OnEpisode,
     ) -> Tally:  # fmt: skip
         """Episodes on fresh starts of the secret stream that evaluations and confirmations share."""
         with self._allocator.starts(purpose, n) as first:
-            batch = Batch(
-                self._allocator.evaluation(), purpose, bundle, n, self._draw(purpose, first, n), agent=agent, idea=idea,
-                beats=beats, keep=self._judged, by_clock=True,
-            )  # fmt: skip
-            return evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode)
+            return self._run_judged(purpose, bundle, first, n, agent, idea, beats, stop, on_episode)
+
+    def _run_judged(
+        self, purpose: Purpose, bundle: Bundle, first: int, n: int, agent: str | None, idea: str | None, beats: str | None,
+        stop: Stop, on_episode: OnEpisode,
+    ) -> Tally:  # fmt: skip
+        batch = Batch(
+            self._allocator.evaluation(), purpose, bundle, n, self._draw(purpose, first, n), agent=agent, idea=idea,
+            beats=beats, keep=self._judged, by_clock=True,
+        )  # fmt: skip
+        return evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode)
 
     def finish_confirmations(self) -> None:
         """Run what is missing of confirmations that were cut when the station was last ended."""

@@ -125,6 +125,20 @@ def _evaluate(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
     return result, text
 
 
+def _compare(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
+    head, watch = send_head(client, _workspace()), _Watch(quiet=args.json)
+    r = client.job("/compare", {"digest": head.digest}, watch)
+    what = {
+        "challenger": "HEAD is better: it is the best now, and what was leads no more",
+        "incumbent": "the best is better: it stays, and HEAD leads no more",
+        "undecided": "a tie: the best stays what it was",
+    }[r["verdict"]]
+    return r, (
+        f"{r['id']}  {r['commit'][:8]} against {r['against'][:8]}, {r['starts']} shared starts of at most {r['most']}: HEAD alone solved "
+        f"{r['wins']}, the best alone {r['losses']}\n{what}"
+    )
+
+
 def _submit(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
     head = send_head(client, _workspace())
     return client.post("/submit", {"digest": head.digest}), (
@@ -212,7 +226,7 @@ class _Watch:
         self._quiet, self._due, self._purpose = quiet, 0.0, ""
         self._judged, self._succeeded = Counter[str](), Counter[str]()
         self.ends: dict[str, Counter[tuple[str, str]]] = {
-            name: Counter() for name in ("practice", "evaluate", "confirm")
+            name: Counter() for name in ("practice", "evaluate", "confirm", "compare")
         }
 
     def __call__(self, episode: dict[str, Any]) -> None:
@@ -306,6 +320,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--confirm", action="store_true",
                           help="confirm HEAD on fresh starts (50, or 200 from 98 %%) also if it does not beat the best")  # fmt: skip
+    verb(
+        "compare",
+        _compare,
+        "decide a tie: HEAD, confirmed, and the best on shared fresh starts (up to 100: 200 episodes)",
+    )
     verb("submit", _submit, "make HEAD your answer, to be scored on held-out starts at the end")
     episodes = verb("episodes", _episodes, "judged episodes with stage, reason and error; or pictures of practice")
     episodes.add_argument("evaluation", nargs="?", metavar="E4", help="only this batch; to be shown, one of practice (E4), or an episode of it (E4-2)")  # fmt: skip

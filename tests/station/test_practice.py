@@ -86,7 +86,7 @@ class Bar(PendulumEnv):
 def test_an_environment_that_takes_no_start_says_so():
     env = gym.wrappers.TimeLimit(Bar(render_mode="rgb_array"), 20)
     cell = LocalCell(env, sandbox="none", track="open", policy=RandomPolicy(env.action_space, 0))
-    with pytest.raises(UserError, match="cannot be asked for an exact start; leave out --start"):
+    with pytest.raises(UserError, match="takes no named starts: it draws each from its seed"):
         cell._named(Start(0, 0, 0, {"angle": 1.0}).named or {})
 
 
