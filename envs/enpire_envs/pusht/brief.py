@@ -150,8 +150,12 @@ def _of_the_arm(level: PushTLevel) -> list[str]:
         f"The arm comes from -y (turned by up to {number(level.arm.direction)} deg at a station) and hides a strip of {mm(2 * level.arm.half_width)} "
         "between the fingertip and its base from the camera: to see the T, move the fingertip to where that strip misses it."
     )
-    blind = f"No pose is told while it hides more than {number(100 * level.arm.hidden)} % of the T; `valid` says so."
-    return [strip, blind]
+    if level.hidden is None:
+        return [strip]
+    return [
+        strip,
+        f"No pose is told while it hides more than {number(100 * level.hidden)} % of the T; `valid` says so.",
+    ]
 
 
 def _sketch(task: PushT, model: mujoco.MjModel) -> str:

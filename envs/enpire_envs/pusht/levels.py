@@ -16,12 +16,10 @@ class ArmSpec:
     Attributes:
         half_width: of the strip that it hides, from the fingertip towards its base [m].
         direction: how far that strip may be turned from straight towards -y, drawn per station [degrees].
-        hidden: share of the T behind the arm from which on perception gives no pose.
     """
 
     half_width: float
     direction: float
-    hidden: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +55,7 @@ class PushTLevel:
         delay: from an action to its effect [control periods], both ends included.
         encoders: how the fingertip's position is sensed; None: exactly.
         block: how the T's pose is seen, (x, y, yaw); None: by `task.SENSING`.
+        hidden: share of the T behind the arm from which on perception gives no pose; None where no pose is given anyway.
         arm: what stands between camera and T; None: nothing.
         decoys: Ts of another colour that are printed on the table.
         clutter: other prints on the table.
@@ -69,13 +68,14 @@ class PushTLevel:
     delay: tuple[int, int] = (0, 0)
     encoders: EncoderSpec | None = None
     block: WanderSpec | None = None
+    hidden: float | None = None
     arm: ArmSpec | None = None
     decoys: int = 0
     clutter: int = 0
     ood: float = 0.0
 
 
-_ARM = ArmSpec(half_width=0.05, direction=30.0, hidden=0.3)
+_ARM = ArmSpec(half_width=0.05, direction=30.0)
 _ENCODERS = EncoderSpec(bias=(0.0005, 0.0010), wavelength=0.2, backlash=0.0005, stiffness=2e4, noise=0.0003)
 _LIGHT = AppearanceSpec(light=(0.7, 1.25), tint=0.08, direction=20.0, colour=0.08)
 _EPISODE = Spread(
@@ -97,6 +97,7 @@ LEVELS = {
             radius=(0.003, 0.003, math.radians(2.0)), seconds=3.0, period=1, latency=1, dropout=0.05, outlier=0.03,
             outlier_size=(10.0, 30.0),
         ),
+        hidden=0.3,
         arm=_ARM,
     ),
     "standard": PushTLevel(

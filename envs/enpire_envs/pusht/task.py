@@ -200,8 +200,8 @@ class PushT:
 
     def hidden(self, readings: PushTReadings) -> bool:
         """Whether the arm hides so much of the T from the camera that no pose can be told."""
-        arm = self._level.arm
-        if arm is None:
+        arm, most = self._level.arm, self._level.hidden
+        if arm is None or most is None:
             return False
         # the T as seen along the arm: x from the fingertip towards its base
         x, y, yaw = in_frame(readings.block, (*readings.tip, readings.arm))
@@ -210,7 +210,7 @@ class PushT:
         c, s = math.cos(yaw), math.sin(yaw)
         along, across = np.array([[c, -s], [s, c]]) @ _POINTS
         covered = (along > -_GRIPPER - x) & (np.abs(across + y) < arm.half_width)
-        return int(np.count_nonzero(covered)) > arm.hidden * len(covered)
+        return int(np.count_nonzero(covered)) > most * len(covered)
 
     def agent_pos(self, readings: PushTReadings) -> np.ndarray:
         """(2,) float32: the fingertip in the table's frame, where the arm has it [m]; the same however often it is asked in a control period."""
