@@ -3,7 +3,7 @@
 Levels are those of the registry. Everything measured is a file below --out, which is there or is not: killed half-way, the same command
 goes on where it was, and with other levels or policies it adds to what is there. A level whose fingerprint changed is measured anew.
 
-    OUT/<id>/<fingerprint>/<policy>/<k>.json   25 episodes of reference, naive or random (`autoenvbench score`, seed k)
+    OUT/<id>/<fingerprint>/<policy>/<k>.json   25 episodes of reference, naive or random (`autoenvbench score`, seed k), at station k
     OUT/<id>/<fingerprint>/cem-10m/            a run of `autoenvbench eval --agent cem`, as anybody would start it
     OUT/<id>/<fingerprint>/cost.json           control steps/s, in alternation with the task's intro level
     OUT/headroom.json, .md, .png               all of it with the bars that a level must meet, and the item-response curves
@@ -29,7 +29,7 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 
 import headroom_bars as bars
 from enpire_envs.fingerprint import fingerprint
-from enpire_envs.registry import entries
+from enpire_envs.registry import entries, level_of
 from headroom_bars import Findings, Rung
 from headroom_cost import steps_per_second
 from headroom_figure import draw
@@ -130,7 +130,9 @@ def measure(args: argparse.Namespace) -> None:
     if mark_of(args.env) != args.fingerprint:
         raise UserError(f"{args.env} changed while it was measured; start again")
     if args.measure == "score":
-        found = score(args.env, args.policy, args.n, seed=args.seed, sandbox="none")
+        level = level_of(args.env)
+        at = {"station_seed": args.seed} if level is not None and level.stations == "run" else {}
+        found = score(args.env, args.policy, args.n, env_kwargs=at, seed=args.seed, sandbox="none")
         kept = ("episodes", "successes", "void", "failures", "stages", "seconds_per_episode", "fingerprint", "hardware")
         found = {name: found[name] for name in kept}
     else:
