@@ -14,6 +14,7 @@ from autoenvbench.publish import figures
 from autoenvbench.publish.ranking import unranked_because
 from autoenvbench.record import metrics
 from autoenvbench.record.clock import format_duration
+from autoenvbench.record.first_use import FirstUses
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.results import Result, research_seconds, started
 from autoenvbench.record.run_config import RunConfig
@@ -175,13 +176,16 @@ def _ideas(events: list[Event]) -> str:
         p = e.payload
         if e.kind == "evaluation" and p.phase == "finished" and p.idea and p.episodes:
             best[p.idea] = max(best.get(p.idea, (0.0, 0)), (p.successes / p.episodes, p.episodes))
-    rows = []
+    uses, rows = FirstUses(), []
+    for e in events:
+        uses.add(e)
     for e in events:
         if e.kind == "idea":
             p = e.payload
             rate = f"{best[p.id][0]:.0%} of {best[p.id][1]}" if p.id in best else "not evaluated"
-            rows.append((p.id, format_duration(e.t_run), e.agent or "", p.title, p.regime or "", p.parent or "", rate))
-    return _table(("idea", "at", "agent", "hypothesis", "regime", "parent", "best evaluation"), rows) if rows else \
+            rows.append((p.id, format_duration(e.t_run), e.agent or "", p.title, p.regime or "", p.parent or "", rate,
+                         uses.words(p.id)))  # fmt: skip
+    return _table(("idea", "at", "agent", "hypothesis", "regime", "parent", "best evaluation", "recorded"), rows) if rows else \
         "<p class=note>No idea was registered.</p>"  # fmt: skip
 
 

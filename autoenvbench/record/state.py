@@ -27,6 +27,7 @@ from autoenvbench.record.events import (
     StartEvent,
     TokensEvent,
 )
+from autoenvbench.record.first_use import FirstUses
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.metrics import BestCurves, TokenCount
 from autoenvbench.record.starts import stream_of
@@ -91,6 +92,7 @@ class RunState:
         agent_tokens, policy_tokens: calls of the agents, and of the policies themselves.
         members: the agents by name; see `member`.
         ideas: by id, in the order in which they were registered.
+        first_uses: when the files that test them were first run.
         notes, submissions: how many there are.
         submitted: the newest answer.
         episodes: judged, of every purpose.
@@ -114,6 +116,7 @@ class RunState:
     policy_tokens: TokenCount = field(default_factory=TokenCount)
     members: dict[str, Member] = field(default_factory=dict)
     ideas: dict[str, IdeaEvent] = field(default_factory=dict)
+    first_uses: FirstUses = field(default_factory=FirstUses)
     notes: int = 0
     submissions: int = 0
     submitted: CommitEvent | None = None
@@ -153,6 +156,7 @@ class RunState:
         """Take in the ledger's next event."""
         self.seq, self.t_run = event.seq, event.t_run
         self.curves.add(event)
+        self.first_uses.add(event)
         payload = event.payload
         match event.kind:
             case "episode":

@@ -94,7 +94,7 @@ class Station:
                 "best_unconfirmed": _best(state.curves.raw),
                 "submitted": state.submitted.commit if state.submitted else None,
                 "finished": {purpose: state.batches_finished[purpose] for purpose in BATCHES},
-                "ideas": [f"{idea.id} {idea.title}" for idea in state.ideas.values()],
+                "ideas": [_told(idea, state) for idea in state.ideas.values()],
             }
 
     def episodes(self, evaluation: str | None, limit: int) -> list[dict[str, Any]]:
@@ -428,6 +428,11 @@ def _require_idea(id: object, state: RunState) -> None:
     if not isinstance(id, str) or id not in state.ideas:
         known = ", ".join(list(state.ideas)[-20:])
         raise UserError(f"there is no idea {str(id)[:40]!r}; known: {known or 'none yet'}")
+
+
+def _told(idea: IdeaEvent, state: RunState) -> str:
+    stamp = state.first_uses.words(idea.id)
+    return f"{idea.id} {idea.title}" + (f"  [{stamp}]" if stamp else "")
 
 
 def _check_n(n: int) -> None:

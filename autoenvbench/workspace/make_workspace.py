@@ -114,7 +114,7 @@ and your home, 2 GB in `/tmp`. What goes over them is killed. Run long jobs in t
 
 How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
-{_contact(env)}---
+{_ideas(config)}{_contact(env)}---
 
 {page}
 """
@@ -154,6 +154,16 @@ def _sensing(env: gym.Env[Any, Any], config: RunConfig) -> str:
     sensing = config.env_kwargs.get("sensing", argument.default)
     return f' Sensing is `{sensing}` in every episode, practice too: what is said below of `sensing="noisy"` ' + (
         "holds." if sensing == "noisy" else "does not hold."
+    )
+
+
+def _ideas(config: RunConfig) -> str:
+    """What a recorded idea is worth where the simulator is at hand."""
+    if config.track != "open":
+        return ""
+    return (
+        "On this track, `open`, you have the simulator yourself, so nobody can enforce that an idea is recorded before its test. The record "
+        "says when the files that test an idea first ran at the station, and no more.\n\n"
     )
 
 

@@ -85,6 +85,11 @@ def test_an_evaluation_registers_the_idea_that_it_is_given_in_words(bench):
     order = [e.kind for e in bench.ledger.events("idea", "evaluation")]
     assert order == ["idea", "evaluation", "evaluation"]
     assert bench.aeb("evaluate", "-n", "1", "--idea", "I9")[0] == 2
+    bench.aeb("evaluate", "-n", "1", "--idea", "What I knew by then")
+    first, second = json.loads(bench.aeb("status", "--json")[1])["ideas"]
+    assert first == "I1 Stand still, as a baseline  [recorded before its files ran here]"
+    assert second.startswith("I2 What I knew by then  [recorded ")
+    assert second.endswith("s after its files first ran here]")
 
 
 def test_progress_is_a_line_now_and_then_and_failures_are_summed_up(bench):

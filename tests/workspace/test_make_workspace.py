@@ -67,6 +67,13 @@ def test_how_to_compare_commits_on_equal_starts_is_said(tmp_path):
     assert "--seed 0" in (workspace(tmp_path) / "AGENTS.md").read_text()
 
 
+@pytest.mark.parametrize("track", ["open", "station"])
+def test_what_cannot_be_enforced_is_said_where_it_cannot_be(tmp_path, track):
+    made = workspace(tmp_path, track=track)
+    assert ("nobody can enforce that an idea is recorded" in (made / "TASK.md").read_text()) == (track == "open")
+    assert "nothing enforces it" in (made / "AGENTS.md").read_text()
+
+
 def test_the_brief_names_the_level_of_an_id_that_has_one(tmp_path):
     assert "Its level is `state`." in (workspace(tmp_path, "ENPIRE/PinInsertion-State-v0") / "TASK.md").read_text()
 
