@@ -6,6 +6,7 @@ Every pair alternates within one run, and the best of several rounds counts, bec
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -110,7 +111,7 @@ def isolation() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "policy.py").write_text(source)
         bundle = Bundle("", "", "", Path(folder))
-        ledger = Ledger(Path(folder) / "ledger.sqlite", RunClock.start(3600))
+        ledger = Ledger(Path(":memory:"), RunClock.start(3600))
         streams = StartStreams(bytes(32))
 
         def per_step(policy: object) -> float:
@@ -119,8 +120,10 @@ def isolation() -> dict[str, float]:
             for _ in range(2):
                 cell = LocalCell(env, sandbox=sandbox, track="open", policy=policy)  # type: ignore[arg-type]
                 batch = Batch("isolation", "score", bundle, 6, draw_starts(streams, "score", 0, 6))
-                tally = evaluate([cell], batch, ledger)
-                times += [1e6 * e.robot_s / e.steps for e in tally.episodes[1:]]
+                evaluate([cell], batch, ledger)
+                judged = list(ledger.events("episode"))[-6:]
+                for before, after in itertools.pairwise(judged):
+                    times.append(1e6 * (after.t_run - before.t_run) / after.payload.steps)
             return min(times)
 
         pairs = [(per_step(namespace["Policy"](None, None)), per_step(None)) for _ in range(ROUNDS)]

@@ -19,9 +19,9 @@ from autoenvbench.station.process import StationProcess
 
 
 class Bench:
-    """A station with one agent's home and repository."""
+    """A station with one agent's home and repository; `scope` says whose stations differ, `run` are further fields of its run's configuration."""
 
-    def __init__(self, tmp_path, repo, socket_dir, budget, cells=1, **settings):
+    def __init__(self, tmp_path, repo, socket_dir, budget, cells=1, scope=None, **run):
         self.repo, self.home, self.run_dir = repo, tmp_path / "home", tmp_path / "run"
         self.home.mkdir()
         (self.run_dir / "data").mkdir(parents=True)
@@ -29,13 +29,20 @@ class Bench:
         self.ledger = Ledger(self.run_dir / "ledger.sqlite", self.clock)
         self.token, self.admin_token = secrets.token_hex(8), secrets.token_hex(8)
         self.socket = socket_dir / "s.sock"
-        config = RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=budget, min_episodes=3, confirm_episodes=4,
-                           strict_episodes=4, held_out=3, **settings)  # fmt: skip
+        usual = {
+            "agent": "codex",
+            "env": "ENPIRE/PushT-v0",
+            "min_episodes": 3,
+            "confirm_episodes": 4,
+            "strict_episodes": 4,
+            "held_out": 3,
+        }
+        config = RunConfig(**{**usual, "budget_s": budget, **run})
         self.ledger.append(RunEvent(phase="started", config=config.model_dump()))
         self.station = StationProcess(
             StationConfig(
                 run_dir=self.run_dir, socket=self.socket, sandbox="none", secret_hex="00" * 32, config=config,
-                clock_epoch=self.clock.epoch, tokens={self.token: "codex", self.admin_token: "admin"}, cells=cells,
+                clock_epoch=self.clock.epoch, tokens={self.token: "codex", self.admin_token: "admin"}, cells=cells, station_scope=scope,
             )
         )  # fmt: skip
         (self.home / CREDENTIALS).write_text(json.dumps({"socket": str(self.socket), "token": self.token}))

@@ -32,7 +32,7 @@ def score(args: argparse.Namespace) -> int:
     with episode_progress(args.n * args.attempts, f"{args.policy} on {args.env}") as advance:
         result = score(
             args.env, args.policy, args.n, env_kwargs=parse_env_args(args.env_arg), attempts=args.attempts,
-            seed=args.seed, held_out_secret=args.held_out_secret, sandbox=sandbox,
+            seed=args.seed, held_out_secret=args.held_out_secret, private_stations=args.private_stations, sandbox=sandbox,
             track=args.track or default_track(args.env),
             trajectories=args.trajectories, protocol=args.protocol, tools=parse_tools(args),
             tools_replay=str(args.tools_replay) if args.tools_replay else None, tools_url=args.base_url,

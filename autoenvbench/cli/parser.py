@@ -71,6 +71,7 @@ def _score(subparsers: Any) -> None:
     score.add_argument("--seed", type=arguments.seed, default=0)
     score.add_argument("--held-out-secret", metavar="HEX", help="replay the held-out starts of a finished run")
     _env_argument(score)
+    _stations_argument(score)
     score.add_argument("--trajectories", type=arguments.path, metavar="DIR", help="keep every episode (demonstrations)")
     score.add_argument("--protocol", metavar="NAME", help="the first N starts of a fixed set that the task brings")
     score.add_argument("--base-url", metavar="URL", help="of the model behind vlm_query")
@@ -135,6 +136,12 @@ def _eval(subparsers: Any) -> None:
     run.add_argument(
         "--prices", type=arguments.path, metavar="FILE", help="your prices; see autoenvbench/data/prices.json"
     )
+    run.add_argument(
+        "--robot-budget",
+        metavar="TIME",
+        help="stop at so much robot time, like 60m: resets, episodes and probes of practice, evaluation and confirmation "
+        "count, scoring at the end does not; real time at a pace, simulated time at --pace 0",
+    )
     run.add_argument("--goal", metavar="GOAL", help='stop when reached: "streak>=50", "success>=0.95", "score>=0.9"')
     run.add_argument("--nudges", type=arguments.whole(0, 10_000), default=3, metavar="N",
                      help="send an agent that stopped early back to work; give up after N restarts without a new idea, commit or evaluation (default 3)")  # fmt: skip
@@ -146,7 +153,10 @@ def _eval(subparsers: Any) -> None:
     )
     run.add_argument("--replay", metavar="FILE", help="serve the model from a script instead of a provider")
     run.add_argument(
-        "--pace", type=arguments.real(0, 1), metavar="X", help="1: the station runs in real time; 0: as fast as it can"
+        "--pace",
+        type=arguments.real(0, 1),
+        metavar="X",
+        help="1: the station runs in real time; 0: as fast as it can (default: 1 on arms and where a level is on its station track, else 0)",
     )
     _env_argument(run)
     run.add_argument(
@@ -156,6 +166,7 @@ def _eval(subparsers: Any) -> None:
         "--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8"
     )
     run.add_argument("--held-out-secret", metavar="HEX", help="draw starts from a known secret (unranked)")
+    _stations_argument(run)
     run.add_argument("--starter", choices=("plain", "parametric"), default="plain",
                      help="parametric: the agent finds a parametric policy with the recipe, which cem always has (default plain)")  # fmt: skip
     run.add_argument(
@@ -228,6 +239,15 @@ def _leaderboard(subparsers: Any) -> None:
     board.set_defaults(run=commands.leaderboard)
 
 
+def _stations_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--private-stations",
+        type=arguments.path,
+        metavar="FILE",
+        help="a JSON list of station numbers that you keep to yourself, for levels whose stations differ: episodes are at these",
+    )
+
+
 def _env_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE", help="environment argument")
 
@@ -248,4 +268,4 @@ def _cage_arguments(parser: argparse.ArgumentParser) -> None:
         "--sandbox", choices=("bwrap", "docker", "none"), help="default bwrap; refused where it is missing"
     )
     parser.add_argument("--track", choices=("open", "station"),
-                        help="station: the simulator is hidden from agent and policy (default open; station on -real ids)")  # fmt: skip
+                        help="station: the simulator is hidden from agent and policy (default: the level's, station for -Standard, -Expert and -Fleet, and on -real ids; else open)")  # fmt: skip

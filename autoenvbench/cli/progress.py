@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from enpire_envs.registry import level_of
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -43,6 +44,7 @@ class RunProgress(Observer):
         self._clock, self._config, self._state = clock, config, RunState(config.min_episodes)
         self._ledger = Ledger(run_dir / "ledger.sqlite")
         self.log(f"run {run_dir}  ({config.agent} on {config.env}, {format_duration(config.budget_s)})")
+        self.log(_rules(config))
         for reason in levels.unranked_because(config.env, config.env_kwargs):
             self.log(f"this run takes no rank: {reason}")
         if self._live:
@@ -110,6 +112,8 @@ class RunProgress(Observer):
                 )
         add_plain(table, "research", f"{format_duration(result.research_s or 0)}, {result.evaluations} evaluations, "
                       f"{result.episodes} episodes, {result.ideas} ideas")  # fmt: skip
+        add_plain(table, "robot time", format_duration(result.robot_s)
+                      + (f" of {format_duration(result.robot_budget_s)}" if result.robot_budget_s else ""))  # fmt: skip
         if (t := result.tokens) and t.calls:
             add_plain(table, "tokens", f"{t.headline} (fresh input + output), {t.all} with cache reads, {t.calls} calls, "
                           f"{result.mtu or 0:.0f} per minute")  # fmt: skip
@@ -127,6 +131,8 @@ class RunProgress(Observer):
         state, rows = self._state, []
         if self._phase == "research":
             rows.append(("left", format_duration(self._clock.remaining())))
+            if (granted := self._config.robot_budget_s) is not None:
+                rows.append(("robot time left", format_duration(max(0.0, granted - state.robot_s))))
             rows.append(("robot", "busy" if state.last_compute and state.last_compute.station_busy else "idle"))
         else:
             asked = self._config.held_out * self._config.attempts
@@ -150,3 +156,24 @@ class RunProgress(Observer):
         for key, value in self._rows():
             add_plain(table, key, value)
         return table
+
+
+def _rules(config: RunConfig) -> str:
+    """On which board a run is: its track and pace, and whether they are its level's own."""
+    level = level_of(config.env)
+    own = level is not None and level.track == config.track
+    other = {"open": "station", "station": "open"}[config.track]
+    track = f"{config.track} track: " + (
+        "the simulator is hidden" if config.track == "station" else "the task may be simulated"
+    )
+    if level is not None and level.track == "station":
+        track += f" ({f'as the level {level.name} is by default' if own else f'not the track of the level {level.name}'}; --track {other} is another board)"
+    pace = (
+        "in real time"
+        if config.pace == 1
+        else f"at pace {config.pace:g}"
+        if config.pace
+        else "simulation as fast as it goes"
+    )
+    robot = f"; robot time {format_duration(config.robot_budget_s)}" if config.robot_budget_s else ""
+    return f"{track}; {pace}{robot}"

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from enpire_envs.tools.config import ToolsConfig
-from enpire_real.station_file import StationError, default_station, load_station
 
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import default_track, is_real, parse_env_args
+from autoenvbench.make_env import default_pace, default_track, is_real, parse_env_args
 from autoenvbench.record.clock import parse_duration
 from autoenvbench.record.goal import Goal
 from autoenvbench.record.prices import load as load_prices
@@ -38,16 +37,19 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         agent_args = shlex.split(args.agent_args)
     except ValueError as error:
         raise UserError(f"cannot read --agent-args {args.agent_args!r}: {error}; quote it as for a shell") from None
-    pace = _pace(args) if args.pace is None else args.pace
+    env_kwargs = parse_env_args(args.env_arg)
+    track = args.track or default_track(args.env)
+    pace = default_pace(args.env, env_kwargs, track) if args.pace is None else args.pace
     if not 0 <= pace <= 1:
         raise UserError(f"--pace {pace}: 1 is real time, 0 as fast as possible")
     return RunConfig(
         agent=args.agent,
         env=args.env,
-        env_kwargs=parse_env_args(args.env_arg),
+        env_kwargs=env_kwargs,
         budget_s=parse_duration(args.budget),
+        robot_budget_s=parse_duration(args.robot_budget) if args.robot_budget else None,
         seed=args.seed,
-        track=args.track or default_track(args.env),
+        track=track,
         pace=pace,
         sandbox=args.sandbox,
         model=args.model,
@@ -68,6 +70,7 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         replay=str(Path(args.replay).resolve()) if args.replay else None,
         allow_hosted_tools=args.allow_hosted_tools,
         held_out_secret=args.held_out_secret,
+        private_stations=str(args.private_stations.resolve()) if args.private_stations else None,
         held_out=args.held_out,
         attempts=args.attempts,
     )
@@ -83,18 +86,6 @@ def parse_tools(args: argparse.Namespace) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from None
     return tools
-
-
-def _pace(args: argparse.Namespace) -> float:
-    """As fast as possible where time is simulated; real time on a robot."""
-    if not is_real(args.env):
-        return 0.0
-
-    try:
-        file = load_station(parse_env_args(args.env_arg).get("station") or default_station())
-    except StationError as error:
-        raise UserError(str(error)) from None
-    return 0.0 if file.twin is not None and file.twin.time == "virtual" else 1.0
 
 
 def parse_count(text: str) -> int:

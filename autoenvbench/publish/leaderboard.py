@@ -27,8 +27,12 @@ from autoenvbench.record.results import Result, started
 from autoenvbench.text import short
 
 MAX_FILE = 4 << 20  # bytes of a submission
-#: Fields of a result that earlier versions did not write. Of their runs a ledger gives None, and result.json has none.
-ADDED = ("contents",)
+#: Fields of a result that earlier versions did not write, by a field of the configuration that is as new: of runs from before it a ledger
+#: gives None, and result.json has none.
+ADDED = {
+    "contents": "robot_budget_s", "robot_budget_s": "robot_budget_s", "stations": "private_stations",
+    "stations_sha256": "private_stations",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +93,16 @@ def check_run(run_dir: Path) -> tuple[Result, list[str]]:
     given = _read(file)
     events = audited_events(run_dir / "ledger.sqlite")
     result = Result.from_events(events)
+    first = started(events)[0].payload
     remarks = [f"not ranked: {reason}" for reason in unranked_because(result)]
-    if started(events)[0].payload.run_id is None:
+    if first.run_id is None:
         remarks.append(
             f"filed is what the ledger bears out; {file} of an earlier version says more and was not compared"
         )
     else:
+        since = {name for name, came_with in ADDED.items() if came_with not in (first.config or {})}
         expected = result.model_dump(mode="json")
-        for name in ADDED:
+        for name in since:
             if isinstance(given, dict) and name not in given and expected[name] is None:
                 del expected[name]
         for where, filed, computed in differences(given, expected):

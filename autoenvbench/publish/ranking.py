@@ -32,6 +32,7 @@ NOT_MEASURED = {
     "seed": "runs of one row differ in it",
     "held_out_secret": "starts that were known beforehand are not ranked at all",
     "prices": "only where a cost budget ends the run by them",
+    "private_stations": "by the digest of its numbers, wherever it lay",
 }
 
 
@@ -98,9 +99,10 @@ def conditions(result: Result) -> dict[str, Any]:
     if config:
         apart.setdefault("starter", "parametric")  # runs from before there was a plain one
     return {
-        **apart, "board": board_of(config.get("regime")), "track": result.track, "pace": result.pace, "sandbox": result.sandbox, "tools": result.tools,
-        "budget_s": result.budget_s, "token_budget": result.token_budget, "cost_budget": result.cost_budget,
-        "goal": result.goal, "team_size": result.team_size, "compute_class": result.compute_class,
+        **apart, "board": board_of(config.get("regime")), "track": result.track, "pace": result.pace, "sandbox": result.sandbox,
+        "tools": result.tools, "budget_s": result.budget_s, "robot_budget_s": result.robot_budget_s,
+        "token_budget": result.token_budget, "cost_budget": result.cost_budget, "goal": result.goal, "stations": result.stations,
+        "stations_sha256": result.stations_sha256, "team_size": result.team_size, "compute_class": result.compute_class,
         "autoenvbench": result.versions.get("autoenvbench"),
     }  # fmt: skip
 
@@ -232,10 +234,12 @@ def _condition_words(r: Result) -> str:
         words += [f"{conditions(r)['board']} regime", f"{r.track} track"]
     if r.budget_s:
         words.append(f"budget {format_duration(r.budget_s)}")
+    if r.robot_budget_s:
+        words.append(f"robot time {format_duration(r.robot_budget_s)}")
     words += [r.sandbox, r.compute_class or "unknown computer"]
     if version := r.versions.get("autoenvbench"):
         words.append(f"autoenvbench {version}")
-    shown = {"board", "track", "sandbox", "budget_s", "compute_class", "autoenvbench", "gateway", "replay", "tools_replay"}  # fmt: skip
+    shown = {"board", "track", "sandbox", "budget_s", "robot_budget_s", "compute_class", "autoenvbench", "gateway", "replay", "tools_replay"}  # fmt: skip
     for name, value in sorted(conditions(r).items()):
         usual = (
             RunConfig.model_fields[name].get_default(call_default_factory=True) if name in RunConfig.model_fields else 1

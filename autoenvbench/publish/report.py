@@ -18,6 +18,7 @@ from autoenvbench.record.first_use import FirstUses
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.results import Result, research_seconds, started
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.state import RunState
 from autoenvbench.record.statistics import percent
 from autoenvbench.record.summary import Summary, summarise
 from autoenvbench.text import html_text
@@ -45,7 +46,8 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     research_s = research_seconds(events)
     held = metrics.heldout_episodes(events)
     summary = summarise(held)
-    _, confirmed = metrics.best_curves(events, config.min_episodes)
+    state = RunState.of(events, config.min_episodes)
+    confirmed = state.curves.confirmed
     tokens = metrics.token_totals(events, research_s)
     mru = metrics.robot_utilisation(events, research_s, 1, config.pace > 0)
     finished = any(e.kind == "run" and e.payload.phase == "finished" for e in events)
@@ -60,11 +62,13 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
         ("research time", format_duration(research_s), f"budget {format_duration(config.budget_s)}"),
         ("tokens", f"{tokens.headline:,}" if tokens.calls else "none",
          f"{tokens.all:,} with cache reads; {tokens.per_minute:,.0f} per minute (MTU)" if tokens.calls else "no language model"),
+        ("robot time", format_duration(state.robot_s), "no budget" if config.robot_budget_s is None
+         else f"budget {format_duration(config.robot_budget_s)}"),
         ("robot utilisation", percent(mru) if mru is not None else "-", "" if mru is not None else "free-running simulation"),
     ]  # fmt: skip
     body = [
         f"<h1>{html_text(config.agent)} on {html_text(config.env)}</h1>",
-        f"<p class=lead>{html_text(run_dir.resolve().name)} &middot; track {config.track} &middot; "
+        f"<p class=lead>{html_text(run_dir.resolve().name)} &middot; track {config.track} &middot; {_stations(events)}"
         f"sandbox {config.sandbox} &middot; {'finished' if finished else 'unfinished'}</p>",
         "<div class=tiles>" + "".join(
             f"<div><span>{name}</span><b>{value}</b><small>{note}</small></div>" for name, value, note in tiles
@@ -86,6 +90,12 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     title = html_text(f"{config.agent} on {config.env}")
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>" \
            f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
+
+
+def _stations(events: list[Event]) -> str:
+    """Where the numbers of the run's stations come from, where stations differ."""
+    source = next((e.payload.stations for e in events if e.kind == "run" and e.payload.phase == "started"), None)
+    return f"stations {html_text(source)} &middot; " if source else ""
 
 
 def _caveats(result: Result | None) -> str:

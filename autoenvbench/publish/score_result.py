@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.results import AgentInfo, Answer, EnvInfo, HeldOut, Kind, Result, StrictModel
+from autoenvbench.record.stations import Source
 from autoenvbench.record.summary import pass_at_k, streak
 
 #: Why policies with a name are not ranked.
@@ -55,6 +56,7 @@ class ScoreReport(StrictModel):
     sandbox: str
     scenes: list[str | None]
     outcomes: list[bool | None]  # the attempts at the first start, then those at the next; None for a void one
+    stations: Source | None
     protocol: str | None
     tools: dict[str, Any]
     policy_tokens: int = Field(ge=0)
@@ -93,7 +95,7 @@ def result_of_score(given: Any) -> Result:
             compute_class=report.compute_class, hardware=report.hardware, versions=report.versions,
             answer=Answer(commit=report.digest, digest=report.digest, how="policy"),
             held_out=HeldOut(**{k: getattr(report, k) for k in HeldOut.model_fields}),
-            tools=report.tools, policy_tokens=report.policy_tokens, deterministic=report.deterministic,
+            stations=report.stations, tools=report.tools, policy_tokens=report.policy_tokens, deterministic=report.deterministic,
             unranked_because=[_UNRANKED_BECAUSE.get(report.policy, "a policy alone, on public starts")],
         )  # fmt: skip
     except (ValidationError, OverflowError, RecursionError) as error:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from autoenvbench.record.regimes import BundleContents
+from autoenvbench.record.stations import Source
 
 Purpose = Literal["practice", "evaluate", "confirm", "compare", "heldout", "score"]
 
@@ -44,6 +45,8 @@ class RunEvent(Payload):
         fingerprint: of the environment: what decides its episodes.
         versions: of Python and the packages that decide an outcome.
         hardware, compute_class: the machine in words, and what it is ranked with.
+        stations: where the numbers of its stations come from (`record.stations`); None where all stations are the same.
+        stations_sha256: of the private ones, as `PrivateStations` says.
         secret: 32 bytes in hexadecimal.
     """
 
@@ -53,6 +56,8 @@ class RunEvent(Payload):
     config: dict[str, Any] | None = None
     members: dict[str, str] = Field(default_factory=dict)
     secret_sha256: str | None = None
+    stations: Source | None = None
+    stations_sha256: str | None = None
     known_starts: bool | None = None  # the secret was given beforehand (--held-out-secret), not drawn
     fingerprint: str | None = None
     cell: str | None = None  # where episodes will happen, as the cell itself says
@@ -147,10 +152,17 @@ class StartEvent(Payload):
 
 
 class ResetEvent(Payload):
-    """A reset that failed after so many `attempts` (successful ones are part of their episode)."""
+    """A reset whose episode is not on record: it failed after so many `attempts`, was not needed any more, or its practice was ended in
+    mid-episode. (Others are part of their episode.)
+
+    Attributes:
+        robot_s: as `EpisodeEvent.robot_s`.
+    """
 
     attempts: int
     detail: str
+    purpose: Purpose | None = None
+    robot_s: float = 0.0
 
 
 class EpisodeEvent(Payload):
@@ -165,6 +177,8 @@ class EpisodeEvent(Payload):
         reason, detail: why it failed, as one word and in words.
         violations: of the task's safety limits.
         steps: control periods; `sim_s`: the environment's own time [s].
+        robot_s: robot time [s]: how long the station had the reset, the episode or a probe under way, pauses left out. Where time is
+            simulated as fast as it goes (pace 0), simulated seconds; in ledgers before 1 December 2026 those of the machine.
     """
 
     evaluation: str
@@ -184,7 +198,7 @@ class EpisodeEvent(Payload):
     violations: list[str] = Field(default_factory=list)
     steps: int
     sim_s: float
-    robot_s: float  # station wall-clock with the reset, the episode or a probe under way; pauses are left out
+    robot_s: float
     act_cpu_ms: float | None = None  # mean CPU time per call of act
     reset_attempts: int = 1
     reruns: int = 0
@@ -201,7 +215,7 @@ class EvaluationEvent(Payload):
         planned: episodes that were asked for.
         idea: that it tests.
         score: mean over `episodes`, 0 to 1.
-        robot_s: station time of all its episodes [s].
+        robot_s: robot time of all its episodes [s].
     """
 
     phase: Literal["started", "finished", "aborted"]

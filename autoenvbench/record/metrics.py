@@ -54,7 +54,7 @@ class Point:
         value: success rate, 0 to 1; `low`, `high`: its 95 % Wilson interval.
         episodes_behind: how many episodes the value rests on.
         commit, digest: of the bundle that leads.
-        tokens: headline tokens; `episodes`: judged, but held-out ones; `robot_s`: station time of these [s].
+        tokens: headline tokens; `episodes`: judged, but held-out ones; `robot_s`: robot time, but of held-out scoring [s].
         strict: (success rate, mean score, episodes) that 98 % and more are claimed on (`Candidates.strict`).
     """
 
@@ -88,7 +88,7 @@ class BestCurves:
     Attributes:
         tokens: headline tokens of all agents so far; calls that were cut are left out.
         episodes: judged so far, held-out ones left out.
-        robot_s: station time of these [s].
+        robot_s: robot time so far, that of held-out scoring left out [s].
     """
 
     min_episodes: int = 20
@@ -106,7 +106,9 @@ class BestCurves:
             self.tokens += headline_tokens(p)
         elif event.kind == "episode" and p.purpose != "heldout":
             self.episodes += 1
-            self.robot_s += p.robot_s
+            self.robot_s += robot_seconds(event)
+        elif event.kind == "reset":
+            self.robot_s += robot_seconds(event)
         elif event.kind == "run" and p.config:
             self.candidates.configure(p.config)
         elif event.kind == "evaluation":
@@ -146,6 +148,12 @@ def best_curves(events: Iterable[Event], min_episodes: int = 20) -> tuple[list[P
     for event in events:
         curves.add(event)
     return curves.raw, curves.confirmed
+
+
+def robot_seconds(event: Event) -> float:
+    """Robot time [s] that this event tells of: of episodes and of resets without one, those of held-out scoring left out."""
+    counts = event.kind in ("episode", "reset") and event.payload.purpose != "heldout"
+    return float(event.payload.robot_s) if counts else 0.0
 
 
 def resources_to(curve: Sequence[Point], threshold: float) -> dict[str, float] | None:
@@ -288,7 +296,7 @@ def stalled_seconds(events: Iterable[Event], research_s: float) -> float:
 
 
 def robot_utilisation(events: Iterable[Event], research_s: float, stations: int, paced: bool) -> float | None:
-    """MRU: share of station wall-clock with an episode, probe or reset under way, 0 to 1.
+    """MRU: share of the stations' wall-clock that was robot time, 0 to 1.
 
     Args:
         research_s: research time [s].
@@ -300,8 +308,7 @@ def robot_utilisation(events: Iterable[Event], research_s: float, stations: int,
     """
     if not paced or not research_s:
         return None
-    busy = sum(e.payload.robot_s for e in events if e.kind == "episode" and e.payload.purpose != "heldout")
-    return min(1.0, busy / (stations * research_s))
+    return min(1.0, sum(map(robot_seconds, events)) / (stations * research_s))
 
 
 def heldout_episodes(events: Iterable[Event]) -> list[EpisodeEvent]:

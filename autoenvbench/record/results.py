@@ -24,12 +24,18 @@ from autoenvbench.record.ledger import Event, digest
 from autoenvbench.record.regimes import BundleContents
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.standing import unranked_reasons, void_reasons
+from autoenvbench.record.stations import Source
 from autoenvbench.record.summary import summarise, wilson
 
 Kind = Literal["sim", "twin", "real", "stand-in", "reported"]
 #: A file name on every system, and never a path.
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,150}$")]
-_FILES = ("replay", "tools_replay", "prices")  # of a configuration: where they lay is nobody's business
+_FILES = (
+    "replay",
+    "tools_replay",
+    "prices",
+    "private_stations",
+)  # of a configuration: where they lay is nobody's business
 
 
 class StrictModel(BaseModel):
@@ -106,14 +112,17 @@ class Result(StrictModel):
         track, pace, budgets, goal ...: parts of `config`, which is the whole configuration, for readers.
         budget_s, research_s, working_s: research time granted, used, and used without waiting for failing model calls [s].
         contents: what the answer's bundle holds, as the station found it: whether it is of its run's regime (`record.regimes`).
-        stopped_by: what ended research: deadline, goal, token_budget, agent_ended, gave_up ...
+        stopped_by: what ended research: deadline, goal, token_budget, robot_budget, agent_ended, gave_up ...
         best_raw, best_confirmed: success rate during research, 0 to 1.
         to_threshold: by success rate, what was spent until the confirmed best reached it; None where it never did.
-        evaluations, episodes, robot_s: of research, held-out scoring left out; station time [s].
+        robot_budget_s: robot time granted [s].
+        evaluations, episodes, robot_s: of research, held-out scoring left out; robot time [s].
         policy_tokens: headline tokens of the policies' own model calls.
         deterministic: no policy asked a model: a re-run must give the same outcomes.
         cost_usd: by the price table; None if a model is not in it.
         mtu: headline tokens per minute of research; `mru`: share of it in which the robot worked, 0 to 1.
+        stations: where the numbers of its stations came from: its own secret, a file of private ones (of which `stations_sha256` is the
+            digest), or its configuration; None where all stations are the same. See `record.stations`.
         held_out_secret: 32 bytes in hexadecimal, from which all starts follow.
         void_because: why the outcome is no statement about the agent at all, as when its provider was down.
         unranked_because: why it may not be ranked.
@@ -132,6 +141,7 @@ class Result(StrictModel):
     seed: int
     team_size: int = 1
     budget_s: float | None = None
+    robot_budget_s: float | None = None
     token_budget: int | None = None
     cost_budget: float | None = None
     goal: str | None = None
@@ -162,6 +172,8 @@ class Result(StrictModel):
     mru: float | None = None
     cpu_utilisation: float | None = None
     gpu_utilisation: float | None = None
+    stations: Source | None = None
+    stations_sha256: str | None = None
     held_out_secret: str | None = None
     ledger_sha256: str | None = None
     void_because: list[str] = Field(default_factory=list)
@@ -287,8 +299,8 @@ def _result(events: Sequence[Event]) -> Result:
             env=EnvInfo(id=config.env, kwargs=config.env_kwargs, fingerprint=start.fingerprint),
             track=config.track, pace=config.pace, sandbox=config.sandbox or "unknown",
             gateway=config.gateway if tokens.calls or config.replay else "none",
-            seed=config.seed, team_size=max(1, len(start.members)), budget_s=config.budget_s, token_budget=config.token_budget,
-            cost_budget=config.cost_budget, goal=config.goal,
+            seed=config.seed, team_size=max(1, len(start.members)), budget_s=config.budget_s, robot_budget_s=config.robot_budget_s,
+            token_budget=config.token_budget, cost_budget=config.cost_budget, goal=config.goal,
             config={name: value for name, value in public_config(config).items() if name in (start.config or {})},  # as recorded
             stopped_by=next((m.detail for m in reversed(milestones) if m.phase == "agents_stopped"), None),
             research_s=research_s, working_s=max(0.0, research_s - stalled_s),
@@ -300,14 +312,14 @@ def _result(events: Sequence[Event]) -> Result:
             best_confirmed=confirmed[-1].value if confirmed else None,
             to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
             evaluations=evaluations.count("finished"), disturbances=metrics.disturbances(events),
-            episodes=len(judged), robot_s=sum(e.robot_s for e in judged),
+            episodes=len(judged), robot_s=sum(map(metrics.robot_seconds, events)),
             ideas=sum(e.kind == "idea" for e in events),
             tokens=tokens, policy_tokens=own.headline, deterministic=own.calls == 0, tools=config.tools,
             cost_usd=_cost(events, start.prices), mtu=tokens.per_minute if tokens.calls else None,
             mru=metrics.robot_utilisation(events, research_s, stations=1, paced=config.pace > 0),
             cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
             gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
-            held_out_secret=finished.secret, ledger_sha256=digest(events),
+            stations=start.stations, stations_sha256=start.stations_sha256, held_out_secret=finished.secret, ledger_sha256=digest(events),
             void_because=void, unranked_because=[*void, *unranked_reasons(config, start, milestones, summary["episodes"], kind)],
         )  # fmt: skip
     except (ValidationError, OverflowError, OSError, ValueError) as error:

@@ -20,6 +20,7 @@ class RunConfig(BaseModel):
     env: str
     env_kwargs: dict[str, Any] = Field(default_factory=dict)
     budget_s: float = Field(gt=0)
+    robot_budget_s: float | None = Field(default=None, gt=0)  # robot time, as `EpisodeEvent.robot_s` counts it
     seed: int = Field(default=0, ge=0)
     track: Track = "open"
     pace: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -42,6 +43,7 @@ class RunConfig(BaseModel):
     replay: str | None = None  # the script's path
     allow_hosted_tools: bool = False  # the provider's own tools: web search, code execution, remote MCP, ...
     held_out_secret: str | None = None
+    private_stations: str | None = None  # path of a file of numbers (`record.stations`)
     held_out: int = Field(default=200, ge=1, le=100_000)
     attempts: int = Field(default=1, ge=1, le=64)
     min_episodes: int = Field(default=20, ge=1)  # for a place on the raw curve

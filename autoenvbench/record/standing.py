@@ -8,6 +8,7 @@ from autoenvbench.record import metrics
 from autoenvbench.record.events import NOT_AGENTS, RunEvent
 from autoenvbench.record.ledger import Event
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.stations import ARGUMENT
 
 RANKED_EPISODES = 200
 FAILING_SHARE = 0.5  # of model calls or research time: above it a run says more about a provider than about an agent
@@ -59,6 +60,7 @@ def unranked_reasons(
         "no cage (--sandbox none)": config.sandbox in (None, "none"),
         "ideal sensing": config.env_kwargs.get("sensing") == "ideal",
         "starts known beforehand (--held-out-secret)": bool(start.known_starts),
+        f"its station is known beforehand (--env-arg {ARGUMENT})": start.stations == "public",
         "scripted model (--replay)": config.replay is not None or config.tools_replay is not None,
         "the provider's own tools (--allow-hosted-tools)": config.allow_hosted_tools,
         "stand-in scene: not a score of the simulator itself": kind == "stand-in",

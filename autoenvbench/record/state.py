@@ -194,6 +194,15 @@ class RunState:
         """Research time [s]: until the agents stopped, or until the last event while they have not."""
         return self.t_run if self._research_ended is None else self._research_ended
 
+    @property
+    def robot_s(self) -> float:
+        """Robot time of practice, evaluation and confirmation so far [s]."""
+        return self.curves.robot_s
+
+    def robot_used_up(self, budget: float | None) -> bool:
+        """Whether a budget of robot time [s] leaves no more episodes; never without one."""
+        return budget is not None and self.robot_s >= budget
+
     def member(self, agent: str) -> Member:
         """What this agent has done so far; nothing, for one that the ledger does not know."""
         return self.members.get(agent, Member())

@@ -27,7 +27,7 @@ from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.upstream import Replay
-from autoenvbench.make_env import make_env
+from autoenvbench.make_env import ChosenStations, choose_stations, make_env
 from autoenvbench.publish.report import write_report
 from autoenvbench.record import results
 from autoenvbench.record.clock import RunClock
@@ -71,6 +71,7 @@ def research(
     sandbox, notice = preflight(config, list(members.values()))
     env = make_env(config.env, config.env_kwargs)
     secret = StartStreams.parse_secret(config.held_out_secret) if config.held_out_secret else StartStreams.new_secret()
+    stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out)
     first_calls = check_models(config, list(members.values()))
     run_dir = make_run_dir(config, list(members), out)
     with exclusive(run_dir):
@@ -85,6 +86,7 @@ def research(
                 config={**config.model_dump(exclude={"held_out_secret"}), "sandbox": sandbox}, members=members,
                 secret_sha256=StartStreams(secret).commitment, known_starts=config.held_out_secret is not None,
                 prices={model: asdict(price) for model, price in load_prices(config.prices).items()},
+                stations=stations.source, stations_sha256=stations.private.sha256 if stations.private else None,
                 **_circumstances(env, config),
             )
         )  # fmt: skip
@@ -94,9 +96,9 @@ def research(
             ledger.append(call, agent=PREFLIGHT)
         slots = make_slots(run_dir, members)
         for slot in slots:
-            _make_workspace(slot, config, env)
+            _make_workspace(slot, config, env, stations, secret)
         env.close()
-        run = Run(run_dir, config, slots, sandbox, clock, ledger, notice)
+        run = Run(run_dir, config, slots, sandbox, clock, ledger, notice, stations=stations)
         try:
             return asyncio.run(_run(run, observer))
         except CannotStart:
@@ -127,10 +129,14 @@ def resume(run_dir: Path, observer: Observer = _UNWATCHED) -> dict[str, Any] | N
     with exclusive(run_dir):
         env = make_env(config.env, config.env_kwargs)
         here = _circumstances(env, config)
+        stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out)
+        if stations.private is not None and stations.private.sha256 != started.stations_sha256:
+            raise UserError(f"{config.private_stations} no longer holds the private stations that this run began with")
         slots = make_slots(run_dir, members, events)
         for slot in slots:
             if not (slot.workspace / ".git").exists():  # killed while it was being made
-                _make_workspace(slot, config, env)
+                secret = StartStreams.parse_secret((run_dir / "secret").read_text())
+                _make_workspace(slot, config, env, stations, secret)
         env.close()
         clock = RunClock.stopped(config.budget_s, already)
         ledger = Ledger(run_dir / "ledger.sqlite", clock)
@@ -138,7 +144,8 @@ def resume(run_dir: Path, observer: Observer = _UNWATCHED) -> dict[str, Any] | N
         count_killed_calls(ledger)
         for call in first_calls:
             ledger.append(call, agent=PREFLIGHT)
-        run = Run(run_dir, config, slots, sandbox, clock, ledger, notice, research_over="agents_stopped" in phases)
+        over = "agents_stopped" in phases
+        run = Run(run_dir, config, slots, sandbox, clock, ledger, notice, research_over=over, stations=stations)
         return asyncio.run(_run(run, observer))
 
 
@@ -150,7 +157,8 @@ async def _run(run: Run, observer: Observer) -> dict[str, Any]:
                 StationConfig(
                     run_dir=run.dir.resolve(), socket=Path(sockets) / "station.sock", config=run.config,
                     sandbox=run.sandbox, secret_hex=(run.dir / "secret").read_text(), clock_epoch=run.clock.epoch,
-                    clock_stopped_at=run.clock.stopped_at,
+                    clock_stopped_at=run.clock.stopped_at, station_scope=run.stations.scope,
+                    private_stations=run.stations.private.numbers if run.stations.private else None,
                     tokens={admin_token: "admin", **{slot.token: slot.id for slot in run.slots}},
                 )
             )
@@ -216,9 +224,16 @@ def _problems(config: RunConfig, agent: Agent) -> list[str]:
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
-def _make_workspace(slot: AgentSlot, config: RunConfig, env: gymnasium.Env[Any, Any]) -> None:
+def _make_workspace(
+    slot: AgentSlot, config: RunConfig, env: gymnasium.Env[Any, Any], stations: ChosenStations, secret: bytes
+) -> None:
+    """Its brief names the run's own station where it may be simulated: on the open track. A private one is never named."""
     starter = "parametric" if slot.kind.tunes_parametric else config.starter
-    make_workspace(slot.workspace, slot.id, config.model_copy(update={"starter": starter}), env)
+    drawn = stations.drawn(secret) if stations.source == "run" and config.track == "open" else None
+    make_workspace(
+        slot.workspace, slot.id, config.model_copy(update={"starter": starter}), env, scope=stations.scope,
+        station=None if drawn is None else drawn.of_cell(0),
+    )  # fmt: skip
 
 
 def _remember_starter(ledger: Ledger, admin: StationClient, workspace: Path) -> None:

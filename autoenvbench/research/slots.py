@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
+from autoenvbench.make_env import ChosenStations
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.run_config import RunConfig
@@ -55,6 +56,7 @@ class Run:
         state: what the ledger comes to, for whoever has to know how the run stands.
         notice: what a person should know of its sandbox.
         research_over: only scoring is left to do.
+        stations: where its stations' numbers come from.
     """
 
     dir: Path
@@ -65,6 +67,7 @@ class Run:
     ledger: Ledger
     notice: str | None = None
     research_over: bool = False
+    stations: ChosenStations = field(default_factory=ChosenStations)
     state: Follower = field(init=False)
 
     def __post_init__(self) -> None:

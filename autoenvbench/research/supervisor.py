@@ -29,7 +29,7 @@ POLL_S = 0.2
 HEARTBEAT_S = 2.0  # what a killed run may lose of its clock
 DISK_EVERY_S = 10.0
 #: What ends a run for all of its agents.
-ENDS_RUN = ("deadline", "goal", "token_budget", "cost_budget")
+ENDS_RUN = ("deadline", "goal", "token_budget", "cost_budget", "robot_budget")
 
 
 class Supervisor:
@@ -139,7 +139,17 @@ class Supervisor:
 
     # -- the clock ---------------------------------------------------------------------------------------------------
     def _over(self) -> str | None:
-        return "deadline" if self._run.clock.remaining() <= 0 else self._allowance.exhausted_budget()
+        if self._run.clock.remaining() <= 0:
+            return "deadline"
+        return self._allowance.exhausted_budget() or self._exhausted_robot()
+
+    def _exhausted_robot(self) -> str | None:
+        """A judged episode that is under way on another cell is not cut for it: no new one is begun."""
+        budget = self._run.config.robot_budget_s
+        if budget is None:
+            return None
+        with self._run.state.read() as state:
+            return "robot_budget" if state.robot_used_up(budget) and not state.open_starts else None
 
     async def _end_run(self, reason: str) -> None:
         """The robot stops in the middle of whatever it does, and so does every agent."""

@@ -247,6 +247,11 @@ def runtime_paths() -> list[Path]:
     return sorted(p for p in outside if not any(p != q and p.is_relative_to(q) for q in outside))
 
 
+def shown_in_cages(path: Path) -> bool:
+    """Whether what lies there can be read in every cage, unless it is hidden."""
+    return any(path.resolve().is_relative_to(shown.resolve()) for shown in (*runtime_paths(), *map(Path, _SYSTEM)))
+
+
 def hidden_paths(track: Track) -> list[Path]:
     """What no agent or policy may see, of any registered task: what would solve it; on the station track, the simulators too.
 

@@ -28,12 +28,14 @@ class Start:
         attempt: how often this start was run before, in the same evaluation; it re-draws sensing and physics.
         seed: from which the environment draws the start. A cell is told it when the episode is about to begin, never the secret.
         named: the start itself, in place of what the seed draws (the environment's ``options["start"]``), or None.
+        station: the station of this episode (``options["station"]``); None: the one that the cell is.
     """
 
     index: int
     attempt: int
     seed: int
     named: dict[str, Any] | None = None
+    station: int | None = None
 
 
 def draw_starts(
@@ -45,16 +47,18 @@ def draw_starts(
     attempts: int = 1,
     skip: frozenset[tuple[int, int]] = frozenset(),
     named: Sequence[dict[str, Any]] = (),
+    station: Callable[[int], int | None] = lambda index: None,
 ) -> Iterator[Start]:
     """`n` starts from index `first` on, all of them once before any is attempted again.
 
     Args:
         skip: (index, attempt) pairs that are left out: they are in the ledger already.
         named: starts by index, in place of what the streams draw.
+        station: of a start, by its index.
     """
     for attempt, index in itertools.product(range(attempts), range(first, first + n)):
         if (index, attempt) not in skip:
-            yield Start(index, attempt, streams.seed(purpose, index), named[index] if named else None)
+            yield Start(index, attempt, streams.seed(purpose, index), named[index] if named else None, station(index))
 
 
 Insight = Literal["none", "stage", "all"]

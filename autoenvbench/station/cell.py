@@ -27,7 +27,7 @@ from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.faults import BY_PERSON
 from autoenvbench.station.film import Lens, write_film
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
-from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, run_episode
+from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, RobotTimer, run_episode
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
 from autoenvbench.station.trajectories import Trajectories, describe, evidence_of
 
@@ -130,6 +130,7 @@ class LocalCell:
                 except NotBegun:
                     return False
             if outcome.interrupted and batch.purpose == "practice":
+                self._unrecorded(batch, sink, outcome.robot_s, f"practice was ended in mid-episode: {outcome.detail}")
                 return False
             if silent < GIVE_UP_AFTER:  # once given up on, for the rest of the batch
                 silent = silent + 1 if (outcome.reason or "").endswith("_wall_limit") else 0
@@ -169,8 +170,13 @@ class LocalCell:
             options["attempt"] = start.attempt
         if start.named is not None:
             options["start"] = self._named(start.named)
+        if start.station is not None:
+            if "station" not in self._contract.reset_options:
+                raise UserError(f"{self.env.spec.id if self.env.spec else self.env} cannot be another station")
+            options["station"] = start.station
         because, first = None, None
         for reruns in itertools.count():
+            robot = RobotTimer(self.env, self._pace)
             if lens is not None:
                 lens.clear()
 
@@ -182,15 +188,19 @@ class LocalCell:
                 if isinstance(policy, PolicyProcess) and policy.is_script:
                     outcome = run_script_episode(
                         self.env, policy, start.seed, options, self._scripts.in_mode(batch.interactive), pace=self._pace,
-                        lens=lens, record=record, stop=stop, on_begin=on_begin,
+                        lens=lens, record=record, stop=stop, on_begin=on_begin, robot=robot,
                     )  # fmt: skip
                 else:
                     outcome = run_episode(
                         self.env, policy, start.seed, options, pace=self._pace, lens=lens, record=record,
-                        stop=stop, on_begin=on_begin,
+                        stop=stop, on_begin=on_begin, robot=robot,
                     )  # fmt: skip
+            except NotBegun as why:
+                if robot.seconds():
+                    self._unrecorded(batch, sink, robot.seconds(), f"it was not needed any more: {why}")
+                raise
             except ResetFailed as error:
-                sink.append(ResetEvent(attempts=error.attempts, detail=str(error)))
+                self._unrecorded(batch, sink, robot.seconds(), str(error), error.attempts)
                 if first is not None:  # what is known of the episode is known; there is no second try of it
                     first.interrupted = True
                     return first, 0, None
@@ -202,6 +212,8 @@ class LocalCell:
                 raise UserError(f"this environment breaks its contract with the station: {error}") from None
             if batch.agent is not None and (outcome.reason or "").endswith("_wall_limit"):
                 outcome.infrastructure = False  # what an agent runs beside its policy is not the machine's fault
+            if first is not None:
+                outcome.robot_s += first.robot_s  # the robot worked twice
             if not outcome.infrastructure or reruns == 1 or outcome.reason == BY_PERSON:
                 return outcome, reruns, because
             first = outcome
@@ -209,6 +221,10 @@ class LocalCell:
             if isinstance(policy, PolicyProcess):
                 policy.close()  # it shall not know that it is its second try
         raise AssertionError("unreachable")
+
+    def _unrecorded(self, batch: Batch, sink: EventSink, robot_s: float, why: str, attempts: int = 1) -> None:
+        """The robot worked, and no episode says so."""
+        sink.append(ResetEvent(attempts=attempts, detail=why, purpose=batch.purpose, robot_s=robot_s))
 
     def _named(self, start: dict[str, Any]) -> dict[str, Any]:
         if "start" not in self._contract.reset_options:

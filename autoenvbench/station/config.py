@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.stations import Scope, Stations
 from autoenvbench.sandbox.cage import Sandbox
 
 #: The run itself among a station's clients: it alone halts, pauses and scores, and its stop is a person's.
@@ -19,6 +20,8 @@ class StationConfig(BaseModel):
     Attributes:
         socket: path of the HTTP socket; the stop's own socket is beside it (`client.stop_socket`).
         secret_hex: from which the starts that judge are drawn; 32 bytes in hexadecimal.
+        station_scope: whose stations differ (`record.stations`); None where all are the same, or the environment's arguments say which it is.
+        private_stations: numbers that stations are drawn from in place of the secret.
         clock_epoch: the monotonic instant at which research time was zero [s].
         clock_stopped_at: where the run's clock stands [s] until the agent is launched.
         tokens: bearer token -> client; the run itself is `ADMIN`.
@@ -32,8 +35,17 @@ class StationConfig(BaseModel):
     config: RunConfig
     sandbox: Sandbox
     secret_hex: str
+    station_scope: Scope | None = None
+    private_stations: tuple[int, ...] | None = None
     clock_epoch: float
     clock_stopped_at: float | None = None
     tokens: dict[str, str]
     name: str = "station-1"
     cells: int = Field(default=1, ge=1, le=64)
+
+    @property
+    def stations(self) -> Stations | None:
+        """Where its episodes are, where stations differ."""
+        if self.station_scope is None:
+            return None
+        return Stations(self.station_scope, bytes.fromhex(self.secret_hex), self.private_stations)

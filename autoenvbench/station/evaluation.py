@@ -59,22 +59,26 @@ def evaluate(
     *,
     stop: Stop = lambda: None,
     on_episode: OnEpisode = lambda event: None,
+    admit: Stop | None = None,
 ) -> Tally:
-    """Run a batch on these cells, all of which are free. The same starts give the same episodes however many cells there are.
+    """Run a batch on these cells, all of which are free. The same starts give the same episodes however many cells there are,
+    where all cells are the same station.
 
     Args:
         stop: asked before each step of each cell; an answer ends the batch. Its unfinished episodes are judged as they stand.
+        admit: asked before each start is given out, when the ledger has what its cell ran before; an answer ends the batch once the
+            episodes under way are over.
         on_episode: called with each episode after the ledger has it.
 
     Raises:
         UserError: a cell could not go on (see `Cell.run`); the evaluation is on record as aborted, with what ran.
     """
-    books = _Books(batch, ledger, on_episode)
+    books = _Books(batch, ledger, on_episode, admit)
     tally = Tally(batch.evaluation, aborted=True)  # until it is through
     _log(ledger, "started", batch, tally, cells[0].name)
     try:
         results = _run_on(cells, batch, books, stop)
-        tally.aborted = not all(result.through for result in results)
+        tally.aborted = books.cut or not all(result.through for result in results)
         tally.full = next((result.full for result in results if result.full is not None), None)
         tally.shown = {kind: name for result in results for kind, name in result.shown.items()}
     finally:
@@ -113,11 +117,15 @@ class _Books:
     A cell begins what it was given and nothing else, once, and judges it once: what does not fit is a ValueError.
     """
 
-    def __init__(self, batch: Batch, ledger: EventSink, on_episode: OnEpisode) -> None:
-        self._batch, self._ledger, self._on_episode = batch, ledger, on_episode
+    def __init__(self, batch: Batch, ledger: EventSink, on_episode: OnEpisode, admit: Stop | None) -> None:
+        self._batch, self._ledger, self._on_episode, self._admit = batch, ledger, on_episode, admit
         self._starts = iter(batch.starts)
         self._open = True
-        self._giving, self._lock = threading.Lock(), threading.Lock()  # nobody waits for the disk to be given a start
+        self.cut = False  # a start that was asked for was not admitted
+        # Nobody waits for the disk to be given a start, but where `admit` must know what came of the one before.
+        self._giving, self._lock = threading.Lock(), threading.Lock()
+        self._settled = threading.Condition(self._lock)
+        self._at_work: set[str] = set()  # cells whose last start is not judged
         self._given: dict[tuple[int, int], tuple[Start, str]] = {}  # (index, attempt) -> start, the cell's name
         self._begun: dict[tuple[int, int], StartEvent] = {}
         self.episodes: list[EpisodeEvent] = []
@@ -125,17 +133,25 @@ class _Books:
     def starts(self, cell: str) -> Iterator[Start]:
         """What is left, one at a time, shared with all other cells."""
         while True:
+            if self._admit is not None:
+                with self._settled:
+                    self._settled.wait_for(lambda: cell not in self._at_work or not self._open)
             with self._giving:
                 start = next(self._starts, None) if self._open else None
+                if start is not None and self._admit is not None and self._admit() is not None:
+                    self.cut, self._open, start = True, False, None
                 if start is None:
                     return
                 self._given[start.index, start.attempt] = start, cell
+                self._at_work.add(cell)
             yield start
 
     def close(self) -> None:
         """Give out no more starts."""
         with self._giving:
             self._open = False
+        with self._settled:
+            self._settled.notify_all()
 
     def sink(self, cell: str) -> EventSink:
         """Where a cell reports to."""
@@ -165,6 +181,8 @@ class _Books:
         self._ledger.append(payload, agent=self._batch.agent, station=cell)
         del self._given[key]  # judged, once
         self._begun.pop(key, None)
+        self._at_work.discard(cell)
+        self._settled.notify_all()
         self.episodes.append(payload)
         self._on_episode(payload)
 

@@ -160,17 +160,18 @@ class Given(Message):
     attempt: Count = 0
     seed: Count = 0
     named: dict[str, Any] | None = None
+    station: Count | None = None
 
     @classmethod
     def of(cls, start: Start | None) -> Given:
         """The message that gives out a start, or says that there are no more."""
         if start is None:
             return cls(index=None)
-        return cls(index=start.index, attempt=start.attempt, seed=start.seed, named=start.named)
+        return cls(index=start.index, attempt=start.attempt, seed=start.seed, named=start.named, station=start.station)
 
     def start(self) -> Start | None:
         """None: there are no more."""
-        return None if self.index is None else Start(self.index, self.attempt, self.seed, self.named)
+        return None if self.index is None else Start(self.index, self.attempt, self.seed, self.named, self.station)
 
 
 class Recorded(Message):

@@ -79,6 +79,7 @@ def run_episode(
     record: EpisodeWriter | None = None,
     stop: Stop = lambda: None,
     on_begin: Callable[[], None] = lambda: None,
+    robot: RobotTimer | None = None,
 ) -> Outcome:
     """Run one episode of `policy` from the start that `seed` names.
 
@@ -89,20 +90,21 @@ def run_episode(
         record: is given every step; an action's time is the environment's own, or at a pace, what the clock says.
         stop: asked before each step; an answer ends the episode, which counts as it stands. Time spent in it is no robot time.
         on_begin: called when the scene is ready, before the policy sees it.
+        robot: counts the episode's robot time, also where nothing is returned; a new one by default.
 
     Raises:
         ResetFailed, NotBegun: the scene could not be made ready, or was not needed any more; the policy saw nothing.
         ContractError: the environment is not what it says.
     """
-    began = time.monotonic()
     contract, last_step = contract_of(env), step_limit(env)
     control_period = 1.0 / contract.control_hz
     space = env.action_space
     assert isinstance(space, gym.spaces.Box)
-    observation, info = begin(env, seed, options, stop)
+    robot = robot or RobotTimer(env, pace)
+    observation, info = begin(env, seed, options, stop, robot)
     on_begin()
     reset_attempts = int(info.get("reset_attempts", 1))
-    steps, reason, detail, infrastructure, interrupted, held = 0, None, None, False, False, 0.0
+    steps, reason, detail, infrastructure, interrupted = 0, None, None, False, False
     if record is not None:
         record.begin(observation, info.get("start"))
     try:
@@ -111,12 +113,11 @@ def run_episode(
         due = time.monotonic()
         timer = StepTimer(pace, control_period)
         while not (terminated or truncated):
-            asked = time.monotonic()
-            if (why := stop()) is not None:
+            why, waited = robot.ask(stop)
+            if why is not None:
                 reason, detail, interrupted = "interrupted", why, True
                 break
-            waited = time.monotonic() - asked
-            held, due = held + waited, due + waited
+            due += waited
             timer.hold(waited)
             if lens is not None:
                 lens.look(steps)
@@ -150,6 +151,7 @@ def run_episode(
     if lens is not None:
         lens.look(steps, last=True)
     success = bool(info.get("success")) and not infrastructure and detail is None
+    robot.simulated = float(info.get("time", steps * control_period))
     return Outcome.of(
         info,
         cell=contract.kind,
@@ -157,12 +159,52 @@ def run_episode(
         reason=None if success else (reason or "time_limit"),
         detail=detail,
         steps=steps,
-        sim_s=float(info.get("time", steps * control_period)),
-        robot_s=time.monotonic() - began - held,
+        sim_s=robot.simulated,
+        robot_s=robot.seconds(),
         reset_attempts=reset_attempts,
         infrastructure=infrastructure,
         interrupted=interrupted,
     )
+
+
+class RobotTimer:
+    """Counts robot time, from the reset on: how long the robot is kept busy [s].
+
+    At a pace it is the machine's clock, and on arms their station's, pauses left out. Where time is simulated as fast as it goes (pace
+    0) it is that time: a twin's own clock, or else the episode's, since a simulated cell that resets by writing its state needs none for it.
+
+    Attributes:
+        simulated: time of the episodes since the reset, as their environment tells it [s].
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], pace: float) -> None:
+        cell = contract_of(env).real_cell
+        clock = cell.station.clock if cell is not None and not pace else None
+        self._now = time.monotonic if clock is None else clock.now
+        self._by_episode = clock is None and not pace
+        self._holds = clock is None or not clock.virtual  # virtual time stands still in a pause anyway
+        self._began: float | None = None
+        self._held = 0.0
+        self.simulated = 0.0
+
+    def start(self) -> None:
+        """A reset begins; the first one counts."""
+        if self._began is None:
+            self._began, self._held = self._now(), 0.0
+
+    def ask(self, stop: Stop) -> tuple[str | None, float]:
+        """What `stop` answers, and how long it took [s], which is no robot time."""
+        asked = time.monotonic()
+        why = stop()
+        waited = time.monotonic() - asked
+        self._held += waited if self._holds else 0.0
+        return why, waited
+
+    def seconds(self) -> float:
+        """Robot time so far [s]."""
+        if self._began is None:
+            return 0.0
+        return self.simulated if self._by_episode else self._now() - self._began - self._held
 
 
 class StepTimer:
@@ -197,11 +239,14 @@ class NotBegun(Exception):
     """The batch was ended before or during a reset: no episode was begun."""
 
 
-def begin(env: gym.Env[Any, Any], seed: int, options: dict[str, Any] | None, stop: Stop) -> tuple[Any, dict[str, Any]]:
+def begin(
+    env: gym.Env[Any, Any], seed: int, options: dict[str, Any] | None, stop: Stop, robot: RobotTimer
+) -> tuple[Any, dict[str, Any]]:
     """Reset to the start that seed and options name. Raises ResetFailed, NotBegun, ContractError; UserError for a start that the
     environment refuses."""
-    if (why := stop()) is not None:
+    if (why := robot.ask(stop)[0]) is not None:
         raise NotBegun(why)
+    robot.start()
     try:
         observation, info = env.reset(seed=seed, options=options or None)
     except (ResetFailed, CellFault):
@@ -212,7 +257,7 @@ def begin(env: gym.Env[Any, Any], seed: int, options: dict[str, Any] | None, sto
         said = str(error) if isinstance(error, ValueError) else repr(error)
         raise UserError(f"this is no possible start: {said}") from None
     check_info(env, info, ended=False)
-    if (why := stop()) is not None:
+    if (why := robot.ask(stop)[0]) is not None:
         raise NotBegun(why)
     return observation, info
 
@@ -224,4 +269,6 @@ def overdue(env: gym.Env[Any, Any], steps: int) -> ContractError:
     )
 
 
-__all__ = ["NotBegun", "Outcome", "Policy", "ResetFailed", "StepTimer", "begin", "overdue", "run_episode"]
+__all__ = [
+    "NotBegun", "Outcome", "Policy", "ResetFailed", "RobotTimer", "StepTimer", "begin", "overdue", "run_episode",
+]  # fmt: skip

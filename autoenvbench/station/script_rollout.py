@@ -31,7 +31,7 @@ from autoenvbench.station.batch import Stop
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
 from autoenvbench.station.film import Lens
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
-from autoenvbench.station.rollout import NotBegun, Outcome, StepTimer, begin, overdue
+from autoenvbench.station.rollout import NotBegun, Outcome, RobotTimer, StepTimer, begin, overdue
 
 MAX_RESTARTS = 20  # of an episode in interactive mode
 
@@ -85,9 +85,9 @@ class ScriptWorld:
 
     def __init__(
         self, env: gym.Env[Any, Any], seed: int, options: dict[str, Any], pace: float, lens: Lens | None,
-        record: EpisodeWriter | None, stop: Stop,
+        record: EpisodeWriter | None, stop: Stop, robot: RobotTimer,
     ) -> None:  # fmt: skip
-        self._env, self._seed, self._options, self._stop = env, seed, options, stop
+        self._env, self._seed, self._options, self._stop, self._robot = env, seed, options, stop, robot
         self._pace, self._lens, self._record = pace, lens, record
         assert isinstance(env.action_space, gym.spaces.Box)
         self._space = env.action_space
@@ -99,8 +99,7 @@ class ScriptWorld:
         self.interrupted: str | None = None
         self.broken: str | None = None  # what the environment raised
         self.breach: ContractError | None = None
-        self.held = 0.0  # seconds of pauses
-        observation, self._info = begin(env, seed, options, stop)
+        observation, self._info = begin(env, seed, options, stop, robot)
         self.reset_attempts = int(self._info.get("reset_attempts", 1))
         self._due = time.monotonic()
         self._timer = StepTimer(pace, self.period)
@@ -111,11 +110,10 @@ class ScriptWorld:
         """One control step. Raises EpisodeOver at the end, ToolError for what is no possible action, CellFault."""
         if self.over:
             raise EpisodeOver("the episode is over")
-        asked = time.monotonic()
-        if (why := self._stop()) is not None:
+        why, waited = self._robot.ask(self._stop)
+        if why is not None:
             self.over, self.interrupted = True, why
             raise EpisodeOver("the episode was ended")
-        self.held += (waited := time.monotonic() - asked)
         self._due += waited
         self._timer.hold(waited)
         if self._lens is not None:
@@ -135,6 +133,7 @@ class ScriptWorld:
             self.over, self.broken = True, describe(error)
             raise EpisodeOver("the episode is over: env_error") from None
         self.steps += 1
+        self._robot.simulated = self.steps * self.period
         if self._record is not None:
             late = bool(self._info.get("late", late))
             self._record.step(
@@ -166,7 +165,7 @@ class ScriptWorld:
         if self.restarts > MAX_RESTARTS:
             raise EpisodeOver(f"{MAX_RESTARTS} restarts are all there are in an episode")
         observation, self._info = begin(
-            self._env, self._seed + (0 if same else self.restarts), self._options, self._stop
+            self._env, self._seed + (0 if same else self.restarts), self._options, self._stop, self._robot
         )
         if self._record is not None:  # what is kept is one episode, from its reset on
             self._record.begin(observation, self._info.get("start"))
@@ -193,14 +192,14 @@ def tools_body(env: gym.Env[Any, Any]) -> Body:
 def run_script_episode(
     env: gym.Env[Any, Any], policy: PolicyProcess, seed: int, options: dict[str, Any], settings: ScriptSettings, *,
     pace: float = 0.0, lens: Lens | None = None, record: EpisodeWriter | None = None, stop: Stop = lambda: None,
-    on_begin: Callable[[], None] = lambda: None,
+    on_begin: Callable[[], None] = lambda: None, robot: RobotTimer | None = None,
 ) -> Outcome:  # fmt: skip
-    """Run `run(tools)` once from a start. Raises ResetFailed; UserError where the environment has no tools."""
-    began = time.monotonic()
+    """Run `run(tools)` once from a start (see `run_episode`). Raises ResetFailed; UserError where the environment has no tools."""
+    robot = robot or RobotTimer(env, pace)
     body: Body = tools_body(env)
     contract = contract_of(env)
     to_the_end = {"to_the_end": True} if "to_the_end" in contract.reset_options else {}
-    world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, lens, record, stop)
+    world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, lens, record, stop, robot)
     body.begin()
     toolbox = Toolbox(body, world, settings.tools, seed, settings.ask)
     on_begin()
@@ -243,7 +242,7 @@ def run_script_episode(
         detail=detail,
         steps=world.steps,
         sim_s=world.steps * world.period,
-        robot_s=time.monotonic() - began - world.held,
+        robot_s=robot.seconds(),
         reset_attempts=world.reset_attempts,
         infrastructure=infrastructure,
         interrupted=world.interrupted is not None,

@@ -89,6 +89,8 @@ class Station:
                 "pace": self._run.pace,
                 "budget_left_s": round(self.clock.remaining(), 1),
                 "budget_s": self._run.budget_s,
+                "robot_s": round(state.robot_s, 1),
+                "robot_budget_s": self._run.robot_budget_s,
                 "robot": self.current_job or "free",
                 "best": _best(state.curves.confirmed),
                 "best_unconfirmed": _best(state.curves.raw),
@@ -114,7 +116,7 @@ class Station:
     # -- what moves a real station between jobs ----------------------------------------------------------------------
     def move(self, agent: str, where: Literal["home", "avoid", "resume"]) -> dict[str, Any]:
         """Bring the arms home, out of the camera's view, or back over the work."""
-        self._require_budget()
+        self._require_robot()
         with self._leased(f"{where} by {agent}"):
             self.cells[0].move(where)
         return {"at": where}
@@ -199,8 +201,8 @@ class Station:
     def practice(
         self, agent: str, digest: str, asked: Practice, stop: Callable[[], bool], on_episode: OnEpisode
     ) -> dict[str, Any]:
-        """Episodes on public starts, whose trajectories (and a script's tool calls) land in data/practice."""
-        self._require_budget()
+        """Episodes on public starts, whose trajectories (and a script's tool calls) land in data/practice. Raises UserError, BudgetOver."""
+        self._require_robot()
         bundle, n = self._bundle(digest), asked.n
         _check_n(n)
         if asked.interactive and not is_script(bundle.path / "policy.py"):
@@ -214,7 +216,7 @@ class Station:
                 evaluation, "practice", bundle, n, starts, agent=agent, interactive=asked.interactive, keep=self._practised,
                 film=Film(folder, f"{evaluation}-") if asked.video else None, sheets=asked.sheets, by_clock=True,
             )  # fmt: skip
-            tally = evaluate(self.cells, batch, self.ledger, stop=self._stop_when(stop), on_episode=on_episode)
+            tally = self._run_batch(batch, self._stop_when(stop), on_episode)
         return {**_outcome(tally, bundle), "trajectories": tally.full or f"data/practice/{tally.id}-*{SUFFIX}",
                 "videos": [f"data/practice/{name}" for name in tally.shown.values()], "film": FILM}  # fmt: skip
 
@@ -226,8 +228,10 @@ class Station:
 
         Args:
             confirm: whether it is also where it does not, as one that ties with the best.
+
+        Raises UserError, BudgetOver.
         """
-        self._require_budget()
+        self._require_robot()
         bundle = self._bundle(digest)
         _check_n(n)
         with self._record.read() as state:
@@ -267,7 +271,7 @@ class Station:
                 begun = known is not None and known.begun
                 n = state.candidates.missing(known) if known is not None and begun else self._run.confirm_episodes
             stop = self._stop_when(lambda: False)
-            if n == 0 or stop() is not None or self.clock.remaining() <= 0:
+            if n == 0 or (stop() or self._robot_used_up()) is not None or self.clock.remaining() <= 0:
                 return ran
             tally = self._judge(
                 "confirm", bundle, n, candidate.agent, candidate.idea, candidate.beats, stop, on_episode
@@ -281,7 +285,7 @@ class Station:
     def compare(self, agent: str, digest: str, stop: Callable[[], bool], on_episode: OnEpisode) -> dict[str, Any]:
         """Decide a tie: a confirmed candidate and the confirmed best that it cannot be told apart from, on shared fresh starts (see
         `comparison`). Raises UserError, BudgetOver."""
-        self._require_budget()
+        self._require_robot()
         bundle = self._bundle(digest)
         with self._leased(f"comparison of {bundle.commit[:8]} by {agent}"):
             with self._record.read() as state:
@@ -316,7 +320,13 @@ class Station:
             self._allocator.evaluation(), purpose, bundle, n, self._draw(purpose, first, n), agent=agent, idea=idea,
             beats=beats, keep=self._judged, by_clock=True,
         )  # fmt: skip
-        return evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode)
+        return self._run_batch(batch, stop, on_episode)
+
+    def _run_batch(self, batch: Batch, stop: Stop, on_episode: OnEpisode) -> Tally:
+        """Episodes that are charged to the robot budget: none begins when it is used up, and those under way then are finished. So it is
+        exceeded by one episode of each cell at most."""
+        admit = None if self._run.robot_budget_s is None else self._robot_used_up
+        return evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode, admit=admit)
 
     def finish_confirmations(self) -> None:
         """Run what is missing of confirmations that were cut when the station was last ended."""
@@ -347,7 +357,9 @@ class Station:
         with self._record.read() as state:
             done = state.scored(digest)
         n, attempts = self._run.held_out, self._run.attempts
-        starts = draw_starts(self._streams, "heldout", 0, n, attempts=attempts, skip=done)
+        stations = self.config.stations
+        elsewhere = (lambda index: None) if stations is None else stations.of_held_out
+        starts = draw_starts(self._streams, "heldout", 0, n, attempts=attempts, skip=done, station=elsewhere)
         film = Film(self.config.run_dir, "held_out_", strip=True)
         batch = Batch(
             "held-out", "heldout", bundle, n * attempts, starts, attempts=attempts, keep=self._judged, film=film
@@ -415,6 +427,18 @@ class Station:
         self._not_paused.wait()
         if self._halt.is_set() or self.clock.remaining() <= 0:
             raise BudgetOver(f"the budget of {format_duration(self._run.budget_s)} is over; nothing more is counted")
+
+    def _robot_used_up(self) -> str | None:
+        """Why no episode may begin, if the run has no robot time left."""
+        with self._record.read() as state:
+            if not state.robot_used_up(self._run.robot_budget_s):
+                return None
+        return f"the robot budget of {format_duration(self._run.robot_budget_s or 0)} is used up"
+
+    def _require_robot(self) -> None:
+        self._require_budget()
+        if (why := self._robot_used_up()) is not None:
+            raise BudgetOver(f"{why}; the robot does nothing more in this run")
 
     def _bundle(self, digest: str) -> Bundle:
         bundle = self.bundles.get(digest)

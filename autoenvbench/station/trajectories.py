@@ -21,6 +21,7 @@ from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent
+from autoenvbench.record.stations import ARGUMENT
 from autoenvbench.station.batch import Insight, Keep
 from autoenvbench.station.film import Lens, jpeg
 
@@ -93,13 +94,13 @@ class Trajectories:
 
 
 def describe(env: gym.Env[Any, Any]) -> dict[str, Any]:
-    """What an episode's file says of its environment."""
+    """What an episode's file says of its environment; not which station it is, which a run's agent may not know."""
     contract, spec, body = contract_of(env), env.spec, None
     with contextlib.suppress(Exception):  # what cannot say now what its task is
         body = contract.tools_body()
     return {
         "env": spec.id if spec else type(env.unwrapped).__name__,
-        "env_kwargs": {key: value for key, value in spec.kwargs.items() if key not in SHOWN} if spec else {},
+        "env_kwargs": {key: value for key, value in spec.kwargs.items() if key not in (*SHOWN, ARGUMENT)} if spec else {},
         "fingerprint": fingerprint(env) if spec else None, "control_hz": contract.control_hz,
         "task": body.instruction() if body is not None else None,
         "observation_space": describe_space(env.observation_space), "action_space": describe_space(env.action_space),

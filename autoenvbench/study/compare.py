@@ -11,7 +11,7 @@ from typing import Any
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import make_env
+from autoenvbench.make_env import choose_stations, make_env
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.sequential import PairedTest
@@ -24,6 +24,7 @@ from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import evaluate
 from autoenvbench.study.policies import resolve_policy
+from autoenvbench.study.score import station_of_start
 
 
 def compare(
@@ -63,7 +64,11 @@ def compare(
     void = 0
     with contextlib.ExitStack() as stack:
         stack.callback(env.close)
-        streams = StartStreams(hashlib.sha256(f"autoenvbench compare {seed}".encode()).digest())
+        secret = hashlib.sha256(f"autoenvbench compare {seed}".encode()).digest()
+        streams, station = (
+            StartStreams(secret),
+            station_of_start(choose_stations(env, env_kwargs or {}, None, most), secret, "score"),
+        )
         sides: list[tuple[Bundle, LocalCell]] = []
         for name in policies:
             bundle, driver = resolve_policy(env, name, seed)
@@ -75,7 +80,9 @@ def compare(
                 judged: dict[int, bool | None] = {}
                 for k in (0, 1) if index % 2 == 0 else (1, 0):  # neither always has the warmer machine
                     bundle, cell = sides[k]
-                    batch = Batch(f"{index}-{k}", "score", bundle, 1, draw_starts(streams, "score", index, 1))
+                    batch = Batch(
+                        f"{index}-{k}", "score", bundle, 1, draw_starts(streams, "score", index, 1, station=station)
+                    )
                     (episode,) = evaluate([cell], batch, ledger).episodes
                     judged[k] = None if episode.infrastructure else episode.success
                 first, second = judged[0], judged[1]

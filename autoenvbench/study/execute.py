@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from enpire_envs.registry import entry_of
 
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import default_track
 from autoenvbench.record import metrics
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.research.run import research
@@ -65,7 +64,7 @@ def _measure_policy(plan: Plan, level: Level) -> Measured:
         kwargs.setdefault(entry.scenes_argument, str((plan.folder / "scenes").resolve()))
     result = score(
         condition.env, condition.policy, study.episodes, env_kwargs=kwargs, seed=study.seed, sandbox=plan.sandbox,
-        track=default_track(condition.env), protocol=study.protocol, tools=condition.tools,
+        track=condition.track_in_force, protocol=study.protocol, tools=condition.tools,
         tools_replay=condition.tools_replay, tools_url=condition.base_url,
     )  # fmt: skip
     return Measured(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import default_track, make_env
+from autoenvbench.make_env import default_pace, make_env
 from autoenvbench.record.clock import parse_duration
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.sandbox.cage import Sandbox, choose_sandbox
@@ -84,9 +84,11 @@ def research_config(study: Study, condition: Condition, seed: int, sandbox: Sand
     assert condition.env is not None
     assert condition.agent is not None
     secret = hashlib.sha256(f"autoenvbench ablate {study.name} {study.seed} {seed}".encode()).hexdigest()
+    track = condition.track_in_force
     return RunConfig(
         agent=condition.agent, env=condition.env, env_kwargs=condition.env_kwargs, budget_s=parse_duration(condition.budget or ""),
-        seed=seed, track=default_track(condition.env), sandbox=sandbox, model=condition.model, effort=condition.effort,
+        robot_budget_s=parse_duration(condition.robot_budget) if condition.robot_budget else None,
+        seed=seed, track=track, pace=default_pace(condition.env, condition.env_kwargs, track) if condition.pace is None else condition.pace, sandbox=sandbox, model=condition.model, effort=condition.effort,
         regime=condition.regime, starter=condition.starter, tools=condition.tools, tools_replay=condition.tools_replay, base_url=condition.base_url,
         gateway="replay" if condition.replay else "live", replay=condition.replay, held_out_secret=secret,
         held_out=study.episodes,

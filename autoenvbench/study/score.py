@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from enpire_envs.episode_file import SUFFIX, Source
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
-from autoenvbench.make_env import make_env
+from autoenvbench.make_env import ChosenStations, choose_stations, make_env
 from autoenvbench.record import metrics
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.compute import compute_class, hardware
@@ -43,6 +44,7 @@ def score(
     attempts: int = 1,
     seed: int = 0,
     held_out_secret: str | None = None,
+    private_stations: Path | None = None,
     sandbox: Sandbox = "bwrap",
     track: Track = "open",
     trajectories: Path | None = None,
@@ -59,7 +61,9 @@ def score(
         n: starts.
         attempts: episodes per start.
         seed: of the starts, and of a random policy.
-        held_out_secret: hexadecimal; replays the held-out starts of the run that revealed it, in their order, instead.
+        held_out_secret: hexadecimal; replays the held-out starts of the run that revealed it, in their order and at its stations, instead.
+        private_stations: a file of numbers that stations are drawn from. Without it, the secret and the argument `station_seed`, episodes of
+            a level whose runs have one station each are at station 0, and where every start has another one, `seed` draws them.
         track: "station" hides the simulator from the policy.
         trajectories: a new folder for one file per episode (see `enpire_envs.episodes`; with the reference policy: scripted
             demonstrations), and of scripts their tool calls and two videos.
@@ -88,6 +92,7 @@ def score(
     env = make_env(env_id, env_kwargs)
     try:
         bundle, driver = resolve_policy(env, policy, seed)
+        chosen = choose_stations(env, env_kwargs or {}, private_stations, n)
         purpose: Purpose = "heldout" if held_out_secret else "score"
         secret = (
             StartStreams.parse_secret(held_out_secret)
@@ -102,27 +107,60 @@ def score(
                 keep = Keep(trajectories, secret=False, insight="all", source=source, most=sys.maxsize, required=True)
                 film = Film(trajectories, "") if driver is None else None
             cell = LocalCell(env, sandbox=sandbox, track=track, scripts=scripts, policy=driver)
-            drawn = draw_starts(StartStreams(secret), purpose, 0, n, attempts=attempts, named=named)
+            drawn = draw_starts(
+                StartStreams(secret),
+                purpose,
+                0,
+                n,
+                attempts=attempts,
+                named=named,
+                station=station_of_start(chosen, secret, purpose),
+            )
             batch = Batch("score", purpose, bundle, n * attempts, drawn, attempts=attempts, keep=keep, film=film)
+            began = time.monotonic()
             tally = evaluate([cell], batch, ledger, on_episode=on_episode)
+            wall = time.monotonic() - began
         report = _report(
-            env, env_id, env_kwargs, policy, bundle, tally, sandbox if driver is None else "in-process", seed, attempts
+            env,
+            env_id,
+            env_kwargs,
+            policy,
+            bundle,
+            tally,
+            wall,
+            sandbox if driver is None else "in-process",
+            seed,
+            attempts,
         )
         own = metrics.token_totals(ledger.events(), 1.0, of_policies=True)
         asked = {"policy_tokens": own.headline, "deterministic": own.calls == 0}
-        return {**report, "protocol": protocol, "tools": tools or {}, **asked}
+        of_no_run = chosen.source == "run" and not held_out_secret  # so: anybody can compute them
+        return {
+            **report,
+            "stations": "public" if of_no_run else chosen.source,
+            "protocol": protocol,
+            "tools": tools or {},
+            **asked,
+        }
     finally:
         env.close()
 
 
+def station_of_start(chosen: ChosenStations, secret: bytes, purpose: Purpose) -> Callable[[int], int | None]:
+    """The station of each start that is scored, by its index; None for that of the environment as it was made."""
+    drawn = chosen.drawn(secret)
+    if drawn is None or (drawn.scope == "run" and chosen.private is None and purpose != "heldout"):
+        return lambda index: None
+    return drawn.of_held_out if drawn.scope == "each" else lambda index: drawn.of_cell(0)
+
+
 def _report(
     env: gym.Env[Any, Any], env_id: str, env_kwargs: dict[str, Any] | None, policy: str, bundle: Bundle, tally: Tally,
-    sandbox: str, seed: int, attempts: int,
+    wall: float, sandbox: str, seed: int, attempts: int,
 ) -> dict[str, Any]:  # fmt: skip
     numbers = asdict(summarise(tally.episodes))
     details = {e.reason: e.detail for e in tally.episodes if e.detail}
     sim = sum(e.sim_s for e in tally.episodes)
-    wall = sum(e.robot_s for e in tally.episodes)
     by_start = sorted(tally.episodes, key=lambda e: (e.index, e.attempt))
     return {
         "env": env_id,

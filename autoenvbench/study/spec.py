@@ -9,7 +9,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoenvbench.errors import UserError
+from autoenvbench.make_env import default_track, is_real
 from autoenvbench.record.run_config import Starter
+from autoenvbench.sandbox.cage import Track
 from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.study.policies import NAMED_POLICIES
 from autoenvbench.study.start_sets import starts
@@ -27,6 +29,8 @@ class Condition(BaseModel):
         starter: of its workspace, as of `autoenvbench eval`.
         team: agents that work together.
         budget: research wall-clock of each run, such as "2h".
+        track: "open" or "station"; None for the one that its environment is on by default. `pace`: of research, likewise.
+        robot_budget: robot time of each run, such as "60m"; None for as much as `budget` allows.
         replay: a script that stands in for the agent's model.
         base_url: address of the model's provider.
     """
@@ -45,8 +49,17 @@ class Condition(BaseModel):
     starter: Starter = "plain"
     team: int = Field(default=1, ge=1)
     budget: str | None = None
+    robot_budget: str | None = None
+    track: Track | None = None
+    pace: float | None = Field(default=None, ge=0, le=1)
     replay: str | None = None
     base_url: str | None = None
+
+    @property
+    def track_in_force(self) -> Track:
+        """The track, whether or not it was named."""
+        assert self.env is not None
+        return self.track or default_track(self.env)
 
     @property
     def policy_folder(self) -> Path | None:
@@ -126,6 +139,8 @@ def check(study: Study, condition: Condition) -> None:
     for file in (condition.tools_replay, condition.replay):
         if file is not None and not Path(file).is_file():
             raise UserError(f"there is no {file}")
+    if is_real(condition.env) and condition.track == "open":
+        raise UserError(f"{condition.env} is on the station track: a robot's simulator is not part of its own station")
     if condition.agent is not None and condition.budget is None:
         raise UserError("research needs a budget, such as 2h")
     if study.protocol is not None:

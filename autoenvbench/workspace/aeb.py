@@ -73,6 +73,7 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
     lines = [
         f"environment   {s['env']}  (track {s['track']}, pace {s['pace']:g})",
         f"budget left   {format_duration(s['budget_left_s'])} of {format_duration(s['budget_s'])}",
+        *_robot_time(s),
         f"robot         {s['robot']}",
         f"best          {_rate(s['best'])}  (confirmed)",
         *_what_is_left(s["best"]),
@@ -120,7 +121,7 @@ def _evaluate(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
         why = "As asked, it was" if args.confirm else "This beat the best so far, so it was"
         text += f"\n{why} confirmed on fresh starts:\n"
         text += _table(confirmation, watch.ends["confirm"])
-    elif known := result.get("candidate"):
+    elif (known := result.get("candidate")) and known["episodes"]:
         text += f"\nconfirmed already, with the same files: now {100 * known['success_rate']:.0f} % of {known['episodes']} fresh episodes"
     return result, text
 
@@ -256,7 +257,7 @@ def _table(r: dict[str, Any], ends: Counter[tuple[str, str]]) -> str:
     if r["detail"]:
         lines.append("first error   " + r["detail"].strip().replace("\n", "\n              "))
     if r["aborted"]:
-        lines.append("cut off before its end; the episode under way counts as a failure")
+        lines.append("cut off before its end; an episode that was under way counts as it stood")
     return "\n".join(lines)
 
 
@@ -264,6 +265,15 @@ def _rate(best: dict[str, Any] | None) -> str:
     if best is None:
         return "none yet"
     return f"{100 * best['success_rate']:.0f} % of {best['episodes']} episodes, commit {best['commit'][:8]}"
+
+
+def _robot_time(s: dict[str, Any]) -> list[str]:
+    """How much of the robot's time is used, and what a run that grants so much of it leaves."""
+    used, granted = s["robot_s"], s["robot_budget_s"]
+    if granted is None:
+        return [f"robot time    {format_duration(used)} used"]
+    left = format_duration(max(0.0, granted - used))
+    return [f"robot time    {left} left of {format_duration(granted)}: the run ends when it is used up"]
 
 
 def _what_is_left(best: dict[str, Any] | None) -> list[str]:

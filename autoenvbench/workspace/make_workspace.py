@@ -18,6 +18,7 @@ from enpire_envs.tools.toolbox import available, reference
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.regimes import rules
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.stations import ARGUMENT, Scope
 from autoenvbench.sandbox.limits import Limits
 
 #: Beside a task's own starter policy: the recipe with its numbers left open, which the researcher `cem` tunes.
@@ -34,9 +35,22 @@ def template_for(env: gym.Env[Any, Any]) -> Path | None:
     return folder(entry.template) if entry is not None and entry.template else None
 
 
-def make_workspace(path: Path, author: str, config: RunConfig, env: gym.Env[Any, Any]) -> None:
-    """Create the repository at `path`, on branch main, with one commit; `author` is who commits in it. What a task gives away by
-    its parametric policy is there only with the starter "parametric"."""
+def make_workspace(
+    path: Path,
+    author: str,
+    config: RunConfig,
+    env: gym.Env[Any, Any],
+    *,
+    scope: Scope | None = None,
+    station: int | None = None,
+) -> None:
+    """Create the repository at `path`, on branch main, with one commit. What a task gives away by its parametric policy is there only with
+    the starter "parametric".
+
+    Args:
+        author: who commits in it.
+        scope, station: see `brief`.
+    """
     path.mkdir(parents=True)
     _copy(_COMMON, path)
     own = template_for(env)
@@ -45,7 +59,7 @@ def make_workspace(path: Path, author: str, config: RunConfig, env: gym.Env[Any,
     else:
         (path / "policy.py").write_text(_BARE_POLICY)
     (path / "gitignore").rename(path / ".gitignore")
-    (path / "TASK.md").write_text(brief(config, env))
+    (path / "TASK.md").write_text(brief(config, env, scope=scope, station=station))
     if (tools := _tools_page(env, config)) and config.regime in _SCRIPTS_TOO:
         (path / TOOLS).write_text(tools)
     (path / "data").mkdir()
@@ -68,6 +82,11 @@ def _ends(config: RunConfig) -> str:
     ends = []
     if config.goal:
         ends.append(f"the goal `{config.goal}` is reached")
+    if config.robot_budget_s:
+        ends.append(
+            f"{format_duration(config.robot_budget_s)} of robot time are used (resets, episodes and probes of practice, evaluation and "
+            f"confirmation{'' if config.pace else ', in simulated time'}; an episode under way is finished)"
+        )
     if config.token_budget:
         ends.append(f"{config.token_budget:,} tokens (fresh input + output) are spent")
     if config.cost_budget:
@@ -75,13 +94,19 @@ def _ends(config: RunConfig) -> str:
     return f"It ends earlier once {' or '.join(ends)}.\n\n" if ends else ""
 
 
-def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
-    """TASK.md: the goal, the rules of this run, and the environment's own reference page."""
+def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = None, station: int | None = None) -> str:
+    """TASK.md: the goal, the rules of this run, and the environment's own reference page.
+
+    Args:
+        scope: whose stations differ (`record.stations`); None where none is drawn.
+        station: the number of the run's own station, if its agent may know it.
+    """
     tools = _tools_page(env, config)
     cpu = (
         f"{contract_of(env).act_cpu_ms:.0f} ms of CPU time per `act`{' (a script: 120 s an episode)' if tools else ''}"
     )
-    kwargs = "".join(f", {key}={value!r}" for key, value in config.env_kwargs.items())
+    own = {} if station is None else {ARGUMENT: station}
+    kwargs = "".join(f", {key}={value!r}" for key, value in {**config.env_kwargs, **own}.items())
     limits = Limits.default()
     steps = step_limit(env)
     memory = config.agent_memory_gb or limits.memory / 2**30
@@ -95,7 +120,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any]) -> str:
 
 {_ends(config)}{_regime(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
-actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_level(config)}{_sensing(env, config)}
+actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}
 
 **Your policy.** `policy.py` at the root of the repository defines
 
@@ -171,6 +196,23 @@ def _contact(env: gym.Env[Any, Any]) -> str:
     """What the environment says of its controller, senses and geometry, where it says it."""
     text = brief_of(env)
     return f"---\n\n## Contact and controller\n\n{text}\n\n" if text else ""
+
+
+def _station(scope: Scope | None, station: int | None) -> str:
+    """At which station its episodes are, where stations differ."""
+    if scope is None:
+        return ""
+    known = (
+        f"Its number is {ARGUMENT}={station}: you may simulate it, and others."
+        if station is not None
+        else "Which one it is, nobody is told."
+    )
+    if scope == "run":
+        return f" Stations differ; all episodes of this run, scoring too, are at one and the same. {known}"
+    return (
+        " Stations differ: practice, evaluations and confirmations are at the run's own; every episode of the scoring at the end is at "
+        f"another one, which nobody has met. {known}"
+    )
 
 
 def _script_section(tools: str, config: RunConfig) -> str:

@@ -14,7 +14,7 @@ from board import refuse_every_edit
 from conftest import TUNED
 
 from autoenvbench.errors import UserError
-from autoenvbench.publish import leaderboard
+from autoenvbench.publish import leaderboard, ranking
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.results import Result
 
@@ -83,6 +83,21 @@ def test_no_field_of_a_real_result_can_be_changed(finished, tmp_path):
     tried, fields = refuse_every_edit(finished, tmp_path / "copy")
     assert fields >= set(Result.model_fields)
     assert tried > 150
+
+
+def test_a_run_ends_when_its_robot_time_is_used_up(tmp_path):
+    code, out, err = run(*cem(tmp_path / "runs", "120s", "--robot-budget", "5m", "--held-out", "2", "--json"))
+    assert code == 0, err
+    result = Result.model_validate_json(out[out.index("\n{") :])
+    assert result.stopped_by == "robot_budget"
+    assert result.robot_budget_s == 300
+    assert 300 <= result.robot_s < 300 + 30  # an episode of Push-T takes 30 s
+    assert result.research_s < 100
+    path = only(tmp_path / "runs")
+    assert "5m 00s of robot time are used" in (path / "agents/cem-1/workspace/TASK.md").read_text()
+    page = (path / "report.html").read_text()
+    assert "budget 5m 00s" in page
+    assert "robot time 5m 00s" in ranking.sections([result])[0].unranked[0].conditions
 
 
 def test_a_run_whose_agent_never_worked_is_no_zero(tmp_path):

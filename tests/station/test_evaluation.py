@@ -193,6 +193,7 @@ def test_a_second_fault_of_the_machine_is_no_failure_and_no_success(env, ledger,
     assert "no answer from motor 2" in void.rerun_because
     (once,) = judge(cell, ledger, bundle, "evaluate", 1, 1, agent="a").episodes
     assert (once.reason, once.infrastructure, once.reruns) == ("time_limit", False, 1)
+    assert once.robot_s > once.sim_s  # the robot worked for both tries
     (ended, _) = [e.payload for e in ledger.events("evaluation") if e.payload.phase == "finished"]
     assert (ended.planned, ended.episodes, ended.void) == (1, 0, 1)
     summary = summarise([void, once])
@@ -201,13 +202,14 @@ def test_a_second_fault_of_the_machine_is_no_failure_and_no_success(env, ledger,
     assert metrics.disturbances(ledger.events()) == metrics.Disturbances(0, 0, 0, 2, 1)
 
 
-def test_a_pause_is_nobodys_robot_time(cell, ledger, policy_dir):
+def test_a_pause_is_nobodys_robot_time(env, ledger, policy_dir):
     def stop(paused=[False]):  # noqa: B006
         if not paused[0] and time.monotonic() > began + 0.5:
             paused[0] = True
             time.sleep(2)
 
     slow = ZERO_POLICY.replace("return np.zeros", "import time; time.sleep(0.004); return np.zeros")
+    cell = LocalCell(env, sandbox="none", track="open", pace=100)  # by the machine's clock, and the policy is slower
     began = time.monotonic()
     tally = judge(cell, ledger, Bundle("c", "d", "", policy_dir(slow)), "evaluate", 1, 0, stop=stop)
     lasted = time.monotonic() - began
