@@ -49,9 +49,22 @@ def _contact_task(name: str, cls: str, *levels: str) -> TaskEntry:
     )
 
 
+#: Long horizon: composed of pin insertion's parts, and ranked like its level `standard`.
+PIN_BOARD = TaskEntry(
+    package="enpire_envs.pin_board",
+    entry_point="enpire_envs.pin_board.env:PinBoardEnv",
+    envs={"ENPIRE/PinBoard-v0": {}},
+    levels={"ENPIRE/PinBoard-v0": LEVELS["standard"]},
+    in_threads=True,
+    template="enpire_envs.pin_board.template",
+    reference="enpire_envs.pin_board.reference",
+    simulator=("mujoco",),
+)
+
 ENV_IDS = (
     *register(PUSHT),
     *register(_contact_task("pin_insertion", "PinInsertion", "state", "standard", "expert", "fleet")),
+    *register(PIN_BOARD),
     *register(_contact_task("gpu_insertion", "GPUInsertion")),
     *register(_contact_task("tie_zip_tie", "TieZipTie")),
     *register(_contact_task("cut_zip_tie", "CutZipTie")),

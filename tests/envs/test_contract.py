@@ -142,10 +142,10 @@ def test_random_actions_upset_nothing(env_id):
 
 def test_the_reference_solves_it_and_the_naive_policy_does_not(env_id):
     env = make(env_id)
-    solved = {}
+    solved, n = {}, 12 if env.unwrapped.limit.default <= 600 else 1
     for kind in ("Expert", "Naive"):
         policy, wins = make_reference(env, kind), 0
-        for seed in range(12):
+        for seed in range(n):
             observation, _ = env.reset(seed=700 + seed)
             policy.reset(observation)
             over = False
@@ -155,8 +155,8 @@ def test_the_reference_solves_it_and_the_naive_policy_does_not(env_id):
             wins += info["success"]
         solved[kind] = wins
     env.close()
-    assert solved["Expert"] >= 11
-    assert solved["Naive"] <= NAIVE_AT_MOST.get(env.unwrapped.task.name, 5)
+    assert solved["Expert"] >= n - n // 12
+    assert solved["Naive"] <= NAIVE_AT_MOST.get(env.unwrapped.task.name, 5) * n // 12
 
 
 def test_workspace_template_matches_the_environment(env_id):

@@ -219,6 +219,14 @@ def test_stations_of_a_level_differ_and_are_what_their_seed_says():
     env.close()
 
 
+def test_a_brief_leaves_the_station_as_it_is():
+    env = env_of("fleet", observation_width=48, station_seed=5)
+    before = env.reset(seed=0)[0]["pixels"].copy()
+    env.unwrapped.brief()
+    assert np.array_equal(env.reset(seed=0)[0]["pixels"], before)
+    env.close()
+
+
 def test_levels_that_are_seen_by_a_camera_offer_nothing_else():
     for level in SEEN:
         with pytest.raises(ValueError, match="unknown obs_type 'state'; choose one of: pixels_agent_pos"):

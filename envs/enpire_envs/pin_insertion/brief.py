@@ -49,17 +49,17 @@ def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
     diameter = 2 * HOLE_RADIUS
     tight, loose = level.clearance
     controller = [
-        *drives(model, turns, _times(level.stiffness, level.station.stiffness if level.station else (1.0, 1.0))),
+        *drives(model, turns, times(level.stiffness, level.station.stiffness if level.station else (1.0, 1.0))),
         motion("x, y", STEP[0], hz),
         motion("z", STEP[2], hz),
         *([motion("rotations", TURN, hz, turn=True)] if turns else []),
-        delay(*_further(level), hz),
+        delay(*further(level), hz),
         ("time limit (without `max_episode_steps`)", periods(level.max_steps, hz)),
         *safety(LIMITS),
         ("friction of pin and plate", drawn(nominal * least, nominal * most, "")),
         *([('starts of the wider range ("ood")', f"{number(100 * level.wild)} % of all")] if level.wild else []),
-        *_guard(level),
-        *_station(level),
+        *guard_row(level),
+        *station_rows(level),
         (
             "success",
             f"pin's axis in the hole and {mm(DEEP_ENOUGH)} deep, then held with less than {number(HOLD_FORCE)} N after the verifier "
@@ -87,7 +87,7 @@ def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
         commanded_pose(late=bool(level.delay[1])),
         f"Errors add: the start is off the hole by a draw in a disc of {mm(HOVER)}, the estimate by another error"
         + (
-            f", and the pin {_grip(level)}, which the estimate does not know"
+            f", and the pin {sits(level)}, which the estimate does not know"
             if level.grip_offset or level.grip_tilt
             else ""
         )
@@ -111,12 +111,12 @@ def _by_image(task: PinInsertion, controller: list[Row], moved: list[Row]) -> st
         *((f"`agent_pos`: {name}", well) for name, well in rest),
         ("`agent_pos`: wrench", torques(level.torques, WRENCH_SENSING[task._sensing])),
         ("`agent_pos`: gripper opening", "exact"),
-        ("how an episode looks", _looks(view.look)),
+        ("how an episode looks", looks(view.look)),
         *([("stains and screw heads on the plate", number(view.marks))] if view.marks else []),
     ]
     notes = [
         commanded_pose(late=bool(level.delay[1])) + " Neither x nor y is observed.",
-        f"The pin {_grip(level)}; the picture shows both. The start is off the hole by a draw in a disc of {mm(HOVER)}.",
+        f"The pin {sits(level)}; the picture shows both. The start is off the hole by a draw in a disc of {mm(HOVER)}.",
         "The target is the hole nearest to the pin's tip at the start. The tip is above the plate, so what the picture shows side by side "
         "is not one above the other until the pin touches.",
     ]
@@ -126,31 +126,36 @@ def _by_image(task: PinInsertion, controller: list[Row], moved: list[Row]) -> st
     ).markdown()  # fmt: skip
 
 
-def _times(one: tuple[float, float], two: tuple[float, float]) -> tuple[float, float]:
+# -- parts that the pin board's brief has too ----------------------------------------------------------------------------------
+def times(one: tuple[float, float], two: tuple[float, float]) -> tuple[float, float]:
+    """The range of what is a factor of one range times a factor of another."""
     return one[0] * two[0], one[1] * two[1]
 
 
-def _further(level: PinLevel) -> tuple[int, int]:
+def further(level: PinLevel) -> tuple[int, int]:
+    """Shortest and longest delay with what a station may add [control periods]."""
     return level.delay[0], level.delay[1] + (level.station.delay if level.station else 0)
 
 
-def _grip(level: PinLevel) -> str:
+def sits(level: PinLevel) -> str:
+    """How a pin sits in the gripper."""
     return f"sits off in the gripper by up to {mm(level.grip_offset)} and is tilted in it by up to {number(level.grip_tilt)} deg"
 
 
-def _guard(level: PinLevel) -> list[Row]:
+def guard_row(level: PinLevel, until: float = -GUARDED) -> list[Row]:
+    """What the force guard does while the end effector is less than `until` below its start [m]."""
     if level.guard is None:
         return []
     return [
         (
             "force guard",
-            f"while the end effector is less than {mm(-GUARDED)} below its start and the last observed force along z is above "
+            f"while the end effector is less than {mm(until)} below its start and the last observed force along z is above "
             f"{number(level.guard)} N, nothing goes further down: an action keeps its x and y and loses its z",
         )
     ]
 
 
-def _station(level: PinLevel) -> list[Row]:
+def station_rows(level: PinLevel) -> list[Row]:
     """The ranges that a station draws from; what it has drawn stays untold."""
     station = level.station
     if station is None:
@@ -173,13 +178,14 @@ def _station(level: PinLevel) -> list[Row]:
         rows.append(
             (
                 "how a station looks",
-                f"holes {mm(*station.view.pitch)} apart, their grid turned by up to {number(station.view.turn)} deg; {_looks(station.view.look)}",
+                f"holes {mm(*station.view.pitch)} apart, their grid turned by up to {number(station.view.turn)} deg; {looks(station.view.look)}",
             )
         )
     return rows
 
 
-def _looks(look: AppearanceSpec) -> str:
+def looks(look: AppearanceSpec) -> str:
+    """How far light, colours and camera may be off."""
     metres, turned = look.camera
     return (
         f"light {span(*look.light, 'times')}, its colour off by {number(100 * look.tint)} % and its direction by {number(look.direction)} deg; "

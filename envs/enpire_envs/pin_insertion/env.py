@@ -176,4 +176,4 @@ degrees, 20 % |
 
     def brief(self) -> str:
         """Controller, senses and geometry at this level, as Markdown (see `enpire_envs.brief`)."""
-        return describe(self.task, self.cell.scene.build(), self._obs_type)
+        return describe(self.task, PinScene(self.task._level).build(), self._obs_type)

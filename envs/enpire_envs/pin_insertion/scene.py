@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,9 @@ class PinScene:
     def build(self) -> mujoco.MjModel:
         """Compile the model; must come before all else."""
         spec = end_effector.load(_XML)
-        self._add_hole(spec)
-        self._add_pin(spec)
+        add_hole(spec, spec.worldbody, edge=0.045)
+        # The widest pin of the level: a thinner one stays inside the bounds that MuJoCo derives from this size.
+        add_pin(spec, HOLE_RADIUS - self._level.clearance[0] / 2, self._level.chamfer)
         if self.view:
             self.view.add(spec, np.array([0, 0, -PIN_LENGTH]), HOLE_DEPTH, HOLE_RADIUS)
         else:
@@ -90,48 +91,8 @@ class PinScene:
         else:
             self._grid = model.body("grid").id
         self._pin, self._grip = model.geom("pin").id, model.body("held").id
-        self._drives = np.stack([model.actuator_gainprm[:6, 0], model.actuator_biasprm[:6, 2]])
+        self._drives = drives_of(model)
         return model
-
-    def _add_hole(self, spec: mujoco.MjSpec) -> None:
-        world, wall = spec.worldbody, spec.find_default("wall")
-        half = HOLE_DEPTH / 2
-        centre = HOLE_RADIUS + _RING / 2
-        outer = HOLE_RADIUS + _RING
-        width = outer * math.tan(math.pi / _SIDES)  # so that neighbours meet at the ring's outside
-        for k in range(_SIDES):
-            angle = 2 * math.pi * k / _SIDES
-            world.add_geom(
-                wall, name=f"ring{k}", size=[_RING / 2, width, half], pos=[centre * math.cos(angle), centre * math.sin(angle), -half],
-                quat=[math.cos(angle / 2), 0, 0, math.sin(angle / 2)],
-            )  # fmt: skip
-        # The plate around the ring, and the floor. Its inner edge lies under the ring's boxes, so there is no gap.
-        inner, edge = HOLE_RADIUS + 0.6 * _RING, 0.045
-        reach = (edge - inner) / 2
-        for k, (x, y) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
-            size = [reach, edge, half] if x else [inner, reach, half]
-            world.add_geom(wall, name=f"plate{k}", size=size, pos=[x * (inner + reach), y * (inner + reach), -half])
-        world.add_geom(
-            wall, name="floor", size=[2 * outer, 2 * outer, 0.002], pos=[0, 0, -HOLE_DEPTH - 0.002], material="bore"
-        )
-
-    def _add_pin(self, spec: mujoco.MjSpec) -> None:
-        # The widest pin of the level: a thinner one stays inside the bounds that MuJoCo derives from this size.
-        radius = HOLE_RADIUS - self._level.clearance[0] / 2
-        tool, fit, chamfer = spec.body("tool"), spec.find_default("fit"), self._level.chamfer
-        held = tool.add_body(name="held")
-        shaft = (PIN_LENGTH - chamfer) / 2
-        cylinder = mujoco.mjtGeom.mjGEOM_CYLINDER
-        held.add_geom(
-            fit, name="pin", type=cylinder, size=[radius, shaft, 0], pos=[0, 0, -shaft], material="pin", mass=0
-        )
-        if chamfer:
-            held.add_geom(fit, name="pin_tip", type=cylinder, size=[radius - chamfer, chamfer / 2, 0],
-                          pos=[0, 0, -PIN_LENGTH + chamfer / 2], material="pin", mass=0)  # fmt: skip
-        held.add_site(name="tip", pos=[0, 0, -PIN_LENGTH], size=[0.0001] * 3, rgba=[0, 0, 0, 0])
-        for sign in (-1, 1):
-            tool.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.004, 0.006, 0.012], pos=[sign * (radius + 0.004), 0, 0.006],
-                          material="finger", mass=0, name=f"finger{sign}")  # fmt: skip
 
     def install(self, rng: np.random.Generator) -> None:
         """Draw what the level's `station` leaves open."""
@@ -156,12 +117,9 @@ class PinScene:
         friction, low, high = level.friction
         model.geom_friction[model.geom_contype != 0, 0] = self._slippery * friction * rng.uniform(low, high)
         model.geom_size[self._pin, 0] = HOLE_RADIUS - rng.uniform(*level.clearance) / 2
-        stiffness = self._stiff * rng.uniform(*level.stiffness)
-        gain, damping = self._drives
-        model.actuator_gainprm[:6, 0], model.actuator_biasprm[:6, 1] = stiffness * gain, -stiffness * gain
-        model.actuator_biasprm[:6, 2] = math.sqrt(stiffness) * damping  # as far from critical as before
+        set_stiffness(model, self._drives, self._stiff * rng.uniform(*level.stiffness))
         self._grip_offset = offset = self._usual_offset + disc(rng, level.grip_offset)
-        self._grasp(model, offset, disc(rng, math.radians(level.grip_tilt)))
+        grasp(model, self._grip, (*offset, -PIN_LENGTH), disc(rng, math.radians(level.grip_tilt)))
         end_effector.place(data, end_effector.pose_over(start["tip"], start["tilt"], (*-offset, PIN_LENGTH)))
         delay = self._usual_delay + int(rng.integers(level.delay[0], level.delay[1] + 1))
         self._delay.begin(data.userdata, delay)
@@ -171,14 +129,6 @@ class PinScene:
         else:
             model.body_pos[self._grid] = ((1 - column) * PITCH, (1 - row) * PITCH, 0)
             _show_holes(model, column, row)
-
-    def _grasp(self, model: mujoco.MjModel, offset: np.ndarray, tilt: np.ndarray) -> None:
-        """Let the gripper hold the pin so that its tip is off by `offset` (2,) [m] and it is tilted by `tilt` (2,) [rad]."""
-        angle, matrix = math.hypot(*tilt), np.zeros(9)
-        quat = model.body_quat[self._grip]
-        mujoco.mju_axisAngle2Quat(quat, np.array([*tilt, 0.0]) / (angle or 1.0), angle)
-        mujoco.mju_quat2Mat(matrix, quat)
-        model.body_pos[self._grip] = (*offset, -PIN_LENGTH) + matrix.reshape(3, 3) @ (0, 0, PIN_LENGTH)
 
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
         """Let the end effector's target move with the velocity `command` (6,) [m/s, rad/s]."""
@@ -234,3 +184,65 @@ def _show_holes(model: mujoco.MjModel, column: int, row: int) -> None:
         for j in range(5):
             inside = 1 <= i <= 3 and 1 <= j <= 3 and (i - 1, j - 1) != (column, row)
             model.geom(f"hole{i}{j}").rgba[3] = float(inside)
+
+
+# -- parts that other scenes with such pins and holes are made of --------------------------------------------------------------
+def add_hole(spec: mujoco.MjSpec, body: Any, edge: float) -> None:
+    """Add a hole to a body, and plate around it up to `edge` [m] from its axis; the body's origin is the hole's at the plate's top."""
+    wall = spec.find_default("wall")
+    half = HOLE_DEPTH / 2
+    centre = HOLE_RADIUS + _RING / 2
+    outer = HOLE_RADIUS + _RING
+    width = outer * math.tan(math.pi / _SIDES)  # so that neighbours meet at the ring's outside
+    for k in range(_SIDES):
+        angle = 2 * math.pi * k / _SIDES
+        body.add_geom(
+            wall, name=f"ring{k}", size=[_RING / 2, width, half], pos=[centre * math.cos(angle), centre * math.sin(angle), -half],
+            quat=[math.cos(angle / 2), 0, 0, math.sin(angle / 2)],
+        )  # fmt: skip
+    # The plate around the ring, and the floor. Its inner edge lies under the ring's boxes, so there is no gap.
+    inner = HOLE_RADIUS + 0.6 * _RING
+    reach = (edge - inner) / 2
+    for k, (x, y) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
+        size = [reach, edge, half] if x else [inner, reach, half]
+        body.add_geom(wall, name=f"plate{k}", size=size, pos=[x * (inner + reach), y * (inner + reach), -half])
+    body.add_geom(
+        wall, name="floor", size=[2 * outer, 2 * outer, 0.002], pos=[0, 0, -HOLE_DEPTH - 0.002], material="bore"
+    )
+
+
+def add_pin(spec: mujoco.MjSpec, radius: float, chamfer: float) -> None:
+    """Add fingers to the tool, and a pin to the fingers: body "held", geom "pin", site "tip"."""
+    tool, fit = spec.body("tool"), spec.find_default("fit")
+    held = tool.add_body(name="held")
+    shaft = (PIN_LENGTH - chamfer) / 2
+    cylinder = mujoco.mjtGeom.mjGEOM_CYLINDER
+    held.add_geom(fit, name="pin", type=cylinder, size=[radius, shaft, 0], pos=[0, 0, -shaft], material="pin", mass=0)
+    if chamfer:
+        held.add_geom(fit, name="pin_tip", type=cylinder, size=[radius - chamfer, chamfer / 2, 0],
+                      pos=[0, 0, -PIN_LENGTH + chamfer / 2], material="pin", mass=0)  # fmt: skip
+    held.add_site(name="tip", pos=[0, 0, -PIN_LENGTH], size=[0.0001] * 3, rgba=[0, 0, 0, 0])
+    for sign in (-1, 1):
+        tool.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.004, 0.006, 0.012], pos=[sign * (radius + 0.004), 0, 0.006],
+                      material="finger", mass=0, name=f"finger{sign}")  # fmt: skip
+
+
+def drives_of(model: mujoco.MjModel) -> np.ndarray:
+    """Stiffness and damping (2, 6) of the end effector's drives as compiled."""
+    return np.stack([model.actuator_gainprm[:6, 0], model.actuator_biasprm[:6, 2]])
+
+
+def set_stiffness(model: mujoco.MjModel, drives: np.ndarray, factor: float) -> None:
+    """Make the end effector `factor` times as stiff as compiled, and its damping as far from critical as before."""
+    gain, damping = drives
+    model.actuator_gainprm[:6, 0], model.actuator_biasprm[:6, 1] = factor * gain, -factor * gain
+    model.actuator_biasprm[:6, 2] = math.sqrt(factor) * damping
+
+
+def grasp(model: mujoco.MjModel, held: int, tip: Sequence[float], tilt: np.ndarray) -> None:
+    """Let the fingers hold the pin (body `held`) so that its tip is at `tip` (3,) of the tool's frame [m], tilted by `tilt` (2,) [rad]."""
+    angle, matrix = math.hypot(*tilt), np.zeros(9)
+    quat = model.body_quat[held]
+    mujoco.mju_axisAngle2Quat(quat, np.array([*tilt, 0.0]) / (angle or 1.0), angle)
+    mujoco.mju_quat2Mat(matrix, quat)
+    model.body_pos[held] = tip + matrix.reshape(3, 3) @ (0, 0, PIN_LENGTH)

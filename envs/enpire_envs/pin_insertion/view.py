@@ -43,7 +43,7 @@ class PinView:
 
         That one lies always the same way around the target, so that its edges would tell where the target is.
         """
-        spec.body("tool").add_camera(name=CAMERA, pos=_FROM, quat=_towards(looked_at - _FROM), fovy=FOVY)
+        add_camera(spec, looked_at)
         for geom in spec.worldbody.geoms:
             if geom.contype:
                 geom.group = _HIDDEN
@@ -87,6 +87,11 @@ class PinView:
             model.geom_pos[stain, :2] = place - centre
             model.geom_size[stain, 0] = rng.uniform(0.0006, 0.0018)
             model.geom_rgba[stain, :3] = _STAINS[k % len(_STAINS)] * rng.uniform(0.8, 1.1, 3)
+
+
+def add_camera(spec: mujoco.MjSpec, looked_at: np.ndarray) -> None:
+    """Put a camera on the gripper that looks at a point (3,) of the tool's frame [m]."""
+    spec.body("tool").add_camera(name=CAMERA, pos=_FROM, quat=_towards(looked_at - _FROM), fovy=FOVY)
 
 
 def _towards(direction: np.ndarray) -> np.ndarray:

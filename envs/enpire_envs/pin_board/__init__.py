@@ -1,0 +1,1 @@
+"""Filling a board with pins from a tray: pin insertion nine times over, with everything that lies between."""
