@@ -52,7 +52,8 @@ def print_envs(*, as_json: bool) -> None:
         summary = (type(env.unwrapped).__doc__ or "").strip().split("\n")[0]
         rows.append({
             "id": env_id,
-            "observation": str(getattr(env.observation_space, "shape", env.observation_space)),
+            "level": _level(env_id),
+            "observation": _shape(env.observation_space),
             "action": str(env.action_space.shape),
             "hz": env.metadata["render_fps"],
             "steps": step_limit(env),
@@ -67,11 +68,25 @@ def print_envs(*, as_json: bool) -> None:
         print(json.dumps(rows, indent=1))
         return
     table = Table(box=None, header_style="bold")
-    for column in ("id", "observation", "action", "Hz", "steps", "task"):
+    for column in ("id", "level", "observation", "action", "Hz", "steps", "task"):
         table.add_column(column)
     for row in rows:
         add_plain(table, *(str(value) for value in row.values()))
     Console().print(table)
+
+
+def _level(env_id: str) -> str:
+    """The level that an id stands for, and whether it is ranked; nothing where a task has no levels."""
+    from enpire_envs.registry import level_of
+
+    level = level_of(env_id)
+    return "" if level is None else level.name if level.ranked else f"{level.name}, never ranked"
+
+
+def _shape(space: gymnasium.Space[Any]) -> str:
+    if isinstance(space, gymnasium.spaces.Dict):
+        return ", ".join(f"{key} {_shape(part)}" for key, part in space.spaces.items())
+    return str(space.shape)
 
 
 def _simulator_row(env_id: str) -> dict[str, Any]:
@@ -83,7 +98,15 @@ def _simulator_row(env_id: str) -> dict[str, Any]:
     assert issubclass(cls, RemoteEnv)
     missing = "" if cls.simulator.installed else f" (not installed: autoenvbench setup {cls.simulator.name})"
     summary = (cls.__doc__ or "").strip().split("\n")[0]
-    return {"id": env_id, "observation": "", "action": "", "hz": "", "steps": "", "summary": summary + missing}
+    return {
+        "id": env_id,
+        "level": _level(env_id),
+        "observation": "",
+        "action": "",
+        "hz": "",
+        "steps": "",
+        "summary": summary + missing,
+    }
 
 
 def print_tools(env_id: str, env_kwargs: dict[str, Any], tools: dict[str, Any]) -> None:

@@ -127,6 +127,10 @@ def test_envs_lists_what_gymnasium_has(capsys):
 
     rows = json.loads(call(capsys, "envs", "--json")[1])
     assert {r["id"] for r in rows} == set(autoenvbench.ENV_IDS) <= set(gym.registry)
+    said = {r["id"]: (r["level"], r["observation"]) for r in rows}
+    assert said["ENPIRE/PinInsertion-v0"] == ("intro, never ranked", "(70,)")
+    assert said["ENPIRE/PinInsertion-Standard-v0"] == ("standard", "agent_pos (14,), pixels (96, 96, 3)")
+    assert said["ENPIRE/GymPushT-v0"] == ("", "")
 
 
 def test_tools_are_listed_by_environment_and_study(capsys):
