@@ -16,7 +16,6 @@ from typing import Any, Literal
 from enpire_envs.episode_file import SUFFIX
 
 from autoenvbench.errors import BudgetOver, RobotBusy, UserError
-from autoenvbench.record import metrics
 from autoenvbench.record.candidates import Candidate
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.events import (
@@ -32,8 +31,8 @@ from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.regimes import REGIMES, contradictions, rules
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.state import Follower, RunState
-from autoenvbench.record.summary import summarise
 from autoenvbench.station.allocator import Allocator
+from autoenvbench.station.answers import best_of, idea_line, outcome_of
 from autoenvbench.station.batch import Batch, Film, Insight, Keep, Start, Stop, draw_starts
 from autoenvbench.station.bundles import Bundle, BundleStore, look_through
 from autoenvbench.station.comparison import compare
@@ -92,11 +91,11 @@ class Station:
                 "robot_s": round(state.robot_s, 1),
                 "robot_budget_s": self._run.robot_budget_s,
                 "robot": self.current_job or "free",
-                "best": _best(state.curves.confirmed),
-                "best_unconfirmed": _best(state.curves.raw),
+                "best": best_of(state.curves.confirmed),
+                "best_unconfirmed": best_of(state.curves.raw),
                 "submitted": state.submitted.commit if state.submitted else None,
                 "finished": {purpose: state.batches_finished[purpose] for purpose in BATCHES},
-                "ideas": [_told(idea, state) for idea in state.ideas.values()],
+                "ideas": [idea_line(idea, state) for idea in state.ideas.values()],
             }
 
     def episodes(self, evaluation: str | None, limit: int) -> list[dict[str, Any]]:
@@ -217,7 +216,7 @@ class Station:
                 film=Film(folder, f"{evaluation}-") if asked.video else None, sheets=asked.sheets, by_clock=True,
             )  # fmt: skip
             tally = self._run_batch(batch, self._stop_when(stop), on_episode)
-        return {**_outcome(tally, bundle), "trajectories": tally.full or f"data/practice/{tally.id}-*{SUFFIX}",
+        return {**outcome_of(tally, bundle), "trajectories": tally.full or f"data/practice/{tally.id}-*{SUFFIX}",
                 "videos": [f"data/practice/{name}" for name in tally.shown.values()], "film": FILM}  # fmt: skip
 
     def evaluate(
@@ -240,7 +239,7 @@ class Station:
             idea = idea or next(reversed(state.ideas), None)
         with self._leased(f"evaluation of {bundle.commit[:8]} by {agent}"):
             tally = self._judge("evaluate", bundle, n, agent, idea, None, self._stop_when(stop), on_episode)
-            result = _outcome(tally, bundle)
+            result = outcome_of(tally, bundle)
             if tally.aborted:
                 return result
             with self._record.read() as state:
@@ -253,7 +252,7 @@ class Station:
                     bundle.content or bundle.digest, bundle.commit, bundle.digest, agent, idea, tally.id
                 )
             if confirmation := self._confirm(candidate, on_episode):
-                result["confirmation"] = _outcome(confirmation, bundle)
+                result["confirmation"] = outcome_of(confirmation, bundle)
             with self._record.read() as state:
                 known = state.candidates.known[candidate.content]
                 return {**result, "candidate": {"success_rate": round(known.rate, 4), "episodes": known.counted}}
@@ -372,7 +371,7 @@ class Station:
                 raise UserError(f"held-out scoring was interrupted: {error}; {again}") from None
         if tally.aborted:
             raise UserError(f"held-out scoring was interrupted; {again}")
-        return {**_outcome(tally, bundle), "shown": tally.shown}
+        return {**outcome_of(tally, bundle), "shown": tally.shown}
 
     def _remember_contents(self, bundle: Bundle) -> None:
         """Record what the answer holds. What cannot be looked through is scored all the same, and is of no declared regime."""
@@ -454,37 +453,6 @@ def _require_idea(id: object, state: RunState) -> None:
         raise UserError(f"there is no idea {str(id)[:40]!r}; known: {known or 'none yet'}")
 
 
-def _told(idea: IdeaEvent, state: RunState) -> str:
-    stamp = state.first_uses.words(idea.id)
-    return f"{idea.id} {idea.title}" + (f"  [{stamp}]" if stamp else "")
-
-
 def _check_n(n: int) -> None:
     if not 1 <= n <= MAX_EPISODES:
         raise UserError(f"-n {n}: ask for 1 to {MAX_EPISODES} episodes")
-
-
-def _best(curve: list[metrics.Point]) -> dict[str, Any] | None:
-    if not curve:
-        return None
-    p = curve[-1]
-    return {"success_rate": p.value, "wilson95": [round(p.low, 3), round(p.high, 3)], "episodes": p.episodes_behind,
-            "commit": p.commit}  # fmt: skip
-
-
-def _outcome(tally: Tally, bundle: Bundle) -> dict[str, Any]:
-    summary = summarise(tally.episodes)
-    details = [e.detail for e in tally.episodes if e.detail]
-    return {
-        "evaluation": tally.id,
-        "commit": bundle.commit,
-        "episodes": summary.episodes,
-        "successes": summary.successes,
-        "success_rate": round(summary.success_rate, 4),
-        "wilson95": [round(x, 4) for x in summary.wilson95],
-        "score": round(summary.score, 4),
-        "failures": summary.failures,
-        "stages": summary.stages,
-        "detail": details[0] if details else None,
-        "aborted": tally.aborted,
-    }
