@@ -19,7 +19,7 @@ SHOWN = "shown"  # where the PNG files go, in the workspace
 MOST = 10  # episodes that one command shows
 _ONE, _BATCH = re.compile(r"E\d+-\d+(\.\d+)?"), re.compile(r"E\d+")
 _SMALL, _LARGE, _CAPTION = 240, 480, 22  # sides of the pictures of a sheet, and its lines of words [px]
-_PER_PANEL = 8  # lines of a plot's panel
+_PER_PANEL = 12  # lines of a plot's panel
 
 
 def find(workspace: Path, which: str | None) -> list[Path]:
