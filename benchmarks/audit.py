@@ -72,9 +72,15 @@ def gpu_truth(env: CellEnv) -> Truth:
     """Pressed lightly (8 N, a fifth of what the latch takes) both corners of the edge are beyond 8.2 mm, which only a latched
     card is, and a slow pull of 12 N leaves both 7.5 mm deep. Guard band: left lying within 0.2 mm of the 8.7 mm asked for."""
     cell: Any = env.cell
+    board = cell.model.body("slot").id
+
+    def ends() -> np.ndarray:
+        """Both corners, from the mouth of the slot, which need not lie straight."""
+        turned, mouth = cell.data.xmat[board].reshape(3, 3), cell.data.xpos[board]
+        return np.array([turned.T @ (cell.data.site(name).xpos - mouth) for name in ("end_a", "end_b")])
 
     def depth() -> float:
-        return -max(float(cell.data.site(name).xpos[2]) for name in ("end_a", "end_b"))
+        return -float(ends()[:, 2].max())
 
     unverified = env._over is False
     if unverified and abs(depth() - 0.0087) < 2e-4:
@@ -82,7 +88,7 @@ def gpu_truth(env: CellEnv) -> Truth:
     settle(cell, 0.5)
     lift(cell, -8.0, 0.5)
     seated = band(depth(), 0.0082, 2e-4)
-    across = max(abs(cell.data.site(name).xpos[1]) for name in ("end_a", "end_b"))
+    across = float(np.abs(ends()[:, 1]).max())
     if seated is not True or across > 0.0012:
         return False if across > 0.0012 else seated
     lift(cell, 12.0, 1.5)
@@ -153,7 +159,7 @@ def _turned(rng: np.random.Generator, start: dict[str, Any]) -> dict[str, Any]:
     return {
         **start,
         "turn": rng.uniform(-0.05, 0.05, 3).tolist(),
-        "edge": [*rng.uniform(-0.004, 0.004, 2).tolist(), 0.006],
+        "edge": [*rng.uniform(-0.004, 0.004, 2).tolist(), 0.008],
     }
 
 
@@ -170,18 +176,24 @@ def _elsewhere(rng: np.random.Generator, start: dict[str, Any]) -> dict[str, Any
 SUBJECTS = {
     "PinInsertion": Subject(pin_truth, _tilted),
     **{f"PinInsertion-{level}": Subject(pin_truth, _tilted) for level in ("State", "Standard", "Expert", "Fleet")},
-    "GPUInsertion": Subject(gpu_truth, _turned),
+    **{
+        f"GPUInsertion{level}": Subject(gpu_truth, _turned)
+        for level in ("", "-State", "-Standard", "-Expert", "-Fleet")
+    },
     "TieZipTie": Subject(tie_truth, _beside),
     "CutZipTie": Subject(cut_truth, _elsewhere),
 }
 VIOLATIONS = ("force_limit", "out_of_workspace", "penetration", "strap_dropped", "strap_lost")
+STATIONS = 20  # of which each is met in turn, where they differ
 KINDS = ("reference", "stopped", "drifting", "wrong start", "straight", "random")
 
 
 def episode(env: gym.Env[Any, Any], kind: str, seed: int, subject: Subject) -> tuple[bool, str]:
     """Run one episode; returns (verdict, reason)."""
     rng = np.random.default_rng([seed, KINDS.index(kind)])
-    observation, info = env.reset(seed=seed)
+    reset_options: Any = env.get_wrapper_attr("reset_options")
+    somewhere = {"station": seed % STATIONS} if "station" in reset_options else {}
+    observation, info = env.reset(seed=seed, options=somewhere)
     if kind == "wrong start":
         observation, info = env.reset(seed=seed, options={"start": subject.wrong_starts(rng, info["start"])})
     policy = make_reference(env, "Naive" if kind in ("wrong start", "straight") else "Expert")

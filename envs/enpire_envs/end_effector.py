@@ -53,7 +53,9 @@ def place(data: mujoco.MjData, pose: np.ndarray) -> None:
     data.act[QPOS] = pose
 
 
-def pose_over(point: Sequence[float], angles: Sequence[float], offset: Sequence[float]) -> np.ndarray:
+def pose_over(
+    point: Sequence[float] | np.ndarray, angles: Sequence[float] | np.ndarray, offset: Sequence[float] | np.ndarray
+) -> np.ndarray:
     """The pose (6,) [m, rad] in which a tool turned by `angles` (rx, ry, rz) has the end effector at `offset` from `point`.
 
     Args:
@@ -143,3 +145,9 @@ def rotation(angles: np.ndarray) -> np.ndarray:
         mujoco.mju_quat2Mat(part, quat)
         matrix = matrix @ part.reshape(3, 3)
     return matrix
+
+
+def angles(matrix: np.ndarray) -> np.ndarray:
+    """The hinge angles (3,) for a rotation matrix (3, 3): the inverse of `rotation`, for ry within a quarter turn."""
+    (_, _, xz), (_, _, yz), (_, _, zz) = matrix.tolist()
+    return np.array([math.atan2(-yz, zz), math.asin(max(-1.0, min(1.0, xz))), math.atan2(-matrix[0, 1], matrix[0, 0])])

@@ -24,7 +24,9 @@ def offered(env_id: str) -> tuple[str, ...]:
 
 def nth(observations: Any, k: int) -> Any:
     """The observation of one of several environments that were stepped together."""
-    return {key: part[k] for key, part in observations.items()} if isinstance(observations, dict) else observations[k]
+    if isinstance(observations, dict):
+        return {key: nth(part, k) for key, part in observations.items()}
+    return observations[k]
 
 
 def flat(observation: Any) -> np.ndarray:

@@ -15,6 +15,7 @@ DEFAULTS = (
     {"PushT": 300, "PushTSimple": 300, "PinBoard": 3600}
     | dict.fromkeys(("PinInsertion", "GPUInsertion", "TieZipTie", "CutZipTie"), 600)
     | {f"PinInsertion-{level}": 240 for level in ("State", "Standard", "Expert", "Fleet")}
+    | {f"GPUInsertion-{level}": 360 for level in ("State", "Standard", "Expert", "Fleet")}
 )
 
 

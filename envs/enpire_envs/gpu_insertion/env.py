@@ -1,4 +1,4 @@
-"""`ENPIRE/GPUInsertion-v0`."""
+"""`ENPIRE/GPUInsertion-v0` and its ranked levels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Literal, Unpack
 
 from enpire_envs.env import CellEnv, CellOptions, choose
 from enpire_envs.gpu_insertion.brief import describe
+from enpire_envs.gpu_insertion.levels import LEVELS
 from enpire_envs.gpu_insertion.scene import CardScene
 from enpire_envs.gpu_insertion.task import GPUInsertion
 from enpire_envs.sim import SimCell
@@ -20,8 +21,42 @@ class GPUInsertionEnv(CellEnv):
     and a sprung nose gives way to the card's tab (about 28 N) and snaps back over it; pulling the card out again takes
     about 40 N. The end effector is compliant (2500 N/m, 60 Nm/rad, at most 25 N sideways and 90 N down).
 
-    Frame: x along the slot, y across it, z up. Rotations are the end effector's hinge angles (about x, y, z), which for
-    these small angles are its rotation vector.
+    ## Levels
+    The id, or `level`, decides the numbers. `intro` is for tutorials and debugging, the others are made to be ranked. What a station keeps
+    for all its episodes comes first, what each episode draws on top follows after "+"; both are uniform.
+
+    | | `intro`: `ENPIRE/GPUInsertion-v0` | `state`: `ENPIRE/GPUInsertion-State-v0` | `standard`: `ENPIRE/GPUInsertion-Standard-v0` | \
+`expert`: `ENPIRE/GPUInsertion-Expert-v0` | `fleet`: `ENPIRE/GPUInsertion-Fleet-v0` |
+    |---|---|---|---|---|---|
+    | a policy has | pose, wrench, one look at the slot | pose, wrench, an estimate of the slot | images, z, rotation, wrench | as standard | \
+as standard |
+    | time limit | 600 steps (20 s) | 360 steps (12 s) | 360 steps (12 s) | 360 steps (12 s) | 360 steps (12 s) |
+    | lead-in | 0.5 mm | 0.3 mm | 0.3 mm | 0.2 mm | 0.3 mm |
+    | play across the slot | 0.3 mm | 0.2 to 0.3 mm | 0.2 to 0.3 mm | 0.1 to 0.2 mm | 0.2 to 0.3 mm |
+    | gripper at the start, about each axis | +- 3 deg | +- 3 deg | +- 3 deg | +- 5 deg, at least 3 deg in all | +- 3 deg |
+    | starts that are `"ood"` | none | none | none | 30 % | none |
+    | friction 0.2, times | 0.8 to 1.2 | 0.8 to 1.25 + the same | as state | as state | 0.6 to 1.7 + 0.8 to 1.25 |
+    | stiffness of the end effector, times | 1 | + 0.75 to 1.25 | as state | as state | 0.7 to 1.4 + 0.75 to 1.25 |
+    | springs of the rails, times | 1 | 0.9 to 1.1 + the same | as state | as state | 0.75 to 1.3 + 0.9 to 1.1 |
+    | spring of the latch, times | 1 | 0.9 to 1.1 + the same | as state | worn: 0.9 to 1.1 + 0.45 to 0.7, snaps 0.1 to 0.3 mm later | \
+0.75 to 1.3 + 0.9 to 1.1 |
+    | card in the gripper | as it should be | +- 0.4 mm, 0.5 deg, + 0.6 mm, 1 deg, each axis | as state | as state | +- 1 mm, 1.5 deg, + 0.6 mm, 1 deg |
+    | board with the slot, in the end effector's frame | straight | +- 3 mm (z 1 mm), 0.5 deg (about z 1.5), + 1 mm (z 0.5 mm), 0.5 deg | as state | \
+as state; a second slot 13 to 20 mm beside | +- 6 mm (z 2 mm), 1 deg (about z 3), + as state |
+    | delay of actions | none | 1 to 3 control periods | as state | as state | 0 to 2 + 1 to 3 |
+    | light, colours | one | - | 0.8 to 1.2 times, 20 deg, colours +- 15 %, + 0.7 to 1.3 times, 20 deg | as standard | 0.6 to 1.4 times, 40 deg, colours \
++- 25 %, + as standard |
+    | cameras off | no | - | +- 3 mm, 1 deg | the same + 3 mm, 1.5 deg: knocked between episodes | +- 8 mm, 3 deg |
+    | position (z) and rotation | exact | joint encoders: 0.1 mm and 1 mrad backlash, an unseen flex of 0.02 mm/N and 1 mrad/Nm, an error of 0.2 to 0.3 mm \
+over 20 mm and 2 to 4 mrad over 0.2 rad, noise of 0.05 mm and 0.5 mrad; all but the noise times 0.8 to 1.25 at a station | as state | as state | \
+as state, but times 0.5 to 2.5 |
+    | wrench | wrist sensor: 0.15 N and 3 mNm bias, 0.1 N and 2 mNm noise | joint torques: 0.5 N and 20 mNm bias, drifting by 0.2 N and 8 mNm per root \
+second; changes below 0.5 N and 20 mNm are not felt; 30 ms lag; 0.5 N and 20 mNm noise | as state | as state | as state |
+    | slot estimate | one look, within 1 mm and 1 deg | every 3 steps, 3 steps old, within an ellipsoid of 3 mm and 2.9 deg, wandering within 3 s; 10 % \
+fail (`valid` 0, the last estimate stays), 3 % are wrong by 1.5 to 4 times that and say `valid` 1 | none | none | none |
+
+    Frame: x along the slot, y across it, z up, as far as the board is straight; commands and what is sensed of the pose are in the end effector's own
+    frame. Rotations are its hinge angles (about x, y, z), which for these small angles are its rotation vector.
 
     ## Action space
     `Box(-1, 1, (6,), float32)`, 30 Hz.
@@ -35,41 +70,52 @@ class GPUInsertionEnv(CellEnv):
     Displacements add up on the last *commanded* pose, so pressing is commanding a pose below the one reached.
 
     ## Observation space
-    `obs_type="state"`: `Box((68,), float32)`, SI units.
+    `obs_type="state"` (`intro`, `state`): `Box((68,), float32)`, SI units.
 
     | i | observation | unit |
     |---|---|---|
     | 0-5 | end effector relative to its start: x, y, z, rotation | m, rad |
     | 6-11 | wrench that the surroundings exert on the card: force, torque at the gripper | N, Nm |
-    | 12-17 | estimated pose at which the edge stands straight at the slot's mouth, relative to the start; one look | m, rad |
+    | 12-17 | estimated pose at which a well held card's edge stands straight at the slot's mouth, relative to the start (see Levels) | m, rad |
     | 18 | age of that estimate, in units of 20 s | - |
-    | 19 | valid: 1 | - |
+    | 19 | valid: 1, or 0 where the last look failed | - |
     | 20-67 | the last 8 wrenches, oldest first | N, Nm |
 
-    With `sensing="noisy"` the estimate is off by up to 1 mm and 1 degree per component, drawn per episode, and the wrench
-    has drift and noise. `"pixels"`: a camera at the side, (96, 96, 3) uint8. `"pixels_agent_pos"`: with `agent_pos` (6,).
+    `standard`, `expert`, `fleet` have `obs_type="pixels_agent_pos"` alone: `{"agent_pos": (10,), "pixels": {"side": image, "wrist": image}}`, images
+    of (96, 96, 3) uint8. `side` stands on a pole and looks along the slot at the card's end without a latch, `wrist` moves with the gripper and looks at
+    the other end. `agent_pos`, float32:
+
+    | i | observation | unit |
+    |---|---|---|
+    | 0 | height of the end effector relative to its start | m |
+    | 1-3 | its rotation about x, y, z relative to its start | rad |
+    | 4-6 | force that the surroundings exert on the card | N |
+    | 7-9 | torque at the gripper | Nm |
+
+    With `sensing="noisy"` all of it is sensed as the level says; with `"ideal"` it is exact. On `intro`, `"pixels"` is a camera at the side, (96, 96, 3)
+    uint8, and `"pixels_agent_pos"` has an `agent_pos` (6,), the exact pose.
 
     ## Reward
     `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: up to 0.1 for nearness, up to 0.9 for depth.
 
     ## Starts
-    Edge within +- 3 mm along x and y, its lowest point 0.2 to 3 mm above the mouth, turned by up to 3 degrees about each axis
-    (`"ood"`: 1.5 times all of it). `reset(options={"start": {"edge": [x, y, z], "turn": [rx, ry, rz]}})` (the edge's middle,
-    from the slot's mouth) asks for an exact start. Each episode draws the friction (0.2 +- 20 %).
+    Edge within +- 3 mm along x and y, its lowest point 0.2 to 3 mm above the mouth (higher by what card and board may be askew), the gripper turned
+    as the level says (`"ood"`: 1.5 times offset and turn). `reset(options={"start": {"edge": [x, y, z], "turn": [rx, ry, rz]}})` (the edge's middle, from
+    the slot's mouth, and the gripper's rotation) asks for an exact start. Verdict and safety use the truth.
 
     ## Episode end
     When both ends are at least 8.7 mm deep and the latch has snapped, the policy's turn is over; the verifier stops pressing,
     pulls with 10 N for 0.5 s, and looks again: latch in place, both ends at least 8.0 mm deep, no penetration above 0.5 mm.
     That verdict is final (terminated). Violations terminate with reward 0: more than 60 N for 0.1 s (`force_limit`),
     50 mm sideways, 140 mm down or 30 mm up (`out_of_workspace`), penetration above 0.5 mm (`penetration`). Truncated
-    after 600 steps (20 s).
+    at the level's time limit.
 
     `info["score"]`: a quarter per stage: `contact`, `aligned` (both ends 1 mm deep), `seated` (8.7 mm), `latched` (verified).
     `info["seated"]`, `info["lateral"]` (the end that is farther across off the slot's middle) [m], `info["latch"]`, `info["force"]` [N].
 
     ## Arguments
-    `obs_type`, `reward_type`, `sensing`, `starts`, `render_mode`, `observation_width`, `visualization_width`,
-    `max_episode_steps`.
+    `level` ("intro", "state", "standard", "expert", "fleet"), `obs_type`, `reward_type`, `sensing`, `starts`, `render_mode`, `observation_width`,
+    `visualization_width`, `max_episode_steps`, `station_seed` (not on `intro`).
 
     ## Version history
     v0: first release. Source: ENPIRE (arXiv 2606.19980), whose board and card exist only as hardware.
@@ -81,13 +127,16 @@ class GPUInsertionEnv(CellEnv):
     def __init__(
         self,
         *,
+        level: Literal["intro", "state", "standard", "expert", "fleet"] = "intro",
         sensing: Literal["noisy", "ideal"] = "noisy",
         **options: Unpack[CellOptions],
     ) -> None:
+        choose("level", level, LEVELS)
         choose("sensing", sensing, ("noisy", "ideal"))
-        task = GPUInsertion(sensing)
-        super().__init__(task, SimCell(CardScene(), task.control_hz), **options)
+        task, scene = GPUInsertion(LEVELS[level], sensing), CardScene(LEVELS[level])
+        installed = () if level == "intro" else (scene, task)
+        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, **options)
 
     def brief(self) -> str:
         """Controller, senses and geometry, as Markdown (see `enpire_envs.brief`)."""
-        return describe(self.task, self.cell.scene.build(), self._obs_type)
+        return describe(self.task, CardScene(self.task.level).build(), self._obs_type)

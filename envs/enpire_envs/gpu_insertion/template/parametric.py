@@ -1,7 +1,8 @@
 """A GPU insertion policy with a few numbers to tune: line up, press lightly and search, give way, push until it snaps.
 
 The search moves y, x and the turn about z on incommensurate sines that grow with time, until the edge drops into the
-lead-in; from then on forces and torques steer (admittance control). None of the numbers below is right yet.
+lead-in; from then on forces and torques steer (admittance control). None of the numbers below is right yet. Where there is no estimate of
+the slot but images, it searches about where the card hovers: nothing here looks at an image.
 """
 
 import json
@@ -41,12 +42,12 @@ class ParametricPolicy:
 
     def reset(self, observation):
         self.commanded = np.zeros(6)
-        self.goal = np.array(observation[12:18], dtype=float)
+        self.goal = np.zeros(6) if isinstance(observation, dict) else np.array(observation[12:18], dtype=float)
         self.phase, self.time, self.surface = "approach", 0.0, 0.0
 
     def act(self, observation):
-        p, moved = self.p, np.array(observation[:6], dtype=float)
-        force, torque = np.array(observation[6:9], dtype=float), np.array(observation[9:12], dtype=float)
+        p = self.p
+        moved, force, torque = self.sensed(observation)
         wanted = self.commanded.copy()
         if self.phase == "approach":
             wanted[[0, 1, 3, 4, 5]] = self.goal[[0, 1, 3, 4, 5]]
@@ -72,3 +73,11 @@ class ParametricPolicy:
         move = np.clip((wanted - self.commanded) / SCALE, -1, 1)
         self.commanded += move * SCALE
         return move
+
+    def sensed(self, observation):
+        """Pose (6,), force (3,) and torque (3,); x and y are those commanded where only images could tell."""
+        if isinstance(observation, dict):
+            known = observation["agent_pos"]
+            observation = np.concatenate([self.commanded[:2], known])
+        values = np.array(observation[:12], dtype=float)
+        return values[:6], values[6:9], values[9:]
