@@ -300,7 +300,7 @@ def test_the_pin_is_as_thick_as_it_is_drawn_in_every_contact():
 
 @pytest.mark.parametrize("tilt", ["easy", "hard"])
 def test_no_noise_free_force_is_left_in_what_is_observed(tilt):
-    """Commanded minus measured pose is a force where the pose is exact; here it is not known to 20 um (1 mrad) even with hindsight."""
+    """Commanded minus measured pose is a force where the pose is exact; here it is not known to 60 um (1 mrad) even with hindsight: 0.1 N."""
     env = gym.make(STATE, tilt=tilt, disable_env_checker=True)
     n = env.action_space.shape[0]
     left: dict[str, list] = {"position": [], "angle": [], "force": []}
@@ -324,9 +324,9 @@ def test_no_noise_free_force_is_left_in_what_is_observed(tilt):
         left["force"].append(second[:, n : n + 3].std())
         if n == 6:
             left["angle"].append(second[:, 3:6].std())
-    assert min(left["position"]) > 2e-5
+    assert min(left["position"]) > 6e-5
     assert min(left["force"]) > 0.4
-    assert min(left["angle"], default=1) > 3e-4
+    assert min(left["angle"], default=1) > 1e-3
     env.close()
 
 

@@ -120,8 +120,8 @@ STATE = PinLevel(
     grip_tilt=2.0,
     delay=(1, 3),
     encoders=(
-        EncoderSpec(bias=(0.0002, 0.0003), wavelength=0.02, backlash=0.0001, stiffness=5e4, noise=3e-5),
-        EncoderSpec(bias=(0.002, 0.004), wavelength=0.2, backlash=0.001, stiffness=200.0, noise=0.0005),
+        EncoderSpec(bias=(0.0002, 0.0003), wavelength=0.02, backlash=0.0003, stiffness=5e4, noise=1e-4),
+        EncoderSpec(bias=(0.002, 0.004), wavelength=0.2, backlash=0.003, stiffness=200.0, noise=0.0015),
     ),
     torques=TorqueSpec(bias=(0.5, 0.01), drift=(0.2, 0.004), stiction=(0.5, 0.01), noise=(0.5, 0.01), lag=0.03),
     hole=WanderSpec(
@@ -161,7 +161,7 @@ FLEET = replace(
     station=PinStation(
         friction=(0.6, 1.6),
         stiffness=(0.7, 1.4),
-        backlash=(0.5, 3.0),
+        backlash=(0.5, 2.0),
         grip_offset=0.0015,
         delay=1,
         view=StationView(
