@@ -17,6 +17,7 @@ WRENCH_SENSING = {
 }
 HISTORY = 8  # control periods
 CONTROL_HZ = 30.0
+ROTATION_NAMES = tuple(f"R{row}{column}" for column in (0, 1) for row in (0, 1, 2))  # two columns of a rotation matrix
 POSE_NAMES, WRENCH_NAMES = ("x", "y", "z", "rx", "ry", "rz"), ("fx", "fy", "fz", "tx", "ty", "tz")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from enpire_envs.cell import Cell
-from enpire_envs.contact import CONTROL_HZ, ContactSafety, SafetyLimits, wrench_sensor
+from enpire_envs.contact import CONTROL_HZ, ROTATION_NAMES, WRENCH_NAMES, ContactSafety, SafetyLimits, wrench_sensor
 from enpire_envs.end_effector import rotation
 from enpire_envs.levels import JointEncoders, JointTorqueWrench
 from enpire_envs.pin_board.scene import PINS, BoardReadings
@@ -47,6 +47,8 @@ class PinBoard:
         self.action_space = box([1.0] * 4)
         high = np.array([0.1, *[1.1] * 6, 1.0, *[100.0] * 3, *[5.0] * 3], np.float32)
         self.agent_pos_space = self.state_space = spaces.Box(-high, high, dtype=np.float32)
+        self.action_names = ["x", "y", "z", "gripper"]
+        self.agent_pos_names = self.state_names = ["z", *ROTATION_NAMES, "gripper", *WRENCH_NAMES]
 
     def install(self, rng: np.random.Generator) -> None:
         """Draw how much play this station's encoders have."""

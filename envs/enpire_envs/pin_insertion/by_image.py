@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium import spaces
 
-from enpire_envs.contact import WRENCH_NAMES
+from enpire_envs.contact import ROTATION_NAMES, WRENCH_NAMES
 from enpire_envs.end_effector import rotation
 from enpire_envs.pin_insertion.levels import PinLevel
 from enpire_envs.pin_insertion.scene import PinReadings
@@ -26,8 +26,7 @@ class PinInsertionByImage(PinInsertion):
         self.obs_types, self._senses_angles = ("pixels_agent_pos",), True
         high = np.array([0.1, *[1.1] * 6, 1.0, *[100.0] * 3, *[5.0] * 3], np.float32)
         self.agent_pos_space = spaces.Box(-high, high, dtype=np.float32)
-        turned = [f"R{row}{column}" for column in (0, 1) for row in (0, 1, 2)]
-        self.agent_pos_names = ["z", *turned, "gripper", *WRENCH_NAMES]
+        self.agent_pos_names = ["z", *ROTATION_NAMES, "gripper", *WRENCH_NAMES]
 
     def agent_pos(self, readings: PinReadings) -> np.ndarray:
         """(14,) float32: height above the start [m], rotation (two columns of its matrix), gripper (closed: 0), wrench [N, Nm]."""
