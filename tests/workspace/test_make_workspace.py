@@ -1,13 +1,16 @@
 """What an agent finds in its workspace: made for its task and its run."""
 
 import re
+import shutil
 import subprocess
 
 import gymnasium as gym
 import pytest
 from enpire_envs.tools.toolbox import _TOOLS
 
+from autoenvbench.record.regimes import contradictions
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.station.bundles import Bundle, look_through
 from autoenvbench.workspace.make_workspace import make_workspace
 
 
@@ -43,6 +46,22 @@ def test_the_tools_of_scripts_are_described_where_scripts_are_wanted(tmp_path, r
     if beside:
         assert "`TOOLS.md`" in task
         assert "`move_eef(" in (made / "TOOLS.md").read_text()
+
+
+@pytest.mark.parametrize(("regime", "rule"), [
+    ("heuristic", "An answer holds no learned weights"), ("online-rl", "An answer must hold its network"), ("mixed", ""), (None, ""),
+])  # fmt: skip
+def test_the_brief_says_what_an_answer_of_the_regime_must_hold(tmp_path, regime, rule):
+    task = (workspace(tmp_path, regime=regime) / "TASK.md").read_text()
+    assert rule in task
+    assert ("An answer" in task) == bool(rule)
+
+
+@pytest.mark.parametrize("env_id", ["ENPIRE/PushT-v0", "ENPIRE/PinInsertion-State-v0", "ENPIRE/TieZipTie-v0"])
+def test_what_a_workspace_begins_with_is_a_heuristic(tmp_path, env_id):
+    made = workspace(tmp_path, env_id, starter="parametric")
+    shutil.rmtree(made / ".git")
+    assert contradictions("heuristic", look_through(Bundle("c", "d", "", made))) == []
 
 
 def test_the_brief_names_the_sensing_in_force(tmp_path):
