@@ -102,5 +102,5 @@ def test_the_brief_has_controller_senses_and_geometry_at_the_level_in_force(tmp_
     page = (workspace(tmp_path, env_id) / "TASK.md").read_text()
     section = page[page.index("## Contact and controller\n") : page.index("## Description")]
     assert "### Tool and target" in section
-    assert ("joint encoders: 0.1 mm backlash" in section) == ("State" in env_id)
+    assert ("joint encoders: 0.3 mm backlash" in section) == ("State" in env_id)
     assert page.count("## Contact and controller\n") == 1
