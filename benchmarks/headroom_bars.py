@@ -184,7 +184,7 @@ def verdicts(found: Findings) -> list[Verdict]:
     fast = [run for run in found.runs if (run.to["0.95"] or TOO_FAST_S) < TOO_FAST_S]
     by = ", ".join(f"{markdown(run.agent)} in {format_duration(run.to['0.95'] or 0)}" for run in fast)
     made.append(Verdict("nobody at 95 % in under 30 minutes", "missed" if fast else "met" if found.runs else "open",
-                        by or (f"{len(found.runs)} runs" if found.runs else "no runs")))  # fmt: skip
+                        by or f"{len(found.runs) or 'no'} run{'' if len(found.runs) == 1 else 's'}"))  # fmt: skip
     return made
 
 
