@@ -137,7 +137,15 @@ def test_an_answer_that_is_not_of_its_regime_takes_no_rank_on_any_board(tmp_path
 
 
 @pytest.mark.parametrize(
-    "other", [{"track": "station"}, {"starter": "parametric"}, {"regime": "heuristic"}, {"pace": 1.0}]
+    "other",
+    [
+        {"track": "station"},
+        {"starter": "parametric"},
+        {"regime": "heuristic"},
+        {"pace": 1.0},
+        {"robot_budget_s": 60.0},
+        {"started": {"stations": "run"}},
+    ],
 )
 def test_what_makes_a_board_never_mixes(tmp_path, other):
     assert len(tables([*results(tmp_path, "one"), *results(tmp_path, "two", **other)])) == 2
