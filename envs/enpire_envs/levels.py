@@ -7,6 +7,7 @@ alone and is read once per control period, so seeds reproduce it and copies go o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,25 +33,33 @@ class EncoderSpec:
 
 
 class JointEncoders:
-    """A tool's position (3,) by joint encoders with backlash and flex, or its angles."""
+    """A tool's position (3,) by joint encoders with backlash and flex, or its angles, or whatever else (n,) they measure.
 
-    def __init__(self, spec: EncoderSpec, rng: np.random.Generator) -> None:
-        self._spec, self._rng = spec, rng
-        self._amplitude = rng.uniform(*spec.bias, 3)
-        self._phase = rng.uniform(0, 2 * math.pi, 3)
-        self._play, self._wave = spec.backlash / 2, 2 * math.pi / spec.wavelength
+    Args:
+        spec: of three components, or one for each.
+        rng: what each episode draws from.
+    """
+
+    def __init__(self, spec: EncoderSpec | Sequence[EncoderSpec], rng: np.random.Generator) -> None:
+        specs = [spec] * 3 if isinstance(spec, EncoderSpec) else spec
+        self._rng = rng
+        self._amplitude = rng.uniform(*np.array([s.bias for s in specs]).T)
+        self._phase = rng.uniform(0, 2 * math.pi, len(specs))
+        backlash, wavelength, self._stiffness, self._noise = np.array(
+            [(s.backlash, s.wavelength, s.stiffness, s.noise) for s in specs]
+        ).T
+        self._play, self._wave = backlash / 2, 2 * math.pi / wavelength
         self._engaged: np.ndarray | None = None
 
     def read(self, position: np.ndarray, force: np.ndarray) -> np.ndarray:
-        """The position (3,) [m] as encoders have it, under a force (3,) on the tool [N]."""
-        spec = self._spec
-        seen = position - force / spec.stiffness
+        """The position (n,) [m] as encoders have it, under a force (n,) on the tool [N]."""
+        seen = position - force / self._stiffness
         engaged = seen
         if self._engaged is not None:
             engaged = np.minimum(np.maximum(self._engaged, seen - self._play), seen + self._play)
         self._engaged = engaged
         bias = self._amplitude * np.sin(position * self._wave + self._phase)
-        return engaged + bias + spec.noise * self._rng.standard_normal(3)
+        return engaged + bias + self._noise * self._rng.standard_normal(len(bias))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,26 +82,37 @@ class TorqueSpec:
 
 
 class JointTorqueWrench:
-    """A wrench (6,) as it is worked out from joint torques."""
+    """A wrench (6,) as it is worked out from joint torques, and further torques (n,) that are measured in the same way.
 
-    def __init__(self, spec: TorqueSpec, dt: float, rng: np.random.Generator) -> None:
+    Args:
+        spec: of the wrench.
+        dt: control period [s].
+        rng: what each episode draws from.
+        more: bias, drift, dead band and noise of each further torque [Nm].
+    """
+
+    def __init__(
+        self, spec: TorqueSpec, dt: float, rng: np.random.Generator, more: Sequence[tuple[float, float, float, float]] = ()
+    ) -> None:  # fmt: skip
         self._rng = rng
-        drift, self._stiction, self._noise, bias = (
-            np.repeat(pair, 3) for pair in (spec.drift, spec.stiction, spec.noise, spec.bias)
+        pairs = (spec.bias, spec.drift, spec.stiction, spec.noise)
+        bias, drift, self._stiction, self._noise = (
+            np.append(np.repeat(pair, 3), [row[k] for row in more]) for k, pair in enumerate(pairs)
         )
+        self._n = len(bias)
         self._walk = drift * math.sqrt(dt)
         self._share = 1 - math.exp(-dt / spec.lag)  # of the way to the newest value in one period
-        self._bias = bias * rng.standard_normal(6)
-        self._smooth = np.zeros(6)
-        self._felt = np.zeros(6)
+        self._bias = bias * rng.standard_normal(self._n)
+        self._smooth = np.zeros(self._n)
+        self._felt = np.zeros(self._n)
 
     def read(self, wrench: np.ndarray) -> np.ndarray:
-        """One control period later: the wrench (6,) [N, Nm] as it is felt."""
+        """One control period later: the wrench (6,) [N, Nm] and further torques (n,) [Nm] as they are felt."""
         self._smooth = self._smooth + self._share * (wrench - self._smooth)
         # friction in the joints holds the reading until the load has changed by more than it can bear
         low, high = self._smooth - self._stiction, self._smooth + self._stiction
         self._felt = np.minimum(np.maximum(self._felt, low), high)
-        draws = self._rng.standard_normal((2, 6))
+        draws = self._rng.standard_normal((2, self._n))
         self._bias = self._bias + self._walk * draws[0]
         return self._felt + self._bias + self._noise * draws[1]
 
