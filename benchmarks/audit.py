@@ -121,28 +121,32 @@ def tie_truth(env: CellEnv) -> Truth:
 
 
 def cut_truth(env: CellEnv) -> Truth:
-    """Pull the tail's tip outwards with 0.02 N. Severed if it goes; good if the stub that stays under 12 N is 2 to 12 mm."""
+    """Pull the tail's tip outwards with 0.02 N. Severed if it goes; good if the stub that stays under 12 N is 2 mm long to the level's longest,
+    and no loop and no other strap has been cut."""
     cell: Any = env.cell
-    loops = [g for g in range(cell.model.ngeom) if cell.model.geom(g).name.startswith("loop")]
-    if any(cell.model.geom_conaffinity[g] == 0 for g in loops):
+    longest = env.task._level.longest  # type: ignore[attr-defined]
+    names = [cell.model.geom(g).name for g in range(cell.model.ngeom)]
+    if any(cell.model.geom_conaffinity[g] == 0 for g, name in enumerate(names) if name.startswith(("loop", "decoy"))):
         return False
     opened = cell.data.joint("jaw").qpos[0]
     settle(cell, 0.5)
     tail, stub = cell.model.body("piece2").id, cell.model.body("piece0").id
+    tie = cell.data.body(cell.model.body_parentid[stub])
+    out = tie.xmat[::3].copy()
     for body, force, steps in ((tail, 0.02, 200), (stub, -12.0, 300)):
-        cell.data.xfrc_applied[body, 0] = force
+        cell.data.xfrc_applied[body, :3] = force * out
         mujoco.mj_step(cell.model, cell.data, steps)
         cell.data.xfrc_applied[body] = 0
     gone = float(np.linalg.norm(cell.data.xpos[tail] - cell.data.xpos[stub])) > 0.045
     if not gone:
         return False
     main, other = (cell.model.geom(f"main{k}").id for k in (0, 1))
-    length = cell.data.xpos[stub][0] + 2 * cell.model.geom_size[main, 0]
+    length = (cell.data.xpos[stub] - tie.xpos) @ out + 2 * cell.model.geom_size[main, 0]
     if float(np.linalg.norm(cell.data.xpos[cell.model.body("piece1").id] - cell.data.xpos[stub])) < 0.025:
         length += 2 * cell.model.geom_size[other, 0]  # the second piece stayed
-    if min(abs(length - 0.002), abs(length - 0.012)) < 1e-4 or 0.30 < opened < 0.34:
+    if min(abs(length - 0.002), abs(length - longest)) < 1e-4 or 0.30 < opened < 0.34:
         return None
-    return 0.002 < length < 0.012 and opened > 0.32
+    return bool(0.002 < length < longest and opened > 0.32)
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,13 @@ def _beside(rng: np.random.Generator, start: dict[str, Any]) -> dict[str, Any]:
 
 
 def _elsewhere(rng: np.random.Generator, start: dict[str, Any]) -> dict[str, Any]:
+    """Blades that go straight ahead meet the tail anywhere, or the loop. Where they lie on their stand it is the tie that is elsewhere."""
+    if "tie" in start:
+        tie = [rng.uniform(-0.012, 0.012), rng.uniform(-0.004, 0.004), rng.uniform(-0.003, 0.003)]
+        if rng.random() < 0.2:
+            tie = [0.023, 0.0, -0.013]
+        cutter = [0.0, 0.072, 0.0]
+        return {**start, "tie": [*tie, 0.0, 0.0, 0.0], "cutter": cutter, "pose": [0.0, 0.072, 0.011, 0.0, 0.0, 0.0]}
     pose = list(start["pose"])
     pose[0], pose[2] = rng.uniform(-0.025, 0.03), rng.choice([-0.002, 0.0115, -0.015])
     return {**start, "pose": pose}
@@ -182,6 +193,7 @@ SUBJECTS = {
     },
     "TieZipTie": Subject(tie_truth, _beside),
     "CutZipTie": Subject(cut_truth, _elsewhere),
+    **{f"CutZipTie-{level}": Subject(cut_truth, _elsewhere) for level in ("State", "Standard", "Expert", "Fleet")},
 }
 VIOLATIONS = ("force_limit", "out_of_workspace", "penetration", "strap_dropped", "strap_lost")
 STATIONS = 20  # of which each is met in turn, where they differ

@@ -12,5 +12,13 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 
 from raw import against_raw
 
-for name in ("PinInsertion", "PinInsertion-State", "GPUInsertion", "GPUInsertion-State", "TieZipTie", "CutZipTie"):
+for name in (
+    "PinInsertion",
+    "PinInsertion-State",
+    "GPUInsertion",
+    "GPUInsertion-State",
+    "TieZipTie",
+    "CutZipTie",
+    "CutZipTie-State",
+):
     print(f"{name:<20}" + "   ".join(f"{k} {v:,.2f}" for k, v in against_raw(f"ENPIRE/{name}-v0").items()))

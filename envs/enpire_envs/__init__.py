@@ -67,7 +67,7 @@ ENV_IDS = (
     *register(PIN_BOARD),
     *register(_contact_task("gpu_insertion", "GPUInsertion", "state", "standard", "expert", "fleet")),
     *register(_contact_task("tie_zip_tie", "TieZipTie")),
-    *register(_contact_task("cut_zip_tie", "CutZipTie")),
+    *register(_contact_task("cut_zip_tie", "CutZipTie", "state", "standard", "expert", "fleet")),
 )
 
 # -- other simulators, in interpreters of their own (`autoenvbench setup` makes those); their time limits are their own --------

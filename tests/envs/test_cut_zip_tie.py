@@ -3,10 +3,13 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from enpire_envs.cut_zip_tie.scene import KERF, TAIL, TOOTH
+from enpire_envs.cut_zip_tie.levels import LEVELS
+from enpire_envs.cut_zip_tie.parts import KERF
+from enpire_envs.cut_zip_tie.scene import PIECES, TOOTH
 from enpire_envs.cut_zip_tie.task import STEP
 
 ID = "ENPIRE/CutZipTie-v0"
+TAIL = sum(PIECES) + LEVELS["intro"].tip[0]
 LEVEL = {"pose": [0.007, 0.06, -0.0018, 0, 0, 0], "tail": [0.0, 0.0]}
 
 

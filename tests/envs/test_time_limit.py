@@ -16,6 +16,7 @@ DEFAULTS = (
     | dict.fromkeys(("PinInsertion", "GPUInsertion", "TieZipTie", "CutZipTie"), 600)
     | {f"PinInsertion-{level}": 240 for level in ("State", "Standard", "Expert", "Fleet")}
     | {f"GPUInsertion-{level}": 360 for level in ("State", "Standard", "Expert", "Fleet")}
+    | {f"CutZipTie-{level}": 450 for level in ("State", "Standard", "Expert", "Fleet")}
 )
 
 
