@@ -92,6 +92,7 @@ class Station:
                 "robot_budget_s": self._run.robot_budget_s,
                 "robot": self.current_job or "free",
                 "best": best_of(state.curves.confirmed),
+                "best_pools": len(state.curves.candidates.group),
                 "best_unconfirmed": best_of(state.curves.raw),
                 "submitted": state.submitted.commit if state.submitted else None,
                 "finished": {purpose: state.batches_finished[purpose] for purpose in BATCHES},
@@ -272,6 +273,7 @@ class Station:
             stop = self._stop_when(lambda: False)
             if n == 0 or (stop() or self._robot_used_up()) is not None or self.clock.remaining() <= 0:
                 return ran
+            self.current_job = f"confirmation of {bundle.commit[:8]} by {candidate.agent}: {n} fresh episodes"
             tally = self._judge(
                 "confirm", bundle, n, candidate.agent, candidate.idea, candidate.beats, stop, on_episode
             )

@@ -75,7 +75,7 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
         f"budget left   {format_duration(s['budget_left_s'])} of {format_duration(s['budget_s'])}",
         *_robot_time(s),
         f"robot         {s['robot']}",
-        f"best          {_rate(s['best'])}  (confirmed)",
+        f"best          {_rate(s['best'])}  (confirmed{_pooled(s['best_pools'])})",
         *_what_is_left(s["best"]),
         f"unconfirmed   {_rate(s['best_unconfirmed'])}",
         f"finished      {done['evaluate']} evaluations, {done['confirm']} confirmations, {done['practice']} practices, "
@@ -265,6 +265,13 @@ def _rate(best: dict[str, Any] | None) -> str:
     if best is None:
         return "none yet"
     return f"{100 * best['success_rate']:.0f} % of {best['episodes']} episodes, commit {best['commit'][:8]}"
+
+
+def _pooled(candidates: int) -> str:
+    """That the estimate is of several candidates, where it is."""
+    return (
+        "" if candidates < 2 else f"; one estimate of {candidates} candidates that cannot be told apart, this one leads"
+    )
 
 
 def _robot_time(s: dict[str, Any]) -> list[str]:

@@ -94,6 +94,10 @@ def _ends(config: RunConfig) -> str:
     return f"It ends earlier once {' or '.join(ends)}.\n\n" if ends else ""
 
 
+#: Sections of a reference page that say nothing of a run whose level is described above it.
+_OF_NO_USE = ("Levels\n", "Arguments\n", "Version history\n", "Differences ")
+
+
 def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = None, station: int | None = None) -> str:
     """TASK.md: the goal, the rules of this run, and the environment's own reference page.
 
@@ -110,7 +114,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
     limits = Limits.default()
     steps = step_limit(env)
     memory = config.agent_memory_gb or limits.memory / 2**30
-    page = inspect.cleandoc(type(env.unwrapped).__doc__ or "")
+    contact = _contact(env)
     return f"""# Task: {config.env}
 
 **Goal.** Make `policy.py` succeed in as many episodes as possible. At the end the station scores one commit on
@@ -139,10 +143,24 @@ and your home, 2 GB in `/tmp`. What goes over them is killed. Run long jobs in t
 
 How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
-{_ideas(config)}{_contact(env)}---
+{_ideas(config)}{contact}---
 
-{page}
+{_page(env, in_force=bool(contact))}
 """
+
+
+def _page(env: gym.Env[Any, Any], *, in_force: bool) -> str:
+    """The environment's reference page.
+
+    Args:
+        in_force: whether the numbers of this run's level stand above it already, so that those of others, and what nobody can choose in a
+            run, would only mislead.
+    """
+    page = inspect.cleandoc(type(env.unwrapped).__doc__ or "")
+    if not in_force:
+        return page
+    first, *sections = page.split("\n## ")
+    return "\n## ".join([first, *(section for section in sections if not section.startswith(_OF_NO_USE))])
 
 
 def _regime(config: RunConfig) -> str:
