@@ -23,7 +23,7 @@ AXIS = np.array([-HEAD - RING, 0.0, 0.0])  # a point of the bundle's axis, which
 DECOY_TAIL = 0.035  # [m]
 SCRAP = 0.012  # half the length of a cut-off tail on the bench [m]
 _BOX, _CYLINDER = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
-_SEGMENTS = 24  # of a loop
+_SEGMENTS, _FEWER = 24, 12  # of a loop, and of one that is there to be seen: every geom costs a camera time
 
 
 def add_tie(spec: mujoco.MjSpec, body: mujoco.MjsBody) -> None:
@@ -31,7 +31,7 @@ def add_tie(spec: mujoco.MjSpec, body: mujoco.MjsBody) -> None:
     body.add_geom(spec.find_default("fixed"), name="head", type=_BOX, size=_half_head(), pos=[-HEAD / 2, 0, 0], material="head")  # fmt: skip
     body.add_geom(spec.find_default("fixed"), name="cables", type=_CYLINDER, size=[CABLES, 0.04, 0], pos=AXIS, material="cable",
                   quat=[math.sqrt(0.5), math.sqrt(0.5), 0, 0])  # fmt: skip
-    _add_loop(spec, body, "loop", "strap")
+    _add_loop(spec, body, "loop", "strap", _SEGMENTS)
 
 
 def add_decoy(spec: mujoco.MjSpec, tie: mujoco.MjsBody, k: int) -> None:
@@ -41,20 +41,20 @@ def add_decoy(spec: mujoco.MjSpec, tie: mujoco.MjsBody, k: int) -> None:
     body.add_geom(spec.find_default("loop"), name=f"decoy{k}_head", type=_BOX, size=_half_head(), pos=[at[0] + HEAD / 2, 0, 0], material="head")  # fmt: skip
     body.add_geom(spec.find_default("loop"), name=f"decoy{k}_tail", size=[DECOY_TAIL / 2, WIDTH / 2, THICKNESS / 2],
                   pos=[at[0] + HEAD + DECOY_TAIL / 2, 0, 0], material="decoy")  # fmt: skip
-    _add_loop(spec, body, f"decoy{k}_loop", "decoy", -AXIS)
+    _add_loop(spec, body, f"decoy{k}_loop", "decoy", _FEWER, -AXIS)
 
 
 def _half_head() -> np.ndarray:
     return np.array([HEAD / 2, WIDTH / 2 + WALL, THICKNESS / 2 + WALL])
 
 
-def _add_loop(spec: mujoco.MjSpec, body: mujoco.MjsBody, name: str, material: str, shift: np.ndarray | float = 0.0) -> None:  # fmt: skip
+def _add_loop(spec: mujoco.MjSpec, body: mujoco.MjsBody, name: str, material: str, count: int, shift: np.ndarray | float = 0.0) -> None:  # fmt: skip
     loop = spec.find_default("loop")
-    for k in range(1, _SEGMENTS):
-        angle = 2 * math.pi * k / _SEGMENTS  # from the head, downwards
+    for k in range(1, count):
+        angle = 2 * math.pi * k / count  # from the head, downwards
         at = AXIS + shift + RING * np.array([math.cos(angle), 0, -math.sin(angle)])
         body.add_geom(loop, name=f"{name}{k}", pos=at, quat=[math.cos(angle / 2), 0, math.sin(angle / 2), 0],
-                      size=[THICKNESS / 2, WIDTH / 2, math.pi * RING / _SEGMENTS], material=material)  # fmt: skip
+                      size=[THICKNESS / 2, WIDTH / 2, math.pi * RING / count], material=material)  # fmt: skip
 
 
 def add_tail(spec: mujoco.MjSpec, body: mujoco.MjsBody, pieces: Sequence[float]) -> None:
