@@ -105,6 +105,7 @@ def tie_truth(env: CellEnv) -> Truth:
     settle(cell, 0.3)
     cell.scene.pull_back(cell.model, cell.data, cell.model.body("link0").id, 12.0, steps=60)
     bodies = [cell.model.body(f"link{k}").id for k in range(LINKS)]
+    head = cell.read()  # in whose frame all else is
     # a fine polyline along the links; what of it is inside the slot, and how much comes after
     points = np.concatenate(
         [
@@ -112,6 +113,7 @@ def tie_truth(env: CellEnv) -> Truth:
             for b in bodies
         ]
     )
+    points = (points - head.head[:3]) @ head.axes
     within = (points[:, 0] > 0) & (points[:, 0] < SLOT) & (abs(points[:, 1]) < HALF_Y) & (abs(points[:, 2]) < HALF_Z)
     crossing = (points[:, 0] > 0) & (points[:, 0] < SLOT)
     if not within.any() or not (within | ~crossing).all():
@@ -192,6 +194,7 @@ SUBJECTS = {
         for level in ("", "-State", "-Standard", "-Expert", "-Fleet")
     },
     "TieZipTie": Subject(tie_truth, _beside),
+    **{f"TieZipTie-{level}": Subject(tie_truth, _beside) for level in ("State", "Standard", "Expert", "Fleet")},
     "CutZipTie": Subject(cut_truth, _elsewhere),
     **{f"CutZipTie-{level}": Subject(cut_truth, _elsewhere) for level in ("State", "Standard", "Expert", "Fleet")},
 }

@@ -66,7 +66,7 @@ ENV_IDS = (
     *register(_contact_task("pin_insertion", "PinInsertion", "state", "standard", "expert", "fleet")),
     *register(PIN_BOARD),
     *register(_contact_task("gpu_insertion", "GPUInsertion", "state", "standard", "expert", "fleet")),
-    *register(_contact_task("tie_zip_tie", "TieZipTie")),
+    *register(_contact_task("tie_zip_tie", "TieZipTie", "state", "standard", "expert", "fleet")),
     *register(_contact_task("cut_zip_tie", "CutZipTie", "state", "standard", "expert", "fleet")),
 )
 

@@ -17,6 +17,7 @@ DEFAULTS = (
     | {f"PinInsertion-{level}": 240 for level in ("State", "Standard", "Expert", "Fleet")}
     | {f"GPUInsertion-{level}": 360 for level in ("State", "Standard", "Expert", "Fleet")}
     | {f"CutZipTie-{level}": 450 for level in ("State", "Standard", "Expert", "Fleet")}
+    | {f"TieZipTie-{level}": 450 for level in ("State", "Standard", "Expert", "Fleet")}
 )
 
 

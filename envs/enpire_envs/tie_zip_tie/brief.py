@@ -1,85 +1,220 @@
-"""What an agent is told of tying's controller, senses and geometry (see `enpire_envs.brief`)."""
+"""What an agent is told of tying's controller, senses and geometry at the level in force (see `enpire_envs.brief`)."""
 
 from __future__ import annotations
 
 import mujoco
 
+from enpire_envs.appearance import AppearanceSpec
 from enpire_envs.brief import (
+    DEGREES,
+    MILLIMETRES,
     Brief,
+    Row,
     commanded_pose,
+    delay,
+    drawn,
     drives,
-    friction,
+    dropouts,
+    encoders,
     mm,
     motion,
     number,
     periods,
     safety,
     seen,
+    sensor,
+    span,
     torques,
+    wander,
 )
 from enpire_envs.contact import WRENCH_SENSING
+from enpire_envs.tie_zip_tie.levels import TieLevel
 from enpire_envs.tie_zip_tie.scene import (
     FINGER,
-    FRICTION,
     GRASP_REACH,
     GRIP_RATE,
-    HALF_Y,
-    HALF_Z,
     LINK,
     LINKS,
     SLOT,
-    SLOT_CLEARANCE,
     THICKNESS,
     TOOTH,
     TUG,
     WIDTH,
 )
-from enpire_envs.tie_zip_tie.task import BIAS, ENOUGH, GAP, GRIP, LIMITS, NOISE, SLIP, STEP, TURN, TieZipTie
+from enpire_envs.tie_zip_tie.task import BIAS, ENOUGH, GAP, LIMITS, NOISE, SLIP, STEP, TURN, TieZipTie
 
 
 def describe(task: TieZipTie, model: mujoco.MjModel, obs_type: str) -> str:
     """The brief, as Markdown."""
-    hz, noisy = task.control_hz, task._sensing == "noisy"
+    level, hz, station = task._level, task.control_hz, task._level.station
+    nominal, least, most = level.friction
+    low, high = level.flex
+    bend, sway = (float(model.joint(name).stiffness[0]) for name in ("bend1", "sway1"))
     controller = [
-        *drives(model, turns=True),
+        *drives(model, turns=True, factors=_times(level.stiffness, station.stiffness if station else (1.0, 1.0))),
         motion("x, y", STEP[0], hz),
         motion("z", STEP[2], hz),
         motion("rotations", TURN, hz, turn=True),
         ("gripper", f"opens or closes by {number(GRIP_RATE)} of its stroke per step, whatever the action's size; closing it fully over the strap, within "
                     f"{mm(GRASP_REACH)} of the fingers' centre, welds strap and fingers until they open"),
-        ("delay of actions", "none"),
-        ("time limit (without `max_episode_steps`)", periods(task.max_steps, hz)),
+        delay(*level.delay, hz),
+        ("time limit (without `max_episode_steps`)", periods(level.max_steps, hz)),
         *safety(LIMITS),
-        ("violation `strap_dropped`", "the strap fell, or flew off"),
-        friction("strap, fingers and head", FRICTION),
-        ("strap's hinges", f"{number(float(model.joint('bend1').stiffness[0]))} Nm/rad up and down, {number(float(model.joint('sway1').stiffness[0]))} Nm/rad "
+        ("violation `strap_dropped`", f"the strap fell (its mean height is {mm(-level.fallen)} below the slot), or flew off"),
+        ("friction of strap, fingers and head", drawn(nominal * least, nominal * most, "")),
+        ("strap's hinges", f"{drawn(low * bend, high * bend, 'Nm/rad')} up and down, {drawn(low * sway, high * sway, 'Nm/rad')} "
                            "sideways, each: pushed, it buckles up or down first"),
+        *_strap(level),
+        *_starts(level),
+        *_station(level),
         ("success", f"{mm(ENOUGH + SLIP)} of strap beyond the head end your turn; the verifier then lets go and pulls it back with {number(TUG)} N: "
                     f"{mm(ENOUGH)} must be left"),
     ]  # fmt: skip
-    bias = f"off by up to {mm(BIAS)} in each of x, y, z, uniform, drawn per episode"
-    noise = f"{mm(NOISE)} noise (std) per reading"
-    moved = [("end effector's pose, gripper's opening", "exact")]
-    others = [
-        ("whether the fingers hold the strap, `valid`", "exact"),
-        ("wrench", torques(None, WRENCH_SENSING[task._sensing])),
-        ("slot's entrance", f"one look at the start, {bias}" if noisy else "exact"),
-        ("strap's tip", f"{bias}; {noise}; not seen inside the head" if noisy else "exact; not seen inside the head"),
-        ("strap beyond the head", f"exact but for {mm(2 * NOISE)} noise (std) per reading" if noisy else "exact"),
-    ]  # fmt: skip
+    sensed, errors = _images(task) if level.images else _estimates(task, obs_type)
     notes = [
-        commanded_pose(),
-        f"Errors add: the estimates of slot and tip are drawn apart, so that tip minus slot may be off by {mm(2 * BIAS)} along an axis, where the strap "
-        f"has {mm(SLOT_CLEARANCE / 2)} of play to each side.",
+        commanded_pose(late=bool(level.delay[1])),
+        *errors,
         f"Fingers are {mm(2 * FINGER)} long and cannot pass the head: without another grasp, no more strap comes through than the grip is long, less "
         f"{mm(SLOT + FINGER)} of slot and half a finger.",
     ]
-    return Brief(
-        controller=controller, sensed=seen(obs_type, moved, others, task.cameras), notes=notes, sketch=_sketch()
-    ).markdown()  # fmt: skip
+    return Brief(controller=controller, sensed=sensed, notes=notes, sketch=_sketch(level)).markdown()
 
 
-def _sketch() -> str:
+def _times(one: tuple[float, float], two: tuple[float, float]) -> tuple[float, float]:
+    return one[0] * two[0], one[1] * two[1]
+
+
+def _strap(level: TieLevel) -> list[Row]:
+    rows = []
+    if any(level.curl) or level.kink:
+        bend, sway, each = (f"{number(part)} deg" for part in level.curl)
+        kink = f"; one joint near the tip by up to {number(level.kink)} deg more" if level.kink else ""
+        rows.append(("how the strap is bent at rest", f"evenly by up to {bend} per {mm(LINK)} up or down and {sway} sideways, and each joint by up to {each} "
+                                                       f"as it comes{kink}; drawn per episode"))  # fmt: skip
+    if level.yields is not None:
+        rows.append(
+            ("what bends too far", f"a joint that is bent by more than {number(level.yields)} rad keeps the rest")
+        )
+    if level.grasp:
+        rows.append(
+            (
+                "how the strap lies in the fingers",
+                f"turned by up to {number(level.grasp)} deg up or down and sideways, drawn per episode",
+            )
+        )
+    if any(level.drag):
+        rows.append(("ratchet", f"its pawl holds the strap back with {drawn(*level.drag, 'N')} while it goes in"))
+    return rows
+
+
+def _starts(level: TieLevel) -> list[Row]:
+    (aside, turned), (far, further) = level.off, level.far
+    rows = [("starts", f"tip up to {mm(aside)} aside of the slot and as far up or down, fingers turned by up to {number(turned)} deg about y and z; in the "
+                       f'wider range ("ood") {mm(far)} and {number(further)} deg')]  # fmt: skip
+    if level.ood:
+        rows.append(("starts of the wider range", f"{number(100 * level.ood)} % of all"))
+    if level.distractor:
+        rows.append(("another zip tie", "lies on the bench, anywhere; nothing meets it"))
+    metres, degrees = level.head
+    if metres or degrees:
+        rows.append(("head", f"displaced by up to {mm(metres)} along x, y and z and turned by up to {number(degrees)} deg about y and z, drawn per episode: "
+                             "push along its slot, not along x"))  # fmt: skip
+    return rows
+
+
+def _station(level: TieLevel) -> list[Row]:
+    """The ranges that a station draws from; what it has drawn stays untold."""
+    station = level.station
+    if station is None:
+        return []
+    factors = ", ".join(
+        f"{what} {span(*pair, 'times')}"
+        for what, pair in (
+            ("friction", station.friction),
+            ("pawl", station.drag),
+            ("stiffness of the end effector", station.stiffness),
+            ("backlash", station.backlash),
+        )
+    )
+    metres, degrees = station.head
+    eye = f"; estimates off by up to {mm(station.hand_eye)} along each axis"
+    return [
+        ("what stays the same at one station, on top of what episodes draw",
+         f"{factors}; head displaced by up to {mm(metres)} and turned by up to {number(degrees)} deg{eye}"),
+        ("how a station looks", _looks(station.look)),
+    ]  # fmt: skip
+
+
+def _looks(look: AppearanceSpec) -> str:
+    metres, turned = look.camera
+    return (
+        f"light {span(*look.light, 'times')}, its colour off by {number(100 * look.tint)} % and its direction by {number(look.direction)} deg; "
+        f"colours of things off by {number(100 * look.colour)} %; cameras off by up to {mm(metres)} along each axis and turned by up to {number(turned)} deg"
+    )
+
+
+def _moved(task: TieZipTie) -> tuple[str, str]:
+    """How well the end effector's position and rotation are known."""
+    linear, angular = task._level.encoders if task._level.encoders and task._noisy else (None, None)
+    return encoders(linear), encoders(angular, angles=True)
+
+
+def _wrench(task: TieZipTie) -> str:
+    return torques(task._level.torques if task._noisy else None, WRENCH_SENSING[task._sensing])
+
+
+def _images(task: TieZipTie) -> tuple[list[Row], list[str]]:
+    level, (position, rotation) = task._level, _moved(task)
+    rows = [
+        ("`pixels`", f"{' and '.join(f'`{camera}`' for camera in task.cameras)}: from above (right is x, up is y) and level from the side (right is x, up is "
+                     "z), fixed to the station, no noise, no lag"),
+        ("`agent_pos`: height alone of end effector's position", position),
+        ("`agent_pos`: end effector's rotation", rotation),
+        ("`agent_pos`: gripper's opening, and whether the fingers hold the strap", "exact"),
+        ("`agent_pos`: wrench", _wrench(task)),
+    ]  # fmt: skip
+    if level.look is not None:
+        rows.append(("how an episode looks", _looks(level.look)))
+    play = f"{mm(level.clearance[0] / 2, level.clearance[1] / 2)} of play to each side"
+    return rows, [
+        f"Neither x nor y is observed, and where the head and the strap are is in the pictures alone. The strap has {play}."
+    ]
+
+
+def _estimates(task: TieZipTie, obs_type: str) -> tuple[list[Row], list[str]]:
+    level, hz, noisy, (position, rotation) = task._level, task.control_hz, task._noisy, _moved(task)
+    moved = [
+        ("end effector's position", position),
+        ("end effector's rotation", rotation),
+        ("gripper's opening", "exact"),
+    ]
+    others = [("whether the fingers hold the strap, `valid`", "exact"), ("wrench", _wrench(task))]
+    play = f"{mm(level.clearance[0] / 2, level.clearance[1] / 2)} of play to each side"
+    if level.seen is None or level.past is None:
+        bias = f"off by up to {mm(BIAS)} in each of x, y, z, uniform, drawn per episode"
+        noise = f"{mm(NOISE)} noise (std) per reading"
+        others += [
+            ("slot's entrance", f"one look at the start, {bias}" if noisy else "exact"),
+            ("strap's tip", f"{bias}; {noise}; not seen inside the head" if noisy else "exact; not seen inside the head"),
+            ("strap beyond the head", f"exact but for {mm(2 * NOISE)} noise (std) per reading" if noisy else "exact"),
+        ]  # fmt: skip
+        worst = 2 * BIAS
+    else:
+        units = [MILLIMETRES] * 3 + [DEGREES] * 2
+        head, tip = (wander(spec, hz, units) if noisy else "exact" for spec in level.seen)
+        length = f"{sensor(level.past, *MILLIMETRES)}, {periods(level.past.latency_steps[0], hz)} old; {dropouts(level.past.dropout)}"
+        others += [
+            ("head: slot's entrance, and its turn about y and z", head),
+            ("strap's tip, and the turn of its last link", f"{tip}; not seen inside the head"),
+            ("strap beyond the head", length if noisy else "exact"),
+        ]
+        worst = level.seen[0].radius[1] + level.seen[1].radius[1]
+    errors = f"Errors add: the estimates of slot and tip are drawn apart, so that tip minus slot may be off by {mm(worst)} along an axis, where the strap has {play}."
+    return seen(obs_type, moved, others, task.cameras), [errors] if noisy else []
+
+
+def _sketch(level: TieLevel) -> str:
+    tight, loose = level.clearance
     return f"""
  side view, not to scale; x along the slot, z up
 
@@ -92,7 +227,7 @@ def _sketch() -> str:
                            |<- grip ->|<-->|
                                        gap
  strap: {number(LINKS)} rigid links of {mm(LINK)}, {mm(WIDTH)} wide (y), {mm(THICKNESS)} thick (z)
- grip at the start: {mm(*GRIP)} from the tip; gap: {mm(*GAP)}; fingers: {mm(2 * FINGER)} long (x)
- slot: {mm(2 * HALF_Y)} wide, {mm(2 * HALF_Z)} high ({mm(SLOT_CLEARANCE)} of play in all, both ways), {mm(SLOT)} long; square rim
+ grip at the start: {mm(*level.grip)} from the tip; gap: {mm(*GAP)}; fingers: {mm(2 * FINGER)} long (x)
+ slot: {mm(WIDTH + tight, WIDTH + loose)} wide, {mm(THICKNESS + tight, THICKNESS + loose)} high ({mm(tight, loose)} of play in all, both ways), {mm(SLOT)} long; square rim
  ratchet: teeth of {mm(TOOTH)}; what went in does not come out
 """

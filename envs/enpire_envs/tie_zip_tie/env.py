@@ -1,4 +1,4 @@
-"""`ENPIRE/TieZipTie-v0`."""
+"""`ENPIRE/TieZipTie-v0` and its ranked levels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal, Unpack
 from enpire_envs.env import CellEnv, CellOptions, choose
 from enpire_envs.sim import SimCell
 from enpire_envs.tie_zip_tie.brief import describe
+from enpire_envs.tie_zip_tie.levels import LEVELS
 from enpire_envs.tie_zip_tie.scene import TieScene
 from enpire_envs.tie_zip_tie.task import TieZipTie
 
@@ -16,11 +17,60 @@ class TieZipTieEnv(CellEnv):
 
     ## Description
     The gripper holds a flexible strap (16 hinged links of 10 mm, 3.6 x 1.4 mm) between 21 and 55 mm from its tip, in front
-    of a fixed head whose slot is 0.8 mm wider than the strap and 5 mm long. The slot is a one-way ratchet with 1 mm teeth: what
+    of a fixed head whose slot is up to 0.8 mm wider than the strap and 5 mm long. The slot is a one-way ratchet with 1 mm teeth: what
     went in does not come out. A grasp close to the tip cannot push enough strap through; the gripper must open, go back (or
-    round to the other side), and grasp again. Fingers that close on the strap hold it by a weld until they open.
+    round to the other side), and grasp again. Fingers that close on the strap hold it by a weld until they open. A strap that is pushed
+    from far behind, or while it is bent, buckles.
 
-    Frame: x along the slot, in the strap's direction; z up. Rotations are the end effector's hinge angles.
+    ## Levels
+    The id, or `level`, decides the numbers of an episode. What is a range is drawn per episode, uniformly. `intro` is for tutorials and
+    debugging, the others are made to be ranked.
+
+    | | `intro`: `ENPIRE/TieZipTie-v0` | `state`: `ENPIRE/TieZipTie-State-v0` |
+    |---|---|---|
+    | time limit | 600 steps (20 s) | 450 steps (15 s) |
+    | slot less strap | 0.8 mm | 0.5 to 0.8 mm |
+    | tip aside of the slot, and up or down; gripper turned about y and z | 1 mm, 3 degrees | 3 mm, 4 degrees |
+    | the head | at the frame's origin, its slot along x | displaced by up to 3 mm along each axis, turned by up to 6 degrees about y and z |
+    | strap at rest | straight | bent evenly by up to 1.5 degrees per 10 mm up or down and 0.5 sideways, each joint by 0.5 more |
+    | strap in the fingers | straight | turned by up to 3 degrees up or down, and sideways |
+    | stiffness of the strap | 0.02 Nm/rad per joint up and down, 0.12 sideways | the same, times 0.8 to 1.4 |
+    | the ratchet's pawl holds back with | nothing | 0.2 to 0.7 N |
+    | friction | 0.12 to 0.18 | 0.1 to 0.225 |
+    | stiffness of the end effector | 1500 N/m, 6 Nm/rad | the same, times 0.75 to 1.25 |
+    | delay of actions | none | 1 to 3 control periods |
+    | end effector's position | exact | joint encoders: 0.1 mm backlash, an unseen flex of 0.02 mm/N, an error of 0.2 to 0.3 mm that changes with \
+the position over a wave of 20 mm, 0.03 mm noise |
+    | its rotation | exact | the same: 1 mrad, 5 mrad/Nm, 2 to 4 mrad over 0.2 rad, 0.5 mrad |
+    | wrench | wrist sensor: 0.15 N and 3 mNm bias, 0.1 N and 2 mNm noise | joint torques: 0.5 N and 10 mNm bias, drifting by 0.2 N and 4 mNm \
+per root second; changes below 0.5 N and 10 mNm are not felt; 30 ms lag; 0.5 N and 10 mNm noise |
+    | head and tip | head in one look, tip in each step, both off by up to 1 mm per component | looks every 3 steps, 3 steps old; off by up to \
+1.5 mm and 0.06 rad, an error that wanders within 3 s; 10 % of looks fail, 3 % are wrong by 1.5 to 4 times as much and say `valid` 1 |
+    | length beyond the head | 0.4 mm noise | 0.5 mm bias, 0.5 mm noise, 3 steps old |
+
+    The other levels have no estimates: a policy has two views and proprioception. They are as `state` but for this:
+
+    | | `standard`: `ENPIRE/TieZipTie-Standard-v0` | `expert`: `ENPIRE/TieZipTie-Expert-v0` | `fleet`: `ENPIRE/TieZipTie-Fleet-v0` |
+    |---|---|---|---|
+    | time limit | 450 steps (15 s) | 450 steps (15 s) | 450 steps (15 s) |
+    | slot less strap | 0.5 to 0.8 mm | 0.4 to 0.6 mm | 0.5 to 0.8 mm |
+    | starts | "id" | one in four from "ood" | "id" |
+    | the head displaced, turned | 3 mm, 6 degrees | 4 mm, 8 degrees | 3 mm, 6 degrees |
+    | strap at rest, per 10 mm | 1.5, 0.5 and 0.5 degrees | 3, 1 and 1 degrees; one joint near the tip kinked by up to 12 more | as `standard` |
+    | a joint bent too far | springs back | keeps what is beyond 0.2 rad | springs back |
+    | pawl | 0.2 to 0.7 N | 0.3 to 0.8 N | 0.2 to 0.7 N |
+    | another zip tie on the bench | no | yes | no |
+    | light of an episode | 0.7 to 1.25 times, tinted by 8 %, turned by 15 degrees | 0.5 to 1.4 times, 12 %, 25 degrees | as `standard` |
+    | cameras, knocked between episodes | not | by 3 mm along each axis and 1 degree; colours 5 % off | not |
+
+    At every level but `intro` stations differ, on top of what episodes draw: friction times 0.85 to 1.2, pawl 0.8 to 1.25, stiffness of the end
+    effector 0.9 to 1.1, backlash 0.7 to 1.4; the head displaced by up to 2 mm and turned by 2 degrees; estimates off by 0.5 mm; light 0.85 to 1.1
+    times, 5 % tint, 15 degrees, colours 10 % off, cameras off by 1 mm and 0.5 degrees. At `fleet` they differ more: 0.6 to 1.7, 0.6 to 1.4, 0.7 to
+    1.4, 0.5 to 3; 4 mm and 5 degrees; light 0.75 to 1.15 times, 7 %, 20 degrees, colours 15 %, cameras 4 mm and 2 degrees. A run of `fleet` meets
+    another station in every cell, and none of them again in its held-out episodes. `station_seed`, or the reset option `station`, says which.
+
+    Frame: at `intro` x along the slot, in the strap's direction; z up. At the other levels the station's, from which the head differs as
+    above. Rotations are the end effector's hinge angles.
 
     ## Action space
     `Box(-1, 1, (7,), float32)`, 30 Hz.
@@ -33,7 +83,7 @@ class TieZipTieEnv(CellEnv):
     | 6 | gripper: above 0 closes, below 0 opens | [-1, 1] | a quarter of the stroke per step |
 
     ## Observation space
-    `obs_type="state"`: `Box((22,), float32)`, SI units.
+    `obs_type="state"`: `Box((22,), float32)` at `intro`, `Box((29,), float32)` at `state`, SI units.
 
     | i | observation | unit |
     |---|---|---|
@@ -41,33 +91,50 @@ class TieZipTieEnv(CellEnv):
     | 6 | gripper opening, 0 closed to 1 open | - |
     | 7 | 1 while the fingers hold the strap | - |
     | 8-13 | wrench at the gripper: force, torque | N, Nm |
-    | 14-16 | estimated position of the slot's entrance relative to the start; one look | m |
-    | 17-19 | estimated position of the strap's tip relative to the start | m |
-    | 20 | valid: 0 while the head hides the tip (the last estimate is repeated) | - |
+    | 14-16 | estimated position of the slot's entrance relative to the end effector's start | m |
+    | 17-19 | estimated position of the strap's tip relative to the end effector's start | m |
+    | 20 | valid: 0 while the head hides the tip, or where the last look at it failed (the last estimate is repeated) | - |
     | 21 | length of strap beyond the head, as the camera sees it | m |
+    | 22-23 | only at `state`: the head's estimated turn about y and z | rad |
+    | 24-25 | only at `state`: age of the head's estimate, and its `valid` | s, - |
+    | 26-27 | only at `state`: estimated turn of the strap's last link about y and z | rad |
+    | 28 | only at `state`: age of the tip's estimate | s |
 
-    With `sensing="noisy"` both estimates are off by up to 1 mm per component, drawn per episode, and noisy by 0.2 mm.
-    `"pixels"`: a camera at the side, (96, 96, 3) uint8. `"pixels_agent_pos"`: with `agent_pos` (7,).
+    With `sensing="noisy"` all of it is sensed as the level says (at `intro` what is looked at again is noisy by 0.2 mm); with `"ideal"` it is exact. At
+    `intro` also `"pixels"`: a camera at the side, (96, 96, 3) uint8; `"pixels_agent_pos"`: with `agent_pos` (7,).
+
+    `standard`, `expert` and `fleet` offer `"pixels_agent_pos"` alone. `pixels` is a Dict of two views, (96, 96, 3) uint8 each, fixed to the station,
+    0.5 mm a pixel where the slot is: `top` from above (right is +x, up is +y) and `right`, level from the side (right is +x, up is +z).
+    `agent_pos` is (12,):
+
+    | i | observation | unit |
+    |---|---|---|
+    | 0 | height of the end effector above its start | m |
+    | 1-3 | its rotation since the start | rad |
+    | 4 | gripper opening, 0 closed to 1 open | - |
+    | 5 | 1 while the fingers hold the strap | - |
+    | 6-11 | wrench at the gripper: force, torque | N, Nm |
 
     ## Reward
     `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: up to 0.2 for nearness, up to 0.8 for length.
 
     ## Starts
-    Tip 4 to 8 mm before the slot, +- 1 mm aside, turned by +- 3 deg about y and z (`"ood"`: 2 mm, 5 deg); grip uniform in
-    21 to 55 mm. `reset(options={"start": {"tip": [x, y, z], "turn": [rx, ry, rz], "grip": d}})` asks for an exact start.
-    Each episode draws the friction (0.15 +- 20 %).
+    Tip 4 to 8 mm before the slot, aside and turned as the level says (`"ood"`: `intro` 2 mm, 5 deg; else 6 mm, 6 deg); grip uniform in
+    21 to 55 mm. `reset(options={"start": {"tip": [x, y, z], "turn": [rx, ry, rz], "grip": d}})` asks for an exact start: of the tip as seen
+    from the head, and of the gripper's rotation. At the ranked levels `"head": [x, y, z, rx, ry, rz]` belongs to it, from where the
+    station has the head.
 
     ## Episode end
     When 16.1 mm of strap are beyond the head, the policy's turn is over; the verifier lets go and pulls the strap back with
     10 N for 0.5 s: at least 15 mm must be left. That verdict is final (terminated). A strap that runs beside the head counts
     for nothing. Violations terminate with reward 0: more than 40 N for 0.1 s (`force_limit`), 80 mm from the start
-    (`out_of_workspace`), a strap that fell (`strap_dropped`), penetration above 0.5 mm (`penetration`). Truncated after 600 steps (20 s).
+    (`out_of_workspace`), a strap that fell (`strap_dropped`), penetration above 0.5 mm (`penetration`). Truncated at the level's time limit.
 
     `info["score"]`: a quarter per stage: `tip_in`, `through`, `pulled` (15 mm), `locked` (verified). `info["past"]`, `info["lateral"]` (the tip off the slot's axis) [m].
 
     ## Arguments
-    `obs_type`, `reward_type`, `sensing`, `starts`, `render_mode`, `observation_width`, `visualization_width`,
-    `max_episode_steps`.
+    `level` ("intro", "state", "standard", "expert", "fleet"), `station_seed`, `obs_type`, `reward_type`, `sensing`, `starts`, `render_mode`,
+    `observation_width`, `visualization_width`, `max_episode_steps`.
 
     ## Version history
     v0: first release. Source: ENPIRE (arXiv 2606.19980), whose zip ties exist only as hardware.
@@ -76,11 +143,20 @@ class TieZipTieEnv(CellEnv):
     task: TieZipTie
     cell: SimCell
 
-    def __init__(self, *, sensing: Literal["noisy", "ideal"] = "noisy", **options: Unpack[CellOptions]) -> None:
+    def __init__(
+        self,
+        *,
+        level: Literal["intro", "state", "standard", "expert", "fleet"] = "intro",
+        sensing: Literal["noisy", "ideal"] = "noisy",
+        **options: Unpack[CellOptions],
+    ) -> None:
+        choose("level", level, LEVELS)
         choose("sensing", sensing, ("noisy", "ideal"))
-        task = TieZipTie(sensing)
-        super().__init__(task, SimCell(TieScene(), task.control_hz), **options)
+        numbers = LEVELS[level]
+        task, scene = TieZipTie(numbers, sensing), TieScene(numbers)
+        installed = (scene, task) if numbers.station else ()
+        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, **options)
 
     def brief(self) -> str:
-        """Controller, senses and geometry, as Markdown (see `enpire_envs.brief`)."""
-        return describe(self.task, self.cell.scene.build(), self._obs_type)
+        """Controller, senses and geometry at this level, as Markdown (see `enpire_envs.brief`)."""
+        return describe(self.task, TieScene(self.task._level).build(), self._obs_type)

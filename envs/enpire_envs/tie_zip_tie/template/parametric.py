@@ -21,6 +21,7 @@ PARAMETERS = {
     "yield": (0.0, 0.0, 0.0002),  # how far to give way sideways per newton and step [m/N]
 }
 
+PIXEL = 0.0005  # of a view, where the slot is [m]
 SCALE = np.array([0.00025, 0.00025, 0.0004])  # what an action of 1 moves the commanded position by [m]
 
 
@@ -39,11 +40,17 @@ class ParametricPolicy:
 
     def act(self, observation):
         p = self.p
-        moved = np.array(observation[:3], dtype=float)
-        opening, held = observation[6], observation[7] > 0.5
-        force = np.array(observation[8:11], dtype=float)
-        head, tip = np.array(observation[14:17], dtype=float), np.array(observation[17:20], dtype=float)
-        visible, past = observation[20] > 0.5, float(observation[21])
+        if isinstance(observation, dict):  # a level with two views: x and y of the end effector are what was commanded
+            sensed = np.array(observation["agent_pos"], dtype=float)
+            moved = np.array([*self.commanded[:2], sensed[0]])
+            opening, held, force = sensed[4], sensed[5] > 0.5, sensed[6:9]
+            tip, head, visible, past = look(observation["pixels"])
+        else:
+            moved = np.array(observation[:3], dtype=float)
+            opening, held = observation[6], observation[7] > 0.5
+            force = np.array(observation[8:11], dtype=float)
+            head, tip = np.array(observation[14:17], dtype=float), np.array(observation[17:20], dtype=float)
+            visible, past = observation[20] > 0.5, float(observation[21])
         wanted, grip = self.commanded.copy(), 1.0
         if self.phase == "thread":
             if past > 0.002:
@@ -83,3 +90,17 @@ class ParametricPolicy:
         move = np.clip((wanted - self.commanded) / SCALE, -1, 1)
         self.commanded += move * SCALE
         return np.concatenate([move, np.zeros(3), [grip]])
+
+
+def look(pixels):
+    """By colour alone: the tip and the slot's entrance (3,) in the views' frame [m], whether the tip is seen, and how much is beyond the head [m]."""
+    tip, head, beyond = np.zeros(3), np.zeros(3), []
+    for axis, name in ((1, "top"), (2, "right")):  # right is x in both; up is y in one and z in the other
+        r, g, b = np.moveaxis(pixels[name].astype(int), 2, 0)
+        red, blue = np.argwhere((r > 1.5 * b) & (g - b < 0.4 * (r - b))), np.argwhere(b > 1.5 * r)
+        if not len(red) or not len(blue):
+            return tip, head, False, 0.0
+        tip[0], tip[axis] = PIXEL * red[:, 1].max(), -PIXEL * red[red[:, 1] > red[:, 1].max() - 5, 0].mean()
+        head[0], head[axis] = PIXEL * blue[:, 1].min(), -PIXEL * blue[:, 0].mean()
+        beyond.append(PIXEL * max(0, red[:, 1].max() - blue[:, 1].max()))
+    return tip, head, bool(tip[0] < head[0]), min(beyond)
