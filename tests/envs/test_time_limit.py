@@ -14,6 +14,7 @@ from making import make
 DEFAULTS = (
     {"PushT": 300, "PushTSimple": 300, "PinBoard": 3600}
     | dict.fromkeys(("PinInsertion", "GPUInsertion", "TieZipTie", "CutZipTie"), 600)
+    | {f"PushT-{level}": 300 for level in ("State", "Standard", "Expert", "Fleet")}
     | {f"PinInsertion-{level}": 240 for level in ("State", "Standard", "Expert", "Fleet")}
     | {f"GPUInsertion-{level}": 360 for level in ("State", "Standard", "Expert", "Fleet")}
     | {f"CutZipTie-{level}": 450 for level in ("State", "Standard", "Expert", "Fleet")}

@@ -8,6 +8,7 @@ import numpy as np
 
 from enpire_envs.env import CellEnv
 from enpire_envs.pusht.task import SPEED, PushT
+from enpire_envs.sim import SimCell
 from enpire_envs.skills.push_planner import PushPlanner
 
 
@@ -25,8 +26,9 @@ class Expert:
 
     def act(self, observation: object) -> np.ndarray:
         if self._planner.needs_plan:
-            cell: Any = self._env.cell
-            if cell.scene.underway(cell.data).any():  # plan from where the last push has come to its end
+            cell = self._env.cell
+            # plan from where the last push has come to its end; on arms nothing is delayed
+            if isinstance(cell, SimCell) and cell.scene.underway(cell.data).any():  # type: ignore[attr-defined]
                 return self._wait()
             readings = cell.read()
             self._planner.plan(readings.block, readings.tip, readings.tip_target)
