@@ -20,6 +20,7 @@ from autoenvbench.record.regimes import rules
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.stations import ARGUMENT, Scope
 from autoenvbench.sandbox.limits import Limits
+from autoenvbench.station.policy_process import PolicyLimits
 
 #: Beside a task's own starter policy: the recipe with its numbers left open, which the researcher `cem` tunes.
 PARAMETRIC = "parametric.py"
@@ -106,9 +107,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
         station: the number of the run's own station, if its agent may know it.
     """
     tools = _tools_page(env, config)
-    cpu = (
-        f"{contract_of(env).act_cpu_ms:.0f} ms of CPU time per `act`{' (a script: 120 s an episode)' if tools else ''}"
-    )
+    cpu = _cpu(PolicyLimits(contract_of(env).act_cpu_ms / 1000), script=bool(tools))
     own = {} if station is None else {ARGUMENT: station}
     kwargs = "".join(f", {key}={value!r}" for key, value in {**config.env_kwargs, **own}.items())
     limits = Limits.default()
@@ -147,6 +146,15 @@ How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
 {_page(env, in_force=bool(contact))}
 """
+
+
+def _cpu(limits: PolicyLimits, *, script: bool) -> str:
+    """What a policy may compute, in words."""
+    whole = f"; a script: {limits.script_cpu_s:g} s an episode" if script else ""
+    return (
+        f"{1000 * limits.act_cpu_s:.0f} ms of CPU time per `act` (what it uses between two answers counts; {limits.reset_cpu_s:g} s for `reset`, "
+        f"{limits.load_cpu_s:g} s to load{whole})"
+    )
 
 
 def _page(env: gym.Env[Any, Any], *, in_force: bool) -> str:
