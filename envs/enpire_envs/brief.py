@@ -27,6 +27,7 @@ from enpire_envs.randomise import SensingSpec
 if TYPE_CHECKING:
     import mujoco
 
+    from enpire_envs.appearance import AppearanceSpec
     from enpire_envs.contact import SafetyLimits
 
 Row = tuple[str, str]  # what, how much
@@ -102,6 +103,17 @@ def periods(low: float, hz: float, high: float | None = None) -> str:
 def drawn(low: float, high: float, unit: str, scale: float = 1.0) -> str:
     """A range that each episode draws from, or one number."""
     return span(low, high, unit, scale) + (_DRAWN if low != high else "")
+
+
+def looks(spec: AppearanceSpec) -> str:
+    """How far light, colours and cameras may be off, as far as they may."""
+    metres, turned = spec.camera
+    parts = [f"light {span(*spec.light, 'times')} as bright"] if spec.light != (1.0, 1.0) else []
+    parts += [f"tinted by up to {number(100 * spec.tint)} %"] if spec.tint else []
+    parts += [f"turned by up to {number(spec.direction)} deg"] if spec.direction else []
+    parts += [f"colours of things off by up to {number(100 * spec.colour)} %"] if spec.colour else []
+    parts += [f"cameras off by up to {mm(metres)} along each axis and {number(turned)} deg"] if metres or turned else []
+    return ", ".join(parts) or "as it is"
 
 
 # -- the end effector -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mujoco
 
-from enpire_envs.appearance import AppearanceSpec
 from enpire_envs.brief import (
     MILLIMETRES,
     Brief,
@@ -15,6 +14,7 @@ from enpire_envs.brief import (
     drawn,
     drives,
     encoders,
+    looks,
     mm,
     motion,
     number,
@@ -97,7 +97,7 @@ def _starts(level: CutLevel) -> list[Row]:
             )
         )
     if level.look:
-        rows.append(("what cameras see", _look(level.look) + _EPISODE))
+        rows.append(("what cameras see", looks(level.look) + _EPISODE))
     if level.decoys:
         rows.append(
             (
@@ -132,20 +132,12 @@ def _station(station: CutStation) -> str:
         f"stay the same for all episodes there, and come on top: ties off by {x}, {y}, {z} along x, y, z and turned by {number(station.tie_yaw)} deg about z, "
         f"the lying cutter off by {mm(station.cutter[0])}, {mm(station.cutter[1])} along x, y, each way; in the fingers by {_off(station.slip)}; "
         f"friction times {span(*station.friction, '')}, stiffness times {span(*station.stiffness, '')}, backlash times {span(*station.backlash, '')}{later}; "
-        f"{_look(station.look)}"
+        f"{looks(station.look)}"
     )  # fmt: skip
 
 
 def _off(slip: tuple[float, float]) -> str:
     return f"{mm(slip[0])} along and {number(slip[1])} deg about each axis"
-
-
-def _look(look: AppearanceSpec) -> str:
-    metres, turn = look.camera
-    return (
-        f"light times {span(*look.light, '')}, tinted by {number(100 * look.tint)} % and turned by {number(look.direction)} deg; colours off by "
-        f"{number(100 * look.colour)} %; cameras moved by {mm(metres)} and turned by {number(turn)} deg"
-    )
 
 
 def _exact(task: CutZipTie) -> tuple[list[Row], list[Row]]:

@@ -15,6 +15,7 @@ from enpire_envs.brief import (
     drawn,
     drives,
     encoders,
+    looks,
     mm,
     motion,
     number,
@@ -178,7 +179,7 @@ def _varying(level: CardLevel) -> list[tuple[str, str]]:
     ]
     for where, look in (("at a station", station.look), ("in an episode of it", episode.look)):
         if look != AppearanceSpec():
-            rows.append((f"how it looks, {where}", _look(look)))
+            rows.append((f"how it looks, {where}", looks(look)))
     if level.decoy:
         rows.append(
             ("a second slot without a latch", f"{mm(*DECOY)} beside the right one; which side, a station keeps")
@@ -195,14 +196,6 @@ def _off(station: Six, episode: Six) -> str:
         return f"({along}) mm and ({about}) deg"
 
     return f"off along and about x, y, z by up to {axes(station)}, which a station keeps, and {axes(episode)} per episode, to either side"
-
-
-def _look(look: AppearanceSpec) -> str:
-    metres, turn = look.camera
-    return (
-        f"light {span(*look.light, 'times')} as bright, off white by up to {number(100 * look.tint)} %, turned by up to {number(look.direction)} deg; "
-        f"colours off by up to {number(100 * look.colour)} %; cameras off by up to {mm(metres)} along each axis and {number(turn)} deg"
-    )
 
 
 def _in_the_way(model: mujoco.MjModel) -> str:

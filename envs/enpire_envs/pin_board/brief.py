@@ -11,6 +11,7 @@ from enpire_envs.brief import (
     drawn,
     drives,
     encoders,
+    looks,
     mm,
     motion,
     number,
@@ -34,7 +35,7 @@ from enpire_envs.pin_board.scene import (
     TRAY_PITCH,
 )
 from enpire_envs.pin_board.task import AROUND, CLOSING, GUARDED, HOME, LIMITS, STEP, PinBoard
-from enpire_envs.pin_insertion.brief import further, guard_row, looks, sits, station_rows, times
+from enpire_envs.pin_insertion.brief import further, guard_row, sits, station_rows, times
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PIN_LENGTH
 from enpire_envs.pin_insertion.view import FOVY
 

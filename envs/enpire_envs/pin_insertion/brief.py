@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mujoco
 
-from enpire_envs.appearance import AppearanceSpec
 from enpire_envs.brief import (
     MILLIMETRES,
     Brief,
@@ -14,6 +13,7 @@ from enpire_envs.brief import (
     drawn,
     drives,
     encoders,
+    looks,
     mm,
     motion,
     number,
@@ -182,15 +182,6 @@ def station_rows(level: PinLevel) -> list[Row]:
             )
         )
     return rows
-
-
-def looks(look: AppearanceSpec) -> str:
-    """How far light, colours and camera may be off."""
-    metres, turned = look.camera
-    return (
-        f"light {span(*look.light, 'times')}, its colour off by {number(100 * look.tint)} % and its direction by {number(look.direction)} deg; "
-        f"colours of things off by {number(100 * look.colour)} %; camera off by up to {mm(metres)} along each axis and turned by up to {number(turned)} deg"
-    )
 
 
 def _sketch(task: PinInsertion, diameter: float, tight: float, loose: float) -> str:

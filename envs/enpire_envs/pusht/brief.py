@@ -14,6 +14,7 @@ from enpire_envs.brief import (
     delay,
     dropouts,
     encoders,
+    looks,
     mm,
     motion,
     number,
@@ -116,18 +117,8 @@ def _differs(when: str, spread: Spread) -> list[Row]:
             (f"fingertip in the gripper, {when}", f"off by up to {mm(spread.tip_offset)} from where the arm has it")
         )
     if spread.look != AppearanceSpec():
-        rows.append((f"looks, {when}", _look(spread.look)))
+        rows.append((f"looks, {when}", looks(spread.look)))
     return rows
-
-
-def _look(spec: AppearanceSpec) -> str:
-    metres, turned = spec.camera
-    parts = [f"light x {span(*spec.light, '')}"] if spec.light != (1.0, 1.0) else []
-    parts += [f"tinted by up to {number(100 * spec.tint)} %"] if spec.tint else []
-    parts += [f"turned by up to {number(spec.direction)} deg"] if spec.direction else []
-    parts += [f"colours +- {number(100 * spec.colour)} %"] if spec.colour else []
-    parts += [f"camera off by up to {mm(metres)} along each axis and {number(turned)} deg"] if metres or turned else []
-    return ", ".join(parts)
 
 
 def _on_the_table(level: PushTLevel) -> list[Row]:

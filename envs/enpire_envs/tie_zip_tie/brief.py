@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mujoco
 
-from enpire_envs.appearance import AppearanceSpec
 from enpire_envs.brief import (
     DEGREES,
     MILLIMETRES,
@@ -16,6 +15,7 @@ from enpire_envs.brief import (
     drives,
     dropouts,
     encoders,
+    looks,
     mm,
     motion,
     number,
@@ -141,16 +141,8 @@ def _station(level: TieLevel) -> list[Row]:
     return [
         ("what stays the same at one station, on top of what episodes draw",
          f"{factors}; head displaced by up to {mm(metres)} and turned by up to {number(degrees)} deg{eye}"),
-        ("how a station looks", _looks(station.look)),
+        ("how a station looks", looks(station.look)),
     ]  # fmt: skip
-
-
-def _looks(look: AppearanceSpec) -> str:
-    metres, turned = look.camera
-    return (
-        f"light {span(*look.light, 'times')}, its colour off by {number(100 * look.tint)} % and its direction by {number(look.direction)} deg; "
-        f"colours of things off by {number(100 * look.colour)} %; cameras off by up to {mm(metres)} along each axis and turned by up to {number(turned)} deg"
-    )
 
 
 def _moved(task: TieZipTie) -> tuple[str, str]:
@@ -174,7 +166,7 @@ def _images(task: TieZipTie) -> tuple[list[Row], list[str]]:
         ("`agent_pos`: wrench", _wrench(task)),
     ]  # fmt: skip
     if level.look is not None:
-        rows.append(("how an episode looks", _looks(level.look)))
+        rows.append(("how an episode looks", looks(level.look)))
     play = f"{mm(level.clearance[0] / 2, level.clearance[1] / 2)} of play to each side"
     return rows, [
         f"Neither x nor y is observed, and where the head and the strap are is in the pictures alone. The strap has {play}."
