@@ -193,6 +193,9 @@ def test_robot_time_is_the_machines_at_a_pace_and_the_simulations_where_there_is
     assert EPISODE_S / 20 <= paced.robot_s <= time.monotonic() - began
     (free,) = judge(LocalCell(env, sandbox="none", track="open"), ledger, bundle, "practice", 1).episodes
     assert free.robot_s == free.sim_s == EPISODE_S
+    paced_cell = LocalCell(env, sandbox="none", track="open", pace=20)
+    (scored,) = judge(paced_cell, ledger, bundle, "heldout", 1).episodes  # nobody's robot is waited for
+    assert scored.robot_s == scored.sim_s == EPISODE_S
 
 
 def test_a_twins_resets_take_its_own_time(env, ledger, policy_dir):
