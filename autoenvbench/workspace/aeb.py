@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from autoenvbench.record.clock import format_duration
 from autoenvbench.record.events import MAX_TITLE
 from autoenvbench.station.client import StationClient, StationGone
 from autoenvbench.text import short, visible
+from autoenvbench.workspace import literature
 from autoenvbench.workspace.bundling import git, send_head
 
 #: Reasons that lie in the policy's code and not in its skill: when every episode ends so, there is a bug to mend.
@@ -180,6 +182,21 @@ def _show(args: argparse.Namespace) -> tuple[Any, str]:
     if not made:
         raise UserError(why_not[0])
     return {"files": made, "without": why_not}, "\n".join([*made, *why_not])
+
+
+def _literature(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
+    """Pages in the workspace: the station is not asked."""
+    known = literature.sections(_workspace())
+    if not args.words:
+        pages = {section.page: section.title for section in known}
+        return pages, "\n".join(f"{page:<38}{title}" for page, title in pages.items())
+    found = literature.search(known, " ".join(args.words))
+    text = "\n\n".join(
+        f"{s.page}  {s.title}{': ' + s.heading if s.heading else ''}\n{s.text}" for s in found
+    )  # fmt: skip
+    return [asdict(s) for s in found], text or (
+        f"nothing about {' '.join(args.words)!r}; `aeb literature` lists the pages, and other words may be theirs"
+    )
 
 
 def _stop(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
@@ -350,6 +367,10 @@ def _parser() -> argparse.ArgumentParser:
         "--sheet", action="store_true", help="the same with pictures: from the start on, the last one large"
     )
     episodes.add_argument("--limit", type=int, default=50)
+    pages = verb("literature", _literature, "pages on methods: those that say most about some words, or a list")
+    pages.add_argument(
+        "words", nargs="*", metavar="WORDS", help="such as: spiral search, cloning history, sparse reward"
+    )
     verb("stop", _stop, "stop a real station's arms at once; the episode under way counts as it stands")
     note = verb("note", _note, "write a remark into the run's record")
     note.add_argument("text")
