@@ -30,15 +30,16 @@ DISTRIBUTION = {
 USED_OTHERWISE = {
     "pyarrow": "pandas writes Parquet with it",
     "pyserial": "python-can opens serial adapters with it",
-    "torch": "agents train with it, and the policy host seeds it where a policy has it",
     "pytest-timeout": "plugin",
     "pytest-xdist": "plugin",
     "pytest-rerunfailures": "plugin",
     "ruff": "make lint",
     "mypy": "make lint",
 }
-#: Modules of simulators that run in interpreters of their own (`autoenvbench setup`).
-ELSEWHERE = {"gym_pusht", "ompl", "robocasa", "robosuite"}
+#: Rooms that are PyTorch from top to bottom: nothing imports them but a function that needs it.
+TORCH_ROOMS = ("learning",)
+#: Modules of simulators that run in interpreters of their own (`autoenvbench setup`), and of a trained policy's folder.
+ELSEWHERE = {"features", "gym_pusht", "ompl", "robocasa", "robosuite"}
 
 
 def _name(requirement: str) -> str:
@@ -88,8 +89,16 @@ def undeclared(folder: Path) -> list[str]:
                 wrong.append(f"{place}:{line}: {name} is imported and not declared in pyproject.toml")
         if "lerobot_robot" in file.parts:  # a plug-in that LeRobot loads, which is there then
             continue
+        of_torch = file.relative_to(folder).parts[0] in TORCH_ROOMS
+        if not of_torch:
+            rooms = tuple(f"autoenvbench.{room}" for room in TORCH_ROOMS)
+            wrong += [
+                f"{place}:{line}: {module} imports PyTorch: import it where it is used"
+                for line, module in _on_import(tree)
+                if module.startswith(rooms)
+            ]
         for line, name in _foreign(_on_import(tree)):
-            if name in optional - CORE:
+            if name in optional - CORE and not (of_torch and name == "torch"):
                 wrong.append(f"{place}:{line}: {name} belongs to an extra: import it where it is used")
     return wrong
 
@@ -126,6 +135,9 @@ def test_all_is_every_extra_that_can_live_beside_the_others():
         ("import requests", "not declared"),
         ("def f():\n    import viser", None),
         ("import viser", "where it is used"),
+        ("import torch", "where it is used"),
+        ("from autoenvbench.learning.buffer import Buffer", "where it is used"),
+        ("def f():\n    from autoenvbench.learning.buffer import Buffer", None),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import viser", None),
         ("try:\n    import viser\nexcept ImportError:\n    pass", "where it is used"),
     ],

@@ -14,7 +14,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("study",),
     ("research",),
-    ("agents",),
+    ("agents", "learning"),
     ("workspace",),
     ("station",),
     ("publish",),

@@ -60,8 +60,9 @@ def compare(args: argparse.Namespace) -> None:
 def _policy_sandbox(args: argparse.Namespace, *policies: str) -> Any:
     """The cage that was asked for; none is needed where only our own policies run."""
     from autoenvbench.sandbox.cage import choose_sandbox
+    from autoenvbench.study.policies import TRUSTED
 
-    if all(policy in ("reference", "naive", "random") for policy in policies):
+    if all(policy in TRUSTED for policy in policies):
         return "none"
     sandbox, notice = choose_sandbox(args.sandbox, fallback=False)
     if notice:

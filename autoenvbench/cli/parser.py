@@ -63,7 +63,7 @@ def _agents(subparsers: Any) -> None:
 def _score(subparsers: Any) -> None:
     score = subparsers.add_parser("score", help="score a policy folder, the reference policy or a random one")
     score.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
-    score.add_argument("--policy", required=True, metavar="PATH|reference|naive|random|zero-shot|vla")
+    score.add_argument("--policy", required=True, metavar="PATH|reference|scripted|naive|random|zero-shot|vla")
     score.add_argument("-n", type=arguments.episodes, default=100, metavar="N", help="starts (default 100)")
     score.add_argument(
         "--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per start; 8 for pass@8"
@@ -85,7 +85,7 @@ def _compare(subparsers: Any) -> None:
     versus = subparsers.add_parser(
         "compare", help="which of two policies is better: shared starts, a sequential test that stops when it knows"
     )
-    versus.add_argument("first", metavar="A", help="a policy's folder, or reference, naive, random")
+    versus.add_argument("first", metavar="A", help="a policy's folder, or reference, scripted, naive, random")
     versus.add_argument("second", metavar="B")
     versus.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
     versus.add_argument(

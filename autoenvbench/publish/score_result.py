@@ -18,6 +18,7 @@ from autoenvbench.record.summary import pass_at_k, streak
 #: Why policies with a name are not ranked.
 _UNRANKED_BECAUSE = {
     "reference": "privileged: plans with the simulator's true state",
+    "scripted": "baseline: written by us, who know the task",
     "random": "baseline",
     "naive": "baseline",
 }

@@ -42,7 +42,7 @@ def compare(
     """Compare two policies on up to `most` shared starts; see `sequential.PairedTest`.
 
     Args:
-        policies: each "reference", "naive", "random", or a folder with a policy.py.
+        policies: each "reference", "scripted", "naive", "random", or a folder with a policy.py.
         alpha: chance of naming a better one where neither is.
         on_start: called with the test after each start on which both were judged.
 

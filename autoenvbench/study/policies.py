@@ -1,4 +1,4 @@
-"""Policies by name or folder: the reference policies, a random one, scripts that ship with the package, or a user's."""
+"""Policies by name or folder: a task's own policies, a random one, scripts that ship with the package, or a user's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from enpire_envs.reference import NAMES, Kind, make_reference
 
 from autoenvbench.errors import UserError
 from autoenvbench.station.bundles import Bundle, policy_digest
@@ -15,8 +16,12 @@ from autoenvbench.station.rollout import Policy
 
 #: Script policies that ship with the package: one written without having seen a scene, one that asks a policy server.
 BASELINES = {"zero-shot": "zero_shot", "vla": "vla"}
+#: A task's own policies, by the names of their classes: they run in this process.
+OWN: dict[str, Kind] = {name: kind for kind, name in NAMES.items()}
+#: Those that need no cage.
+TRUSTED = (*OWN, "random")
 #: Policies that are given by name; any other is a folder.
-NAMED_POLICIES = ("reference", "naive", "random", *BASELINES)
+NAMED_POLICIES = (*TRUSTED, *BASELINES)
 
 
 class RandomPolicy:
@@ -41,15 +46,11 @@ def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bund
         What to run, and the object that acts where the policy is ours and needs no process and cage of its own (else None).
 
     Raises:
-        UserError: for a folder without a policy.py, or an environment without a reference policy.
+        UserError: for a folder without a policy.py, or an environment that has no such policy of its own.
     """
-    if policy in ("reference", "naive"):
-        from enpire_envs.reference import make_reference
-
+    if policy in OWN:
         try:
-            return Bundle(policy, policy, "", Path()), make_reference(
-                env, "Expert" if policy == "reference" else "Naive"
-            )
+            return Bundle(policy, policy, "", Path()), make_reference(env, OWN[policy])
         except LookupError as error:
             raise UserError(str(error)) from None
     if policy in BASELINES:
@@ -62,6 +63,6 @@ def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bund
         what = "has no policy.py" if folder.is_dir() else "does not exist"
         raise UserError(
             f"the policy folder {policy!r} {what}; give a folder whose policy.py defines "
-            "class Policy(observation_space, action_space) or run(tools), or say `reference`, `naive`, `random`, `zero-shot` or `vla`"
+            "class Policy(observation_space, action_space) or run(tools), or say `reference`, `scripted`, `naive`, `random`, `zero-shot` or `vla`"
         )
     return Bundle("", policy_digest(folder), "", folder), None

@@ -31,7 +31,7 @@ from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import Tally, evaluate
 from autoenvbench.station.script_rollout import script_settings
-from autoenvbench.study.policies import resolve_policy
+from autoenvbench.study.policies import OWN, resolve_policy
 from autoenvbench.study.start_sets import starts
 
 
@@ -57,7 +57,7 @@ def score(
     """Run a policy's episodes and count.
 
     Args:
-        policy: "reference", "naive", "random", "zero-shot", "vla", or a folder with policy.py.
+        policy: "reference", "scripted", "naive", "random", "zero-shot", "vla", or a folder with policy.py.
         n: starts.
         attempts: episodes per start.
         seed: of the starts, and of a random policy.
@@ -103,7 +103,7 @@ def score(
         with script_settings(tools or {}, tools_replay, tools_url, ledger) as scripts:
             keep = film = None
             if trajectories is not None:
-                source = Source.REFERENCE if policy in ("reference", "naive") else Source.POLICY
+                source = Source.REFERENCE if policy in OWN else Source.POLICY
                 keep = Keep(trajectories, secret=False, insight="all", source=source, most=sys.maxsize, required=True)
                 film = Film(trajectories, "") if driver is None else None
             cell = LocalCell(env, sandbox=sandbox, track=track, scripts=scripts, policy=driver)

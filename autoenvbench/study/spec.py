@@ -21,7 +21,7 @@ class Condition(BaseModel):
     """What one level of a study is made of; fields that are not given are the base's.
 
     Attributes:
-        policy: a folder (relative to the study file), or "random", "zero-shot", "vla", "reference", "naive".
+        policy: a folder (relative to the study file), or "random", "zero-shot", "vla", "reference", "scripted", "naive".
         tools: of script policies (`ToolsConfig`), merged into the base's.
         tools_replay: a script that stands in for the model behind vlm_query.
         agent: instead of a policy: who does research, for `budget`, once per seed.

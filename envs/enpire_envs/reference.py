@@ -1,7 +1,8 @@
-"""Reference policies: privileged experts that prove a task solvable, and seed demonstrations.
+"""Policies that come with a task: `Expert` proves it solvable, `Scripted` shows how, `Naive` shows that it needs solving.
 
-They look at the true state and plan with the simulator, so their rows are never ranked. A task's lie in a folder of their own, which
-every cage hides.
+`Expert` looks at the true state and plans with the simulator, so its rows are never ranked. `Scripted` searches by what policies see: it is
+given the spaces and no environment, so nothing else can reach it, and a learner can imitate all that it does. A task's lie in a folder of
+their own, which every cage hides.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from typing import Any, Literal, Protocol
 import gymnasium as gym
 import numpy as np
 
-from enpire_envs.registry import entries, entry_of
+from enpire_envs.registry import TaskEntry, entries, entry_of
+
+Kind = Literal["Expert", "Scripted", "Naive"]
+#: By what name each is known to people.
+NAMES: dict[Kind, str] = {"Expert": "reference", "Scripted": "scripted", "Naive": "naive"}
 
 
 class Expert(Protocol):
-    """A policy made for one environment, whose true state it may read."""
+    """A policy made for one environment."""
 
     def reset(self, observation: Any) -> None:
         """A new episode, by its first observation."""
@@ -25,15 +30,22 @@ class Expert(Protocol):
         """The action for one control period."""
 
 
-def make_reference(env: gym.Env[Any, Any], kind: Literal["Expert", "Naive"] = "Expert") -> Expert:
-    """The reference policy for `env`, or the naive one that shows that the task needs solving (it sees observations
-    only). Raises LookupError for an environment that has none."""
-    env_id = env.spec.id if env.spec else ""
-    entry = entry_of(env_id)
-    if entry is None or entry.reference is None:
-        known = [name for other in entries() if other.reference for name in other.envs]
+def make_reference(env: gym.Env[Any, Any], kind: Kind = "Expert") -> Expert:
+    """A task's own policy for `env`: the privileged expert, the script that sees observations only, or the naive one (the same).
+
+    Raises LookupError for an environment that has none, with the names of those that have.
+    """
+    entry = entry_of(env.spec.id if env.spec else "")
+    made = None if entry is None else _class_of(entry, kind)
+    if made is None:
+        known = [name for other in entries() if _class_of(other, kind) is not None for name in other.envs]
         raise LookupError(
-            f"{env_id or type(env.unwrapped).__name__} has no {kind.lower()} policy; those that have: {', '.join(known)}"
+            f"{env.spec.id if env.spec else type(env.unwrapped).__name__} has no {NAMES[kind]} policy; "
+            f"those that have: {', '.join(known) or 'none yet'}"
         )
-    policy: Expert = getattr(import_module(entry.reference), kind)(env.unwrapped)
+    policy: Expert = made(env.observation_space, env.action_space) if kind == "Scripted" else made(env.unwrapped)
     return policy
+
+
+def _class_of(entry: TaskEntry, kind: Kind) -> Any:
+    return getattr(import_module(entry.reference), kind, None) if entry.reference is not None else None

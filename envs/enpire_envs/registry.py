@@ -72,7 +72,7 @@ class TaskEntry:
         in_threads: `gymnasium.make_vec` runs the cells of several at once (it is a `CellEnv` on a `SimCell`).
         template: the folder that an agent's workspace begins with: policy.py, and parametric.py with PARAMETERS and ParametricPolicy
             for the built-in researcher `cem` (others' workspaces are without it). None: a policy that does nothing.
-        reference: the folder (a package) with the privileged policies `Expert` and `Naive`; every cage hides it.
+        reference: the folder (a package) with the policies `Expert` (privileged), `Scripted` (if there is one) and `Naive`; every cage hides it.
         secret: further folders that would solve the task; every cage hides them.
         simulator: what the station track hides beside `package` (of a `real` task: in place of it), where the station is the only source
             of experience: folders, and packages such as "mujoco".

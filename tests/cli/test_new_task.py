@@ -107,13 +107,28 @@ def test_a_start_that_is_no_start_is_drawn_again_or_refused(installed):
 
 
 def test_the_harness_scores_it_by_its_own_policies(installed):
-    rates = {policy: score(REACH, policy, 5, sandbox="none") for policy in ("reference", "naive", "random")}
-    assert [rate["successes"] for rate in rates.values()] == [5, 0, 0]
+    rates = {policy: score(REACH, policy, 5, sandbox="none") for policy in ("reference", "scripted", "naive", "random")}
+    assert [rate["successes"] for rate in rates.values()] == [5, 5, 0, 0]
     assert rates["reference"]["kind"] == "sim"
     assert rates["naive"]["failures"] == {"time_limit": 5}
     assert score(REACH, "reference", 2, protocol="corners", sandbox="none")["successes"] == 2
-    for kind in ("Expert", "Naive"):
+    for kind in ("Expert", "Scripted", "Naive"):
         assert make_reference(make_env(REACH), kind)
+
+
+def test_a_script_is_given_spaces_and_no_environment(installed, monkeypatch):
+    """What it is told is all that it can know: neither argument leads to the cell."""
+    given = []
+    monkeypatch.setattr("reach.reference.Scripted", lambda *args: given.extend(args))
+    env = make_env(REACH)
+    make_reference(env, "Scripted")
+    assert given == [env.observation_space, env.action_space]
+
+
+def test_a_task_without_a_script_says_which_have_one(installed, monkeypatch):
+    monkeypatch.delattr("enpire_envs.pusht.reference.Scripted", raising=False)
+    with pytest.raises(UserError, match=f"ENPIRE/PushT-v0 has no scripted policy; those that have: .*{REACH}"):
+        score("ENPIRE/PushT-v0", "scripted", 1, sandbox="none")
 
 
 def test_an_agent_gets_its_brief_and_its_starting_files(installed, tmp_path):

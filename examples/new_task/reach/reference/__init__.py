@@ -1,5 +1,6 @@
 """What solves it, hidden in every cage, and what shows that it needs solving."""
 
+import gymnasium as gym
 import numpy as np
 
 from ..env import ReachEnv
@@ -17,6 +18,19 @@ class Expert:
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         return np.clip((self._env.goal - self._env.tip) / STEP, -1, 1)
+
+
+class Scripted:
+    """Sees what policies see."""
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space) -> None:
+        pass
+
+    def reset(self, observation: np.ndarray) -> None:
+        pass
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        return np.clip((observation[2:] - observation[:2]) / STEP, -1, 1)
 
 
 class Naive:

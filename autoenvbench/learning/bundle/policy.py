@@ -1,0 +1,100 @@
+"""A trained policy: weights from checkpoints/policy.npz, run with NumPy. `policy.json` says how they are put together.
+
+    networks   name -> layers; the weights of layer k are `NAME.k.weight` and `NAME.k.bias`
+    head       what the numbers of the network "actor" mean, see `Policy._decide`
+    chunk      actions that one answer of the network holds
+    execute    how many of them are executed before it is asked again
+    hold       control steps that each action is held for
+    features   see features.py
+
+The input of "actor" is what `features.History.input` gives, with the outputs of the network `image.KEY` of each image behind it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from features import Features, History
+
+_HERE = Path(__file__).resolve().parent
+
+
+class Policy:
+    """What the station runs.
+
+    Actions are scaled from [-1, 1] to the action space's bounds, where it has some.
+    """
+
+    def __init__(self, observation_space: Any, action_space: Any) -> None:
+        self._about = json.loads((_HERE / "policy.json").read_text())
+        with np.load(_HERE / "checkpoints" / "policy.npz", allow_pickle=False) as file:
+            self._weights = {name: file[name] for name in file.files}
+        self._features = Features.restore(
+            self._about["features"], self._weights["features.mean"], self._weights["features.std"]
+        )
+        self._history = History(self._features)
+        low, high = self._weights["action.low"], self._weights["action.high"]
+        self._middle, self._half = (high + low) / 2, (high - low) / 2
+
+    def reset(self, observation: Any) -> None:
+        """Begin an episode with its first observation."""
+        self._history.begin(observation)
+        self._plan: list[np.ndarray] = []
+        self._begun = False
+
+    def act(self, observation: Any) -> np.ndarray:
+        """The action (a,) for one control period. The first call brings the observation of `reset` again."""
+        if self._begun:
+            self._history.see(observation)
+        self._begun = True
+        if not self._plan:
+            actions = self._decide(observation)[: self._about["execute"]]
+            self._plan = [action for action in actions for _ in range(self._about["hold"])]
+        action = self._plan.pop(0)
+        self._history.did(action)
+        return self._middle + self._half * action
+
+    def _decide(self, observation: Any) -> np.ndarray:
+        """(chunk, a) actions in [-1, 1]."""
+        seen = [self._history.input()]
+        for key in self._features.images:
+            image = self._features.image(observation, key).astype(np.float32).transpose(2, 0, 1) / 255
+            seen.append(self._run(f"image.{key}", image))
+        out = self._run("actor", np.concatenate(seen))
+        size, kind = self._about["chunk"] * self._features.action_size, self._about["head"]
+        if kind == "mixture":  # scores of the components, then the means of each: the likeliest one acts
+            n = self._about["components"]
+            best = int(np.argmax(out[:n]))
+            out = out[n + best * size :]
+        actions = out[:size].reshape(-1, self._features.action_size)
+        return np.tanh(actions) if kind == "tanh" else np.clip(actions, -1, 1)
+
+    def _run(self, name: str, x: np.ndarray) -> np.ndarray:
+        for k, layer in enumerate(self._about["networks"][name]):
+            weight: Any = self._weights.get(f"{name}.{k}.weight")
+            bias: Any = self._weights.get(f"{name}.{k}.bias")
+            if layer["kind"] == "linear":
+                x = weight @ x + bias
+            elif layer["kind"] == "layer_norm":
+                x = (x - x.mean()) / np.sqrt(x.var() + layer["epsilon"]) * weight + bias
+            elif layer["kind"] == "convolution":
+                x = _convolve(x, weight, layer["stride"]) + np.reshape(bias, (-1, 1, 1))
+            elif layer["kind"] == "relu":
+                x = np.maximum(x, 0)
+            elif layer["kind"] == "tanh":
+                x = np.tanh(x)
+            elif layer["kind"] == "flatten":
+                x = x.reshape(-1)
+            else:
+                raise ValueError(f"policy.json has a layer {layer['kind']!r} that this file does not know")
+        return x
+
+
+def _convolve(x: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:
+    """(out, h, w) of an image (in, h, w) by filters (out, in, k, k), without padding."""
+    size = weight.shape[-1]
+    patches = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))[:, ::stride, ::stride]
+    return np.asarray(np.tensordot(weight, patches, axes=((1, 2, 3), (0, 3, 4))))

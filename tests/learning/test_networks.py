@@ -1,0 +1,70 @@
+"""Heads and critics compute what they say."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from autoenvbench.learning.networks import EnsembleCritic, SquashedGaussian, encoder, gaussian_nll, mixture_nll, mlp
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_an_ensemble_is_that_many_networks(layer_norm):
+    torch.manual_seed(0)
+    critic = EnsembleCritic(3, 4, 2, [16, 16], layer_norm=layer_norm)
+    obs, action = torch.randn(5, 4), torch.randn(5, 2)
+    together = critic(obs, action)
+    assert together.shape == (3, 5)
+    for k in range(3):
+        alone = mlp([6, 16, 16, 1], layer_norm=layer_norm)
+        mine = [p for m in critic.net for p in m.parameters()]
+        for p, q in zip(alone.parameters(), mine, strict=True):
+            p.data = q.data[k].T.clone() if q.data[k].shape[0] > 1 else q.data[k].reshape(p.shape).clone()
+        assert torch.allclose(alone(torch.cat([obs, action], 1))[:, 0], together[k], atol=1e-5)
+
+
+def test_members_learn_apart():
+    critic = EnsembleCritic(2, 1, 1, [8])
+    critic(torch.ones(4, 1), torch.ones(4, 1))[0].sum().backward()
+    for p in critic.parameters():
+        assert p.grad[0].abs().sum() > 0 or p.shape[-1] == 1
+        assert p.grad[1].abs().sum() == 0
+
+
+def test_likelihoods_are_those_of_the_distributions():
+    mean, log_std, action = torch.randn(6, 2), torch.rand(6, 2) - 1, torch.randn(6, 2)
+    weight = torch.ones(6, 2)
+    exact = -torch.distributions.Normal(mean, log_std.exp()).log_prob(action).mean() - 0.5 * math.log(2 * math.pi)
+    assert torch.allclose(gaussian_nll(torch.cat([mean, log_std], 1), action, weight), exact, atol=1e-5)
+    weight[3:] = 0  # what does not count may be anything
+    there = gaussian_nll(torch.cat([mean, log_std], 1), action, weight)
+    assert torch.equal(there, gaussian_nll(torch.cat([mean, log_std], 1), action + (1 - weight) * 9, weight))
+    scores, means = torch.randn(6, 3), torch.randn(6, 3, 2)
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=scores),
+        torch.distributions.Independent(torch.distributions.Normal(means, 0.3), 1),
+    )
+    exact = -(mixture.log_prob(action) + 2 * (math.log(0.3) + 0.5 * math.log(2 * math.pi))).mean()
+    got = mixture_nll(torch.cat([scores, means.flatten(1)], 1), action, torch.ones(6, 2), 3, 0.3)
+    assert torch.allclose(got, exact, atol=1e-4)
+
+
+def test_the_log_probability_of_a_squashed_sample_is_its_density():
+    torch.manual_seed(0)
+    actor = SquashedGaussian([3, 16], 1)
+    obs = torch.randn(1, 3)
+    with torch.no_grad():
+        action, log_prob = actor(obs.expand(40_000, 3))
+    assert action.abs().max() < 1
+    edges = torch.linspace(-0.9, 0.9, 10)
+    for low, high in itertools.pairwise(edges):
+        inside = (action[:, 0] > low) & (action[:, 0] <= high)
+        if inside.sum() > 2000:  # the mean of 1 / density over samples of an interval is its width over its mass
+            assert float((-log_prob[inside]).exp().mean() * inside.float().mean()) == pytest.approx(0.2, rel=0.1)
+
+
+def test_an_encoder_takes_images_of_any_shape():
+    assert encoder((48, 64, 3), 20)(torch.rand(2, 3, 48, 64)).shape == (2, 20)
+    assert isinstance(encoder((96, 96, 1), 8)[0], nn.Conv2d)
