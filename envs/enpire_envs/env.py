@@ -12,6 +12,7 @@ from gymnasium import logger, spaces
 
 from enpire_envs.cell import Cell, CellFault
 from enpire_envs.randomise import EpisodeStreams, station_stream
+from enpire_envs.shaping import PotentialShaping
 from enpire_envs.task import ALL_OBS_TYPES, Progress, Task, is_finite
 from enpire_envs.time_limit import REASON, StepLimit, limits_around
 
@@ -45,6 +46,7 @@ class CellOptions(TypedDict, total=False):
 
     obs_type: ObsType | None
     reward_type: RewardType
+    gamma: float
     render_mode: str | None
     starts: Literal["id", "ood"]
     observation_width: int
@@ -69,7 +71,9 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         installed: what differs from station to station, in an order that decides what each draws.
         obs_type: "state", "environment_state_agent_pos", "pixels" or "pixels_agent_pos"; None for the task's default. "pixels" is an
             image, or a Dict of images by camera where the task has several.
-        reward_type: "sparse" or "dense".
+        reward_type: "sparse": 1 on the step of a verified success, else 0. "dense": that and potential-based shaping by the task's
+            potential, under which finishing beats stalling (`enpire_envs.shaping`).
+        gamma: the discount per control step that the dense reward is made for.
         render_mode: None, "rgb_array" or "human".
         starts: "id", or "ood" for the task's named wider range.
         observation_width, visualization_width: sides of the square images of observations and of `render` [px].
@@ -87,6 +91,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         installed: Sequence[Installed] = (),
         obs_type: ObsType | None = None,
         reward_type: RewardType = "sparse",
+        gamma: float = 0.99,
         render_mode: str | None = None,
         starts: Literal["id", "ood"] = "id",
         observation_width: int = 96,
@@ -98,7 +103,9 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         choose("starts", starts, ("id", "ood"))
         check_render_mode(self, render_mode)
         self.task, self.cell = task, cell
-        self._obs_type, self._dense = obs_type or task.obs_types[0], reward_type == "dense"
+        self._obs_type = obs_type or task.obs_types[0]
+        shaping = PotentialShaping(gamma)
+        self._shaping = shaping if reward_type == "dense" else None
         choose("obs_type", self._obs_type, task.obs_types)
         self.render_mode = render_mode
         self._starts = starts
@@ -153,6 +160,8 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         self.task.begin(start, readings, streams.sensing)
         self._steps, self._over = 0, False
         self._last_step = self.limit.within(limits_around(self))
+        if self._shaping is not None:
+            self._shaping.begin(self.task.potential(readings), self._last_step)
         observation = self._observe(readings)
         info = self._info(readings, Progress(self.task.stages[0], 0.0), False, [])
         info.update(reset_attempts=tries, reset_verified=True, start=start, episode_seed=episode_seed)
@@ -203,7 +212,9 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         if truncated:
             self._over, reason = True, REASON
 
-        reward = 0.0 if violation is not None else self.task.dense_reward(readings) if self._dense else float(success)
+        reward = float(success)
+        if self._shaping is not None:
+            reward += self._shaping.step(0.0 if terminated else self.task.potential(readings))
         info = self._info(readings, progress, success, [violation] if violation else [])
         if reason is not None:
             info["reason"] = reason

@@ -125,8 +125,8 @@ class Task(Protocol):
     def update(self, readings: Any) -> Progress:
         """Advance milestones by one control period."""
 
-    def dense_reward(self, readings: Any) -> float:
-        """A shaped reward in [0, 1]."""
+    def potential(self, readings: Any) -> float:
+        """How far the job has come, 0 to 1, by the state alone: what the dense reward is shaped by."""
 
     def extras(self, readings: Any) -> dict[str, float]:
         """Task-specific numbers for `info`."""

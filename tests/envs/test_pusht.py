@@ -259,11 +259,15 @@ def test_each_criterion(criterion, good, bad):
     env.close()
 
 
-def test_dense_reward_is_coverage_scaled():
-    env = gym.make(ID, reward_type="dense")
+def test_dense_reward_is_shaped_by_coverage():
+    env = gym.make(ID, reward_type="dense", gamma=0.9)
+    shaping = env.unwrapped._shaping
     _, reward, _, _, info = near(env, (0.03, 0.02, 0.2))
-    assert reward == pytest.approx(min(info["coverage"] / 0.95, 1.0))
-    assert 0 < reward < 1
+    began = env.unwrapped.task.potential(env.unwrapped.cell.read())  # the T has not moved
+    assert began == pytest.approx(min(info["coverage"] / 0.95, 1.0))
+    assert 0 < began < 1
+    assert shaping.weight == pytest.approx(1 / (2 + 0.1 * 300))
+    assert reward == pytest.approx((0.9 - 1) * began * shaping.weight)
     env.close()
 
 

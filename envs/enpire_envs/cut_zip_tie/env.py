@@ -114,8 +114,11 @@ about the bundle, whose tails must stay; six cut-off tails on the bench | as `st
     The strap to cut is orange with a red tip; heads are blue, also those of other straps. With `sensing="ideal"` joints and estimates are exact.
 
     ## Reward
-    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: up to 0.4 for nearness of the blades to the middle of
-    the allowed stub, 0.2 for closing there, 0.7 to 1 after the cut as the pieces separate.
+    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
+    (`enpire_envs.shaping`): finishing returns more than stopping part-way, than going to and fro and than failing, discounted by `gamma`
+    (per step; 0.99; learn with the same) or not. Phi is 0 after the end of an episode, else in proportion: 0.1 for holding the
+    cutter, up to 0.3 for nearness of the blades to the middle of the allowed stub, 0.2 for pressing there; 0.7 to 1 after the cut, as the
+    pieces separate.
 
     ## Starts
     `intro`: blades about 20 mm before the tail, +- 12 mm along it, +- 8 mm up, turned by +- 3 deg; the tail +- 6 deg up, +- 10 deg aside
@@ -128,13 +131,13 @@ about the bundle, whose tails must stay; six cut-off tails on the bench | as `st
     After a cut that leaves a stub of the allowed length, once the blades are open (0.35 rad) and the pieces more than 5 mm apart, the verifier
     lets loose things fall and pulls the stub with 10 N: the pieces must be apart and the stub in place. That verdict is final
     (terminated). Some failures are final too: `loop_cut`, `cut_too_close`, and at ranked levels `cut_too_long` and `wrong_strap_cut`. Violations terminate
-    with reward 0: more than 40 N for 0.1 s (`force_limit`), 120 mm from the start (`out_of_workspace`), penetration above
+    without success: more than 40 N for 0.1 s (`force_limit`), 120 mm from the start (`out_of_workspace`), penetration above
     0.5 mm (`penetration`). Truncated at the level's time limit.
 
     `info["score"]`: a quarter per stage: `grasped`, `at_tail`, `closed`, `severed` (verified). `info["stub"]`, `info["gap"]` [m].
 
     ## Arguments
-    `level` ("intro", "state", "standard", "expert", "fleet"), `start` ("held", "table"; None for the level's), `obs_type`, `reward_type`, `sensing`, `starts`,
+    `level` ("intro", "state", "standard", "expert", "fleet"), `start` ("held", "table"; None for the level's), `obs_type`, `reward_type`, `gamma`, `sensing`, `starts`,
     `render_mode`, `observation_width`, `visualization_width`, `max_episode_steps`, `station_seed`.
 
     ## Version history

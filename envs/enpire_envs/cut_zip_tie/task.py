@@ -72,7 +72,15 @@ class CutZipTie:
             self.agent_pos_space = box([*pose, 1.0])
             self.state_space = box([*proprioception, *[0.5] * 3, 4.0, *[0.5] * 3, *[0.5] * 3, 1.0])
             self.agent_pos_names = self.action_names
-            self.state_names = [*felt[:8], "held", *felt[9:], *_points("blade"), "blade_yaw", *_points("head", "tip"), "tip_valid"]
+            self.state_names = [
+                *felt[:8],
+                "held",
+                *felt[9:],
+                *_points("blade"),
+                "blade_yaw",
+                *_points("head", "tip"),
+                "tip_valid",
+            ]
 
     def install(self, rng: np.random.Generator) -> None:
         """Draw where this station usually has ties and the cutter, and how worn its joints are."""
@@ -212,12 +220,17 @@ class CutZipTie:
         if self._stage < 3:
             cut = self._cut_well(readings)
             between = cut or self._between(readings)
-            reached = (readings.held, between, cut or (between and readings.torque < -0.05))
+            reached = (readings.held, between, cut or (between and self._presses(readings)))
             self._stage = climb(self._stage, reached)
         return Progress.of(self.stages, self._stage)
 
     def _cut_well(self, readings: CutReadings) -> bool:
         return readings.severed and TOOTH <= readings.stub <= self._level.longest and self._spoilt(readings) is None
+
+    @staticmethod
+    def _presses(readings: CutReadings) -> bool:
+        """Whether something between the blades resists their closing."""
+        return readings.torque < -0.05
 
     def _between(self, readings: CutReadings) -> bool:
         """Whether the tail runs between the blades, where it may be cut."""
@@ -231,15 +244,16 @@ class CutZipTie:
         opening = along * math.tan(readings.jaw)
         return TOOTH <= from_head <= self._level.longest and 0.002 < along < BLADE and -0.001 < above < opening + 0.001
 
-    def dense_reward(self, readings: CutReadings) -> float:
-        """Nearness of the blades to where the tail should be cut, then the cut, then the gap."""
+    def potential(self, readings: CutReadings) -> float:
+        """Holding the cutter, nearness of the blades to where the tail should be cut, pressing there, then the cut, then the gap."""
         if self._cut_well(readings):
             return 0.7 + 0.3 * min(readings.gap / APART, 1.0)
         root, end = readings.pieces[0]
         axis = (end - root) / max(length(end - root), 1e-6)
         across, along, above = readings.along_blades(root + self.aim * axis)
         off = math.hypot(across, along - BLADE / 2, above - 0.002)
-        return 0.4 * math.exp(-off / 0.01) + (0.2 if self._stage >= 3 else 0.0)
+        pressing = self._between(readings) and self._presses(readings)
+        return 0.1 * readings.held + 0.3 * math.exp(-off / 0.01) + 0.2 * pressing
 
     def extras(self, readings: CutReadings) -> dict[str, float]:
         """`stub` and `gap` [m], `force` [N]."""

@@ -96,7 +96,9 @@ fail (`valid` 0, the last estimate stays), 3 % are wrong by 1.5 to 4 times that 
     uint8, and `"pixels_agent_pos"` has an `agent_pos` (6,), the exact pose.
 
     ## Reward
-    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: up to 0.1 for nearness, up to 0.9 for depth.
+    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
+    (`enpire_envs.shaping`): finishing returns more than stopping part-way, than going to and fro and than failing, discounted by `gamma`
+    (per step; 0.99; learn with the same) or not. Phi is 0 after the end of an episode, else in proportion: up to 0.1 for nearness and 0.9 for depth.
 
     ## Starts
     Edge within +- 3 mm along x and y, its lowest point 0.2 to 3 mm above the mouth (higher by what card and board may be askew), the gripper turned
@@ -106,7 +108,7 @@ fail (`valid` 0, the last estimate stays), 3 % are wrong by 1.5 to 4 times that 
     ## Episode end
     When both ends are at least 8.7 mm deep and the latch has snapped, the policy's turn is over; the verifier stops pressing,
     pulls with 10 N for 0.5 s, and looks again: latch in place, both ends at least 8.0 mm deep, no penetration above 0.5 mm.
-    That verdict is final (terminated). Violations terminate with reward 0: more than 60 N for 0.1 s (`force_limit`),
+    That verdict is final (terminated). Violations terminate without success: more than 60 N for 0.1 s (`force_limit`),
     50 mm sideways, 140 mm down or 30 mm up (`out_of_workspace`), penetration above 0.5 mm (`penetration`). Truncated
     at the level's time limit.
 
@@ -114,7 +116,7 @@ fail (`valid` 0, the last estimate stays), 3 % are wrong by 1.5 to 4 times that 
     `info["seated"]`, `info["lateral"]` (the end that is farther across off the slot's middle) [m], `info["latch"]`, `info["force"]` [N].
 
     ## Arguments
-    `level` ("intro", "state", "standard", "expert", "fleet"), `obs_type`, `reward_type`, `sensing`, `starts`, `render_mode`, `observation_width`,
+    `level` ("intro", "state", "standard", "expert", "fleet"), `obs_type`, `reward_type`, `gamma`, `sensing`, `starts`, `render_mode`, `observation_width`,
     `visualization_width`, `max_episode_steps`, `station_seed` (not on `intro`).
 
     ## Version history

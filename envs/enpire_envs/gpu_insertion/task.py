@@ -179,7 +179,7 @@ class GPUInsertion:
         self._stage = climb(self._stage, reached)
         return Progress.of(self.stages, self._stage)
 
-    def dense_reward(self, readings: CardReadings) -> float:
+    def potential(self, readings: CardReadings) -> float:
         """Depth of the shallower end, and before it nearness of both ends to the slot's mouth."""
         ends = readings.ends
         off = float(np.abs(ends[:, 1]).max() + np.maximum(ends[:, 2], 0).max())

@@ -67,11 +67,13 @@ class PinBoardEnv(CellEnv):
     The wrench is tared, as well as at the start, whenever the gripper takes a pin or lets go of one. Neither x nor y is observed; the commanded position is known by adding up actions.
 
     ## Reward
-    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: a ninth for each pin in a hole, of which a third is for holding the next one
-    and a third for how deep that is.
+    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
+    (`enpire_envs.shaping`): finishing returns more than stopping part-way, than going to and fro and than failing, discounted by `gamma`
+    (per step; 0.99; learn with the same) or not. Phi is 0 after the end of an episode, else in proportion: a ninth for each pin in a hole, of which a third is
+    for holding the next one and a third for how deep that is.
 
     ## Episode end
-    All nine pins placed: success, verified and final (terminated). Violations terminate with reward 0: end effector more than 70 mm along x,
+    All nine pins placed: success, verified and final (terminated). Violations terminate without success: end effector more than 70 mm along x,
     40 mm along y, 55 mm down or 10 mm up from its start (`out_of_workspace`), more than 40 N for 0.1 s (`force_limit`), penetration above
     0.5 mm (`penetration`). Truncated after 3600 steps.
 
@@ -82,7 +84,7 @@ class PinBoardEnv(CellEnv):
     is carried out without its z as long as the last observed force along z is above 1 N.
 
     ## Arguments
-    `station_seed`, `sensing` ("noisy", "ideal"), `obs_type`, `reward_type`, `starts`, `render_mode`, `observation_width`,
+    `station_seed`, `sensing` ("noisy", "ideal"), `obs_type`, `reward_type`, `gamma`, `starts`, `render_mode`, `observation_width`,
     `visualization_width`, `max_episode_steps`.
 
     ## Version history

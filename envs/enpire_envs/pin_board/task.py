@@ -140,7 +140,7 @@ class PinBoard:
         self._stage = climb(self._stage, [readings.placed >= k for k in range(1, PINS)])
         return Progress.of(self.stages, self._stage)
 
-    def dense_reward(self, readings: BoardReadings) -> float:
+    def potential(self, readings: BoardReadings) -> float:
         """A ninth for every pin in a hole, of which a third is for holding the next one, and another for how deep it is."""
         held = 0.0 if readings.holding is None else 1 / 3 + min(readings.insertion / 0.018, 1.0) / 3
         return min((readings.placed + held) / PINS, 1.0)

@@ -121,7 +121,9 @@ degrees, 20 % |
     | 11-13 | torque at the gripper | Nm |
 
     ## Reward
-    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: up to 0.1 for nearness, up to 0.9 for insertion.
+    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
+    (`enpire_envs.shaping`): finishing returns more than stopping part-way, than going to and fro and than failing, discounted by `gamma`
+    (per step; 0.99; learn with the same) or not. Phi is 0 after the end of an episode, else in proportion: up to 0.1 for nearness and 0.9 for insertion.
 
     ## Starts
     Tip 4 to 5 mm above the plate; offset uniform in a 2 mm disc (`"ood"`: 3 mm), tilt uniform in a 1 degree disc (`"ood"`:
@@ -131,7 +133,7 @@ degrees, 20 % |
     ## Episode end
     When the pin's axis is inside the hole and at least 18 mm deep, the policy's turn is over; the verifier stops pressing and
     holds for 0.5 s. The pin must stay 18 mm deep inside the bore with less than 10 N on it and no penetration above
-    0.5 mm. That verdict is final (terminated). Violations terminate with reward 0: end effector more than 15 mm sideways,
+    0.5 mm. That verdict is final (terminated). Violations terminate without success: end effector more than 15 mm sideways,
     70 mm down or 3 mm up from its start (`out_of_workspace`), more than 40 N for 0.1 s (`force_limit`), penetration
     above 0.5 mm (`penetration`). Truncated at the level's time limit.
 
@@ -140,7 +142,7 @@ degrees, 20 % |
 
     ## Arguments
     `level` ("intro", "state", "standard", "expert", "fleet"), `clearance` (hole less pin diameter, 0.00005 to 0.0002 m) and `tilt` ("easy",
-    "hard"; None for the level's), `station_seed`, `obs_type`, `reward_type`, `sensing`, `starts`, `render_mode`, `observation_width`,
+    "hard"; None for the level's), `station_seed`, `obs_type`, `reward_type`, `gamma`, `sensing`, `starts`, `render_mode`, `observation_width`,
     `visualization_width`, `max_episode_steps`.
 
     ## Version history

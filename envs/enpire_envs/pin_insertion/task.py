@@ -187,7 +187,7 @@ class PinInsertion:
         self._stage = climb(self._stage, reached)
         return Progress.of(self.stages, self._stage)
 
-    def dense_reward(self, readings: PinReadings) -> float:
+    def potential(self, readings: PinReadings) -> float:
         """Insertion, and before it nearness: a tenth for being on the axis at the plate."""
         off = math.hypot(readings.tip[0], readings.tip[1]) + max(0.0, float(readings.tip[2]))
         return 0.1 * math.exp(-off / 0.002) + 0.9 * min(readings.insertion / DEEP_ENOUGH, 1.0)

@@ -78,7 +78,9 @@ as state |
     `agent_pos` (2,), the fingertip [m]; the only one at `standard`, `expert` and `fleet`.
 
     ## Reward
-    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: coverage / 0.95, clipped to [0, 1].
+    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
+    (`enpire_envs.shaping`): finishing returns more than stopping part-way, than going to and fro and than failing, discounted by `gamma`
+    (per step; 0.99; learn with the same) or not. Phi is 0 after the end of an episode, else in proportion: coverage / 0.95, at most 1.
 
     ## Starts
     T and fingertip uniform over the workspace, yaw uniform, never overlapping, never already solved; the T's bounding
@@ -89,7 +91,7 @@ as state |
     ## Episode end
     When the job looks done (T at rest: moved < 2 mm and < 1 deg in the last step) the policy's turn is over; the
     verifier lifts the fingertip away, lets the T settle and looks again. That verdict is final (terminated).
-    A safety violation terminates with reward 0: T's centroid outside the workspace, fingertip outside, drive force above
+    A safety violation terminates without success: T's centroid outside the workspace, fingertip outside, drive force above
     60 N. Truncated after 300 steps.
 
     Success by `criterion`: `"coverage"` (default): at least 95 % of the target's area covered (exact).
@@ -101,7 +103,7 @@ as state |
     `info["coverage"]`: share of the target covered.
 
     ## Arguments
-    `level`, `station_seed` (which station; ranked levels), `obs_type`, `reward_type`, `sensing` ("noisy" or "ideal"; rows with "ideal" are unranked), `starts`, `criterion`,
+    `level`, `station_seed` (which station; ranked levels), `obs_type`, `reward_type`, `gamma`, `sensing` ("noisy" or "ideal"; rows with "ideal" are unranked), `starts`, `criterion`,
     `control`, `arena` ("station", or "gym-pusht": 0.68 m square with walls, target turned by 45 deg),
     `render_mode` ("rgb_array", "human"), `observation_width`, `visualization_width` [px], `max_episode_steps`.
 

@@ -248,7 +248,7 @@ class PushT:
             self._coverage = coverage(readings.block, self.goal)
         return self._coverage
 
-    def dense_reward(self, readings: PushTReadings) -> float:
+    def potential(self, readings: PushTReadings) -> float:
         """Coverage as a share of what success takes, at most 1."""
         return min(self.coverage(readings) / COVERAGE_SUCCESS, 1.0)
 

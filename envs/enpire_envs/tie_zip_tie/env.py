@@ -116,7 +116,9 @@ per root second; changes below 0.5 N and 10 mNm are not felt; 30 ms lag; 0.5 N a
     | 6-11 | wrench at the gripper: force, torque | N, Nm |
 
     ## Reward
-    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: up to 0.2 for nearness, up to 0.8 for length.
+    `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
+    (`enpire_envs.shaping`): finishing returns more than stopping part-way, than going to and fro and than failing, discounted by `gamma`
+    (per step; 0.99; learn with the same) or not. Phi is 0 after the end of an episode, else in proportion: up to 0.2 for nearness and 0.8 for length.
 
     ## Starts
     Tip 4 to 8 mm before the slot, aside and turned as the level says (`"ood"`: `intro` 2 mm, 5 deg; else 6 mm, 6 deg); grip uniform in
@@ -127,13 +129,13 @@ per root second; changes below 0.5 N and 10 mNm are not felt; 30 ms lag; 0.5 N a
     ## Episode end
     When 16.1 mm of strap are beyond the head, the policy's turn is over; the verifier lets go and pulls the strap back with
     10 N for 0.5 s: at least 15 mm must be left. That verdict is final (terminated). A strap that runs beside the head counts
-    for nothing. Violations terminate with reward 0: more than 40 N for 0.1 s (`force_limit`), 80 mm from the start
+    for nothing. Violations terminate without success: more than 40 N for 0.1 s (`force_limit`), 80 mm from the start
     (`out_of_workspace`), a strap that fell (`strap_dropped`), penetration above 0.5 mm (`penetration`). Truncated at the level's time limit.
 
     `info["score"]`: a quarter per stage: `tip_in`, `through`, `pulled` (15 mm), `locked` (verified). `info["past"]`, `info["lateral"]` (the tip off the slot's axis) [m].
 
     ## Arguments
-    `level` ("intro", "state", "standard", "expert", "fleet"), `station_seed`, `obs_type`, `reward_type`, `sensing`, `starts`, `render_mode`,
+    `level` ("intro", "state", "standard", "expert", "fleet"), `station_seed`, `obs_type`, `reward_type`, `gamma`, `sensing`, `starts`, `render_mode`,
     `observation_width`, `visualization_width`, `max_episode_steps`.
 
     ## Version history

@@ -208,7 +208,7 @@ class TieZipTie:
         self._stage = climb(self._stage, reached)
         return Progress.of(self.stages, self._stage)
 
-    def dense_reward(self, readings: StrapReadings) -> float:
+    def potential(self, readings: StrapReadings) -> float:
         """Nearness of the tip to the slot, then strap beyond the head."""
         off = length(readings.tip) if readings.past == 0 else 0.0
         return 0.2 * math.exp(-off / 0.005) + 0.8 * min(readings.past / ENOUGH, 1.0)

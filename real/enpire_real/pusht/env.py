@@ -43,7 +43,7 @@ class PushTRealEnv(RealEnv):
     ## Arguments
     `station`: a station file; default the one that `AUTOENVBENCH_STATION` names, else the twin. `confirm_motion`: must be True
     where arms are physical. `record`: a folder to which every episode is written (see `autoenvbench station dataset`).
-    `obs_type`, `reward_type`, `starts`, `criterion`, `control`, `render_mode`, `observation_width`, `visualization_width`,
+    `obs_type`, `reward_type`, `gamma`, `starts`, `criterion`, `control`, `render_mode`, `observation_width`, `visualization_width`,
     `max_episode_steps` as in simulation.
 
     ## Version history
