@@ -67,6 +67,11 @@ def test_the_reference_page_shows_every_level():
         if level != "state":
             light = "{} to {} times".format(*map(said, LEVELS[level].look.light))
             assert shown[level]["light of an episode"].startswith((light, "as `standard`"))
+    for level in ("intro", "state"):
+        (aside, turned), (far, further) = LEVELS[level].off, LEVELS[level].far
+        row = shown[level]["tip aside of the slot, and up or down; gripper turned about y and z"]
+        assert row == f"{said(1000 * aside)} mm, {said(turned)} degrees"
+        assert f"{'`intro`' if level == 'intro' else 'else'} {said(1000 * far)} mm, {said(further)} deg" in page
     friction, low, high = LEVELS["state"].friction
     assert shown["state"]["friction"] == f"{said(friction * low)} to {said(friction * high)}"
 
@@ -356,10 +361,12 @@ def test_stations_differ_within_their_ranges_and_more_at_fleet():
 
 def test_a_quarter_of_the_experts_starts_are_from_the_wider_range():
     task = env_of("expert").unwrapped.task
-    aside, _ = LEVELS["expert"].off
+    (aside, _), (wider, _) = LEVELS["expert"].off, LEVELS["expert"].far
+    beyond = 0.25 * (1 - (aside / wider) ** 2)  # the others of that quarter lie in the usual square
+    assert beyond > 0.15
     starts = [task.sample_start(np.random.default_rng(seed), "id") for seed in range(600)]
     far = np.mean([max(map(abs, start["tip"][1:])) > aside for start in starts])
-    assert 0.25 * 0.75 - 0.05 < far < 0.25 * 0.75 + 0.05  # of which a quarter lies in the usual square
+    assert beyond - 0.05 < far < beyond + 0.05
 
 
 @pytest.mark.parametrize("level", RANKED)

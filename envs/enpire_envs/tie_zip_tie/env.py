@@ -30,7 +30,7 @@ class TieZipTieEnv(CellEnv):
     |---|---|---|
     | time limit | 600 steps (20 s) | 450 steps (15 s) |
     | slot less strap | 0.8 mm | 0.5 to 0.8 mm |
-    | tip aside of the slot, and up or down; gripper turned about y and z | 1 mm, 3 degrees | 3 mm, 4 degrees |
+    | tip aside of the slot, and up or down; gripper turned about y and z | 1 mm, 3 degrees | 6 mm, 5 degrees |
     | the head | at the frame's origin, its slot along x | displaced by up to 3 mm along each axis, turned by up to 6 degrees about y and z |
     | strap at rest | straight | bent evenly by up to 1.5 degrees per 10 mm up or down and 0.5 sideways, each joint by 0.5 more |
     | strap in the fingers | straight | turned by up to 3 degrees up or down, and sideways |
@@ -121,7 +121,7 @@ per root second; changes below 0.5 N and 10 mNm are not felt; 30 ms lag; 0.5 N a
     (per step; 0.99; learn with the same) or not. Phi is 0 after the end of an episode, else in proportion: up to 0.2 for nearness and 0.8 for length.
 
     ## Starts
-    Tip 4 to 8 mm before the slot, aside and turned as the level says (`"ood"`: `intro` 2 mm, 5 deg; else 6 mm, 6 deg); grip uniform in
+    Tip 4 to 8 mm before the slot, aside and turned as the level says (`"ood"`: `intro` 2 mm, 5 deg; else 10 mm, 7 deg); grip uniform in
     21 to 55 mm. `reset(options={"start": {"tip": [x, y, z], "turn": [rx, ry, rz], "grip": d}})` asks for an exact start: of the tip as seen
     from the head, and of the gripper's rotation. At the ranked levels `"head": [x, y, z, rx, ry, rz]` belongs to it, from where the
     station has the head.
