@@ -47,9 +47,10 @@ _BOARDS = (
         "Regime",
         "Declared before the run by --regime. gradient (bc, offline-rl, online-rl): what decides was learned from data. heuristic: what "
         "decides was written down. free (mixed, tools, or none declared): anything goes. The station records what the answer's bundle "
-        "holds. A gradient row without a file of weights takes no rank, nor does a heuristic row with anything in checkpoints/, a file of "
+        "holds. In a gradient run the station runs a network of plain layers and none of the bundle's code, throughout; a row without one "
+        "takes no rank. Nor does a heuristic row with anything in checkpoints/, a file of "
         f"weights or one that is not text, a table of over {MAX_TABLE} numbers, over {MAX_NUMBERS:,} numbers in all, or over {MAX_CODED:,} "
-        "bytes of coded words. That the weights decide, that they come from the run's own experience, and that a text hides none in other "
+        "bytes of coded words. That weights come from the run's own experience, and that a text hides none in other "
         "clothes rests on the declaration; the bundle can be read.",
     ),
     (

@@ -2,7 +2,7 @@
 
 A run declares its regime before it begins (`--regime`), and that puts it on one of three boards, which never mix:
 
-    gradient    bc, offline-rl, online-rl   what decides was learned from data: the answer holds weights
+    gradient    bc, offline-rl, online-rl   what decides was learned from data: the answer is a network, and nothing else is run
     heuristic   heuristic                   what decides was written down: the answer holds no weights
     free        mixed, tools, none          anything goes
 
@@ -12,9 +12,10 @@ regime that it declared takes no rank. What that shows and what it does not:
 - Checked on the heuristic board: nothing in checkpoints/, no file in a format of weights and none that is not text, under whatever name; no
   long table of numbers, not too many numbers in all, no coded words, in whatever text file. It stops weights as files, arrays, JSON,
   hexadecimal or base64.
-- Checked on the gradient board: a file in a format of weights.
-- Declared: that the weights decide and are no ornament, that they were learned by gradients and from the run's own experience, and that a
-  text hides no numbers in other clothes. Whoever doubts it reads the bundle, which is part of a submission's claim.
+- Enforced on the gradient board: the station runs the declared network (`station.networks`), of operators that can neither branch nor
+  compare, and none of the bundle's code, in practice, evaluation and scoring alike.
+- Declared: that the weights were learned by gradients and from the run's own experience, and that a text hides no numbers in other clothes.
+  Whoever doubts it reads the bundle, which is part of a submission's claim.
 """
 
 from __future__ import annotations
@@ -25,11 +26,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 BoardRegime = Literal["gradient", "heuristic", "free"]
+#: What the station runs of a bundle: its policy.py, or its declared network and nothing else.
+AnswerKind = Literal["policy", "network"]
 
 #: The ways in which an agent may mean to improve a policy.
 REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
 #: Those that learn weights.
 GRADIENT = ("bc", "offline-rl", "online-rl")
+
+#: The declared network, in a bundle.
+NETWORK = "checkpoints/network.onnx"
 
 # The largest of this project's own templates, references and recipes has a table of 25 numbers, 600 numbers and no coded words.
 MAX_TABLE = 256  # numbers in one table
@@ -46,6 +52,7 @@ class BundleContents(BaseModel):
         binary_files, binary_bytes: other files that are not text, or too long for one.
         coded_bytes: of text, in unbroken words of 40 characters and more with several digits, such as base64.
         numbers: in all text files; `table`: most of them in one row, with nothing but brackets, commas and the like between.
+        network: whether there is a declared network (NETWORK); whether it is one shows when it is run.
         named: some of the files behind these counts, the largest ones.
     """
 
@@ -59,6 +66,7 @@ class BundleContents(BaseModel):
     coded_bytes: int = Field(default=0, ge=0)
     numbers: int = Field(default=0, ge=0)
     table: int = Field(default=0, ge=0)
+    network: bool = False
     named: list[str] = Field(default_factory=list)
 
 
@@ -69,10 +77,15 @@ def board_of(regime: str | None) -> BoardRegime:
     return "heuristic" if regime == "heuristic" else "free"
 
 
+def answer_of(regime: str | None) -> AnswerKind:
+    """What the station runs in a run of this regime."""
+    return "network" if board_of(regime) == "gradient" else "policy"
+
+
 def rules(regime: str | None) -> str:
     """What an answer must hold or not hold in this regime, as a sentence for who makes it; empty where anything goes."""
     return {
-        "gradient": "An answer must hold its network: weights in `checkpoints/`, as .pt, .safetensors, .npz, .npy, .h5, .zip or pickle.",
+        "gradient": f"An answer is a network, `{NETWORK}`: the station runs that and no code of yours.",
         "heuristic": "An answer holds no learned weights: nothing in `checkpoints/`, no file that is not text, no table of over "
         f"{MAX_TABLE} numbers, at most {MAX_NUMBERS:,} numbers in all, and no coded data.",
         "free": "",
@@ -91,7 +104,7 @@ def contradictions(regime: str | None, contents: BundleContents | None) -> list[
     if contents is None:
         return [f"declared as {regime}, and its ledger does not record what the answer's bundle holds"]
     if board == "gradient":
-        return [] if contents.weight_files else [f"declared as {regime}, and the answer's bundle holds no weights"]
+        return [] if contents.network else [f"declared as {regime}, and the answer's bundle holds no {NETWORK}"]
     named = f" ({', '.join(contents.named)})" if contents.named else ""
     found: Sequence[tuple[bool, str]] = (
         (contents.checkpoint_files > 0, f"{_files(contents.checkpoint_files)} in checkpoints/"),

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from autoenvbench.record.events import PREFLIGHT, CommitEvent, NoteEvent, RunEve
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.prices import load as load_prices
 from autoenvbench.record.prices import price_of
-from autoenvbench.record.regimes import REGIMES
+from autoenvbench.record.regimes import REGIMES, answer_of
 from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
@@ -198,6 +199,11 @@ def preflight(config: RunConfig, agents: Sequence[str] | None = None) -> tuple[S
     members = {name: make_agent(name) for name in ([config.agent] if agents is None else agents)}
     if config.regime is not None and config.regime not in REGIMES:
         raise UserError(f"unknown regime {config.regime!r}; choose one of {', '.join(REGIMES)}")
+    if answer_of(config.regime) == "network" and any(find_spec(name) is None for name in ("onnx", "onnxruntime")):
+        raise UserError(
+            f"in the regime {config.regime} the station runs the answer's network, for which onnx and onnxruntime are missing; "
+            "type: pip install 'autoenvbench[train]'"
+        )
     checked_tools(config.tools, config.tools_replay, config.base_url)
     make_env(config.env, config.env_kwargs).close()
     if config.replay:

@@ -20,6 +20,7 @@ _CPU_S = 120
 _LONGEST_TEXT = 4 << 20  # bytes: a longer file is no text that somebody wrote
 _HEAD = 16  # bytes by which a format is known
 _CHECKPOINTS = "checkpoints"  # the folder beside policy.py that comes with a bundle and is in no commit
+_NETWORK = (_CHECKPOINTS, "network.onnx")  # `record.regimes.NETWORK`, which this process does not import
 _NAMED = 3
 _NAME = 80  # characters
 _NPY, _ZIP, _HDF5 = b"\x93NUMPY", (b"PK\x03\x04", b"PK\x05\x06"), b"\x89HDF\r\n\x1a\n"
@@ -56,7 +57,8 @@ def contents(tree: str) -> dict[str, Any]:
             found[f"{kind}_bytes"] += size
             weighty.append((size + _LONGEST_TEXT, name))  # before any text
     largest = sorted(weighty, key=lambda pair: (-pair[0], pair[1]))[:_NAMED]
-    return {**found, "named": [_name(name) for weight, name in largest if weight]}
+    network = os.path.isfile(os.path.join(tree, *_NETWORK))
+    return {**found, "network": network, "named": [_name(name) for weight, name in largest if weight]}
 
 
 def _files(tree: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from enpire_envs.episode_file import EpisodeWriter
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent, NoteEvent, ResetEvent, StartEvent
 from autoenvbench.record.ledger import EventSink
+from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.batch import Batch, CellResult, Keep, Start, Stop
 from autoenvbench.station.bundles import Bundle
@@ -46,6 +47,7 @@ class LocalCell:
         scripts: how script policies are run.
         policy: drives in place of the bundle's caged process (experts, random policies, a process that outlives a batch).
         limits: of policies; None for those of the environment's task.
+        answer: what is run of a bundle (see `PolicyProcess`).
     """
 
     def __init__(
@@ -58,13 +60,14 @@ class LocalCell:
         scripts: ScriptSettings | None = None,
         policy: Policy | None = None,
         limits: PolicyLimits | None = None,
+        answer: AnswerKind = "policy",
         name: str = "station-1",
     ) -> None:
         self.env, self.name, self.policy = env, name, policy
         self._contract = contract_of(env)
         self.kind = self._contract.kind
         self.limits = limits or PolicyLimits.of(step_limit(env), self._contract.act_cpu_ms / 1000)
-        self._sandbox, self._track, self._pace = sandbox, track, pace
+        self._sandbox, self._track, self._pace, self._answer = sandbox, track, pace, answer
         self._scripts = scripts or ScriptSettings()
         self._renders: bool | None = None  # not tried yet
         self._kept: dict[Keep, Trajectories] = {}
@@ -78,7 +81,9 @@ class LocalCell:
         """The bundle's policy in its cage; it starts with its first episode."""
         space = self.env.action_space
         assert isinstance(space, gym.spaces.Box)
-        return PolicyProcess(bundle.path, self.env.observation_space, space, self.limits, self._sandbox, self._track)
+        return PolicyProcess(
+            bundle.path, self.env.observation_space, space, self.limits, self._sandbox, self._track, self._answer
+        )
 
     def run(self, batch: Batch, sink: EventSink, stop: Stop) -> CellResult:
         """See `Cell.run`."""

@@ -143,7 +143,13 @@ class Worker:
             write_record(run, cell.station.record())
             self._arms = cell
         self._cell = LocalCell(
-            env, sandbox=opened.sandbox, track=opened.track, pace=opened.pace, scripts=scripts, name=opened.name
+            env,
+            sandbox=opened.sandbox,
+            track=opened.track,
+            pace=opened.pace,
+            scripts=scripts,
+            answer=opened.answer,
+            name=opened.name,
         )
         if opened.stop_socket is not None:
             self._stop_door = StopDoor(

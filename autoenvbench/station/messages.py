@@ -34,6 +34,7 @@ from enpire_envs.remote.wire import Malformed
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from autoenvbench.record.events import KINDS, Payload, Purpose, kind_of
+from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.batch import Batch, CellResult, Film, Insight, Keep, Start
 from autoenvbench.station.bundles import Bundle
@@ -73,6 +74,7 @@ class Open(Message):
     sandbox: Sandbox
     track: Track
     pace: float
+    answer: AnswerKind
     tools: dict[str, Any]
     tools_replay: str | None
     base_url: str | None

@@ -1,9 +1,9 @@
 """The program inside a policy's cage: loads `policy.py`, answers observations with actions, or runs a script's `run(tools)`.
 
-Run by path as ``python -s -P policy_host.py READ_FD WRITE_FD MEMORY_MB`` with the checkout as working directory, which is not
+Run by path as ``python -s -P policy_host.py READ_FD WRITE_FD MEMORY_MB ANSWER`` with the checkout as working directory, which is not
 where Python looks for modules until all that this program needs is imported, and then the last place. From the moment on that the
 policy's code is loaded the process is untrusted: the station believes nothing from here but the bytes of an action, and what the
-policy may use was set before, for good.
+policy may use was set before, for good. Where ANSWER is "network", no code of the policy's is loaded at all: see `networks`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def _seed() -> None:
 
 
 def main() -> None:
-    """Load the policy and answer the station until the pipe closes; arguments: descriptors to read and write, memory [MB]."""
+    """Load the policy and answer the station until the pipe closes; arguments: descriptors to read and write, memory [MB],
+    "policy" or "network"."""
     read_fd, write_fd, memory_mb = map(int, sys.argv[1:4])
     channel = _Channel(read_fd, write_fd)
     try:
@@ -133,9 +134,14 @@ def main() -> None:
         hello = msgpack.unpackb(data)
         observation_space = codec.rebuild(hello["observation_space"])
         observations = codec.ObservationCodec(observation_space)
+        load = _load
+        if sys.argv[4] == "network":
+            from autoenvbench.station import networks  # what it needs takes a second, which others need not wait
+
+            load = networks.load
         _seed()
         confine()
-        policy = _load(observation_space, codec.rebuild(hello["action_space"]))
+        policy = load(observation_space, codec.rebuild(hello["action_space"]))
         channel.send(codec.READY)
         while True:
             tag, data = channel.receive()

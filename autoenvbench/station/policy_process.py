@@ -23,6 +23,7 @@ from enpire_envs.remote.wire import Malformed
 from enpire_envs.tools.log import EpisodeOver, ToolError
 from gymnasium import spaces
 
+from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.sandbox.cage import PIPES, Bind, Cage, Caged, Sandbox, Track, python_path
 from autoenvbench.station import codec, policy_host
 from autoenvbench.station.scripts import is_script
@@ -80,6 +81,7 @@ class PolicyProcess:
     Args:
         checkout: folder with policy.py, read-only to the policy.
         observation_space, action_space: what the policy is told.
+        answer: what is run: policy.py, or the declared network (`networks`), in which case no code of the checkout's is.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class PolicyProcess:
         limits: PolicyLimits,
         sandbox: Sandbox,
         track: Track,
+        answer: AnswerKind = "policy",
     ) -> None:
         self._checkout, self._limits = checkout.resolve(), limits
         self._sandbox, self._track = sandbox, track
@@ -106,7 +109,8 @@ class PolicyProcess:
         self._waited = 0.0  # of this episode
         self.acts = 0
         self.act_cpu_s = 0.0
-        self.is_script = is_script(self._checkout / "policy.py")
+        self._answer = answer
+        self.is_script = answer == "policy" and is_script(self._checkout / "policy.py")
 
     # -- what a rollout does -----------------------------------------------------------------------------------------
     def reset(self, observation: Any) -> None:
@@ -198,7 +202,7 @@ class PolicyProcess:
 
     # -- process -----------------------------------------------------------------------------------------------------
     def _start(self) -> None:
-        if not (self._checkout / "policy.py").is_file():
+        if self._answer == "policy" and not (self._checkout / "policy.py").is_file():
             raise PolicyFault("policy_load_error", "there is no policy.py at the root of the commit")
         to_read, self._out = os.pipe()
         self._in, to_write = os.pipe()
@@ -220,7 +224,7 @@ class PolicyProcess:
         )  # fmt: skip
         # By path, and with no folder of the policy's among those that modules come from (-P): it runs what is installed here.
         # The environment is ours, so that -I, which would ignore the seed of hashes in it, adds nothing.
-        argv = [python_path(), "-s", "-P", str(_HOST), *PIPES, str(self._limits.memory_mb)]
+        argv = [python_path(), "-s", "-P", str(_HOST), *PIPES, str(self._limits.memory_mb), self._answer]
         try:
             with os.fdopen(to_print, "wb", buffering=0) as log:
                 self._caged = cage.start(argv, outside=self._checkout, stdout=log, stderr=log,

@@ -18,6 +18,7 @@ from enpire_envs.remote.wire import Malformed
 
 from autoenvbench.errors import UserError, error_of
 from autoenvbench.record.ledger import EventSink
+from autoenvbench.record.regimes import answer_of
 from autoenvbench.record.stations import ARGUMENT
 from autoenvbench.sandbox.cage import python_path
 from autoenvbench.station import messages
@@ -256,7 +257,7 @@ def open_cells(config: StationConfig, ledger: EventSink, on_lost: Callable[[str]
                 messages.Open(
                     name=config.name if k == 0 else f"{config.name}.{k + 1}", env=run.env,
                     env_kwargs=run.env_kwargs if stations is None else {**run.env_kwargs, ARGUMENT: stations.of_cell(k)},
-                    run_dir=str(config.run_dir.absolute()), sandbox=config.sandbox, track=run.track, pace=run.pace,
+                    run_dir=str(config.run_dir.absolute()), sandbox=config.sandbox, track=run.track, pace=run.pace, answer=answer_of(run.regime),
                     tools=run.tools, tools_replay=run.tools_replay, base_url=run.base_url,
                     stop_socket=str(stop_socket(config.socket)) if k == 0 else None, tokens=config.tokens,
                     clock_epoch=config.clock_epoch, clock_budget=run.budget_s, clock_stopped_at=config.clock_stopped_at,

@@ -11,6 +11,7 @@ import numpy as np
 from enpire_envs.reference import NAMES, Kind, make_reference
 
 from autoenvbench.errors import UserError
+from autoenvbench.record.regimes import NETWORK
 from autoenvbench.station.bundles import Bundle, policy_digest
 from autoenvbench.station.rollout import Policy
 
@@ -59,10 +60,10 @@ def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bund
     if policy == "random":
         return Bundle("random", "random", "", Path()), RandomPolicy(env.action_space, seed)
     folder = Path(policy)
-    if not (folder / "policy.py").is_file():
+    if not (folder / "policy.py").is_file() and not (folder / NETWORK).is_file():
         what = "has no policy.py" if folder.is_dir() else "does not exist"
         raise UserError(
             f"the policy folder {policy!r} {what}; give a folder whose policy.py defines "
-            "class Policy(observation_space, action_space) or run(tools), or say `reference`, `scripted`, `naive`, `random`, `zero-shot` or `vla`"
+            f"class Policy(observation_space, action_space) or run(tools), or that has a {NETWORK}, or say `reference`, `scripted`, `naive`, `random`, `zero-shot` or `vla`"
         )
     return Bundle("", policy_digest(folder), "", folder), None

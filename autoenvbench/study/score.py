@@ -22,6 +22,7 @@ from autoenvbench.record.clock import RunClock
 from autoenvbench.record.compute import compute_class, hardware
 from autoenvbench.record.events import EpisodeEvent, Purpose
 from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.record.results import cell_kind, versions
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.summary import summarise
@@ -106,7 +107,8 @@ def score(
                 source = Source.REFERENCE if policy in OWN else Source.POLICY
                 keep = Keep(trajectories, secret=False, insight="all", source=source, most=sys.maxsize, required=True)
                 film = Film(trajectories, "") if driver is None else None
-            cell = LocalCell(env, sandbox=sandbox, track=track, scripts=scripts, policy=driver)
+            answer: AnswerKind = "policy" if (bundle.path / "policy.py").is_file() else "network"
+            cell = LocalCell(env, sandbox=sandbox, track=track, scripts=scripts, policy=driver, answer=answer)
             drawn = draw_starts(
                 StartStreams(secret),
                 purpose,

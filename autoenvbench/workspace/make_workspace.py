@@ -16,7 +16,7 @@ from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.toolbox import available, reference
 
 from autoenvbench.record.clock import format_duration
-from autoenvbench.record.regimes import rules
+from autoenvbench.record.regimes import NETWORK, answer_of, rules
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.stations import ARGUMENT, Scope
 from autoenvbench.sandbox.limits import Limits
@@ -27,7 +27,9 @@ PARAMETRIC = "parametric.py"
 #: Beside TASK.md: the tools of scripts, where scripts are one way among others.
 TOOLS = "TOOLS.md"
 _SCRIPTS_TOO = (None, "mixed")  # regimes; in "tools" they are the only way, in all others none
-_COMMON = Path(__file__).with_name("templates") / "common"
+_TEMPLATES = Path(__file__).with_name("templates")
+#: In the regimes where the answer is a network: the program that makes the first one.
+TRAIN = "train.py"
 
 
 def template_for(env: gym.Env[Any, Any]) -> Path | None:
@@ -53,9 +55,11 @@ def make_workspace(
         scope, station: see `brief`.
     """
     path.mkdir(parents=True)
-    _copy(_COMMON, path)
+    _copy(_TEMPLATES / "common", path)
     own = template_for(env)
-    if own is not None:
+    if answer_of(config.regime) == "network":
+        (path / TRAIN).write_text(_training(env))
+    elif own is not None:
         _copy(own, path, *([] if config.starter == "parametric" else [PARAMETRIC]))
     else:
         (path / "policy.py").write_text(_BARE_POLICY)
@@ -114,9 +118,10 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
     steps = step_limit(env)
     memory = config.agent_memory_gb or limits.memory / 2**30
     contact = _contact(env)
+    network = answer_of(config.regime) == "network"
     return f"""# Task: {config.env}
 
-**Goal.** Make `policy.py` succeed in as many episodes as possible. At the end the station scores one commit on
+**Goal.** Make `{NETWORK if network else "policy.py"}` succeed in as many episodes as possible. At the end the station scores one commit on
 {config.held_out} held-out starts that nobody has seen; that success rate is your result.
 
 **Budget.** {format_duration(config.budget_s)} of wall-clock from the start of the run. `aeb status` says what is left.
@@ -125,16 +130,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
 actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}
 
-**Your policy.** `policy.py` at the root of the repository defines
-
-```python
-class Policy:
-    def __init__(self, observation_space, action_space): ...   # load weights from ./checkpoints
-    def reset(self, observation): ...                          # once per episode
-    def act(self, observation): ...                            # once per control period -> array {env.action_space.shape}
-```
-
-{_script_section(tools, config)}It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
+{_network_section(env) if network else _policy_section(env) + _script_section(tools, config)}It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
 memory, numeric libraries set to one thread, no child processes, no file locks, and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
 
 **Your own limits.** {memory:.0f} GB of memory and {limits.processes} processes at a time in all, {limits.disk >> 30} GB in this directory \
@@ -146,6 +142,55 @@ How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
 {_page(env, in_force=bool(contact))}
 """
+
+
+def _policy_section(env: gym.Env[Any, Any]) -> str:
+    """What a policy is, as Python."""
+    return f"""**Your policy.** `policy.py` at the root of the repository defines
+
+```python
+class Policy:
+    def __init__(self, observation_space, action_space): ...   # load weights from ./checkpoints
+    def reset(self, observation): ...                          # once per episode
+    def act(self, observation): ...                            # once per control period -> array {env.action_space.shape}
+```
+
+"""
+
+
+def _network_section(env: gym.Env[Any, Any]) -> str:
+    """What a policy is where it is a network (see `station.networks`)."""
+    rows = "\n".join(
+        f"| input `{name}` | {'float32 or uint8' if len(shape) == 3 else 'float32'}, {(1, *shape)} | what is seen; may be left out |"
+        for name, shape in _network_inputs(env).items()
+    )
+    return f"""**Your policy is a network**, `{NETWORK}` (ONNX). The station runs it once per control period and runs no code of yours.
+
+| name | type, shape | |
+|---|---|---|
+{rows}
+| input `X`, output `X.next`, any name | float32, equal and fixed | memory: zeros at an episode's start, then what the last step put out |
+| output `action` | float32, {(1, *(env.action_space.shape or ()))} | |
+
+Normalisation and history belong inside. Operators that branch, compare, round, count or draw are refused, and so are custom ones; what a file
+lacks is said when it is run. `{TRAIN}` makes a first one, from the successful episodes under `data/`; it is yours to change.
+
+"""
+
+
+def _network_inputs(env: gym.Env[Any, Any]) -> dict[str, tuple[int, ...]]:
+    """The observations that a network may have as inputs, and their shapes without the batch of one."""
+    space = env.observation_space
+    if isinstance(space, gym.spaces.Dict):
+        return {f"observation.{key}": part.shape or () for key, part in space.spaces.items()}
+    return {"observation": space.shape or ()}
+
+
+def _training(env: gym.Env[Any, Any]) -> str:
+    """The program that makes the first network, for this environment."""
+    text = (_TEMPLATES / "network" / TRAIN).read_text()
+    text = text.replace('SPACES = {"observation": (1,)}', f"SPACES = {_network_inputs(env)}")
+    return text.replace("ACTIONS = 1", f"ACTIONS = {(env.action_space.shape or (0,))[0]}")
 
 
 def _cpu(limits: PolicyLimits, *, script: bool) -> str:

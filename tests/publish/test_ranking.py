@@ -106,7 +106,7 @@ def test_a_run_that_tried_and_failed_is_a_zero(tmp_path, given):
 
 
 # -- regimes as boards ------------------------------------------------------------------------------------------------------
-WEIGHTS = {"checkpoint_files": 1, "weight_files": 1, "weight_bytes": 9000}
+WEIGHTS = {"checkpoint_files": 1, "weight_files": 1, "weight_bytes": 9000, "network": True}
 
 
 def tables(results):
@@ -125,7 +125,7 @@ def test_regimes_are_boards_that_never_mix(tmp_path):
 
 @pytest.mark.parametrize(("regime", "contents", "why"), [
     ("heuristic", WEIGHTS, "1 file in checkpoints/ and 1 file of weights"), ("heuristic", {"table": 5000, "numbers": 5000}, "a table of 5,000 numbers"),
-    ("bc", {}, "holds no weights"),
+    ("bc", {"weight_files": 1}, "holds no checkpoints/network.onnx"),
 ])  # fmt: skip
 def test_an_answer_that_is_not_of_its_regime_takes_no_rank_on_any_board(tmp_path, regime, contents, why):
     given = results(tmp_path, "run", regime=regime, contents=contents)

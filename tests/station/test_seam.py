@@ -42,7 +42,7 @@ STUMBLING = ZERO_POLICY.replace(
 def opened(folder, name="station-1", **more):
     fields = {
         "name": name, "env": "ENPIRE/PushT-v0", "env_kwargs": {}, "run_dir": str(folder), "sandbox": "none", "track": "open",
-        "pace": 0.0, "tools": {}, "tools_replay": None, "base_url": None, "stop_socket": None, "tokens": {},
+        "pace": 0.0, "answer": "policy", "tools": {}, "tools_replay": None, "base_url": None, "stop_socket": None, "tokens": {},
         "clock_epoch": time.monotonic(), "clock_budget": 600.0, "clock_stopped_at": None,
     }  # fmt: skip
     return messages.Open(**{**fields, **more})

@@ -49,7 +49,7 @@ def test_the_tools_of_scripts_are_described_where_scripts_are_wanted(tmp_path, r
 
 
 @pytest.mark.parametrize(("regime", "rule"), [
-    ("heuristic", "An answer holds no learned weights"), ("online-rl", "An answer must hold its network"), ("mixed", ""), (None, ""),
+    ("heuristic", "An answer holds no learned weights"), ("online-rl", "An answer is a network"), ("mixed", ""), (None, ""),
 ])  # fmt: skip
 def test_the_brief_says_what_an_answer_of_the_regime_must_hold(tmp_path, regime, rule):
     task = (workspace(tmp_path, regime=regime) / "TASK.md").read_text()
