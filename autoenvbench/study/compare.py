@@ -23,7 +23,7 @@ from autoenvbench.station.batch import Batch, draw_starts
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import evaluate
-from autoenvbench.study.policies import resolve_policy
+from autoenvbench.study.policies import answer_in, resolve_policy
 from autoenvbench.study.score import station_of_start
 
 
@@ -42,7 +42,7 @@ def compare(
     """Compare two policies on up to `most` shared starts; see `sequential.PairedTest`.
 
     Args:
-        policies: each "reference", "scripted", "naive", "random", or a folder with a policy.py.
+        policies: each "reference", "scripted", "naive", "random", or a folder with a policy.py or a network.
         alpha: chance of naming a better one where neither is.
         on_start: called with the test after each start on which both were judged.
 
@@ -72,7 +72,7 @@ def compare(
         sides: list[tuple[Bundle, LocalCell]] = []
         for name in policies:
             bundle, driver = resolve_policy(env, name, seed)
-            cell = LocalCell(env, sandbox=sandbox, track=track)
+            cell = LocalCell(env, sandbox=sandbox, track=track, answer=answer_in(bundle))
             cell.policy = driver or stack.enter_context(cell.policy_process(bundle))  # one process for all starts
             sides.append((bundle, cell))
         try:

@@ -11,7 +11,7 @@ import numpy as np
 from enpire_envs.reference import NAMES, Kind, make_reference
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.regimes import NETWORK
+from autoenvbench.record.regimes import NETWORK, AnswerKind
 from autoenvbench.station.bundles import Bundle, policy_digest
 from autoenvbench.station.rollout import Policy
 
@@ -38,6 +38,11 @@ class RandomPolicy:
     def act(self, observation: Any) -> np.ndarray:
         """An action of the space's shape, whatever is seen."""
         return np.asarray(self._space.sample())
+
+
+def answer_in(bundle: Bundle) -> AnswerKind:
+    """What is run of a folder that no run's regime rules: its policy.py, or where it has none its declared network."""
+    return "policy" if (bundle.path / "policy.py").is_file() else "network"
 
 
 def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bundle, Policy | None]:

@@ -22,7 +22,6 @@ from autoenvbench.record.clock import RunClock
 from autoenvbench.record.compute import compute_class, hardware
 from autoenvbench.record.events import EpisodeEvent, Purpose
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.record.results import cell_kind, versions
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.summary import summarise
@@ -32,7 +31,7 @@ from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import Tally, evaluate
 from autoenvbench.station.script_rollout import script_settings
-from autoenvbench.study.policies import OWN, resolve_policy
+from autoenvbench.study.policies import OWN, answer_in, resolve_policy
 from autoenvbench.study.start_sets import starts
 
 
@@ -107,8 +106,9 @@ def score(
                 source = Source.REFERENCE if policy in OWN else Source.POLICY
                 keep = Keep(trajectories, secret=False, insight="all", source=source, most=sys.maxsize, required=True)
                 film = Film(trajectories, "") if driver is None else None
-            answer: AnswerKind = "policy" if (bundle.path / "policy.py").is_file() else "network"
-            cell = LocalCell(env, sandbox=sandbox, track=track, scripts=scripts, policy=driver, answer=answer)
+            cell = LocalCell(
+                env, sandbox=sandbox, track=track, scripts=scripts, policy=driver, answer=answer_in(bundle)
+            )
             drawn = draw_starts(
                 StartStreams(secret),
                 purpose,

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from autoenvbench.record.regimes import NETWORK
 from autoenvbench.station.networks import NetworkError, NetworkPolicy
 from autoenvbench.station.policy_process import PolicyFault, PolicyLimits, PolicyProcess
+from autoenvbench.study.compare import compare
 from autoenvbench.study.score import score
 from autoenvbench.workspace import make_workspace
 
@@ -193,8 +194,11 @@ def test_in_a_gradient_run_the_station_runs_the_network_and_no_code(bench):
 
 
 def test_a_network_in_a_folder_is_scored_as_any_policy(tmp_path):
-    told = score("ENPIRE/PushT-v0", str(saved(tmp_path, network())), 1, sandbox="none")
+    folder = str(saved(tmp_path, network()))
+    told = score("ENPIRE/PushT-v0", folder, 1, sandbox="none")
     assert (told["episodes"], told["failure_details"]) == (1, {})
+    compared = compare("ENPIRE/PushT-v0", (folder, folder), 2, sandbox="none")
+    assert (compared["starts"] > 0, compared["void"], compared["difference"]) == (True, 0, 0)
 
 
 def test_one_that_wants_too_much_memory_ends_its_episode(tmp_path, push):
