@@ -57,7 +57,7 @@ def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bund
     if policy in OWN:
         try:
             return Bundle(policy, policy, "", Path()), make_reference(env, OWN[policy])
-        except LookupError as error:
+        except (LookupError, ValueError) as error:
             raise UserError(str(error)) from None
     if policy in BASELINES:
         folder = Path(str(resources.files("autoenvbench.study") / "baselines" / BASELINES[policy]))

@@ -1,4 +1,7 @@
-"""Pin insertion expert: sees the true hole, moves onto its axis (and upright, where it may turn), and pushes gently."""
+"""Pin insertion experts: `Expert` sees the true hole, moves onto its axis (and upright, where it may turn), and pushes gently.
+
+`Scripted` sees what policies see, and has a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ import numpy as np
 
 from enpire_envs.contact import CONTROL_HZ
 from enpire_envs.env import CellEnv
+from enpire_envs.pin_insertion.reference.scripted import Scripted
 from enpire_envs.pin_insertion.scene import PIN_LENGTH
 from enpire_envs.pin_insertion.task import STEP, TURN
+
+__all__ = ["Expert", "Naive", "Scripted"]
 
 _LEAD = 0.009  # how far the commanded height runs ahead of the reached one [m]: about 14 N
 _UPRIGHT_GAIN = 0.15  # share of the upper end's distance from the hole's axis that is corrected per step
