@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import secrets
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from bench import Bench
+from enpire_envs import registry
 from enpire_real.build import build_station
 from enpire_real.motion import JointMove
 from enpire_real.station import Station
@@ -36,6 +39,7 @@ from autoenvbench.sandbox.cage import bwrap_problem
 from autoenvbench.station.batch import Batch, Cell, Film, Keep, draw_starts
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.evaluation import Tally, evaluate
+from autoenvbench.study.demos import record_demos
 
 ZERO_POLICY = """
 import numpy as np
@@ -206,3 +210,31 @@ def twin_env() -> Iterator[gym.Env]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+# -- the example task, which is learnt in seconds --------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def reach() -> Iterator[str]:
+    """The id of the example task; it is known while the module's tests run."""
+    folder = str(Path(__file__).parents[1] / "examples/new_task")
+    known, before = dict(registry._by_id), set(gym.registry)
+    sys.path.insert(0, folder)
+    try:
+        registry.register(importlib.import_module("reach").TASK)
+        yield "Example/Reach-v0"
+    finally:
+        sys.path.remove(folder)
+        registry._by_id.clear()
+        registry._by_id.update(known)
+        for env_id in set(gym.registry) - before:
+            del gym.registry[env_id]
+        for name in [name for name in sys.modules if name.partition(".")[0] == "reach"]:
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def shown(reach: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a hundred episodes of the script."""
+    out = tmp_path_factory.mktemp("demos") / "scripted"
+    record_demos(reach, "scripted", 100, out, sandbox="none")
+    return out

@@ -38,8 +38,8 @@ USED_OTHERWISE = {
 }
 #: Rooms that are PyTorch from top to bottom: nothing imports them but a function that needs it.
 TORCH_ROOMS = ("learning",)
-#: Modules of simulators that run in interpreters of their own (`autoenvbench setup`), and of a trained policy's folder.
-ELSEWHERE = {"features", "gym_pusht", "ompl", "robocasa", "robosuite"}
+#: Modules of simulators that run in interpreters of their own (`autoenvbench setup`).
+ELSEWHERE = {"gym_pusht", "ompl", "robocasa", "robosuite"}
 
 
 def _name(requirement: str) -> str:

@@ -57,6 +57,50 @@ def compare(args: argparse.Namespace) -> None:
     print_comparison(result, as_json=args.json)
 
 
+def demos(args: argparse.Namespace) -> None:
+    """Record demonstrations."""
+    from autoenvbench.cli.printing import episode_progress
+    from autoenvbench.make_env import default_track, parse_env_args
+    from autoenvbench.study.demos import record_demos
+
+    sandbox = _policy_sandbox(args, args.by)
+    with episode_progress(args.n, f"{args.by} on {args.env}") as advance:
+        made = record_demos(
+            args.env, args.by, args.n, args.out, keep_failures=args.all, env_kwargs=parse_env_args(args.env_arg),
+            seed=args.seed, sandbox=sandbox, track=args.track or default_track(args.env), on_kept=advance,
+        )  # fmt: skip
+    print(
+        f"{made['episodes']} episodes, {made['steps']} steps in {args.out}: {made['successes']} of {made['attempted']} "
+        f"starts were solved by {made['by']}"
+    )
+
+
+def train(args: argparse.Namespace) -> None:
+    """Learn a policy."""
+    from autoenvbench.make_env import parse_env_args
+
+    try:
+        from autoenvbench.learning.train import ALGORITHMS, describe, train
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UserError(
+            "learning needs PyTorch, which is not installed; type: pip install 'autoenvbench[train]'"
+        ) from None
+
+    if args.algorithm == "list":
+        print("\n\n".join(map(describe, ALGORITHMS)))
+        return
+    if args.out is None:
+        raise UserError("say where to, with --out DIR")
+    policy = train(
+        args.algorithm, args.env, args.out, env_kwargs=parse_env_args(args.env_arg), demos=args.demos, minutes=args.minutes,
+        seed=args.seed, threads=args.threads, settings=args.settings, resume=args.resume,
+        log=lambda text: print(text, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    print(f"{policy}; score it with: autoenvbench score --env {args.env} --policy {policy}")
+
+
 def _policy_sandbox(args: argparse.Namespace, *policies: str) -> Any:
     """The cage that was asked for; none is needed where only our own policies run."""
     from autoenvbench.sandbox.cage import choose_sandbox

@@ -18,7 +18,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
-        _envs, _tools, _setup, _agents, _score, _compare, _eval, _ablate, station_cli.add_parser, _pause,
+        _envs, _tools, _setup, _agents, _score, _compare, _demos, _train, _eval, _ablate, station_cli.add_parser, _pause,
         _resume, _report, _ledger, _leaderboard,
     ):  # fmt: skip
         add(subparsers)
@@ -103,6 +103,50 @@ def _compare(subparsers: Any) -> None:
     _cage_arguments(versus)
     versus.add_argument("--json", action="store_true", help="print one JSON object")
     versus.set_defaults(run=commands.compare)
+
+
+def _demos(subparsers: Any) -> None:
+    demos = subparsers.add_parser("demos", help="record demonstrations: a file an episode, to learn from")
+    demos.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    demos.add_argument("-n", type=arguments.episodes, default=100, metavar="N", help="demonstrations (default 100)")
+    demos.add_argument(
+        "--by", default="scripted", metavar="PATH|scripted|reference|naive",
+        help="who shows how (default scripted: the task's script that sees what policies see)",
+    )  # fmt: skip
+    demos.add_argument("--out", type=arguments.path, required=True, metavar="DIR", help="a new folder")
+    demos.add_argument("--all", action="store_true", help="keep failures, too (default: successes alone)")
+    demos.add_argument("--seed", type=arguments.seed, default=0, help="of the starts; `score` never has the same ones")
+    _env_argument(demos)
+    _cage_arguments(demos)
+    demos.set_defaults(run=commands.demos)
+
+
+def _train(subparsers: Any) -> None:
+    train = subparsers.add_parser("train", help="learn a policy from demonstrations or by trying; needs PyTorch")
+    train.add_argument("algorithm", metavar="ALGORITHM", help="see `autoenvbench train list`")
+    train.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    train.add_argument(
+        "--demos",
+        type=arguments.path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="episodes to learn from (repeatable)",
+    )
+    train.add_argument(
+        "--minutes", type=arguments.real(0.01, 10_000), default=30.0, metavar="M", help="at most (default 30)"
+    )
+    train.add_argument("--out", type=arguments.path, metavar="DIR", help="a new folder; the policy will be DIR/policy")
+    train.add_argument("--seed", type=arguments.seed, default=0)
+    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
+                       help="a hyperparameter (repeatable); `autoenvbench train list` names all")  # fmt: skip
+    train.add_argument("--threads", type=arguments.whole(1, 256), default=1, metavar="N",
+                       help="of PyTorch (default 1: the same seed gives the same policy)")  # fmt: skip
+    train.add_argument(
+        "--resume", action="store_true", help="go on with what --out holds, as if it had not been interrupted"
+    )
+    _env_argument(train)
+    train.set_defaults(run=commands.train)
 
 
 def _eval(subparsers: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from enpire_envs.episode_file import Episode, EpisodeError, describe_space
+from enpire_envs.episode_file import Episode, EpisodeError, describe_space, plain
 from enpire_envs.episodes import Episodes
 from enpire_envs.fingerprint import fingerprint
 
@@ -99,8 +99,8 @@ class Demonstrations(Sequence[Trajectory]):
         for what, space, here in (
             ("observations", env.observation_space, self.observation_space), ("actions", env.action_space, self.action_space),
         ):  # fmt: skip
-            if describe_space(space) != here:
-                raise UserError(f"the {what} of these episodes are {here}, those of {name} are {describe_space(space)}")
+            if (now_is := plain(describe_space(space))) != here:
+                raise UserError(f"the {what} of these episodes are {here}, those of {name} are {now_is}")
 
 
 def load(folders: Sequence[str | Path], *, successes: bool = False) -> Demonstrations:

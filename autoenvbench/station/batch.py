@@ -74,6 +74,7 @@ class Keep:
         insight: what the files say of each step beside what the policy saw and did: "stage", as the station judged it; "all" that the
             environment's `info` has in numbers as well, which on a simulated cell is the truth; or "none".
         source: who drives (`enpire_envs.episode_file.Source`).
+        policy: what the files say of the policy: its name, or its digest.
         most: what the folder may hold [bytes].
         required: they are what was asked for, so one that cannot be kept is an error.
     """
@@ -83,6 +84,7 @@ class Keep:
     starts: bool = True
     insight: Insight = "none"
     source: int = Source.POLICY
+    policy: str | None = None
     most: int = 20 << 30
     required: bool = False
 

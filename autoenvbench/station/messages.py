@@ -93,6 +93,7 @@ class KeepIn(Message):
     starts: bool
     insight: Insight
     source: Count
+    policy: str | None
     most: Count
     required: bool
 
@@ -135,7 +136,7 @@ class Run(Message):
             agent=batch.agent, interactive=batch.interactive, sheets=batch.sheets, by_clock=batch.by_clock,
             keep=None if keep is None else KeepIn(
                 folder=str(keep.folder.absolute()), secret=keep.secret, starts=keep.starts, insight=keep.insight,
-                source=int(keep.source), most=keep.most, required=keep.required,
+                source=int(keep.source), policy=keep.policy, most=keep.most, required=keep.required,
             ),
             film=None if film is None else FilmAs(folder=str(film.folder.absolute()), stem=film.stem, strip=film.strip),
         )  # fmt: skip
@@ -147,7 +148,8 @@ class Run(Message):
             self.evaluation, self.purpose, Bundle(self.commit, self.digest, "", Path(self.checkout), self.content),
             self.planned, starts, attempts=self.attempts, agent=self.agent, interactive=self.interactive,
             keep=None if keep is None else Keep(
-                Path(keep.folder), keep.secret, keep.starts, keep.insight, keep.source, keep.most, keep.required
+                Path(keep.folder), keep.secret, keep.starts, keep.insight, keep.source, keep.policy, keep.most,
+                keep.required,
             ),
             film=None if film is None else Film(Path(film.folder), film.stem, film.strip), sheets=self.sheets,
             by_clock=self.by_clock,

@@ -65,6 +65,7 @@ class Trajectories:
             **({} if self._where.secret else {"seed": event.seed}), **({"start": record.start} if self._where.starts else {}),
             "provenance": {
                 "collector": f"autoenvbench {_version()}", "station": station, "kind": event.cell, "agent": agent,
+                **({} if self._where.policy is None else {"policy": self._where.policy}),
                 "evaluation": event.evaluation, "purpose": event.purpose, "index": event.index, "commit": event.commit,
                 "content": event.content, "began": datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds"),
             },

@@ -26,7 +26,7 @@ from autoenvbench.record.results import cell_kind, versions
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.summary import summarise
 from autoenvbench.sandbox.cage import Sandbox, Track
-from autoenvbench.station.batch import Batch, Film, Keep, draw_starts
+from autoenvbench.station.batch import Batch, Film, Insight, Keep, draw_starts
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import Tally, evaluate
@@ -103,8 +103,7 @@ def score(
         with script_settings(tools or {}, tools_replay, tools_url, ledger) as scripts:
             keep = film = None
             if trajectories is not None:
-                source = Source.REFERENCE if policy in OWN else Source.POLICY
-                keep = Keep(trajectories, secret=False, insight="all", source=source, most=sys.maxsize, required=True)
+                keep = keep_all(trajectories, policy, bundle, "all")
                 film = Film(trajectories, "") if driver is None else None
             cell = LocalCell(
                 env, sandbox=sandbox, track=track, scripts=scripts, policy=driver, answer=answer_in(bundle)
@@ -146,6 +145,12 @@ def score(
         }
     finally:
         env.close()
+
+
+def keep_all(folder: Path, policy: str, bundle: Bundle, insight: Insight) -> Keep:
+    """Every episode of a policy, in a folder, with the word of whose they are."""
+    source = Source.REFERENCE if policy in OWN else Source.POLICY
+    return Keep(folder, secret=False, insight=insight, source=source, policy=bundle.digest, most=sys.maxsize, required=True)
 
 
 def station_of_start(chosen: ChosenStations, secret: bytes, purpose: Purpose) -> Callable[[int], int | None]:

@@ -11,7 +11,7 @@ from autoenvbench.learning.episodes import Trajectory
 
 LOW, HIGH = np.array([-1.0]), np.array([1.0])
 #: Observations are their own step's number and their episode's; not normalised.
-PLAIN = Features((), (), 0, 1, 1, np.zeros(2, np.float32), np.ones(2, np.float32) * 100)
+PLAIN = Features((), (), 0, 1, True, 1, np.zeros(2, np.float32), np.ones(2, np.float32) * 100)
 
 
 def walk(name, steps, terminated=True, reward=None):

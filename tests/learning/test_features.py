@@ -10,10 +10,12 @@ def episode(rng, steps=40):
     return rng.normal(3.0, [0.1, 2.0, 50.0], (steps + 1, 3)).astype(np.float32), rng.uniform(-1, 1, (steps, 2)).astype(np.float32)  # fmt: skip
 
 
-@pytest.mark.parametrize(("history", "stride"), [(0, 1), (1, 1), (4, 3), (9, 7)])
-def test_step_by_step_gives_what_a_whole_episode_gives(rng, history, stride):
+@pytest.mark.parametrize(
+    ("history", "stride", "actions"), [(0, 1, True), (1, 1, True), (4, 3, True), (9, 7, True), (4, 3, False)]
+)
+def test_step_by_step_gives_what_a_whole_episode_gives(rng, history, stride, actions):
     observation, action = episode(rng)
-    features = Features.of([observation], 2, history=history, stride=stride)
+    features = Features.of([observation], 2, history=history, stride=stride, actions=actions)
     numbers = features.numbers(observation)
     done = np.concatenate([np.zeros((1, 2)), np.cumsum(action, axis=0, dtype=np.float64)])
     rows = np.arange(len(numbers))

@@ -5,7 +5,7 @@ network at step t is, end to end:
 
     numbers(t), normalised                                   what is seen now
     numbers(t - stride), numbers(t - 2 stride), ...          `history` of them: what was seen; before the first step, the first
-    mean action since t - stride, and of the stride before   `history` of them: what was done; nothing before the first step
+    mean action since t - stride, and of the stride before   `history` of them, if `actions`: what was done; nothing before the start
 
 A policy that searches by touch must know what it tried before: one look does not say which way it was going.
 """
@@ -29,7 +29,7 @@ class Features:
     Attributes:
         keys: of the dictionary's vectors; () where an observation is one array.
         images: keys of its images, (height, width, channels) uint8; "" where the observation is itself one.
-        history: looks back; stride: steps between them.
+        history: looks back; stride: steps between them; actions: whether what was done is looked back at, too.
         action_size: numbers of an action.
         mean, std: (numbers,) over the data.
     """
@@ -38,28 +38,32 @@ class Features:
     images: tuple[str, ...]
     history: int
     stride: int
+    actions: bool
     action_size: int
     mean: np.ndarray
     std: np.ndarray
 
     @classmethod
-    def of(cls, observations: Sequence[Any], action_size: int, *, history: int = 0, stride: int = 1) -> Features:
+    def of(
+        cls, observations: Sequence[Any], action_size: int, *, history: int = 0, stride: int = 1, actions: bool = True
+    ) -> Features:
         """Normalised over these episodes' observations, each (T+1, ...) or a dictionary of such."""
         first = observations[0]
         parts = dict(first) if isinstance(first, Mapping) else {"": first}
         images = tuple(key for key, part in parts.items() if _is_image(np.asarray(part)[0]))
         keys = tuple(key for key in parts if key and key not in images)
-        plain = cls(keys, images, history, stride, action_size, np.zeros(0, np.float32), np.ones(0, np.float32))
+        plain = cls(
+            keys, images, history, stride, actions, action_size, np.zeros(0, np.float32), np.ones(0, np.float32)
+        )
         rows = np.concatenate([plain.raw_numbers(observation) for observation in observations]).astype(np.float64)
         std = np.maximum(rows.std(axis=0), _MIN_STD)
-        return cls(
-            keys, images, history, stride, action_size, rows.mean(axis=0).astype(np.float32), std.astype(np.float32)
-        )
+        mean = rows.mean(axis=0).astype(np.float32)
+        return cls(keys, images, history, stride, actions, action_size, mean, std.astype(np.float32))
 
     @property
     def size(self) -> int:
         """Numbers of an input, images aside."""
-        return len(self.mean) * (1 + self.history) + self.action_size * self.history
+        return len(self.mean) * (1 + self.history) + self.action_size * self.history * self.actions
 
     def describe(self) -> dict[str, Any]:
         """As JSON has it, but for the arrays `mean` and `std`."""
@@ -105,6 +109,8 @@ class Features:
         back = rows[:, None] - self.stride * np.arange(self.history + 1)
         back = np.maximum(back, first[:, None])
         seen = numbers[back].reshape(len(rows), -1)
+        if not self.actions:
+            return seen
         moved = (done[back[:, :-1]] - done[back[:, 1:]]) / self.stride
         return np.concatenate([seen, moved.reshape(len(rows), -1).astype(np.float32)], axis=1)
 

@@ -1,7 +1,7 @@
-"""A trained policy: weights from checkpoints/policy.npz, run with NumPy. `policy.json` says how they are put together.
+"""A trained policy: weights from checkpoints/policy.npz, run with NumPy. `policy.json` says how they are put together:
 
     networks   name -> layers; the weights of layer k are `NAME.k.weight` and `NAME.k.bias`
-    head       what the numbers of the network "actor" mean, see `Policy._decide`
+    head       what the outputs of the network "actor" mean, see `Actor._decide`; `components` of a mixture
     chunk      actions that one answer of the network holds
     execute    how many of them are executed before it is asked again
     hold       control steps that each action is held for
@@ -13,49 +13,55 @@ The input of "actor" is what `features.History.input` gives, with the outputs of
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from features import Features, History
 
-_HERE = Path(__file__).resolve().parent
+from autoenvbench.learning.bundle.features import Features, History
 
 
-class Policy:
-    """What the station runs.
+class Actor:
+    """Networks that act.
 
-    Actions are scaled from [-1, 1] to the action space's bounds, where it has some.
+    Args:
+        about: what `policy.json` says.
+        weights: arrays by name, with `features.mean`, `features.std`, and the action space's bounds `action.low`, `action.high`.
     """
 
-    def __init__(self, observation_space: Any, action_space: Any) -> None:
-        self._about = json.loads((_HERE / "policy.json").read_text())
-        with np.load(_HERE / "checkpoints" / "policy.npz", allow_pickle=False) as file:
-            self._weights = {name: file[name] for name in file.files}
-        self._features = Features.restore(
-            self._about["features"], self._weights["features.mean"], self._weights["features.std"]
-        )
+    def __init__(self, about: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> None:
+        self._about, self._weights = about, weights
+        self._features = Features.restore(about["features"], weights["features.mean"], weights["features.std"])
         self._history = History(self._features)
-        low, high = self._weights["action.low"], self._weights["action.high"]
+        low, high = weights["action.low"], weights["action.high"]
         self._middle, self._half = (high + low) / 2, (high - low) / 2
 
     def reset(self, observation: Any) -> None:
-        """Begin an episode with its first observation."""
+        """Begin an episode with its first observation, which the first `act` brings again."""
         self._history.begin(observation)
         self._plan: list[np.ndarray] = []
         self._begun = False
 
     def act(self, observation: Any) -> np.ndarray:
-        """The action (a,) for one control period. The first call brings the observation of `reset` again."""
-        if self._begun:
-            self._history.see(observation)
-        self._begun = True
+        """The action (a,) for one control period."""
+        self.look(observation)
         if not self._plan:
             actions = self._decide(observation)[: self._about["execute"]]
             self._plan = [action for action in actions for _ in range(self._about["hold"])]
-        action = self._plan.pop(0)
-        self._history.did(action)
-        return self._middle + self._half * action
+        action = self._middle + self._half * self._plan.pop(0)
+        self.did(action)
+        return np.asarray(action)
+
+    def look(self, observation: Any) -> None:
+        """See without acting: somebody else drives."""
+        if self._begun:
+            self._history.see(observation)
+        self._begun = True
+
+    def did(self, action: np.ndarray) -> None:
+        """What was done with what it saw last, (a,) in the action space's own numbers."""
+        self._history.did(np.clip((action - self._middle) / self._half, -1, 1))
 
     def _decide(self, observation: Any) -> np.ndarray:
         """(chunk, a) actions in [-1, 1]."""
@@ -67,8 +73,7 @@ class Policy:
         size, kind = self._about["chunk"] * self._features.action_size, self._about["head"]
         if kind == "mixture":  # scores of the components, then the means of each: the likeliest one acts
             n = self._about["components"]
-            best = int(np.argmax(out[:n]))
-            out = out[n + best * size :]
+            out = out[n + int(np.argmax(out[:n])) * size :]
         actions = out[:size].reshape(-1, self._features.action_size)
         return np.tanh(actions) if kind == "tanh" else np.clip(actions, -1, 1)
 
@@ -91,6 +96,16 @@ class Policy:
             else:
                 raise ValueError(f"policy.json has a layer {layer['kind']!r} that this file does not know")
         return x
+
+
+class Policy(Actor):
+    """What the station runs."""
+
+    def __init__(self, observation_space: Any, action_space: Any) -> None:
+        here = Path(__file__).resolve().parent
+        with np.load(here / "checkpoints" / "policy.npz", allow_pickle=False) as file:
+            weights = {name: file[name] for name in file.files}
+        super().__init__(json.loads((here / "policy.json").read_text()), weights)
 
 
 def _convolve(x: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:

@@ -1,0 +1,111 @@
+"""`autoenvbench train ALGORITHM`: from an environment and demonstrations to the folder of a policy.
+
+An algorithm is a module of this room with a frozen dataclass `Settings` (see `settings`) and
+
+    def train(env, demos: Demonstrations | None, settings: Settings, training: Training) -> packed
+
+which returns what `export.pack` made of its networks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from enpire_envs.fingerprint import fingerprint
+
+from autoenvbench.errors import UserError
+from autoenvbench.learning.episodes import load
+from autoenvbench.learning.export import export
+from autoenvbench.learning.run import Training
+from autoenvbench.learning.settings import describe_settings, parse_settings
+from autoenvbench.make_env import make_env
+
+ALGORITHMS = ("bc",)
+ABOUT = "train.json"
+
+
+def describe(algorithm: str) -> str:
+    """Its first line, and its hyperparameters."""
+    module = _module(algorithm)
+    return "\n".join([str(module.__doc__).partition("\n")[0], *describe_settings(module.Settings)])
+
+
+def train(
+    algorithm: str,
+    env_id: str,
+    out: Path,
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    demos: Sequence[Path] = (),
+    minutes: float = 30.0,
+    seed: int = 0,
+    threads: int = 1,
+    settings: Sequence[str] = (),
+    resume: bool = False,
+    log: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Train, and export what was learned.
+
+    Args:
+        out: the run's folder, see `run`; a new one, unless the run goes on.
+        demos: folders of episodes.
+        minutes: of training at most.
+        threads: of PyTorch. With one, the same seed gives the same policy.
+        settings: hyperparameters as NAME=VALUE.
+        resume: go on where an interrupted run stood.
+        log: shows a line of progress.
+
+    Returns:
+        The policy's folder, `out/policy`.
+
+    Raises:
+        UserError: for anything that is not there or does not fit.
+    """
+    module = _module(algorithm)
+    chosen = parse_settings(module.Settings, settings)
+    env = make_env(env_id, env_kwargs)
+    try:
+        shown = load(demos) if demos else None
+        if shown is not None:
+            shown.check(env)
+            log(f"{len(shown)} episodes, {shown.steps} steps by {_counted(shown.sources)}")
+        about = {
+            "algorithm": algorithm, "env": env_id, "env_kwargs": env_kwargs or {}, "fingerprint": fingerprint(env), "seed": seed,
+            "settings": asdict(chosen), "demos": None if shown is None else {"sources": shown.sources, "steps": shown.steps},
+        }  # fmt: skip
+        training = Training(out, seed=seed, minutes=minutes, threads=threads, resume=resume, log=log)
+        _same(out / ABOUT, about, resume)
+        packed = module.train(env, shown, chosen, training)
+        log(f"{training.step} steps in {training.seconds:.0f} s")
+        return export(out / "policy", packed, {**about, "steps": training.step, "seconds": round(training.seconds, 1)})
+    finally:
+        env.close()
+
+
+def _module(algorithm: str) -> Any:
+    if algorithm not in ALGORITHMS:
+        raise UserError(f"there is no algorithm {algorithm!r}; choose one of {', '.join(ALGORITHMS)}")
+    return import_module(f"autoenvbench.learning.{algorithm}")
+
+
+def _counted(sources: dict[str, int]) -> str:
+    return ", ".join(f"{source} ({n})" for source, n in sources.items())
+
+
+def _same(file: Path, about: dict[str, Any], resume: bool) -> None:
+    """A run goes on as what it was, or not at all."""
+    text = json.dumps(about, indent=1, sort_keys=True) + "\n"
+    if resume:
+        was = json.loads(file.read_text()) if file.exists() else {}
+        differ = [name for name, value in json.loads(text).items() if was.get(name) != value]
+        if differ:
+            raise UserError(
+                f"{file.parent} was trained with other {', '.join(differ)} "
+                f"({', '.join(f'{was.get(name)!r}, not {about[name]!r}' for name in differ)}); repeat what it was begun with"
+            )
+    file.write_text(text)

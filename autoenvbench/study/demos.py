@@ -1,0 +1,119 @@
+"""`autoenvbench demos`: a folder of episodes to learn from, and the word of who made them, where and how often it worked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from enpire_envs.episode_file import SUFFIX
+from enpire_envs.fingerprint import fingerprint
+
+from autoenvbench.errors import UserError
+from autoenvbench.make_env import choose_stations, make_env
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.events import EpisodeEvent
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.starts import StartStreams
+from autoenvbench.sandbox.cage import Sandbox, Track
+from autoenvbench.station.batch import Batch, draw_starts
+from autoenvbench.station.cell import LocalCell
+from autoenvbench.station.evaluation import evaluate
+from autoenvbench.study.policies import resolve_policy
+from autoenvbench.study.score import keep_all, station_of_start
+
+GIVE_UP_AFTER = 50  # starts in a row that were not solved
+ROUND = 25  # starts between two looks at what was solved
+
+
+def record_demos(
+    env_id: str,
+    by: str,
+    n: int,
+    out: Path,
+    *,
+    keep_failures: bool = False,
+    env_kwargs: dict[str, Any] | None = None,
+    seed: int = 0,
+    sandbox: Sandbox = "bwrap",
+    track: Track = "open",
+    on_kept: Callable[[EpisodeEvent], None] = lambda event: None,
+) -> dict[str, Any]:
+    """Run a policy until `n` of its episodes are kept.
+
+    The folder appears when it is whole. Its `demos.json` is what is returned. The starts are drawn from a secret of their own, so no
+    score of any seed ever begins where a demonstration did.
+
+    Args:
+        by: "scripted", "reference", "naive", or a folder with policy.py.
+        out: a new folder.
+        keep_failures: keep what was not solved, too; then `n` starts are run.
+
+    Returns:
+        env, env_kwargs, fingerprint; by and its digest; seed; kept ("successes" or "all"); attempted, successes (of the starts run),
+        episodes and steps kept; sha256 over all kept files.
+
+    Raises:
+        UserError: for a policy or folder that cannot be used, or a policy that solves nothing.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there already; name a new folder")
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    env = make_env(env_id, env_kwargs)
+    try:
+        bundle, driver = resolve_policy(env, by, seed)
+        chosen = choose_stations(env, env_kwargs or {}, None, n)
+        secret = hashlib.sha256(f"autoenvbench demos {seed}".encode()).digest()
+        station = station_of_start(chosen, secret, "score")
+        part.mkdir(parents=True)
+        keep = keep_all(part, by, bundle, "stage")
+        ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
+        cell = LocalCell(env, sandbox=sandbox, track=track, policy=driver)
+        kept, attempted, successes, in_vain = 0, 0, 0, 0
+        while kept < n:
+            count = min(ROUND, n - kept)
+            starts = draw_starts(StartStreams(secret), "score", attempted, count, station=station)
+            batch = Batch("demo", "score", bundle, count, starts, keep=keep)
+            for event in evaluate([cell], batch, ledger).episodes:
+                attempted, successes = attempted + 1, successes + event.success
+                in_vain = 0 if event.success else in_vain + 1
+                file = part / f"demo-{event.index}{SUFFIX}"
+                if not (event.success or keep_failures):
+                    file.unlink(missing_ok=True)
+                if file.exists():
+                    kept += 1
+                    on_kept(event)
+                if in_vain >= GIVE_UP_AFTER and not keep_failures:
+                    raise UserError(
+                        f"{by} solved none of {in_vain} starts of {env_id} in a row (the last: {event.reason}), so it has nothing to "
+                        "show; --all keeps failures, too"
+                    )
+        made = {
+            "env": env_id, "env_kwargs": env_kwargs or {}, "fingerprint": fingerprint(env), "by": by,
+            "digest": bundle.digest, "seed": seed, "kept": "all" if keep_failures else "successes",
+            "attempted": attempted, "successes": successes, "episodes": kept, **_sums(part),
+        }  # fmt: skip
+        (part / "demos.json").write_text(json.dumps(made, indent=1) + "\n")
+        if out.is_dir():
+            out.rmdir()
+        part.rename(out)
+        return made
+    finally:
+        env.close()
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _sums(folder: Path) -> dict[str, Any]:
+    """Steps in all files, and the hash of the columns of all of them: when they were made is not in it."""
+    from enpire_envs.episodes import Episodes
+
+    episodes, digest = Episodes(folder), hashlib.sha256()
+    for episode in episodes:
+        for name in sorted(episode.columns):
+            column = episode[name]
+            digest.update(name.encode() + (column.data if hasattr(column, "codec") else column).tobytes())
+    return {"steps": episodes.steps, "sha256": digest.hexdigest()}
