@@ -60,6 +60,17 @@ PIN_BOARD = TaskEntry(
     reference="enpire_envs.pin_board.reference",
     simulator=("mujoco",),
 )
+#: Long horizon: composed of the parts of tying and cutting, and ranked like their level `state`.
+ZIP_TIE_FULL = TaskEntry(
+    package="enpire_envs.zip_tie_full",
+    entry_point="enpire_envs.zip_tie_full.env:ZipTieFullEnv",
+    envs={"ENPIRE/ZipTieFull-v0": {}},
+    levels={"ENPIRE/ZipTieFull-v0": LEVELS["state"]},
+    in_threads=True,
+    template="enpire_envs.zip_tie_full.template",
+    reference="enpire_envs.zip_tie_full.reference",
+    simulator=("mujoco",),
+)
 
 ENV_IDS = (
     *register(PUSHT),
@@ -68,6 +79,7 @@ ENV_IDS = (
     *register(_contact_task("gpu_insertion", "GPUInsertion", "state", "standard", "expert", "fleet")),
     *register(_contact_task("tie_zip_tie", "TieZipTie", "state", "standard", "expert", "fleet")),
     *register(_contact_task("cut_zip_tie", "CutZipTie", "state", "standard", "expert", "fleet")),
+    *register(ZIP_TIE_FULL),
 )
 
 # -- other simulators, in interpreters of their own (`autoenvbench setup` makes those); their time limits are their own --------

@@ -19,7 +19,7 @@ from enpire_envs.registry import level_of
 from enpire_envs.sim import SimCell
 
 #: Tasks with one level, a ranked one.
-LONG_HORIZON = ("ENPIRE/PinBoard-v0",)
+LONG_HORIZON = ("ENPIRE/PinBoard-v0", "ENPIRE/ZipTieFull-v0")
 
 
 class _Drawing:

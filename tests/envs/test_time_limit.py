@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from making import make
 
 DEFAULTS = (
-    {"PushT": 300, "PushTSimple": 300, "PinBoard": 3600}
+    {"PushT": 300, "PushTSimple": 300, "PinBoard": 3600, "ZipTieFull": 3000}
     | dict.fromkeys(("PinInsertion", "GPUInsertion", "TieZipTie", "CutZipTie"), 600)
     | {f"PushT-{level}": 300 for level in ("State", "Standard", "Expert", "Fleet")}
     | {f"PinInsertion-{level}": 240 for level in ("State", "Standard", "Expert", "Fleet")}

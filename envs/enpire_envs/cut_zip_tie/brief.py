@@ -26,11 +26,10 @@ from enpire_envs.brief import (
     wander,
 )
 from enpire_envs.contact import CONTROL_HZ, WRENCH_SENSING
-from enpire_envs.cut_zip_tie.levels import CutLevel, CutStation, Starts
+from enpire_envs.cut_zip_tie.cutter import GRASP_REACH, GRASP_TURN
+from enpire_envs.cut_zip_tie.levels import CutLevel, CutSenses, CutStation, Starts
 from enpire_envs.cut_zip_tie.parts import BLADE, CABLES, HEAD, KERF, OPEN, PIVOT, RING, THICKNESS, WALL, WIDTH
 from enpire_envs.cut_zip_tie.scene import (
-    GRASP_REACH,
-    GRASP_TURN,
     GRIP_RATE,
     JAW_STEP,
     PIECES,
@@ -86,7 +85,7 @@ def _starts(level: CutLevel) -> list[Row]:
         rows.append(
             (
                 "cutter in the fingers",
-                f"as it lies when they close on it, then off by up to {_off(level.slip)}" + _EPISODE,
+                f"as it lies when they close on it, then off by up to {off(level.slip)}" + _EPISODE,
             )
         )
     if level.bend:
@@ -130,13 +129,14 @@ def _station(station: CutStation) -> str:
     later = f"; up to {periods(station.delay, CONTROL_HZ)} more delay" if station.delay else ""
     return (
         f"stay the same for all episodes there, and come on top: ties off by {x}, {y}, {z} along x, y, z and turned by {number(station.tie_yaw)} deg about z, "
-        f"the lying cutter off by {mm(station.cutter[0])}, {mm(station.cutter[1])} along x, y, each way; in the fingers by {_off(station.slip)}; "
+        f"the lying cutter off by {mm(station.cutter[0])}, {mm(station.cutter[1])} along x, y, each way; in the fingers by {off(station.slip)}; "
         f"friction times {span(*station.friction, '')}, stiffness times {span(*station.stiffness, '')}, backlash times {span(*station.backlash, '')}{later}; "
         f"{looks(station.look)}"
     )  # fmt: skip
 
 
-def _off(slip: tuple[float, float]) -> str:
+def off(slip: tuple[float, float]) -> str:
+    """How far a cutter may slip."""
     return f"{mm(slip[0])} along and {number(slip[1])} deg about each axis"
 
 
@@ -158,10 +158,19 @@ def _exact(task: CutZipTie) -> tuple[list[Row], list[Row]]:
 def _robot(task: CutZipTie) -> tuple[list[Row], list[Row]]:
     """The same where joints sense, and a perception model or the policy sees."""
     level, hz = task._level, task.control_hz
-    senses = level.senses
+    moved = joint_rows(level.senses, "end effector's height" if level.images else "end effector's position")
+    others = [
+        (what, wander(spec, hz, [MILLIMETRES] * len(spec.radius)) if spec else "exact")
+        for what, spec in (("cutter: handle, middle of the lower blade", level.cutter), ("tie: where the tail leaves the head, its tip", level.tie))
+    ]  # fmt: skip
+    return moved, others
+
+
+def joint_rows(senses: CutSenses | None, position: str) -> list[Row]:
+    """How well a robot senses itself; `position`: what of it is sensed. None: exactly."""
     bias, drift, stiction, noise = senses.jaw_torque if senses else (0.0,) * 4
-    moved = [
-        ("end effector's height" if level.images else "end effector's position", encoders(senses.linear if senses else None)),
+    return [
+        (position, encoders(senses.linear if senses else None)),
         ("end effector's rotation", encoders(senses.angular if senses else None, angles=True)),
         ("jaw's angle", encoders(senses.jaw if senses else None, angles=True)),
         ("jaw's torque", f"{number(bias)} Nm bias (std, drawn per episode), which drifts by {number(drift)} Nm per root second; changes below "
@@ -169,11 +178,6 @@ def _robot(task: CutZipTie) -> tuple[list[Row], list[Row]]:
         ("gripper's opening", "exact"),
         ("wrench", torques(senses.torques if senses else None, WRENCH_SENSING["ideal"])),
     ]  # fmt: skip
-    others = [
-        (what, wander(spec, hz, [MILLIMETRES] * len(spec.radius)) if spec else "exact")
-        for what, spec in (("cutter: handle, middle of the lower blade", level.cutter), ("tie: where the tail leaves the head, its tip", level.tie))
-    ]  # fmt: skip
-    return moved, others
 
 
 def _notes(task: CutZipTie) -> list[str]:

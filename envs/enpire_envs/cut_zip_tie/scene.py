@@ -13,7 +13,7 @@ import numpy as np
 
 from enpire_envs import end_effector
 from enpire_envs.appearance import APPEARANCE, Appearance
-from enpire_envs.cut_zip_tie import parts
+from enpire_envs.cut_zip_tie import cutter, parts
 from enpire_envs.cut_zip_tie.levels import CutLevel
 from enpire_envs.cut_zip_tie.parts import BENCH, KERF, LYING, OPEN, PIVOT, THICKNESS, WIDTH
 from enpire_envs.end_effector import EndEffectorReadings
@@ -28,7 +28,6 @@ PIECES = (
 TOOTH = 0.002  # the shortest stub that the head's tooth still holds [m]
 JAW_STEP = 0.04  # how far the jaw's target moves per control step [rad]
 GRIP_RATE, HANDLE = 0.25, 0.5  # gripper's stroke per control step, and its opening when it meets the cutter
-GRASP_REACH, GRASP_TURN = 0.004, math.radians(12)  # how far off a grasp may be [m, rad]
 TUG = 10.0  # [N]
 TURNABLE = 0.6  # how far the end effector turns about z where ties may be turned [rad]
 WRIST = (
@@ -287,19 +286,10 @@ class CutScene:
         before = data.userdata[_OPENING]
         opening = min(max(before - GRIP_RATE * np.sign(closing), 0.0), 1.0)
         data.userdata[_OPENING] = opening
-        if not before > HANDLE >= opening:
-            return
-        tool, lying = (data.xmat[b].reshape(3, 3) for b in (self._tool, self._lying))
-        off = tool.T @ (data.xpos[self._lying] - data.xpos[self._tool])
-        if end_effector.length(off) >= GRASP_REACH or (np.trace(tool.T @ lying) - 1) / 2 <= math.cos(GRASP_TURN):
+        if not before > HANDLE >= opening or not cutter.within_reach(data, self._tool, self._lying):
             return
         data.userdata[_OPENING], data.userdata[_HELD] = HANDLE, 1.0
-        model.body_pos[self._cutter] += off
-        quat = np.zeros(4)
-        mujoco.mju_negQuat(quat, data.xquat[self._tool])
-        mujoco.mju_mulQuat(quat, quat.copy(), data.xquat[self._lying])
-        mujoco.mju_mulQuat(quat, quat.copy(), model.body_quat[self._cutter])
-        model.body_quat[self._cutter] = quat
+        cutter.take(model, data, self._tool, self._lying, self._cutter)
         for name in ("geom_contype", "geom_conaffinity", "geom_rgba"):
             getattr(model, name)[self._halves] = self._fresh[name][self._halves]
         model.geom_rgba[self._lying_halves, 3] = 0.0
@@ -311,15 +301,7 @@ class CutScene:
         The finest division of a rigid piece: the side towards the head keeps [0, s], the next piece takes over [s, length]
         as its offcut, and the weld between the two is off. A trimming of an already loose end is dropped.
         """
-        if not data.ncon:
-            return
-        pairs, force = data.contact.geom, data.efc_force[data.contact.efc_address]
-        lower, upper = ((pairs == edge).any(axis=1) for edge in self._edges)
-        touched = np.where(lower | upper, pairs.sum(axis=1) - np.where(lower, *self._edges), -1)
-        for geom in set(touched[lower].tolist()) & set(touched[upper].tolist()):
-            here = touched == geom
-            if min(force[here & lower].sum(), force[here & upper].sum()) < data.userdata[_CUT_FORCE]:
-                continue
+        for geom in cutter.pressed(data, self._edges, data.userdata[_CUT_FORCE]):
             if geom in self._loop:
                 model.geom_rgba[geom, 3] = 0.0
                 model.geom_conaffinity[geom] = 0

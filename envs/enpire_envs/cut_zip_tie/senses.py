@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -11,9 +12,20 @@ from enpire_envs.cut_zip_tie.levels import CutLevel
 from enpire_envs.cut_zip_tie.parts import BLADE, PIVOT
 from enpire_envs.cut_zip_tie.scene import CutReadings
 from enpire_envs.levels import EncoderSpec, JointEncoders, JointTorqueWrench, WanderingPose
+from enpire_envs.wrench import Wrench
 
 #: What `Proprioception` returns: end effector's position and angles, jaw's angle and torque, gripper's opening, wrench.
 PROPRIOCEPTION = 15
+
+
+class Felt(Protocol):
+    """What of a task's readings the robot's own joints feel; see `CutReadings`."""
+
+    pose: np.ndarray
+    wrench: Wrench
+    jaw: float
+    torque: float
+    opening: float
 
 
 class Proprioception:
@@ -27,7 +39,7 @@ class Proprioception:
         start: at which the episode begins; what is sensed there is called zero.
     """
 
-    def __init__(self, level: CutLevel, play: float, dt: float, rng: np.random.Generator, start: CutReadings) -> None:
+    def __init__(self, level: CutLevel, play: float, dt: float, rng: np.random.Generator, start: Felt) -> None:
         self._encoders = self._torques = None
         if level.senses:
             senses = level.senses
@@ -37,7 +49,7 @@ class Proprioception:
         self._zero = np.zeros(7)
         self._zero[:6] = self._joints(start)[:6]
 
-    def read(self, r: CutReadings) -> np.ndarray:
+    def read(self, r: Felt) -> np.ndarray:
         """(15,): pose relative to the start (6) [m, rad], jaw [rad] and its torque [Nm], gripper's opening, wrench (6) [N, Nm]."""
         loads = np.append(r.wrench.vector, r.torque)
         felt = self._torques.read(loads) if self._torques else loads
@@ -46,7 +58,7 @@ class Proprioception:
         sensed[7], sensed[8], sensed[9:] = felt[6], r.opening, felt[:6]
         return sensed
 
-    def _joints(self, r: CutReadings) -> np.ndarray:
+    def _joints(self, r: Felt) -> np.ndarray:
         angles = np.append(r.pose, r.jaw)
         return self._encoders.read(angles, np.append(r.wrench.vector, r.torque)) if self._encoders else angles
 

@@ -51,7 +51,7 @@ def describe(task: TieZipTie, model: mujoco.MjModel, obs_type: str) -> str:
     low, high = level.flex
     bend, sway = (float(model.joint(name).stiffness[0]) for name in ("bend1", "sway1"))
     controller = [
-        *drives(model, turns=True, factors=_times(level.stiffness, station.stiffness if station else (1.0, 1.0))),
+        *drives(model, turns=True, factors=times(level.stiffness, station.stiffness if station else (1.0, 1.0))),
         motion("x, y", STEP[0], hz),
         motion("z", STEP[2], hz),
         motion("rotations", TURN, hz, turn=True),
@@ -64,9 +64,9 @@ def describe(task: TieZipTie, model: mujoco.MjModel, obs_type: str) -> str:
         ("friction of strap, fingers and head", drawn(nominal * least, nominal * most, "")),
         ("strap's hinges", f"{drawn(low * bend, high * bend, 'Nm/rad')} up and down, {drawn(low * sway, high * sway, 'Nm/rad')} "
                            "sideways, each: pushed, it buckles up or down first"),
-        *_strap(level),
-        *_starts(level),
-        *_station(level),
+        *strap_rows(level),
+        *start_rows(level),
+        *station_rows(level),
         ("success", f"{mm(ENOUGH + SLIP)} of strap beyond the head end your turn; the verifier then lets go and pulls it back with {number(TUG)} N: "
                     f"{mm(ENOUGH)} must be left"),
     ]  # fmt: skip
@@ -80,11 +80,13 @@ def describe(task: TieZipTie, model: mujoco.MjModel, obs_type: str) -> str:
     return Brief(controller=controller, sensed=sensed, notes=notes, sketch=_sketch(level)).markdown()
 
 
-def _times(one: tuple[float, float], two: tuple[float, float]) -> tuple[float, float]:
+def times(one: tuple[float, float], two: tuple[float, float]) -> tuple[float, float]:
+    """The range of a product."""
     return one[0] * two[0], one[1] * two[1]
 
 
-def _strap(level: TieLevel) -> list[Row]:
+def strap_rows(level: TieLevel) -> list[Row]:
+    """How the strap is bent, how it lies in the fingers, and what holds it back."""
     rows = []
     if any(level.curl) or level.kink:
         bend, sway, each = (f"{number(part)} deg" for part in level.curl)
@@ -107,7 +109,8 @@ def _strap(level: TieLevel) -> list[Row]:
     return rows
 
 
-def _starts(level: TieLevel) -> list[Row]:
+def start_rows(level: TieLevel) -> list[Row]:
+    """Where strap and head may be at the start."""
     (aside, turned), (far, further) = level.off, level.far
     rows = [("starts", f"tip up to {mm(aside)} aside of the slot and as far up or down, fingers turned by up to {number(turned)} deg about y and z; in the "
                        f'wider range ("ood") {mm(far)} and {number(further)} deg')]  # fmt: skip
@@ -122,7 +125,7 @@ def _starts(level: TieLevel) -> list[Row]:
     return rows
 
 
-def _station(level: TieLevel) -> list[Row]:
+def station_rows(level: TieLevel) -> list[Row]:
     """The ranges that a station draws from; what it has drawn stays untold."""
     station = level.station
     if station is None:

@@ -17,8 +17,6 @@ from enpire_envs.end_effector import EndEffectorReadings
 from enpire_envs.levels import ActionDelay
 from enpire_envs.tie_zip_tie.levels import TieLevel
 
-_XML = Path(__file__).with_name("scene.xml")
-
 LINKS, LINK = 16, 0.010  # number and length of the strap's links [m]
 WIDTH, THICKNESS = 0.0036, 0.0014  # of the strap [m]
 SLOT_CLEARANCE = 0.0008  # slot less strap, both ways: the widest of all levels [m]
@@ -89,10 +87,13 @@ class TieScene:
         level: what strap, head, gripper and drives may be in an episode, and at a station.
     """
 
-    mutable = (
+    mutable: tuple[str, ...] = (
         "geom_friction", "tendon_range", "eq_data", "body_pos", "body_quat", "geom_size", "geom_pos", "qpos_spring", "jnt_stiffness",
         "tendon_frictionloss", "actuator_gainprm", "actuator_biasprm", *APPEARANCE,
     )  # fmt: skip
+
+    xml = Path(__file__).with_name("scene.xml")
+    memory = 1  # of the user data, before commands under way: the gripper's opening
 
     def __init__(self, level: TieLevel) -> None:
         self._level = level
@@ -118,14 +119,14 @@ class TieScene:
 
     def build(self) -> mujoco.MjModel:
         """Compile the model; must come before all else."""
-        spec = end_effector.load(_XML)
+        spec = end_effector.load(self.xml)
         self._add_head(spec)
         self._add_fingers(spec)
         self._add_strap(spec)
         if self._level.distractor:
             self._add_distractor(spec)
         # the gripper's opening and commands under way: part of the state, so that snapshots hold them
-        spec.nuserdata = 1 + self._delay.size
+        spec.nuserdata = self.memory + self._delay.size
         model = spec.compile()
         self._first_site = model.site("link0").id
         self._links = np.array([model.body(f"link{k}").id for k in range(LINKS)])
@@ -209,7 +210,7 @@ class TieScene:
         model.tendon_frictionloss[:] = 0.0
         data.eq_active[:] = 0
         data.userdata[0] = 0.0
-        self._delay.begin(data.userdata[1:], int(rng.integers(level.delay[0], level.delay[1] + 1)))
+        self._delay.begin(data.userdata[self.memory :], int(rng.integers(level.delay[0], level.delay[1] + 1)))
         self._drag = station.drag * rng.uniform(*level.drag)
         self._draw_slot(model, rng)
         self._draw_drives(model, rng)
@@ -282,7 +283,7 @@ class TieScene:
             angles, rest = data.qpos[self._rest], model.qpos_spring[self._rest]
             most = self._level.yields
             model.qpos_spring[self._rest] = np.minimum(np.maximum(rest, angles - most), angles + most)
-        command = self._delay.exchange(data.userdata[1:], command)
+        command = self._delay.exchange(data.userdata[self.memory :], command)
         data.ctrl[:] = command[:6]
         before = data.userdata[0]
         opening = min(max(before - GRIP_RATE * np.sign(command[6]), 0.0), 1.0)
@@ -294,7 +295,7 @@ class TieScene:
 
     def underway(self, data: mujoco.MjData) -> np.ndarray:
         """The sum (7,) of what has been commanded and not yet driven [m/s, rad/s]."""
-        return self._delay.underway(data.userdata[1:])
+        return self._delay.underway(data.userdata[self.memory :])
 
     def rest(self, model: mujoco.MjModel) -> np.ndarray:
         """(LINKS - 1, 2): how far each joint is bent about y, and about z, when nothing acts on the strap [rad]."""

@@ -1,0 +1,1 @@
+"""A whole zip tie: thread its tail through its head, pull it tight, and cut the tail."""
