@@ -1,4 +1,4 @@
-"""Push-T's reference policies: the push planner of `enpire_envs.skills` on the true state, and a naive pusher."""
+"""Push-T's reference policies: the push planner of `enpire_envs.skills` on the true state, a script that sees what policies see, and a naive pusher."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from enpire_envs.env import CellEnv
+from enpire_envs.pusht.reference.scripted import Scripted
 from enpire_envs.pusht.task import SPEED, PushT
 from enpire_envs.sim import SimCell
 from enpire_envs.skills.push_planner import PushPlanner
+
+__all__ = ["Expert", "Naive", "Scripted"]
 
 
 class Expert:
