@@ -151,10 +151,52 @@ def cut_truth(env: CellEnv) -> Truth:
     return bool(0.002 < length < longest and opened > 0.32)
 
 
+def full_truth(env: CellEnv) -> Truth:
+    """Nothing but the tail's end has gone, and after a pull of 12 N for two seconds on the far end 2 mm to the longest stub are beyond the head, counted
+    by what is left of the links' boxes; at most 107.2 mm are before it, and every box of the tail is more than 5 mm away."""
+    from enpire_envs.tie_zip_tie.scene import HALF_Y, HALF_Z, LINKS, SLOT
+
+    cell: Any = env.cell
+    model, data, longest = cell.model, cell.data, env.task._cut.longest  # type: ignore[attr-defined]
+    opened = data.joint("jaw").qpos[0]
+    kept = [k for k in range(LINKS) if model.geom(f"strap{k}").contype[0]]
+    if len(kept) == LINKS and model.geom(f"strap{LINKS - 1}").size[0] > 0.0049:
+        return False
+    if kept != list(range(len(kept))):
+        return False  # a hole in the loop
+    settle(cell, 0.5)
+    cell.scene.pull_back(model, data, model.body("link0").id, 12.0, steps=60)
+
+    def points(name: str) -> np.ndarray:
+        """Along the middle of a box, every 0.1 mm or closer."""
+        box, half = data.geom(name), model.geom(name).size[0]
+        return box.xpos + np.linspace(-half, half, 101)[:, None] * box.xmat[::3]
+
+    head = cell.read()
+    left = (np.concatenate([points(f"strap{k}") for k in kept]) - head.head[:3]) @ head.axes
+    tail = np.concatenate(
+        [points(f"offcut{k}") for k in range(LINKS) if model.geom(f"offcut{k}").contype[0]] or [np.full((1, 3), 9.0)]
+    )
+    gap = float(np.linalg.norm(tail - (head.axes @ left[-1] + head.head[:3]), axis=1).min())
+    within = (left[:, 0] > 0) & (left[:, 0] < SLOT)
+    if not within.any() or (np.abs(left[within, 1:]) > (HALF_Y, HALF_Z)).any():
+        return False
+    steps = np.linalg.norm(np.diff(left, axis=0), axis=1)
+    stub = float(steps[np.flatnonzero(within)[-1] :].sum())
+    loop = float(steps[: np.flatnonzero(within)[0]].sum())
+    if min(abs(stub - 0.002), abs(stub - longest), abs(loop - 0.1072), abs(gap - 0.005)) < 2e-4 or 0.30 < opened < 0.36:
+        return None
+    return bool(0.002 < stub < longest and loop < 0.1072 and gap > 0.005 and opened > 0.33)
+
+
 @dataclass(frozen=True)
 class Subject:
+    """`steps`: how long an episode may be, and `stop`: the latest moment at which the reference is stopped [control steps]."""
+
     truth: Callable[[CellEnv], Truth]
     wrong_starts: Callable[[np.random.Generator, dict[str, Any]], dict[str, Any]]
+    steps: int = 600
+    stop: int = 220
 
 
 def _tilted(rng: np.random.Generator, start: dict[str, Any]) -> dict[str, Any]:
@@ -197,6 +239,7 @@ SUBJECTS = {
     **{f"TieZipTie-{level}": Subject(tie_truth, _beside) for level in ("State", "Standard", "Expert", "Fleet")},
     "CutZipTie": Subject(cut_truth, _elsewhere),
     **{f"CutZipTie-{level}": Subject(cut_truth, _elsewhere) for level in ("State", "Standard", "Expert", "Fleet")},
+    "ZipTieFull": Subject(full_truth, _beside, steps=1200, stop=900),
 }
 VIOLATIONS = ("force_limit", "out_of_workspace", "penetration", "strap_dropped", "strap_lost")
 STATIONS = 20  # of which each is met in turn, where they differ
@@ -213,9 +256,9 @@ def episode(env: gym.Env[Any, Any], kind: str, seed: int, subject: Subject) -> t
         observation, info = env.reset(seed=seed, options={"start": subject.wrong_starts(rng, info["start"])})
     policy = make_reference(env, "Naive" if kind in ("wrong start", "straight") else "Expert")
     policy.reset(observation)
-    stop = int(rng.integers(20, 220)) if kind == "stopped" else 10**6
+    stop = int(rng.integers(20, subject.stop)) if kind == "stopped" else 10**6
     size, drift = rng.uniform(0.1, 0.8), np.zeros(env.action_space.shape)  # type: ignore[arg-type]
-    for step in range(min(stop + 40, 600)):
+    for step in range(min(stop + 40, subject.steps)):
         if step % 10 == 0:
             drift = rng.normal(size=drift.shape)
         if kind == "random":

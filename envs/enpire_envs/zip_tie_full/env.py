@@ -94,7 +94,7 @@ class ZipTieFullEnv(CellEnv):
     That verdict is final (terminated), and so are these failures: the strap cut before its head, or anywhere while it is not through (`loop_cut`), cut too
     close (`cut_too_close`), too far (`cut_too_long`), or while more than 106.1 mm are before the head (`loose`). Violations terminate without success: more
     than 40 N for 0.1 s (`force_limit`), 150 mm from the start (`out_of_workspace`), a strap that fell (`strap_dropped`), penetration above 0.5 mm
-    (`penetration`). Truncated after 3000 steps.
+    (`penetration`), but that of blades into the strap. Truncated after 3000 steps.
 
     `info["score"]`: a seventh for each of `tip_in`, `locked` (15 mm through), `tight` (50 mm), `fetched`, `at_tail`, `severed` and `success` (verified), in this
     order; success takes all. `info["past"]`, `info["loop"]`: strap beyond and before the head, `info["gap"]` [m], `info["force"]` [N].

@@ -115,13 +115,14 @@ class ZipTieFullScene(TieScene):
         self._pieces = np.array([model.body(f"offcut{k}").id for k in range(LINKS)])
         self._shown = np.array([model.geom(f"offcut{k}").id for k in range(LINKS)])
         self._loose = np.isin(np.arange(model.ngeom), [*self._strap, *self._shown])
+        self._yielding = np.isin(np.arange(model.ngeom), [model.geom(name).id for name in ("bench", "lower", "upper")])
         self._cutter, self._lying = model.body("cutter").id, model.body("lying").id
         self._heavy = [self._cutter, model.body("upper").id]
         self._fingers = [model.body(f"finger{sign}").id for sign in (-1, 1)]
         self._halves = [model.geom(name).id for name in ("housing", "lower", "upper", "lever")]
         self._lying_halves = [model.geom(f"lying_{name}").id for name in ("housing", "lower", "upper", "lever")]
         self._edges = (model.geom("lower").id, model.geom("upper").id)
-        self._jaw, self._bench = model.joint("jaw").qposadr[0], model.geom("bench").id
+        self._jaw = model.joint("jaw").qposadr[0]
         self._fresh = {name: getattr(model, name).copy() for name in self.mutable}
         return model
 
@@ -139,8 +140,6 @@ class ZipTieFullScene(TieScene):
             body = spec.body("tool").add_body(name=f"finger{sign}")
             body.add_geom(spec.find_default("finger"), name=f"finger{sign}", size=[FINGER, 0.003, 0.004], mass=0)
         parts.add_cutter(spec, weight=True)
-        for blade in ("lower", "upper"):
-            spec.geom(blade).priority = 1  # steel: its contacts are as hard with this strap as with that of cutting
         parts.add_lying_cutter(spec)
         post = spec.body("lying").geoms[0]
         post.size, post.pos = POST, [0, -0.020, -0.004 - POST[2]]
@@ -327,12 +326,12 @@ class ZipTieFullScene(TieScene):
         return float(np.linalg.norm(off - share[:, None] * along, axis=1).min(initial=math.inf))
 
     def _depth(self, data: mujoco.MjData) -> float:
-        """Deepest penetration but that of what falls to the bench: it is nobody's doing."""
+        """Deepest penetration, but for the strap's with the bench, to which it falls, and with the blades, which are to go into it."""
         if not data.ncon:
             return 0.0
         pairs = data.contact.geom
-        fallen = (pairs == self._bench).any(axis=1) & self._loose[pairs].any(axis=1)
-        return max(-float(np.minimum.reduce(data.contact.dist[~fallen], initial=0.0)), 0.0)
+        harmless = self._yielding[pairs].any(axis=1) & self._loose[pairs].any(axis=1)
+        return max(-float(np.minimum.reduce(data.contact.dist[~harmless], initial=0.0)), 0.0)
 
     @property
     def probes(self) -> Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], None]]:
