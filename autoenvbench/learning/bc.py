@@ -35,7 +35,7 @@ RECORD_EVERY = 200  # updates
 class Settings:
     """Hyperparameters."""
 
-    updates: int = knob(20_000, "gradient steps; the learning rate falls to 0 over them, so the time should suffice")
+    updates: int = knob(12_000, "gradient steps; the learning rate falls to 0 over them, so the time should suffice")
     batch: int = knob(256, "actions (chunks of them) in a gradient step")
     lr: float = knob(1e-3, "learning rate of AdamW at the start")
     weight_decay: float = knob(1e-4, "pull of the weights towards 0, relative to the learning rate")
@@ -124,7 +124,7 @@ def train(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: Settin
             "bc needs demonstrations that were solved: make some with `autoenvbench demos`, and give --demos DIR"
         )
     features, shapes = features_of(shown, settings)
-    aside = np.random.default_rng(0).permutation(len(shown)) < settings.validation * len(shown)
+    aside = np.random.default_rng(0).permutation(len(shown)) < int(settings.validation * len(shown))
     learnt, kept = (
         Buffer.of(features, (t for t, a in zip(shown, aside, strict=True) if a == which), low, high)
         for which in (False, True)

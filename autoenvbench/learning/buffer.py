@@ -48,7 +48,9 @@ class Buffer:
         self._middle, self._half = (high + low) / 2, (high - low) / 2
         self.numbers = np.zeros((capacity, len(features.mean)), np.float32)
         self.done = np.zeros((capacity, features.action_size))
-        self.action = np.zeros((capacity, features.action_size), np.float32)
+        self.label = np.zeros(
+            (capacity, features.action_size), np.float32
+        )  # to imitate: what was done, or a teacher's word
         self.reward = np.zeros(capacity, np.float32)
         self.first = np.zeros(capacity, np.int64)  # row of the episode's start
         self.last = np.zeros(capacity, np.int64)  # and of its last observation
@@ -91,10 +93,11 @@ class Buffer:
             begin = 0
         span = slice(begin, begin + rows)
         self._episodes = [e for e in self._episodes if e[1] <= begin or e[0] >= begin + rows]
-        action = np.clip((trajectory.action - self._middle) / self._half, -1, 1).astype(np.float32)
+        action = self._scaled(trajectory.action)
+        label = action if trajectory.label is None else self._scaled(trajectory.label)
         self.numbers[span] = self.features.numbers(trajectory.observation)
         self.done[span] = np.concatenate([np.zeros((1, action.shape[1])), np.cumsum(action, axis=0, dtype=np.float64)])
-        self.action[span] = np.concatenate([action, np.zeros_like(action[:1])])
+        self.label[span] = np.concatenate([label, np.zeros_like(label[:1])])
         self.reward[span] = np.append(trajectory.reward, 0.0)
         self.first[span], self.last[span] = begin, begin + rows - 1
         self.terminated[span] = trajectory.terminated
@@ -106,6 +109,9 @@ class Buffer:
         self._next = begin + rows
         self._steps = np.concatenate([np.arange(a, b - 1) for a, b in self._episodes])
 
+    def _scaled(self, action: np.ndarray) -> np.ndarray:
+        return np.clip((action - self._middle) / self._half, -1, 1).astype(np.float32)
+
     # -- reading ---------------------------------------------------------------------------------------------------------
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """(n,) rows, uniform over all steps, with replacement."""
@@ -116,10 +122,10 @@ class Buffer:
         return self.features.inputs(self.numbers, self.done, rows, self.first[rows])
 
     def chunks(self, rows: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """(n, length, a) the actions from each row on, and (n, length) which of them the episode still had."""
+        """(n, length, a) the actions to imitate from each row on, and (n, length) which of them the episode still had."""
         ahead = rows[:, None] + np.arange(length)
         there = ahead < self.last[rows][:, None]
-        return self.action[np.minimum(ahead, self.last[rows][:, None] - 1)], there
+        return self.label[np.minimum(ahead, self.last[rows][:, None] - 1)], there
 
     def batch(self, rows: np.ndarray, *, gamma: float, n_step: int = 1, hold: int = 1, source: int = 0) -> Batch:
         """Transitions from these rows on.
@@ -149,13 +155,14 @@ class Buffer:
         )
 
     # -- to go on after an interruption ----------------------------------------------------------------------------------
-    _HELD = ("numbers", "done", "action", "reward", "first", "last", "terminated")
+    _HELD = ("numbers", "done", "label", "reward", "first", "last", "terminated")
 
     def state_dict(self) -> dict[str, Any]:
         """All that it holds, as tensors and numbers."""
+        used = max((behind for _, behind in self._episodes), default=0)
         return {
-            **{name: torch.from_numpy(getattr(self, name)) for name in self._HELD},
-            "images": {key: torch.from_numpy(value) for key, value in self.images.items()},
+            **{name: torch.from_numpy(getattr(self, name)[:used]) for name in self._HELD},
+            "images": {key: torch.from_numpy(value[:used]) for key, value in self.images.items()},
             "episodes": [list(episode) for episode in self._episodes],
             "next": self._next,
         }
@@ -163,8 +170,10 @@ class Buffer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Hold what was held when `state_dict` was called."""
         for name in self._HELD:
-            getattr(self, name)[:] = state[name].numpy()
-        self.images = {key: value.numpy().copy() for key, value in state["images"].items()}
+            getattr(self, name)[: len(state[name])] = state[name].numpy()
+        for key, value in state["images"].items():
+            self.images[key] = np.zeros((self.capacity, *value.shape[1:]), np.uint8)
+            self.images[key][: len(value)] = value.numpy()
         self._episodes = [(first, behind) for first, behind in state["episodes"]]
         self._next = state["next"]
         parts = [np.arange(a, b - 1) for a, b in self._episodes]

@@ -35,6 +35,7 @@ class Trajectory:
         terminated: whether nothing comes after the last step. A time limit is no termination.
         success: the verdict.
         source: who chose the actions: a policy's name or its digest.
+        label: (T, a) what a teacher would have done in place of `action`, where one looked on.
     """
 
     observation: Observation
@@ -43,6 +44,7 @@ class Trajectory:
     terminated: bool
     success: bool
     source: str = ""
+    label: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Steps."""

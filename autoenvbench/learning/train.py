@@ -25,7 +25,10 @@ from autoenvbench.learning.run import Training
 from autoenvbench.learning.settings import describe_settings, parse_settings
 from autoenvbench.make_env import make_env
 
-ALGORITHMS = ("bc",)
+ALGORITHMS = (
+    "bc",
+    "dagger",
+)
 ABOUT = "train.json"
 
 

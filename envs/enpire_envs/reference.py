@@ -30,6 +30,13 @@ class Expert(Protocol):
         """The action for one control period."""
 
 
+class Teacher(Expert, Protocol):
+    """A script that can say what it would do while somebody else drives."""
+
+    def did(self, action: np.ndarray) -> None:
+        """After `act`: this was executed, and not what it said."""
+
+
 def make_reference(env: gym.Env[Any, Any], kind: Kind = "Expert") -> Expert:
     """A task's own policy for `env`: the privileged expert, the script that sees observations only, or the naive one (the same).
 

@@ -72,9 +72,13 @@ class Scripted:
         self._tip = seen[:3].copy()  # relative to where it was at the start [m]
         self._tip[:2] += LEVER * self._force[:2]
         self._estimate = seen[n + 7 : n + 9]
-        action = np.clip(self._phase() / STEP, -1.0, 1.0)
-        self._command += action * STEP
-        return np.concatenate([action, np.zeros(n - 3)])
+        self._said = np.clip(self._phase() / STEP, -1.0, 1.0)
+        self._command += self._said * STEP
+        return np.concatenate([self._said, np.zeros(n - 3)])
+
+    def did(self, action: np.ndarray) -> None:
+        """After `act`: this was executed in its place, by a learner that it teaches."""
+        self._command += (np.clip(action[:3], -1.0, 1.0) - self._said) * STEP
 
     # -- phases: each returns by how much to move the commanded position (3,) [m] ----------------------------------------
     def _descend(self) -> np.ndarray:

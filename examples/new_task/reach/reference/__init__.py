@@ -32,6 +32,9 @@ class Scripted:
     def act(self, observation: np.ndarray) -> np.ndarray:
         return np.clip((observation[2:] - observation[:2]) / STEP, -1, 1)
 
+    def did(self, action: np.ndarray) -> None:
+        """Another drove; what this one does next follows from what it sees."""
+
 
 class Naive:
     """Full speed towards the mark, which it passes without end."""
