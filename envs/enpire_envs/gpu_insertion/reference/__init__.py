@@ -1,4 +1,7 @@
-"""GPU insertion expert: sees the true card, lines it up with the slot, and pushes until the latch snaps."""
+"""GPU insertion experts: `Expert` sees the true card, lines it up with the slot, and pushes until the latch snaps.
+
+`Scripted` sees what policies see, and has a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import numpy as np
 
 from enpire_envs.contact import CONTROL_HZ
 from enpire_envs.env import CellEnv
+from enpire_envs.gpu_insertion.reference.scripted import Scripted
 from enpire_envs.gpu_insertion.task import STEP, TURN
+
+__all__ = ["Expert", "Naive", "Scripted"]
 
 _PUSH = 40.0  # [N]
 _LEAD = 0.016  # how far the commanded height may run ahead of the reached one [m]: as much, where the end effector is as stiff as usual
