@@ -16,6 +16,7 @@ from autoenvbench.learning.bundle import features as features_file
 from autoenvbench.learning.bundle import policy as policy_file
 from autoenvbench.learning.bundle.features import Features
 from autoenvbench.learning.bundle.policy import Actor
+from autoenvbench.record.regimes import NETWORK
 
 #: How the exported policy finds the file beside it.
 _IMPORTS = ("from autoenvbench.learning.bundle.features import", "from features import")
@@ -63,14 +64,26 @@ def actor_of(*args: Any, **kwargs: Any) -> Actor:
     return Actor(*pack(*args, **kwargs))
 
 
-def export(folder: Path, packed: tuple[dict[str, Any], dict[str, np.ndarray]], made_by: Mapping[str, Any]) -> Path:
-    """Write the folder of a policy, whole or not at all, in place of one that is there. `made_by`: how it was trained, as JSON has it."""
+def export(
+    folder: Path,
+    packed: tuple[dict[str, Any], dict[str, np.ndarray]],
+    made_by: Mapping[str, Any],
+    network: bytes | None = None,
+) -> Path:
+    """Write the folder of a policy, whole or not at all, in place of one that is there.
+
+    Args:
+        made_by: how it was trained, as JSON has it.
+        network: the same as a declared network (`network_file`), where there is one.
+    """
     about, weights = packed
     part, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)
     (part / "checkpoints").mkdir(parents=True)
     (part / "policy.json").write_text(json.dumps({**about, "made_by": made_by}, indent=1) + "\n")
     np.savez(part / "checkpoints" / "policy.npz", **weights)  # type: ignore[arg-type]
+    if network is not None:
+        (part / NETWORK).write_bytes(network)
     for module in (features_file, policy_file):
         source = Path(str(module.__file__))
         (part / source.name).write_text(source.read_text().replace(*_IMPORTS))

@@ -21,6 +21,7 @@ from enpire_envs.fingerprint import fingerprint
 from autoenvbench.errors import UserError
 from autoenvbench.learning.episodes import load
 from autoenvbench.learning.export import export
+from autoenvbench.learning.network_file import declared_network
 from autoenvbench.learning.run import Training
 from autoenvbench.learning.settings import describe_settings, parse_settings
 from autoenvbench.make_env import make_env
@@ -85,7 +86,13 @@ def train(
         _same(out / ABOUT, about, resume)
         packed = module.train(env, shown, chosen, training)
         log(f"{training.step} steps in {training.seconds:.0f} s")
-        return export(out / "policy", packed, {**about, "steps": training.step, "seconds": round(training.seconds, 1)})
+        try:
+            network = declared_network(packed[0], packed[1], env.observation_space)
+        except UserError as error:
+            network = None
+            log(f"the policy is no declared network, which regimes that learn weights ask for: {error}")
+        made_by = {**about, "steps": training.step, "seconds": round(training.seconds, 1)}
+        return export(out / "policy", packed, made_by, network)
     finally:
         env.close()
 

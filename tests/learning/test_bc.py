@@ -90,6 +90,7 @@ def test_from_demonstrations_to_a_score_in_the_cage(reach, shown, tmp_path):
     folder = train("bc", reach, tmp_path / "run", demos=[shown], minutes=1, seed=1, settings=pairs)
     result = score(reach, str(folder), 20, sandbox="none")
     assert result["successes"] >= 18
+    assert (folder / "checkpoints" / "network.onnx").exists()
     assert (tmp_path / "run" / "curve.csv").read_text().startswith("step,seconds,loss,validation")
     with pytest.raises(UserError, match="trained with other seed"):
         train("bc", reach, tmp_path / "run", demos=[shown], minutes=1, seed=2, settings=pairs, resume=True)

@@ -1,0 +1,140 @@
+"""The same policy as one declared network (ONNX): what regimes that learn weights take for an answer, see `station.networks`.
+
+The graph holds normalisation, history and network; what was seen and done is its memory:
+
+    seen   (reach, numbers) what was seen before, normalised, the newest last
+    done   (reach, a) what was done with it
+    begun  1 from the second step on: in the first one what is seen stands for all that was before
+
+An average over what was done is a multiplication with a constant matrix, and so is the choice of the rows that `features` looks back at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from autoenvbench.errors import UserError
+
+_OPSET = 17
+
+
+def declared_network(about: Mapping[str, Any], weights: Mapping[str, np.ndarray], space: spaces.Space[Any]) -> bytes:
+    """The ONNX file of what `export.pack` made, for observations of this space.
+
+    Raises:
+        UserError: a mixture (which branches), and actions that last for several steps cannot be declared.
+    """
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    features, size = about["features"], weights["features.mean"].size
+    if about["head"] == "mixture" or about["chunk"] > 1 or about["hold"] > 1:
+        raise UserError(
+            "a declared network is asked at each step and does not branch: train it with head=gaussian and chunk=1"
+        )
+    nodes: list[Any] = []
+    constants: dict[str, np.ndarray] = {}
+
+    def add(operator: str, *inputs: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, list(inputs), [name := f"v{len(nodes)}"], **attributes))
+        return name
+
+    def constant(value: Any, kind: Any = np.float32) -> str:
+        constants[name := f"c{len(constants)}"] = np.asarray(value, kind)
+        return name
+
+    # What is seen: vectors end to end, normalised.
+    images, keys = features["images"], features["keys"]
+    dictionary = bool(keys) or any(images)
+    inputs = [f"observation.{key}" for key in keys] if dictionary else [] if images else ["observation"]
+    seen = add("Concat", *inputs, axis=1) if len(inputs) > 1 else inputs[0] if inputs else ""
+    parts: list[str] = []
+    memory: list[tuple[str, tuple[int, ...], str]] = []  # name, shape, its next value
+    if seen:
+        scaled = add("Div", add("Sub", seen, constant(weights["features.mean"])), constant(weights["features.std"]))
+        now = add("Clip", scaled, constant(-10.0), constant(10.0))
+        parts.append(now)
+    reach, actions = features["history"] * features["stride"], features["action_size"]
+    if reach and seen:
+        # Before the first step, what is seen now stands for what was seen, and nothing was done.
+        before = add(
+            "Add",
+            "seen",
+            add("Mul", add("Sub", constant(1.0), "begun"), add("Unsqueeze", now, constant([1], np.int64))),
+        )
+        rows = np.zeros((features["history"], reach), np.float32)
+        means = np.zeros((features["history"], reach), np.float32)
+        for k in range(features["history"]):
+            end = reach - k * features["stride"]
+            rows[k, end - features["stride"]] = 1.0
+            means[k, end - features["stride"] : end] = 1.0 / features["stride"]
+        parts.append(add("Flatten", add("MatMul", constant(rows), before)))
+        if features["actions"]:
+            parts.append(add("Flatten", add("MatMul", constant(means), "done")))
+    # Images, through their encoders.
+    for key in images:
+        name = f"observation.{key}" if key else "observation"
+        image = add("Transpose", add("Cast", name, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+        parts.append(_layers(about, weights, f"image.{key}", add("Div", image, constant(255.0)), add, constant))
+    out = _layers(about, weights, "actor", add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0], add, constant)
+    first = add("Slice", out, constant([0], np.int64), constant([actions], np.int64), constant([1], np.int64))
+    action = add("Tanh", first) if about["head"] == "tanh" else add("Clip", first, constant(-1.0), constant(1.0))
+    half = (weights["action.high"] - weights["action.low"]) / 2
+    nodes.append(
+        helper.make_node(
+            "Add", [add("Mul", action, constant(half)), constant(weights["action.low"] + half)], ["action"]
+        )
+    )
+
+    if reach and seen:
+
+        def pushed(old: str, new: str) -> str:
+            rest = add("Slice", old, constant([1], np.int64), constant([reach], np.int64), constant([1], np.int64))
+            return add("Concat", rest, add("Unsqueeze", new, constant([1], np.int64)), axis=1)
+
+        memory = [
+            ("seen", (1, reach, size), pushed(before, now)), ("done", (1, reach, actions), pushed("done", action)),
+            ("begun", (1, 1, 1), constant(np.ones((1, 1, 1)))),
+        ]  # fmt: skip
+        nodes += [helper.make_node("Identity", [value], [f"{name}.next"]) for name, _, value in memory]
+
+    def tensor(name: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT) -> Any:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    parts_of: Any = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    told = [
+        tensor(
+            f"observation.{key}" if key else "observation",
+            (1, *parts_of[key].shape),
+            TensorProto.UINT8 if key in images else TensorProto.FLOAT,
+        )
+        for key in (*(keys or ([] if images else [""])), *images)
+    ]
+    graph = helper.make_graph(
+        nodes, "policy", [*told, *(tensor(name, shape) for name, shape, _ in memory)],
+        [tensor("action", (1, actions)), *(tensor(f"{name}.next", shape) for name, shape, _ in memory)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _layers(
+    about: Mapping[str, Any], weights: Mapping[str, np.ndarray], name: str, x: str, add: Any, constant: Any
+) -> str:
+    """The nodes of a network of `policy.json`, (1, ...) -> (1, ...)."""
+    for k, layer in enumerate(about["networks"][name]):
+        weight, bias = (weights.get(f"{name}.{k}.{part}") for part in ("weight", "bias"))
+        if layer["kind"] == "linear":
+            x = add("Gemm", x, constant(weight), constant(bias), transB=1)
+        elif layer["kind"] == "layer_norm":
+            x = add("LayerNormalization", x, constant(weight), constant(bias), axis=-1, epsilon=layer["epsilon"])
+        elif layer["kind"] == "convolution":
+            x = add("Conv", x, constant(weight), constant(bias), strides=[layer["stride"]] * 2)
+        else:
+            x = add({"relu": "Relu", "tanh": "Tanh", "flatten": "Flatten"}[layer["kind"]], x)
+    return x
