@@ -142,6 +142,31 @@ def test_it_does_the_same_whenever_it_sees_the_same():
     env.close()
 
 
+@pytest.mark.parametrize("options", [{}, {"control": "absolute"}])
+def test_it_can_look_on_while_another_drives(options):
+    """As a teacher does: it knows what was done in its place, and ends what another began."""
+    env, policy = made(**options)
+    rng, ends = np.random.default_rng(0), []
+    for seed in range(3):
+        observation, info = env.reset(seed=seed)
+        policy.reset(observation)
+        for k in range(300):
+            action = policy.act(observation)
+            if k < 30:
+                action = np.clip(
+                    rng.normal(action, 0.5 * env.action_space.high), env.action_space.low, env.action_space.high
+                )
+                policy.did(action)
+            before = policy._target
+            observation, _, terminated, truncated, info = env.step(action)
+            assert env.unwrapped.cell.read().tip_target == pytest.approx(before, abs=1e-6)
+            if terminated or truncated:
+                break
+        ends.append(info["success"])
+    assert ends == [True] * 3
+    env.close()
+
+
 def test_what_shows_no_pose_is_refused():
     env = gym.make(ID, obs_type="pixels", disable_env_checker=True)
     with pytest.raises(ValueError, match="show no pose of the T; expected Push-T's state"):

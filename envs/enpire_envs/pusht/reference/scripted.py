@@ -26,6 +26,8 @@ _HORIZON = 8  # steps of a push that are looked ahead
 _PARTS = 4  # of a step, in the model
 _SLANTS = np.radians([-30.0, 0.0, 30.0])  # of a push that is to be begun, off the normal
 _TURNS = np.radians([-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0])  # of one that is under way
+_REACH = 0.03  # fingertip further than that from the T: a push is over [m]
+_ELSEWHERE = 0.02  # a T that has moved by so much asks for another push [m]
 _SLOW, _FINE = 0.0015, 0.35  # the T is moved by this share of its error in a step, and at least by so much [m]
 
 
@@ -51,8 +53,9 @@ class Scripted:
         """Begin from where the fingertip is."""
         state = _flat(observation)
         self._sight = Sight(state, self._arena.tip_radius)
-        self._target = state[:2].copy()
+        self._target = self._before = state[:2].copy()
         self._push: tuple[np.ndarray, np.ndarray] | None = None  # contact and normal in the T's frame, of the next push
+        self._chosen_at = np.zeros(3)  # where the T was then
         self._pushing = False
         self._looking = 0  # for how many steps it has gone to look where the T is
 
@@ -63,8 +66,14 @@ class Scripted:
         largest = np.abs(move).max()
         if largest > _STEP:
             move = move * (_STEP / largest)
-        self._target = np.clip(self._target + move, -self._half, self._half)
+        self._before, self._target = self._target, np.clip(self._target + move, -self._half, self._half)
         return self._target.copy() if self._absolute else move / _STEP
+
+    def did(self, action: np.ndarray) -> None:
+        """After `act`: this was executed in its place, by a learner that it teaches."""
+        wanted = np.asarray(action, np.float64) if self._absolute else self._before + _STEP * np.asarray(action)
+        move = np.clip(wanted - self._before, -_STEP, _STEP)
+        self._target = np.clip(self._before + move, -self._half, self._half)
 
     # -- what to do --------------------------------------------------------------------------------------------------
     def _move(self, pose: np.ndarray) -> np.ndarray:
@@ -82,8 +91,10 @@ class Scripted:
             if move is not None:
                 return move
             self._pushing, self._push = False, None
+        if self._push is not None and self._errors(pose[None] - self._chosen_at + self._arena.goal)[0] > _ELSEWHERE:
+            self._push = None
         if self._push is None:
-            self._push = self._choose(pose, error, stride)
+            self._push, self._chosen_at = self._choose(pose, error, stride), pose
         contact, normal = (_turned(v, pose[2]) for v in self._push)
         begin = pose[:2] + contact + normal * (self._arena.tip_radius + _STANDOFF)
         if np.hypot(*(begin - self._target)) < 0.004:
@@ -124,6 +135,8 @@ class Scripted:
     def _push_on(self, pose: np.ndarray, error: float, stride: float) -> np.ndarray | None:
         """The best direction to go on pushing in; None where there is nothing to be gained here."""
         gap = max(float(clearance(pose[None], self._target[None])[0]) - self._arena.tip_radius, 0.0)
+        if gap > _REACH:
+            return None
         assert self._push is not None
         inward = math.atan2(*-_turned(self._push[1], pose[2])[::-1])
         angles = inward + _TURNS
