@@ -21,6 +21,8 @@ from autoenvbench.record.regimes import NETWORK
 #: How the exported policy finds the file beside it.
 _IMPORTS = ("from autoenvbench.learning.bundle.features import", "from features import")
 
+Packed = tuple[dict[str, Any], dict[str, np.ndarray]]  # a policy: its description, its weights
+
 
 def pack(
     features: Features,
@@ -33,7 +35,7 @@ def pack(
     chunk: int = 1,
     execute: int = 1,
     hold: int = 1,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> Packed:
     """What `bundle.policy.Actor` takes: a description that is JSON, and arrays by name.
 
     Args:
@@ -66,7 +68,7 @@ def actor_of(*args: Any, **kwargs: Any) -> Actor:
 
 def export(
     folder: Path,
-    packed: tuple[dict[str, Any], dict[str, np.ndarray]],
+    packed: Packed,
     made_by: Mapping[str, Any],
     network: bytes | None = None,
 ) -> Path:

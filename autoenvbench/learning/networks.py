@@ -96,39 +96,36 @@ class EnsembleLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(members, before, after).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(members, 1, after).uniform_(-bound, bound))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
-
-
-class EnsembleNorm(nn.Module):
-    """Layer normalisation with parameters of its own for each member: (members, n, width)."""
-
-    def __init__(self, members: int, width: int) -> None:
-        super().__init__()
-        self.weight, self.bias = (
-            nn.Parameter(torch.ones(members, 1, width)),
-            nn.Parameter(torch.zeros(members, 1, width)),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.weight)
+    def forward(self, x: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
+        weight, bias = (self.weight, self.bias) if chosen is None else (self.weight[chosen], self.bias[chosen])
+        return torch.baddbmm(bias, x, weight)
 
 
 class EnsembleCritic(nn.Module):
-    """`members` Q functions of the same shape, (n, obs) and (n, a) -> (members, n)."""
+    """`members` Q functions of the same shape, (n, obs) and (n, a) -> (members, n).
+
+    `layer_norm` normalises each hidden layer before its ReLU, without gain or shift, of which the next layer has enough: it bounds what
+    they say of actions that no data show.
+    """
 
     def __init__(self, members: int, obs: int, actions: int, hidden: Sequence[int], *, layer_norm: bool = True) -> None:
         super().__init__()
-        sizes, layers = [obs + actions, *hidden], []
-        for before, after in itertools.pairwise(sizes):
-            layers += [
-                EnsembleLinear(members, before, after),
-                *([EnsembleNorm(members, after)] * layer_norm),
-                nn.ReLU(),
-            ]
-        self.members, self.net = members, nn.Sequential(*layers, EnsembleLinear(members, sizes[-1], 1))
+        sizes = [obs + actions, *hidden, 1]
+        self.members, self.layer_norm = members, layer_norm
+        self.layers = nn.ModuleList(EnsembleLinear(members, n, m) for n, m in itertools.pairwise(sizes))
 
-    def forward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def forward(self, obs: torch.Tensor, action: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
+        """Values of all members, or (len(chosen), n) of those of these indices alone."""
         x = torch.cat([obs, action], dim=-1)
-        out: torch.Tensor = self.net(x.expand(self.members, *x.shape))
+        x = x.expand(self.members if chosen is None else len(chosen), *x.shape)
+        for layer in self.layers[:-1]:
+            x = layer(x, chosen)
+            x = F.relu_(F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x)
+        out: torch.Tensor = self.layers[-1](x, chosen)
         return out.squeeze(-1)
+
+
+def track(target: nn.Module, source: nn.Module, share: float) -> None:
+    """Move the weights of `target` by this share of the way towards those of `source`."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), share)

@@ -26,10 +26,7 @@ from autoenvbench.learning.run import Training
 from autoenvbench.learning.settings import describe_settings, parse_settings
 from autoenvbench.make_env import make_env
 
-ALGORITHMS = (
-    "bc",
-    "dagger",
-)
+ALGORITHMS = ("bc", "dagger", "iql", "td3_bc", "sac", "rlpd")
 ABOUT = "train.json"
 
 

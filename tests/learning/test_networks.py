@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from autoenvbench.learning.networks import EnsembleCritic, SquashedGaussian, encoder, gaussian_nll, mixture_nll, mlp
+from autoenvbench.learning.networks import (
+    EnsembleCritic,
+    SquashedGaussian,
+    encoder,
+    gaussian_nll,
+    mixture_nll,
+    mlp,
+    track,
+)
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
@@ -19,10 +27,24 @@ def test_an_ensemble_is_that_many_networks(layer_norm):
     assert together.shape == (3, 5)
     for k in range(3):
         alone = mlp([6, 16, 16, 1], layer_norm=layer_norm)
-        mine = [p for m in critic.net for p in m.parameters()]
-        for p, q in zip(alone.parameters(), mine, strict=True):
-            p.data = q.data[k].T.clone() if q.data[k].shape[0] > 1 else q.data[k].reshape(p.shape).clone()
+        # its layer norms are those of a network that was not trained: without gain and shift
+        for linear, mine in zip((m for m in alone if isinstance(m, nn.Linear)), critic.layers, strict=True):
+            linear.weight.data, linear.bias.data = mine.weight.data[k].T, mine.bias.data[k, 0]
         assert torch.allclose(alone(torch.cat([obs, action], 1))[:, 0], together[k], atol=1e-5)
+
+
+def test_some_members_can_be_asked_alone():
+    critic, obs, action = EnsembleCritic(5, 4, 2, [16, 16]), torch.randn(7, 4), torch.randn(7, 2)
+    chosen = torch.tensor([3, 1])
+    assert torch.allclose(critic(obs, action, chosen), critic(obs, action)[chosen], atol=1e-6)
+
+
+def test_a_target_follows_by_its_share():
+    source, target = EnsembleCritic(2, 3, 1, [8]), EnsembleCritic(2, 3, 1, [8])
+    before = [p.clone() for p in target.parameters()]
+    track(target, source, 0.25)
+    for was, now, to in zip(before, target.parameters(), source.parameters(), strict=True):
+        assert torch.allclose(now, 0.75 * was + 0.25 * to, atol=1e-6)
 
 
 def test_members_learn_apart():
