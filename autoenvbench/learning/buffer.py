@@ -51,6 +51,7 @@ class Buffer:
         self.label = np.zeros(
             (capacity, features.action_size), np.float32
         )  # to imitate: what was done, or a teacher's word
+        self.taught = np.zeros(capacity, np.bool_)  # whether it is to be imitated
         self.reward = np.zeros(capacity, np.float32)
         self.first = np.zeros(capacity, np.int64)  # row of the episode's start
         self.last = np.zeros(capacity, np.int64)  # and of its last observation
@@ -95,9 +96,11 @@ class Buffer:
         self._episodes = [e for e in self._episodes if e[1] <= begin or e[0] >= begin + rows]
         action = self._scaled(trajectory.action)
         label = action if trajectory.label is None else self._scaled(trajectory.label)
+        taught = np.isfinite(label).all(axis=1)
         self.numbers[span] = self.features.numbers(trajectory.observation)
         self.done[span] = np.concatenate([np.zeros((1, action.shape[1])), np.cumsum(action, axis=0, dtype=np.float64)])
-        self.label[span] = np.concatenate([label, np.zeros_like(label[:1])])
+        self.label[span] = np.concatenate([np.nan_to_num(label), np.zeros_like(label[:1])])
+        self.taught[span] = np.append(taught, False)
         self.reward[span] = np.append(trajectory.reward, 0.0)
         self.first[span], self.last[span] = begin, begin + rows - 1
         self.terminated[span] = trajectory.terminated
@@ -122,10 +125,11 @@ class Buffer:
         return self.features.inputs(self.numbers, self.done, rows, self.first[rows])
 
     def chunks(self, rows: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """(n, length, a) the actions to imitate from each row on, and (n, length) which of them the episode still had."""
+        """(n, length, a) the actions to imitate from each row on, and (n, length) which of them the episode still had, and are to be imitated."""
         ahead = rows[:, None] + np.arange(length)
         there = ahead < self.last[rows][:, None]
-        return self.label[np.minimum(ahead, self.last[rows][:, None] - 1)], there
+        ahead = np.minimum(ahead, self.last[rows][:, None] - 1)
+        return self.label[ahead], there & self.taught[ahead]
 
     def batch(self, rows: np.ndarray, *, gamma: float, n_step: int = 1, hold: int = 1, source: int = 0) -> Batch:
         """Transitions from these rows on.
@@ -155,7 +159,7 @@ class Buffer:
         )
 
     # -- to go on after an interruption ----------------------------------------------------------------------------------
-    _HELD = ("numbers", "done", "label", "reward", "first", "last", "terminated")
+    _HELD = ("numbers", "done", "label", "taught", "reward", "first", "last", "terminated")
 
     def state_dict(self) -> dict[str, Any]:
         """All that it holds, as tensors and numbers."""

@@ -8,7 +8,7 @@ random step, so that there are ends to learn from as well. The script sees what 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -36,7 +36,10 @@ class Settings(bc.Settings):
     every: int = knob(500, "gradient steps between two rounds")
     last: float = knob(0.8, "share of the gradient steps after which nothing is collected any more")
     episodes: int = knob(16, "episodes of a round")
-    handover: float = knob(0.5, "share of them in which the script takes over at a random step")
+    handover: float = knob(0.875, "share of them in which the script takes over at a random step")
+    labels: Literal["takeover", "all"] = knob(
+        "takeover", "what is learnt of them: what the script did from where it took over, or what it said at all steps"
+    )
     begin: int = knob(20, "episodes of the script to begin with, where no demonstrations are given")
 
 
@@ -76,8 +79,10 @@ def train(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: Settin
             solved = []
             for k in range(settings.episodes):
                 alone = k >= settings.handover * settings.episodes
-                until = None if alone else int(training.rng.integers(1, 1 + mean_length(shown)))
+                until = None if alone else int(training.rng.integers(1, 1 + 2 * mean_length(shown)))
                 trajectory = drive(env, learner, teacher, int(training.rng.integers(2**32)), until)
+                if settings.labels == "takeover" and trajectory.label is not None:
+                    trajectory.label[:until] = np.nan
                 buffer.add(trajectory)
                 solved += [trajectory.success] * alone
             training.record(

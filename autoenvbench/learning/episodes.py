@@ -35,7 +35,7 @@ class Trajectory:
         terminated: whether nothing comes after the last step. A time limit is no termination.
         success: the verdict.
         source: who chose the actions: a policy's name or its digest.
-        label: (T, a) what a teacher would have done in place of `action`, where one looked on.
+        label: (T, a) what a teacher would have done in place of `action`, where one looked on; NaN at steps that are not to be imitated.
     """
 
     observation: Observation

@@ -5,9 +5,10 @@ import pytest
 
 from autoenvbench.errors import UserError
 from autoenvbench.learning import bc
+from autoenvbench.learning.buffer import Buffer
 from autoenvbench.learning.bundle.policy import Actor
 from autoenvbench.learning.collect import success_rate
-from autoenvbench.learning.episodes import load
+from autoenvbench.learning.episodes import Trajectory, load
 from autoenvbench.learning.run import Training
 from autoenvbench.learning.train import train
 from autoenvbench.make_env import make_env
@@ -49,9 +50,6 @@ def test_a_broken_update_is_seen(reach, shown, tmp_path, monkeypatch, broken):
 
 def test_demonstrations_of_both_ways_round_need_a_mixture(tmp_path):
     """At one state half of the demonstrations go left and half go right: the mean of them goes nowhere."""
-    from autoenvbench.learning.buffer import Buffer
-    from autoenvbench.learning.episodes import Trajectory
-
     rng = np.random.default_rng(0)
     shown = [
         Trajectory(rng.normal(size=(2, 1)).astype(np.float32), np.array([[side]], np.float32), np.ones(1), True, True)
@@ -73,6 +71,37 @@ def test_demonstrations_of_both_ways_round_need_a_mixture(tmp_path):
         decided[head] = float(actor.act(np.zeros(1))[0])
     assert abs(decided["gaussian"]) < 0.3
     assert abs(abs(decided["mixture"]) - 0.8) < 0.1
+
+
+def test_it_learns_from_images(tmp_path):
+    """Where the bright spot is says what to do; it is somewhere else in each episode."""
+    rng = np.random.default_rng(0)
+
+    def picture(side):
+        image = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8)
+        column = int(16 + 10 * side) + rng.integers(-2, 3)
+        image[:, column - 2 : column + 2] = 255
+        return image
+
+    sides = rng.choice([-0.8, 0.8], 80)
+    shown = [
+        Trajectory({"pixels": np.stack([picture(side)] * 2), "pos": np.zeros((2, 1), np.float32)}, np.array([[side]], np.float32), np.ones(1), True, True)
+        for side in sides
+    ]  # fmt: skip
+    settings = bc.Settings(updates=120, batch=32, hidden=32, history=0, validation=0.0)
+    features, shapes = bc.features_of(shown, settings)
+    buffer = Buffer.of(features, shown, np.array([-1.0]), np.array([1.0]))
+    net, training = bc.Cloner(features, shapes, settings), Training(tmp_path / "run", seed=0, minutes=1)
+    optimiser, _ = bc.optimiser_of(net, settings, settings.updates)
+    for _ in training.steps(settings.updates):
+        optimiser.zero_grad()
+        net.loss(buffer, buffer.sample(settings.batch, training.rng), training.rng).backward()
+        optimiser.step()
+    actor = Actor(*net.packed(np.array([-1.0]), np.array([1.0])))
+    for side in (-0.8, 0.8) * 5:
+        observation = {"pixels": picture(side), "pos": np.zeros(1, np.float32)}
+        actor.reset(observation)
+        assert actor.act(observation)[0] == pytest.approx(side, abs=0.35)
 
 
 def test_images_are_moved_as_a_whole_and_keep_their_size(rng):

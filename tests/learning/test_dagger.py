@@ -23,12 +23,16 @@ def few(shown):
     return load([shown])[:8]
 
 
-def test_it_mends_what_few_demonstrations_leave(reach, shown, tmp_path):
+@pytest.mark.parametrize("labels", ["takeover", "all"])
+def test_it_mends_what_few_demonstrations_leave(reach, shown, tmp_path, labels):
     """The same network, updates and demonstrations: cloning alone does not know what to do where it was never shown."""
     env = make_env(reach)
     cloned = bc.train(env, few(shown), bc.Settings(**QUICK, updates=800), Training(tmp_path / "bc", seed=0, minutes=1))
     taught = dagger.train(
-        env, few(shown), dagger.Settings(**QUICK, **ROUNDS), Training(tmp_path / "dagger", seed=0, minutes=1)
+        env,
+        few(shown),
+        dagger.Settings(**QUICK, **ROUNDS, labels=labels),
+        Training(tmp_path / "dagger", seed=0, minutes=1),
     )
     before, after = (success_rate(env, Actor(*packed), STARTS) for packed in (cloned, taught))
     assert after >= 0.9
@@ -42,8 +46,21 @@ def test_without_the_teachers_word_it_mends_nothing(reach, shown, tmp_path, monk
         Buffer, "add", lambda self, t: scaled(self, t if t.label is None else dagger.replace(t, label=None))
     )
     env = make_env(reach)
-    packed = dagger.train(env, few(shown), dagger.Settings(**QUICK, **ROUNDS, handover=0.0), Training(tmp_path / "run", seed=0, minutes=1))  # fmt: skip
+    packed = dagger.train(env, few(shown), dagger.Settings(**QUICK, **ROUNDS, labels="all", handover=0.0), Training(tmp_path / "run", seed=0, minutes=1))  # fmt: skip
     assert success_rate(env, Actor(*packed), STARTS) < 0.6
+
+
+def test_what_is_not_to_be_imitated_is_in_the_inputs_and_not_in_the_loss(reach, shown):
+    env = make_env(reach)
+    demos = load([shown])
+    features, shapes = bc.features_of(demos, bc.Settings(**QUICK))
+    label = demos[0].action.copy()
+    label[:-1] = np.nan
+    buffer = Buffer.of(features, [dagger.replace(demos[0], label=label)], -np.ones(2), np.ones(2))
+    assert buffer.chunks(buffer.steps, 1)[1][:, 0].tolist() == [False] * (len(buffer) - 1) + [True]
+    net = bc.Cloner(features, shapes, bc.Settings(**QUICK))
+    assert net.loss(buffer, buffer.steps).item() == pytest.approx(net.loss(buffer, buffer.steps[-1:]).item())
+    env.close()
 
 
 def test_the_input_is_what_was_done_and_the_label_what_the_teacher_said(reach, shown):
