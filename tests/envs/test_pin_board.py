@@ -175,3 +175,20 @@ def test_the_wrench_is_tared_when_a_pin_is_taken_or_let_go_of(env):
         sensors.append(task._torques)
     assert sensors[1] is sensors[2]
     assert len({id(sensor) for sensor in sensors}) == 3
+
+
+def test_a_wrench_that_has_drifted_holds_no_pin_back_for_good(env):
+    """The guard takes a drifted wrench for contact; risen above all that stands about, the robot tares it again."""
+    policy = make_reference(gym.make("ENPIRE/PinBoard-v0"))
+    policy._cell = env.cell
+    observation, _ = env.reset(seed=2, options={"station": 2})
+    policy.reset(observation)
+    drifted = False
+    for _ in range(1200):
+        observation, _, terminated, _, info = env.step(policy.act(observation))
+        if not drifted and env.cell.read().tip[2] < 0.003 and env.cell.read().holding is not None:
+            env.task._torques._bias[2], drifted = 8.0, True
+        if info["placed"] or terminated:
+            break
+    assert drifted
+    assert info["placed"] == 1

@@ -34,7 +34,7 @@ from enpire_envs.pin_board.scene import (
     TRAY_DEPTH,
     TRAY_PITCH,
 )
-from enpire_envs.pin_board.task import AROUND, CLOSING, GUARDED, HOME, LIMITS, STEP, PinBoard
+from enpire_envs.pin_board.task import AROUND, CLEAR, CLOSING, GUARDED, HOME, LIMITS, STEP, PinBoard
 from enpire_envs.pin_insertion.brief import further, guard_row, sits, station_rows, times
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PIN_LENGTH
 from enpire_envs.pin_insertion.view import FOVY
@@ -66,7 +66,7 @@ def describe(task: PinBoard, model: mujoco.MjModel, obs_type: str) -> str:
         ("time limit (without `max_episode_steps`)", periods(task.max_steps, hz)),
         *safety(LIMITS),
         ("friction of pin and plate", drawn(nominal * least, nominal * most, "")),
-        *guard_row(level, GUARDED),
+        *guard_row(level, GUARDED, CLEAR),
         *station_rows(level),
         ("board and tray at a station", f"each off by up to {mm(MOVED)} along x and y"),
         (
@@ -79,7 +79,11 @@ def describe(task: PinBoard, model: mujoco.MjModel, obs_type: str) -> str:
         ("`pixels`", f"the wrist camera, {number(FOVY)} deg wide; it moves with the gripper; no noise, no lag"),
         ("`agent_pos`: height alone of end effector's position", encoders(linear)),
         ("`agent_pos`: end effector's rotation", encoders(angular, angles=True)),
-        ("`agent_pos`: wrench", torques(level.torques, WRENCH_SENSING[task._sensing]) + "; tared at every grasp"),
+        (
+            "`agent_pos`: wrench",
+            torques(level.torques, WRENCH_SENSING[task._sensing])
+            + f"; tared at every grasp, and at every rise to less than {mm(CLEAR)} below the start",
+        ),
         ("`agent_pos`: gripper opening", "exact"),
         ("how an episode looks", looks(view.look)),
     ]

@@ -64,7 +64,8 @@ class PinBoardEnv(CellEnv):
     | 8-10 | force that the surroundings exert on the tool | N |
     | 11-13 | torque at the gripper | Nm |
 
-    The wrench is tared, as well as at the start, whenever the gripper takes a pin or lets go of one. Neither x nor y is observed; the commanded position is known by adding up actions.
+    The wrench is tared, as well as at the start, whenever the gripper takes a pin or lets go of one, and whenever it rises to less than 5 mm
+    below its start, above all that stands about: where a drift holds a pin back by the force guard, go up and come again. Neither x nor y is observed; the commanded position is known by adding up actions.
 
     ## Reward
     `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
@@ -80,7 +81,7 @@ class PinBoardEnv(CellEnv):
     `info["score"]`: a ninth for each pin in a hole; success takes all nine. `info["placed"]`, `info["lost"]` (pins), `info["insertion"]` [m],
     `info["force"]` [N].
 
-    **Force guard**: while the end effector is less than 32.5 mm below its start, which is until a pin is about 2.5 mm in, an action that goes down
+    **Force guard**: while the end effector is 5 to 32.5 mm below its start, which is until a pin is about 2.5 mm in, an action that goes down
     is carried out without its z as long as the last observed force along z is above 1 N.
 
     ## Arguments

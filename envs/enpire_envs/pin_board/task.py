@@ -25,6 +25,7 @@ LIMITS = SafetyLimits(low=(-0.070, -0.040, -0.055), high=(0.070, 0.040, 0.010), 
 GUARDED = (
     HOME[2] - PIN_LENGTH + 0.0025
 )  # how far below its start the tool has a pin well inside a hole, and no force guard [m]
+CLEAR = 0.005  # how far below its start the tool is at most with nothing within reach of the pin that it holds [m]
 HEIGHT, ROTATION, GRIPPER, WRENCH = 0, slice(1, 7), 7, slice(8, 14)  # where what is in `agent_pos`
 
 
@@ -86,6 +87,7 @@ class PinBoard:
             JointEncoders(replace(spec, backlash=self._backlash * spec.backlash), rng) for spec in level.encoders or ()
         ]
         self._tare(readings)
+        self._was_clear = True
         self._measured_start = self._measure(readings)
         self._moved_at = -1.0  # the time of what `agent_pos` last said
 
@@ -95,7 +97,7 @@ class PinBoard:
         command[:3] = STEP * self.control_hz * action[:3]
         command[6] = CLOSING * action[3]
         guard = self._level.guard
-        if guard is not None and self._felt[2] > guard and self._moved[2] > -GUARDED:
+        if guard is not None and self._felt[2] > guard and -GUARDED < self._moved[2] <= -CLEAR:
             command[2] = max(command[2], 0.0)
         return command
 
@@ -108,8 +110,10 @@ class PinBoard:
         if readings.time != self._moved_at:
             self._moved_at = readings.time
             self._moved = self._measure(readings) - self._measured_start
-            if readings.holding != self._tared_with:
+            clear = bool(self._moved[2] > -CLEAR)
+            if readings.holding != self._tared_with or (clear and not self._was_clear):
                 self._tare(readings)
+            self._was_clear = clear
             wrench = readings.wrench.vector
             self._felt = self._torques.read(wrench) if self._torques else self._wrench.read(wrench)[0]
         sensed = np.zeros(self.agent_pos_space.shape, np.float32)
@@ -120,7 +124,7 @@ class PinBoard:
         return sensed
 
     def _tare(self, readings: BoardReadings) -> None:
-        """What drifts is set to zero, as well as may be, whenever the gripper takes a pin or lets go of one."""
+        """What drifts is set to zero, as well as may be, whenever the gripper takes a pin or lets go of one, or rises above all that stands about."""
         torques = self._level.torques
         self._torques = JointTorqueWrench(torques, 1 / self.control_hz, self._rng) if torques else None
         self._tared_with = readings.holding

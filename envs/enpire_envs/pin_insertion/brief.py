@@ -142,14 +142,14 @@ def sits(level: PinLevel) -> str:
     return f"sits off in the gripper by up to {mm(level.grip_offset)} and is tilted in it by up to {number(level.grip_tilt)} deg"
 
 
-def guard_row(level: PinLevel, until: float = -GUARDED) -> list[Row]:
-    """What the force guard does while the end effector is less than `until` below its start [m]."""
+def guard_row(level: PinLevel, until: float = -GUARDED, since: float = 0.0) -> list[Row]:
+    """What the force guard does while the end effector is less than `until` below its start, and at least `since` [m]."""
     if level.guard is None:
         return []
     return [
         (
             "force guard",
-            f"while the end effector is less than {mm(until)} below its start and the last observed force along z is above "
+            f"while the end effector is {f'at least {mm(since)} and ' if since else ''}less than {mm(until)} below its start and the last observed force along z is above "
             f"{number(level.guard)} N, nothing goes further down: an action keeps its x and y and loses its z",
         )
     ]

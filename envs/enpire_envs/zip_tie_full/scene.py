@@ -133,10 +133,8 @@ class ZipTieFullScene(TieScene):
         spec.actuator("ee_rz").actrange = [-TURNABLE, TURNABLE]
         bench = spec.geom("bench")
         bench.contype, bench.solref = 1, [0.008, 1]
-        for sign in (
-            -1,
-            1,
-        ):  # bodies of their own: MuJoCo looks for contacts of a body's geoms where they were compiled
+        # bodies of their own: MuJoCo looks for contacts of a body's geoms where they were compiled
+        for sign in (-1, 1):
             body = spec.body("tool").add_body(name=f"finger{sign}")
             body.add_geom(spec.find_default("finger"), name=f"finger{sign}", size=[FINGER, 0.003, 0.004], mass=0)
         parts.add_cutter(spec, weight=True)
@@ -198,9 +196,8 @@ class ZipTieFullScene(TieScene):
     def drive(self, model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray) -> None:
         """Cut where the blades press, let the ratchet catch, then hold `command` (7,) for one control period; see the class."""
         memory = data.userdata
-        if (
-            memory[_HELD] and data.actuator_force[6] < -0.02 and not memory[_CUT_AT]
-        ):  # nothing parts without a closing jaw
+        closing = data.actuator_force[6] < -0.02  # without which nothing parts
+        if memory[_HELD] and closing and not memory[_CUT_AT]:
             self._cut(model, data)
         self._engage_ratchet(model, data)
         arrived = self._delay.exchange(memory[self.memory :], command)

@@ -18,6 +18,8 @@ _LEAD = 0.009  # how far the commanded height runs ahead of the reached one [m]
 _UPRIGHT_GAIN = 0.15  # share of the upper end's distance from the hole's axis that is corrected per step
 _SLOWLY = 0.0004  # per step, close to the plate [m]
 _CAREFULLY = 0.0003  # per step, across, with a pin in a hole [m]
+_PATIENCE = 60  # control periods over a hole without getting deeper after which it rises: the wrench is tared up there
+_UNGUARDED = 0.006  # how deep a pin is that no force guard holds back [m]
 _IN = 0.0190  # how deep a pin is before it is let go of [m]
 
 
@@ -28,6 +30,7 @@ class Expert:
         self._cell: Any = env.cell
 
     def reset(self, observation: object) -> None:
+        self._lowest, self._waited, self._rising = math.inf, 0, False
         self._gripping = 0.0  # 1: closing, -1: opening, until there is nothing left to close or open
 
     def act(self, observation: object) -> np.ndarray:
@@ -66,7 +69,9 @@ class Expert:
         wanted = r.pose[:3].copy()
         hole = self._cell.scene.holes[min(set(range(PINS)) - set(r.where.tolist()))]
         off = r.tip[:2] - hole
-        if r.insertion > _IN:  # stop pressing first: what lets go while it presses falls
+        if self._held_back(r, math.hypot(*off)):
+            wanted[2] = _TRAVEL + 0.001
+        elif r.insertion > _IN:  # stop pressing first: what lets go while it presses falls
             self._gripping = -1.0 if abs(r.target[2] - r.pose[2]) < 0.0015 else 0.0
         elif r.insertion > 0.0005:
             # A tilted pin is put upright from its upper end: pushing on would wedge it between two edges of the hole.
@@ -82,6 +87,20 @@ class Expert:
                 r.pose[2] - _LEAD if near < 0.0002 else r.pose[2] - r.tip[2] + 0.003 if near < 0.002 else _TRAVEL
             )
         return wanted
+
+    def _held_back(self, r: Any, off: float) -> bool:
+        """Whether a pin `off` its hole by so little gets no deeper, until it is up again: a wrench that has drifted makes the force guard hold it back."""
+        if self._rising:
+            self._rising = bool(r.pose[2] < _TRAVEL - 0.0005)
+        elif off > 0.004 or r.insertion > _UNGUARDED:
+            self._lowest, self._waited = math.inf, 0
+        elif r.tip[2] < self._lowest - 0.0001:
+            self._lowest, self._waited = r.tip[2], 0
+        else:
+            self._waited += 1
+            if self._waited > _PATIENCE:
+                self._rising, self._lowest, self._waited = True, math.inf, 0
+        return self._rising
 
 
 class Naive:
