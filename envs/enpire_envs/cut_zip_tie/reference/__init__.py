@@ -9,9 +9,12 @@ import numpy as np
 
 from enpire_envs.contact import CONTROL_HZ
 from enpire_envs.cut_zip_tie.parts import KERF, LYING, PIVOT, WIDTH
+from enpire_envs.cut_zip_tie.reference.scripted import Scripted
 from enpire_envs.cut_zip_tie.scene import CutReadings
 from enpire_envs.cut_zip_tie.task import CUTTER_Y, STEP, TURN
 from enpire_envs.env import CellEnv
+
+__all__ = ["Expert", "Naive", "Scripted"]
 
 _LEVER = 0.009  # where along the blades the strap should be [m]
 _ABOVE = 0.0018  # of the strap's middle over the lower blade's edge while coming in [m]

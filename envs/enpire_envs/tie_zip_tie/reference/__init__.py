@@ -10,8 +10,11 @@ import numpy as np
 from enpire_envs.contact import CONTROL_HZ
 from enpire_envs.end_effector import rotation
 from enpire_envs.env import CellEnv
+from enpire_envs.tie_zip_tie.reference.scripted import Scripted
 from enpire_envs.tie_zip_tie.scene import FINGER, HALF_Y, HALF_Z, LINK, StrapReadings
 from enpire_envs.tie_zip_tie.task import STEP, TURN
+
+__all__ = ["Expert", "Naive", "Scripted"]
 
 _FRONT = FINGER + 0.003  # nearest the fingers' centre may come to the head [m]
 _BACK = 0.024  # how far to go back for a new grasp [m]
