@@ -179,6 +179,11 @@ class Candidates:
         champion = next((c for c in self.group if c.content == self.champion), None)
         return champion or max(self.group, key=lambda c: (c.counted_wins / self._behind(c), c.counted), default=None)
 
+    def own(self) -> list[Candidate]:
+        """The group, the leader first."""
+        leader = self.leader
+        return [] if leader is None else [leader, *(c for c in self.group if c is not leader)]
+
     def estimate(self) -> tuple[int, int]:
         """(successes, episodes) that the best rests on."""
         return sum(c.counted_wins for c in self.group), sum(self._behind(c) for c in self.group)

@@ -245,7 +245,7 @@ def _make_workspace(
 def _remember_starter(ledger: Ledger, admin: StationClient, workspace: Path) -> None:
     """The first commit, as the station has it: the answer of an agent that gives none."""
     if not any(e.payload.phase == "starter" for e in ledger.events("commit")):
-        head = send_head(admin, workspace, allow_dirty=True)
+        head = send_head(admin, workspace, starter=True)
         ledger.append(CommitEvent(phase="starter", commit=head.commit, digest=head.digest))
 
 

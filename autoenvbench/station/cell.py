@@ -25,6 +25,7 @@ from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.batch import Batch, CellResult, Keep, Start, Stop
 from autoenvbench.station.bundles import Bundle
+from autoenvbench.station.codec import leaves
 from autoenvbench.station.faults import BY_PERSON
 from autoenvbench.station.film import Lens, write_film
 from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
@@ -277,8 +278,7 @@ class LocalCell:
 
 
 def _has_pixels(space: gym.Space[Any]) -> bool:
-    parts = space.spaces.values() if isinstance(space, gym.spaces.Dict) else [space]
-    return any(part.dtype == np.uint8 for part in parts)
+    return any(box.dtype == np.uint8 for _, box in leaves(space))
 
 
 def _judged(

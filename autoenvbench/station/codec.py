@@ -6,7 +6,9 @@ structured messages (start-up, errors) are msgpack. No pickle crosses this bound
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import struct
 from typing import Any
 
@@ -54,36 +56,41 @@ def rebuild(described: dict[str, Any]) -> spaces.Space[Any]:
 
 
 class ObservationCodec:
-    """Observations of one space to bytes and back."""
+    """Observations of one space to bytes and back: arrays, or dictionaries of them, of dictionaries too."""
 
     def __init__(self, space: spaces.Space[Any]) -> None:
-        self._keys: list[str] | None = None
-        if isinstance(space, spaces.Dict):
-            self._keys = sorted(space.spaces)
-            boxes = [space[key] for key in self._keys]
-        else:
-            boxes = [space]
         self._fields = []
         at = 0
-        for box in boxes:
-            assert isinstance(box, spaces.Box)
+        for path, box in leaves(space):
             size = int(np.prod(box.shape)) * box.dtype.itemsize
-            self._fields.append((at, at + size, box.dtype, box.shape))
+            self._fields.append((path, at, at + size, box.dtype, box.shape))
             at += size
 
     def encode(self, observation: Any) -> bytes:
         """The plain array data of an observation, keys in their order."""
-        if self._keys is None:
-            return np.ascontiguousarray(observation, self._fields[0][2]).tobytes()
         return b"".join(
-            np.ascontiguousarray(observation[key], field[2]).tobytes()
-            for key, field in zip(self._keys, self._fields, strict=True)
+            np.ascontiguousarray(functools.reduce(operator.getitem, path, observation), dtype).tobytes()
+            for path, _, _, dtype, _ in self._fields
         )
 
     def decode(self, data: bytes) -> Any:
         """The observation, in arrays of its own. Raises ValueError where the length does not fit."""
-        arrays = [np.frombuffer(data[a:b], dtype).reshape(shape).copy() for a, b, dtype, shape in self._fields]
-        return arrays[0] if self._keys is None else dict(zip(self._keys, arrays, strict=True))
+        whole: dict[str, Any] = {}
+        for path, a, b, dtype, shape in self._fields:
+            array = np.frombuffer(data[a:b], dtype).reshape(shape).copy()
+            if not path:
+                return array
+            functools.reduce(lambda part, key: part.setdefault(key, {}), path[:-1], whole)[path[-1]] = array
+        return whole
+
+
+def leaves(space: spaces.Space[Any], path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], spaces.Box]]:
+    """The boxes of a space, each with the keys that lead to it. Raises TypeError for a space that is neither Box nor Dict."""
+    if isinstance(space, spaces.Box):
+        return [(path, space)]
+    if isinstance(space, spaces.Dict):
+        return [leaf for key in sorted(space.spaces) for leaf in leaves(space[key], (*path, key))]
+    raise TypeError(f"a station carries Box and Dict spaces, not {space}")
 
 
 def encode_action(action: Any) -> bytes:

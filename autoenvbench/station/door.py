@@ -206,7 +206,7 @@ class Door:
         self._require_free()
         return await self._stream(request, functools.partial(
             self._station.evaluate, request["client"], str(body.get("digest")), whole(body, "n", 20),
-            body.get("idea"), body.get("confirm") is True,
+            body.get("idea"), body["confirm"] if isinstance(body.get("confirm"), bool) else None,
         ))  # fmt: skip
 
     async def _compare(self, request: web.Request) -> web.StreamResponse:

@@ -4,7 +4,7 @@ In the regimes that learn weights (`record.regimes.GRADIENT`) the station runs t
 
 | name | type, shape | |
 |---|---|---|
-| input `observation`, or `observation.KEY` for each key that is used | float32 (uint8 for an image), (1, ...) of the space | what is seen |
+| input `observation`, or `observation.KEY` (`observation.pixels.wrist`) for each part that is used | float32 (uint8 for an image), (1, ...) of the space | what is seen |
 | input `X`, any other name, and output `X.next` | float32, equal and fixed shapes | memory: zeros at an episode's start, then what the last step put out |
 | output `action` | float32, (1, n) | in the units of the action space, which the environment clips to |
 
@@ -16,7 +16,9 @@ there is), as are custom operators, functions, nested graphs, and files beside t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+import operator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,87 @@ import onnxruntime
 from gymnasium import spaces
 
 from autoenvbench.record.regimes import NETWORK
+from autoenvbench.station.codec import leaves
 
 #: What a network may be made of, of ONNX's own operators.
 OPERATORS = frozenset(
-    ["Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Div", "Dropout", "Einsum", "Elu", "Erf", "Exp", "Expand", "Flatten", "GRU", "Gather", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LSTM", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Min", "Mish", "Mul", "Neg", "PRelu", "Pad", "Pow", "RNN", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize", "RMSNormalization", "Selu", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Softsign", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Swish", "Tanh", "Tile", "Transpose", "Unsqueeze"]
+    [
+        "Abs",
+        "Add",
+        "AveragePool",
+        "BatchNormalization",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Constant",
+        "ConstantOfShape",
+        "Conv",
+        "ConvTranspose",
+        "Cos",
+        "Div",
+        "Dropout",
+        "Einsum",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Expand",
+        "Flatten",
+        "GRU",
+        "Gather",
+        "Gelu",
+        "Gemm",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "GroupNormalization",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "InstanceNormalization",
+        "LSTM",
+        "LayerNormalization",
+        "LeakyRelu",
+        "Log",
+        "LogSoftmax",
+        "MatMul",
+        "Max",
+        "MaxPool",
+        "Min",
+        "Mish",
+        "Mul",
+        "Neg",
+        "PRelu",
+        "Pad",
+        "Pow",
+        "RNN",
+        "Reciprocal",
+        "ReduceL2",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceSum",
+        "Relu",
+        "Reshape",
+        "Resize",
+        "RMSNormalization",
+        "Selu",
+        "Shape",
+        "Sigmoid",
+        "Sin",
+        "Slice",
+        "Softmax",
+        "Softplus",
+        "Softsign",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Sum",
+        "Swish",
+        "Tanh",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    ]
 )
 OBSERVATION, ACTION, NEXT = "observation", "action", ".next"
 
@@ -64,12 +143,10 @@ class NetworkPolicy:
 
     def act(self, observation: Any) -> np.ndarray:
         """The action (n,) float32 for one control period."""
-        seen = (
-            {f"{OBSERVATION}.{key}": value for key, value in observation.items()}
-            if isinstance(observation, Mapping)
-            else {OBSERVATION: observation}
-        )
-        fed = {name: np.asarray(seen[name], dtype)[None] for name, dtype in self._dtypes.items()}
+        fed = {
+            name: np.asarray(functools.reduce(operator.getitem, name.split(".")[1:], observation), dtype)[None]
+            for name, dtype in self._dtypes.items()
+        }
         action, *memory = self._session.run(self._outputs, fed | self._memory)
         self._memory = dict(zip(self._shapes, memory, strict=True))
         return np.asarray(action[0])
@@ -125,11 +202,7 @@ def _inputs(model: Any, observation_space: spaces.Space[Any], action_space: spac
     inputs = {value.name: _shape(value) for value in model.graph.input if value.name not in weights}
     outputs = {value.name: _shape(value) for value in model.graph.output}
     types = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
-    known = (
-        {f"{OBSERVATION}.{key}": space for key, space in observation_space.spaces.items()}
-        if isinstance(observation_space, spaces.Dict)
-        else {OBSERVATION: observation_space}
-    )
+    known = {".".join((OBSERVATION, *path)): box for path, box in leaves(observation_space)}
     seen: dict[str, type[np.generic]] = {}
     for name, shape in inputs.items():
         space = known.get(name)
@@ -140,7 +213,6 @@ def _inputs(model: Any, observation_space: spaces.Space[Any], action_space: spac
                     f"{name + NEXT!r} of the same shape, both float32"
                 )
             continue
-        assert space.shape is not None
         if shape != (1, *space.shape):
             raise NetworkError(f"the input {name!r} has shape {shape}; expected {(1, *space.shape)}")
         if types[name] == onnx.TensorProto.UINT8 and space.dtype == np.uint8:

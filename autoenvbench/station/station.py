@@ -92,7 +92,7 @@ class Station:
                 "robot_budget_s": self._run.robot_budget_s,
                 "robot": self.current_job or "free",
                 "best": best_of(state.curves.confirmed),
-                "best_pools": len(state.curves.candidates.group),
+                "best_pools": [[c.counted_wins, c.counted] for c in state.curves.candidates.own()],
                 "best_unconfirmed": best_of(state.curves.raw),
                 "submitted": state.submitted.commit if state.submitted else None,
                 "finished": {purpose: state.batches_finished[purpose] for purpose in BATCHES},
@@ -221,13 +221,13 @@ class Station:
                 "videos": [f"data/practice/{name}" for name in tally.shown.values()], "film": FILM}  # fmt: skip
 
     def evaluate(
-        self, agent: str, digest: str, n: int, idea: str | None, confirm: bool, stop: Callable[[], bool],
+        self, agent: str, digest: str, n: int, idea: str | None, confirm: bool | None, stop: Callable[[], bool],
         on_episode: OnEpisode,
     ) -> dict[str, Any]:  # fmt: skip
         """Episodes on fresh secret starts. A candidate that beats the confirmed best is confirmed on more of them at once, once.
 
         Args:
-            confirm: whether it is also where it does not, as one that ties with the best.
+            confirm: True: also where it does not, as one that ties with the best; False: not even where it does.
 
         Raises UserError, BudgetOver.
         """
@@ -247,7 +247,8 @@ class Station:
                 candidate = state.candidates.known.get(bundle.content or bundle.digest)
                 best = state.candidates.value
             if candidate is None or not candidate.begun:
-                if not confirm and (n < self._run.min_episodes or tally.rate <= best):
+                wanted = n >= self._run.min_episodes and tally.rate > best if confirm is None else confirm
+                if not wanted:
                     return result
                 candidate = Candidate(
                     bundle.content or bundle.digest, bundle.commit, bundle.digest, agent, idea, tally.id
@@ -263,7 +264,7 @@ class Station:
 
         The station's own job: it goes on whatever becomes of who asked for the evaluation, until the run's end or a person's.
         """
-        bundle, ran = self._bundle(candidate.digest), None
+        bundle, ran, each_s = self._bundle(candidate.digest), None, 0.0
         while True:
             self._not_paused.wait()
             with self._record.read() as state:
@@ -271,12 +272,14 @@ class Station:
                 begun = known is not None and known.begun
                 n = state.candidates.missing(known) if known is not None and begun else self._run.confirm_episodes
             stop = self._stop_when(lambda: False)
-            if n == 0 or (stop() or self._robot_used_up()) is not None or self.clock.remaining() <= 0:
-                return ran
+            if n == 0 or (stop() or self._robot_used_up()) is not None or self.clock.remaining() <= n * each_s:
+                return ran  # nothing left to do, or no time: what the end cuts would count as it stands
+            began = self.clock.elapsed()
             self.current_job = f"confirmation of {bundle.commit[:8]} by {candidate.agent}: {n} fresh episodes"
             tally = self._judge(
                 "confirm", bundle, n, candidate.agent, candidate.idea, candidate.beats, stop, on_episode
             )
+            each_s = (self.clock.elapsed() - began) / max(len(tally.episodes), 1)
             ran = (
                 tally if ran is None else dataclasses.replace(tally, id=ran.id, episodes=ran.episodes + tally.episodes)
             )

@@ -150,7 +150,9 @@ def score(
 def keep_all(folder: Path, policy: str, bundle: Bundle, insight: Insight) -> Keep:
     """Every episode of a policy, in a folder, with the word of whose they are."""
     source = Source.REFERENCE if policy in OWN else Source.POLICY
-    return Keep(folder, secret=False, insight=insight, source=source, policy=bundle.digest, most=sys.maxsize, required=True)
+    return Keep(
+        folder, secret=False, insight=insight, source=source, policy=bundle.digest, most=sys.maxsize, required=True
+    )
 
 
 def station_of_start(chosen: ChosenStations, secret: bytes, purpose: Purpose) -> Callable[[int], int | None]:

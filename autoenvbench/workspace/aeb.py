@@ -284,10 +284,14 @@ def _rate(best: dict[str, Any] | None) -> str:
     return f"{100 * best['success_rate']:.0f} % of {best['episodes']} episodes, commit {best['commit'][:8]}"
 
 
-def _pooled(candidates: int) -> str:
-    """That the estimate is of several candidates, where it is."""
+def _pooled(candidates: list[list[int]]) -> str:
+    """That the estimate is of several candidates, where it is. `candidates`: successes and episodes of each, the leader first."""
+    if len(candidates) < 2:
+        return ""
+    wins, episodes = candidates[0]
     return (
-        "" if candidates < 2 else f"; one estimate of {candidates} candidates that cannot be told apart, this one leads"
+        f"; one estimate of {len(candidates)} candidates that cannot be told apart, of which this one leads with {wins} of {episodes} of its "
+        "own, which may be luck"
     )
 
 
@@ -352,8 +356,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--idea", metavar="I7", help="the idea under test, or a new one in words (default: the newest)"
     )
-    evaluate.add_argument("--confirm", action="store_true",
-                          help="confirm HEAD on fresh starts (50, or 200 from 98 %%) also if it does not beat the best")  # fmt: skip
+    evaluate.add_argument(
+        "--confirm",
+        action=argparse.BooleanOptionalAction,
+        help="confirm HEAD on fresh starts (50, and 150 more where 98 %% of those succeed) also if it does not beat the best; "
+        "--no-confirm: not even if it does, since that holds the robot",
+    )
     verb(
         "compare",
         _compare,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoenvbench.errors import UserError
+from autoenvbench.record.regimes import NETWORK
 from autoenvbench.station.bundles import MAX_CHECKPOINTS, bundle_digest
 from autoenvbench.station.client import StationClient
 
@@ -21,16 +22,24 @@ class Head:
     digest: str
 
 
-def send_head(client: StationClient, workspace: Path, *, allow_dirty: bool = False) -> Head:
-    """Send the workspace's HEAD to the station unless it has it. Raises UserError on uncommitted changes."""
+def send_head(client: StationClient, workspace: Path, *, starter: bool = False) -> Head:
+    """Send the workspace's HEAD to the station unless it has it. Raises UserError on uncommitted changes, and where there is nothing to run.
+
+    Args:
+        starter: it is what a workspace begins with, and taken as it is.
+    """
     commit = git(workspace, "rev-parse", "HEAD")
     dirty = git(workspace, "status", "--porcelain", "--untracked-files=no")
-    if dirty and not allow_dirty:
+    if dirty and not starter:
         files = ", ".join(line[3:] for line in dirty.splitlines()[:5])
         raise UserError(f"uncommitted changes in {files}: only commits are run. Type: git commit -am 'what you tried'")
-    if "policy.py" not in git(workspace, "ls-tree", "--name-only", "HEAD").splitlines():
+    runs = (
+        "policy.py" in git(workspace, "ls-tree", "--name-only", "HEAD").splitlines() or (workspace / NETWORK).is_file()
+    )
+    if not runs and not starter:
         raise UserError(
-            "the commit has no policy.py at its root. Type: git add policy.py && git commit -m 'add policy'"
+            f"there is nothing to run: no policy.py at the commit's root (git add policy.py && git commit -m 'add policy'), and no {NETWORK}, "
+            "which is the answer in a regime of weights"
         )
     checkpoints = workspace / "checkpoints"
     if checkpoints.is_dir():

@@ -20,6 +20,7 @@ from autoenvbench.record.regimes import NETWORK, answer_of, rules
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.stations import ARGUMENT, Scope
 from autoenvbench.sandbox.limits import Limits
+from autoenvbench.station.codec import leaves
 from autoenvbench.station.policy_process import PolicyLimits
 
 #: Beside a task's own starter policy: the recipe with its numbers left open, which the researcher `cem` tunes.
@@ -180,10 +181,7 @@ lacks is said when it is run. `{TRAIN}` makes a first one, from the successful e
 
 def _network_inputs(env: gym.Env[Any, Any]) -> dict[str, tuple[int, ...]]:
     """The observations that a network may have as inputs, and their shapes without the batch of one."""
-    space = env.observation_space
-    if isinstance(space, gym.spaces.Dict):
-        return {f"observation.{key}": part.shape or () for key, part in space.spaces.items()}
-    return {"observation": space.shape or ()}
+    return {".".join(("observation", *path)): box.shape for path, box in leaves(env.observation_space)}
 
 
 def _training(env: gym.Env[Any, Any]) -> str:

@@ -100,6 +100,21 @@ def test_a_run_ends_when_its_robot_time_is_used_up(tmp_path):
     assert "robot time 5m 00s" in ranking.sections([result])[0].unranked[0].conditions
 
 
+_TRAINING = "sed -i 's/^STEPS = .*/STEPS = 0/' train.py && python -W ignore train.py && git commit -qam trained && aeb evaluate -n 20 && aeb submit"
+
+
+def test_in_a_gradient_regime_an_agent_begins_with_a_trainer_and_answers_with_its_network(tmp_path):
+    code, _, err = run("eval", "--agent", f"command:sh -c {shlex.quote(_TRAINING)}", "--regime", "bc", "--budget", "4m", "--held-out", "2",
+                       "--sandbox", "none", "--nudges", "0", "--out", tmp_path / "runs")  # fmt: skip
+    assert code == 0, err
+    path = only(tmp_path / "runs")
+    result = Result.model_validate_json((path / "result.json").read_text())
+    assert (result.answer.how, result.contents.network, result.held_out.episodes) == ("submitted", True, 2)
+    assert not (path / "agents/command-1/workspace/policy.py").exists()
+    reasons = {e.payload.reason for e in Ledger(path / "ledger.sqlite").events("episode")}
+    assert "policy_load_error" not in reasons
+
+
 def test_a_run_whose_agent_never_worked_is_no_zero(tmp_path):
     code, out, err = run(
         "eval", "--agent", "command:true", "--budget", "20s", "--held-out", "2", "--out", tmp_path / "runs"

@@ -11,7 +11,11 @@ SPACES = [
     spaces.Box(-np.inf, np.inf, (5,), np.float32),
     spaces.Box(0, 255, (4, 6, 3), np.uint8),
     spaces.Dict({"z": spaces.Box(-1, 1, (2, 2), np.float64), "a": spaces.Box(0, 9, (3,), np.int64)}),
-]
+    spaces.Dict({
+        "pixels": spaces.Dict({name: spaces.Box(0, 255, (2, 3, 3), np.uint8) for name in ("wrist", "side")}),
+        "agent_pos": spaces.Box(-1, 1, (4,), np.float32),
+    }),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)

@@ -209,6 +209,16 @@ def test_an_evaluation_that_beats_the_best_is_confirmed_on_fresh_starts(bench):
     assert status["best"]["episodes"] == 7
 
 
+def test_who_declines_a_confirmation_has_an_evaluation_and_the_robot_back(bench):
+    bench.commit(_SOLVER)
+    result = json.loads(bench.aeb("evaluate", "-n", "3", "--no-confirm", "--json")[1])
+    assert result["success_rate"] > 0
+    assert "confirmation" not in result
+    assert json.loads(bench.aeb("status", "--json")[1])["best"] is None
+    asked = json.loads(bench.aeb("evaluate", "-n", "3", "--confirm", "--json")[1])
+    assert asked["confirmation"]["episodes"] == 4
+
+
 def confirmations(bench):
     return [e.payload for e in bench.ledger.events("episode") if e.payload.purpose == "confirm"]
 

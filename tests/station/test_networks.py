@@ -212,7 +212,7 @@ def test_one_that_wants_too_much_memory_ends_its_episode(tmp_path, push):
             process.act(observation)
 
 
-@pytest.mark.parametrize("env_id", ["ENPIRE/PushT-v0", "ENPIRE/PinInsertion-Standard-v0"])
+@pytest.mark.parametrize("env_id", ["ENPIRE/PushT-v0", "ENPIRE/GPUInsertion-Standard-v0"])
 def test_the_starter_of_a_gradient_regime_trains_and_writes_a_network_that_runs(tmp_path, env_id):
     from autoenvbench.make_env import make_env
     from autoenvbench.record.run_config import RunConfig
