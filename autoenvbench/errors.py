@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 #: Exit code of a run that ended but measured nothing: its agent never worked, or its model did not answer.
 RUN_VOID = 6
 
@@ -30,7 +33,25 @@ class PolicyFailed(UserError):
     exit_code = 5
 
 
-_BY_EXIT_CODE = {error.exit_code: error for error in (UserError, BudgetOver, RobotBusy, PolicyFailed)}
+class StationFault(UserError):
+    """The station itself failed at what it was asked to do: no fault of whoever asked."""
+
+    exit_code = 7
+
+    @classmethod
+    def of(cls, error: BaseException) -> StationFault:
+        """Any exception of the station's own, with the place that raised it."""
+        if isinstance(error, StationFault):
+            return error
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        return cls(
+            f"the station failed, which is no fault of yours: {type(error).__name__}: {error}{place}. It is on record. Try again; where it "
+            "stays so nothing can be run here, and `aeb note` may say so"
+        )
+
+
+_BY_EXIT_CODE = {error.exit_code: error for error in (UserError, BudgetOver, RobotBusy, PolicyFailed, StationFault)}
 
 
 def error_of(exit_code: int, words: str) -> UserError:

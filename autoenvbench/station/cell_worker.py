@@ -23,7 +23,7 @@ from enpire_envs.remote.wire import Malformed
 from enpire_real.cell import CellFault, RealCell
 from enpire_real.person_stop import write_record
 
-from autoenvbench.errors import UserError
+from autoenvbench.errors import StationFault, UserError
 from autoenvbench.make_env import make_env
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, NoteEvent, Payload
@@ -317,7 +317,8 @@ def _failed(number: int, error: Exception) -> messages.Failed:
     if isinstance(error, UserError):
         return messages.Failed(number=number, error=str(error), exit_code=error.exit_code)
     traceback.print_exception(error)
-    return messages.Failed(number=number, error=f"station error: {error!r}", exit_code=1)
+    told = StationFault.of(error)
+    return messages.Failed(number=number, error=str(told), exit_code=told.exit_code)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from aiohttp import web
 
-from autoenvbench.errors import RobotBusy, UserError
+from autoenvbench.errors import RobotBusy, StationFault, UserError
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, NoteEvent
 from autoenvbench.record.ledger import Ledger
@@ -99,7 +99,7 @@ class Door:
             return _failure(UserError(f"{request.method} {request.path}: {error.reason}"), error.status)
         except Exception as error:
             traceback.print_exc()
-            return _failure(UserError(f"station error: {error!r}"), 500)
+            return _failure(StationFault.of(error), 500)
 
     # -- quick ones --------------------------------------------------------------------------------------------------
     async def _health(self, request: web.Request) -> web.Response:
@@ -245,11 +245,13 @@ class Door:
         def work() -> None:
             try:
                 put({"result": job(gone.is_set, on_episode)})
-            except UserError as error:
-                put({"error": str(error), "exit_code": error.exit_code})
             except BaseException as error:
-                traceback.print_exc()
-                put({"error": f"station error: {error!r}", "exit_code": 1})
+                told = error if isinstance(error, UserError) else StationFault.of(error)
+                if isinstance(told, StationFault):
+                    traceback.print_exc()
+                    with contextlib.suppress(Exception):  # what fails may be the ledger's disk
+                        self._station.ledger.append(NoteEvent(text=str(told)), agent=request["client"])
+                put({"error": str(told), "exit_code": told.exit_code})
             finally:
                 put(None)
 

@@ -160,8 +160,6 @@ class RemoteCell:
         """Raises TimeoutError, UserError, CellLost."""
         answer = future.result(seconds)
         if isinstance(answer, messages.Failed):
-            if answer.exit_code == 1:
-                raise RuntimeError(answer.error)
             raise error_of(answer.exit_code, answer.error)
         if not isinstance(answer, kind):
             raise RuntimeError(f"{self.name} answered {answer.type}")

@@ -21,7 +21,7 @@ from typing import Any
 
 from enpire_real.clock import request_real_time_priority
 
-from autoenvbench.errors import UserError
+from autoenvbench.errors import StationFault, UserError
 
 _MOST = 256  # connections; beyond, the one that has been silent for longest is closed
 _PATIENCE_S, _LONGEST = 5.0, 8192
@@ -123,7 +123,8 @@ class StopDoor:
         except UserError as error:
             return 400, {"error": str(error), "exit_code": error.exit_code}
         except Exception as error:
-            return 500, {"error": f"station error: {error!r}", "exit_code": 1}
+            told = StationFault.of(error)
+            return 500, {"error": str(told), "exit_code": told.exit_code}
 
     def _hang_up(self, connection: socket.socket) -> None:
         if self._requests.pop(connection, None) is not None:

@@ -1,6 +1,6 @@
 """`aeb`: an agent's whole interface to the world. Every verb has --json.
 
-Exit codes: 0 done, 2 wrong use, 3 budget or run over, 4 robot busy, 5 policy failed. Messages say what to do next.
+Exit codes: 0 done, 2 wrong use, 3 budget or run over, 4 robot busy, 5 policy failed, 7 station failed. Messages say what to do next.
 """
 
 from __future__ import annotations
