@@ -110,7 +110,7 @@ def _demos(subparsers: Any) -> None:
     demos.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
     demos.add_argument("-n", type=arguments.episodes, default=100, metavar="N", help="demonstrations (default 100)")
     demos.add_argument(
-        "--by", default="scripted", metavar="PATH|scripted|reference|naive",
+        "--by", default="scripted", metavar="PATH|scripted|reference|naive|random",
         help="who shows how (default scripted: the task's script that sees what policies see)",
     )  # fmt: skip
     demos.add_argument("--out", type=arguments.path, required=True, metavar="DIR", help="a new folder")

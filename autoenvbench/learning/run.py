@@ -125,6 +125,8 @@ class Training:
         if self._state is not None:
             self._restore(self._state)
             self._state = None
+        else:
+            self.checkpoint()  # a run that is killed at once can be gone on with, too
         self._limit = limit
         while self.step < limit and not self.over:
             self.step += 1

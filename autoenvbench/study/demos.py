@@ -49,7 +49,7 @@ def record_demos(
     score of any seed ever begins where a demonstration did.
 
     Args:
-        by: "scripted", "reference", "naive", or a folder with policy.py.
+        by: "scripted", "reference", "naive", "random", or a folder with policy.py.
         out: a new folder.
         keep_failures: keep what was not solved, too; then `n` starts are run.
 

@@ -52,6 +52,14 @@ def test_a_run_that_was_killed_has_the_same_curve_to_the_bit(tmp_path, until):
     assert all(torch.equal(a[name], b[name]) for name in b)
 
 
+def test_a_run_that_was_killed_at_once_can_be_gone_on_with(tmp_path):
+    fit(tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit(tmp_path / "cut", until=7, checkpoint_every=1e9)
+    fit(tmp_path / "cut", resume=True)
+    assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
+
+
 def test_half_a_row_and_half_a_checkpoint_are_no_harm(tmp_path):
     fit(tmp_path / "whole")
     with pytest.raises(Killed):
