@@ -31,9 +31,9 @@ from autoenvbench.learning.settings import knob
 class Settings(bc.Settings):
     """Hyperparameters: those of `bc`, and when the learner drives."""
 
-    updates: int = knob(16_000, "gradient steps; the learning rate falls to 0 over them, so the time should suffice")
-    first: int = knob(2_000, "gradient steps before the learner drives for the first time")
-    every: int = knob(500, "gradient steps between two rounds")
+    updates: int = knob(8_000, "gradient steps; the learning rate falls to 0 over them, so the time should suffice")
+    first: int = knob(1_000, "gradient steps before the learner drives for the first time")
+    every: int = knob(250, "gradient steps between two rounds")
     last: float = knob(0.8, "share of the gradient steps after which nothing is collected any more")
     episodes: int = knob(16, "episodes of a round")
     handover: float = knob(0.875, "share of them in which the script takes over at a random step")
