@@ -119,8 +119,10 @@ def evaluate(args: argparse.Namespace) -> int:
     from autoenvbench.cli.progress import RunProgress
     from autoenvbench.cli.run_arguments import run_config_from_args
     from autoenvbench.research.run import research
+    from autoenvbench.study.demos import of_a_run
 
-    result = research(run_config_from_args(args), args.out, RunProgress())
+    config = run_config_from_args(args)
+    result = research(config, args.out, RunProgress(), demonstrate=of_a_run(config))
     if args.json:
         print(json.dumps(result, indent=1))
     return _exit_code(result)
@@ -143,8 +145,9 @@ def resume(args: argparse.Namespace) -> int:
     """Go on with a run; exit codes as `evaluate`."""
     from autoenvbench.cli.progress import RunProgress
     from autoenvbench.research.run import resume
+    from autoenvbench.study.demos import of_a_run
 
-    result = resume(args.run_dir, RunProgress())
+    result = resume(args.run_dir, RunProgress(), demonstrate=of_a_run)
     if result is None:
         print(f"{args.run_dir} goes on")
         return 0

@@ -163,6 +163,14 @@ def _eval(subparsers: Any) -> None:
         metavar="DIR",
         help="where the run's folder is made (default runs/)",
     )
+    run.add_argument(
+        "--demos",
+        type=int,
+        default=0,
+        metavar="N",
+        help="put N successful episodes of the task's script, which sees what policies see, into the workspace's data/demos; "
+        "runs with and without are ranked apart",
+    )
     run.add_argument("--model", metavar="NAME", help="the agent's model")
     run.add_argument("--effort", metavar="LEVEL", help="the model's reasoning effort, in the agent's own words")
     run.add_argument("--agent-args", default="", metavar="FLAGS", help="further flags of the agent's command line")

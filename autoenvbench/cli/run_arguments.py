@@ -24,6 +24,8 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         raise UserError(f"there is no replay script at {args.replay}")
     if args.held_out < 1 or args.attempts < 1 or args.seed < 0 or args.nudges < 0:
         raise UserError("--held-out and --attempts must be at least 1, --seed and --nudges at least 0")
+    if not 0 <= args.demos <= 10_000:
+        raise UserError(f"--demos {args.demos}: 0 to 10,000 episodes")
     if args.goal is not None:
         Goal.parse(args.goal)
     if args.prices is not None or args.cost_budget is not None:
@@ -60,6 +62,7 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         cost_budget=args.cost_budget,
         prices=str(args.prices.resolve()) if args.prices else None,
         starter=args.starter,
+        demos=args.demos,
         regime=args.regime,
         tools=tools,
         tools_replay=str(args.tools_replay.resolve()) if args.tools_replay else None,

@@ -33,6 +33,9 @@ class RunConfig(BaseModel):
     cost_budget: float | None = Field(default=None, gt=0)  # US dollars
     prices: str | None = None  # path of the user's own price table
     starter: Starter = "plain"  # "parametric": the workspace holds the recipe that cem, which always has it, tunes
+    demos: int = Field(
+        default=0, ge=0, le=10_000
+    )  # episodes of the task's script that lie in the workspace's data/demos
     regime: str | None = None  # the only one that the agent may work in, of `regimes.REGIMES`; it decides the board
     tools: dict[str, Any] = Field(default_factory=dict)  # of script policies; see enpire_envs.tools.config
     tools_replay: str | None = None  # path of a script that stands in for their model

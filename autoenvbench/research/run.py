@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 import gymnasium
 from enpire_envs.contract import contract_of
 from enpire_envs.fingerprint import fingerprint
+from enpire_envs.reference import make_reference
 
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
@@ -41,6 +42,7 @@ from autoenvbench.record.regimes import REGIMES, answer_of
 from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
+from autoenvbench.record.stations import ARGUMENT
 from autoenvbench.research.agent_loop import CannotStart
 from autoenvbench.research.model_access import allowance, check_models, count_killed_calls, cross_check, open_gateways
 from autoenvbench.research.observer import Observer
@@ -58,13 +60,23 @@ from autoenvbench.workspace.make_workspace import make_workspace
 _UNWATCHED = Observer()
 
 
+#: Records the demonstrations that a run begins with: (arguments of its environment, a new folder) -> what is known of them.
+Demonstrate = Callable[[dict[str, Any], Path], dict[str, Any]]
+
+
 def research(
-    config: RunConfig, out: Path, observer: Observer = _UNWATCHED, agents: Sequence[str] | None = None
+    config: RunConfig,
+    out: Path,
+    observer: Observer = _UNWATCHED,
+    agents: Sequence[str] | None = None,
+    *,
+    demonstrate: Demonstrate | None = None,
 ) -> dict[str, Any]:
     """Make a new run in a fresh folder under `out`; returns the result. Raises UserError before anything is made.
 
     Args:
         agents: its members, each named as `--agent` names it; by default one, the configuration's.
+        demonstrate: for a configuration with `demos`.
     """
     members = name_members([config.agent] if agents is None else agents)
     if all(make_agent(agent).tunes_parametric for agent in members.values()):
@@ -96,6 +108,7 @@ def research(
         for call in first_calls:
             ledger.append(call, agent=PREFLIGHT)
         slots = make_slots(run_dir, members)
+        _record_demos(run_dir, config, stations, secret, ledger, demonstrate)
         for slot in slots:
             _make_workspace(slot, config, env, stations, secret)
         env.close()
@@ -108,7 +121,9 @@ def research(
             raise
 
 
-def resume(run_dir: Path, observer: Observer = _UNWATCHED) -> dict[str, Any] | None:
+def resume(
+    run_dir: Path, observer: Observer = _UNWATCHED, *, demonstrate: Callable[[RunConfig], Demonstrate] | None = None
+) -> dict[str, Any] | None:
     """Go on with a run that was paused (returns None) or interrupted: its clock continues where its ledger ends."""
     reading = Ledger(run_dir / "ledger.sqlite")
     if unpause(run_dir):
@@ -134,14 +149,15 @@ def resume(run_dir: Path, observer: Observer = _UNWATCHED) -> dict[str, Any] | N
         if stations.private is not None and stations.private.sha256 != started.stations_sha256:
             raise UserError(f"{config.private_stations} no longer holds the private stations that this run began with")
         slots = make_slots(run_dir, members, events)
-        for slot in slots:
-            if not (slot.workspace / ".git").exists():  # killed while it was being made
-                secret = StartStreams.parse_secret((run_dir / "secret").read_text())
-                _make_workspace(slot, config, env, stations, secret)
-        env.close()
         clock = RunClock.stopped(config.budget_s, already)
         ledger = Ledger(run_dir / "ledger.sqlite", clock)
         ledger.append(RunEvent(phase="resumed", **here))
+        secret = StartStreams.parse_secret((run_dir / "secret").read_text())
+        _record_demos(run_dir, config, stations, secret, ledger, demonstrate and demonstrate(config))
+        for slot in slots:
+            if not (slot.workspace / ".git").exists():  # killed while it was being made
+                _make_workspace(slot, config, env, stations, secret)
+        env.close()
         count_killed_calls(ledger)
         for call in first_calls:
             ledger.append(call, agent=PREFLIGHT)
@@ -205,7 +221,16 @@ def preflight(config: RunConfig, agents: Sequence[str] | None = None) -> tuple[S
             "type: pip install 'autoenvbench[train]'"
         )
     checked_tools(config.tools, config.tools_replay, config.base_url)
-    make_env(config.env, config.env_kwargs).close()
+    env = make_env(config.env, config.env_kwargs)
+    try:
+        if config.demos and contract_of(env).real_cell is not None:
+            raise UserError("--demos is for simulated environments: on arms, demonstrations take the robot's own time")
+        if config.demos:
+            make_reference(env, "Scripted")
+    except (LookupError, ValueError) as error:
+        raise UserError(f"--demos {config.demos}: {error}") from None
+    finally:
+        env.close()
     if config.replay:
         Replay(Path(config.replay))
     for agent in members.values():
@@ -240,6 +265,29 @@ def _make_workspace(
         slot.workspace, slot.id, config.model_copy(update={"starter": starter}), env, scope=stations.scope,
         station=None if drawn is None else drawn.of_cell(0),
     )  # fmt: skip
+
+
+def _record_demos(
+    run_dir: Path,
+    config: RunConfig,
+    stations: ChosenStations,
+    secret: bytes,
+    ledger: Ledger,
+    demonstrate: Demonstrate | None,
+) -> None:
+    """The demonstrations that every member finds in data/demos, at the run's own station, before its clock starts."""
+    folder = run_dir / "data" / "demos"
+    if not config.demos or folder.exists():
+        return
+    assert demonstrate is not None
+    drawn = stations.drawn(secret)
+    made = demonstrate({**config.env_kwargs, **({} if drawn is None else {ARGUMENT: drawn.of_cell(0)})}, folder)
+    ledger.append(
+        NoteEvent(
+            text=f"data/demos holds {made['episodes']} demonstrations by the task's script, which solved {made['successes']} of "
+            f"{made['attempted']} starts; sha256 {made['sha256']}"
+        )
+    )
 
 
 def _remember_starter(ledger: Ledger, admin: StationClient, workspace: Path) -> None:

@@ -18,7 +18,10 @@ from autoenvbench.make_env import choose_stations, make_env
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent
 from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
+from autoenvbench.record.stations import ARGUMENT
+from autoenvbench.research.run import Demonstrate
 from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.batch import Batch, draw_starts
 from autoenvbench.station.cell import LocalCell
@@ -54,7 +57,7 @@ def record_demos(
         keep_failures: keep what was not solved, too; then `n` starts are run.
 
     Returns:
-        env, env_kwargs, fingerprint; by and its digest; seed; kept ("successes" or "all"); attempted, successes (of the starts run),
+        env, env_kwargs (without the station, which whoever learns from them may not know), fingerprint; by and its digest; seed; kept ("successes" or "all"); attempted, successes (of the starts run),
         episodes and steps kept; sha256 over all kept files.
 
     Raises:
@@ -93,7 +96,7 @@ def record_demos(
                         "show; --all keeps failures, too"
                     )
         made = {
-            "env": env_id, "env_kwargs": env_kwargs or {}, "fingerprint": fingerprint(env), "by": by,
+            "env": env_id, "env_kwargs": {k: v for k, v in (env_kwargs or {}).items() if k != ARGUMENT}, "fingerprint": fingerprint(env), "by": by,
             "digest": bundle.digest, "seed": seed, "kept": "all" if keep_failures else "successes",
             "attempted": attempted, "successes": successes, "episodes": kept, **_sums(part),
         }  # fmt: skip
@@ -105,6 +108,17 @@ def record_demos(
     finally:
         env.close()
         shutil.rmtree(part, ignore_errors=True)
+
+
+def of_a_run(config: RunConfig) -> Demonstrate:
+    """What records the demonstrations that a run begins with: the task's script, at the run's own station."""
+
+    def demonstrate(env_kwargs: dict[str, Any], out: Path) -> dict[str, Any]:
+        return record_demos(
+            config.env, "scripted", config.demos, out, env_kwargs=env_kwargs, seed=config.seed, track=config.track
+        )
+
+    return demonstrate
 
 
 def _sums(folder: Path) -> dict[str, Any]:

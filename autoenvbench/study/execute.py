@@ -13,6 +13,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.record import metrics
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.research.run import research
+from autoenvbench.study.demos import of_a_run
 from autoenvbench.study.plan import Level, Plan, research_config
 from autoenvbench.study.score import score
 
@@ -81,7 +82,7 @@ def _measure_research(plan: Plan, level: Level) -> Measured:
     tokens, times, kind = 0, [], "sim"
     for seed in plan.study.seeds:
         config = research_config(plan.study, level.condition, seed, plan.sandbox)
-        result = research(config, plan.folder / "runs")
+        result = research(config, plan.folder / "runs", demonstrate=of_a_run(config))
         run_dir = plan.folder / "runs" / result["run_id"]
         if result["void_because"]:
             raise UserError(

@@ -89,7 +89,7 @@ def research_config(study: Study, condition: Condition, seed: int, sandbox: Sand
         agent=condition.agent, env=condition.env, env_kwargs=condition.env_kwargs, budget_s=parse_duration(condition.budget or ""),
         robot_budget_s=parse_duration(condition.robot_budget) if condition.robot_budget else None,
         seed=seed, track=track, pace=default_pace(condition.env, condition.env_kwargs, track) if condition.pace is None else condition.pace, sandbox=sandbox, model=condition.model, effort=condition.effort,
-        regime=condition.regime, starter=condition.starter, tools=condition.tools, tools_replay=condition.tools_replay, base_url=condition.base_url,
+        regime=condition.regime, starter=condition.starter, demos=condition.demos, tools=condition.tools, tools_replay=condition.tools_replay, base_url=condition.base_url,
         gateway="replay" if condition.replay else "live", replay=condition.replay, held_out_secret=secret,
         held_out=study.episodes,
     )  # fmt: skip

@@ -26,7 +26,7 @@ class Condition(BaseModel):
         tools_replay: a script that stands in for the model behind vlm_query.
         agent: instead of a policy: who does research, for `budget`, once per seed.
         regime: the only one that the agent may work in.
-        starter: of its workspace, as of `autoenvbench eval`.
+        starter, demos: of its workspace, as of `autoenvbench eval`.
         team: agents that work together.
         budget: research wall-clock of each run, such as "2h".
         track: "open" or "station"; None for the one that its environment is on by default. `pace`: of research, likewise.
@@ -47,6 +47,7 @@ class Condition(BaseModel):
     effort: str | None = None
     regime: str | None = None
     starter: Starter = "plain"
+    demos: int = Field(default=0, ge=0, le=10_000)
     team: int = Field(default=1, ge=1)
     budget: str | None = None
     robot_budget: str | None = None

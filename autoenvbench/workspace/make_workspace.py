@@ -127,7 +127,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
 
 **Budget.** {format_duration(config.budget_s)} of wall-clock from the start of the run. `aeb status` says what is left.
 
-{_ends(config)}{_regime(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
+{_ends(config)}{_regime(config)}{_demos(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
 actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}
 
@@ -225,6 +225,16 @@ def _regime(config: RunConfig) -> str:
             )
         ).rstrip()
         + "\n\n"
+    )
+
+
+def _demos(config: RunConfig) -> str:
+    """That there is something to learn from, where there is."""
+    if not config.demos:
+        return ""
+    return (
+        f"**Demonstrations.** `data/demos` holds {config.demos} successful episodes of a script that sees what your policy sees, at this run's "
+        "station, in the format of practice episodes (`AGENTS.md`).\n\n"
     )
 
 

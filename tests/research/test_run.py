@@ -100,6 +100,33 @@ def test_a_run_ends_when_its_robot_time_is_used_up(tmp_path):
     assert "robot time 5m 00s" in ranking.sections([result])[0].unranked[0].conditions
 
 
+_LOOKING = "ls data/demos > seen; python -c \"from enpire_envs.episodes import Episodes; print(len(Episodes('data/demos')))\" >> seen"
+
+
+def test_demonstrations_lie_in_the_workspace_and_are_a_condition_of_the_run(tmp_path):
+    code, _, err = run("eval", "--agent", f"command:sh -c {shlex.quote(_LOOKING)}", "--env", "ENPIRE/PinInsertion-v0", "--demos", "3",
+                       "--budget", "60s", "--held-out", "1", "--sandbox", "none", "--nudges", "0", "--out", tmp_path / "runs")  # fmt: skip
+    assert code in (0, 6), err  # it measures nothing
+    path = only(tmp_path / "runs")
+    seen = (path / "agents/command-1/workspace/seen").read_text().split()
+    assert ("demos.json" in seen, seen[-1]) == (True, "3")
+    made = json.loads((path / "data/demos/demos.json").read_text())
+    assert (made["by"], made["episodes"], made["kept"]) == ("scripted", 3, "successes")
+    task = (path / "agents/command-1/workspace/TASK.md").read_text()
+    assert "`data/demos` holds 3 successful episodes" in task
+    events = list(Ledger(path / "ledger.sqlite").events())
+    assert events[0].payload.config["demos"] == 3
+    assert any(e.kind == "note" and made["sha256"] in e.payload.text for e in events)
+
+
+def test_a_task_without_a_script_has_no_demonstrations_to_give(tmp_path):
+    code, _, err = run("eval", "--agent", "cem", "--env", "ENPIRE/PinInsertion-Standard-v0", "--demos", "3", "--budget", "60s",
+                       "--sandbox", "none", "--out", tmp_path / "runs")  # fmt: skip
+    assert code == 2
+    assert "--demos 3: the scripted policy reads a vector" in err
+    assert not (tmp_path / "runs").exists()
+
+
 _TRAINING = "sed -i 's/^STEPS = .*/STEPS = 0/' train.py && python -W ignore train.py && git commit -qam trained && aeb evaluate -n 20 && aeb submit"
 
 
