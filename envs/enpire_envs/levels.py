@@ -1,7 +1,8 @@
 """What stands between a policy and the physics at the ranked levels, as numbers and as the models that these drive.
 
 A level of a task is a frozen dataclass of numbers; the ones here are its parts. Each model belongs to one episode, draws from one generator
-alone and is read once per control period, so seeds reproduce it and copies go on exactly.
+alone and is read once per control period, so seeds reproduce it and copies go on exactly. Random numbers are drawn many periods ahead, as a draw costs more
+than its use.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+#: Control periods that random numbers are drawn ahead for.
+_AHEAD = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,7 @@ class JointEncoders:
         ).T
         self._play, self._wave = backlash / 2, 2 * math.pi / wavelength
         self._engaged: np.ndarray | None = None
+        self._noises, self._next = np.zeros((0, len(specs))), 0  # drawn ahead, and which is the next
 
     def read(self, position: np.ndarray, force: np.ndarray) -> np.ndarray:
         """The position (n,) [m] as encoders have it, under a force (n,) on the tool [N]."""
@@ -59,7 +64,10 @@ class JointEncoders:
             engaged = np.minimum(np.maximum(self._engaged, seen - self._play), seen + self._play)
         self._engaged = engaged
         bias = self._amplitude * np.sin(position * self._wave + self._phase)
-        return engaged + bias + self._noise * self._rng.standard_normal(len(bias))
+        if self._next == len(self._noises):
+            self._noises, self._next = self._noise * self._rng.standard_normal((_AHEAD, len(bias))), 0
+        self._next += 1
+        return engaged + bias + self._noises[self._next - 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +113,7 @@ class JointTorqueWrench:
         self._bias = bias * rng.standard_normal(self._n)
         self._smooth = np.zeros(self._n)
         self._felt = np.zeros(self._n)
+        self._errors, self._next = np.zeros((0, self._n)), 0  # bias and noise, drawn ahead, and which is the next
 
     def read(self, wrench: np.ndarray) -> np.ndarray:
         """One control period later: the wrench (6,) [N, Nm] and further torques (n,) [Nm] as they are felt."""
@@ -112,9 +121,13 @@ class JointTorqueWrench:
         # friction in the joints holds the reading until the load has changed by more than it can bear
         low, high = self._smooth - self._stiction, self._smooth + self._stiction
         self._felt = np.minimum(np.maximum(self._felt, low), high)
-        draws = self._rng.standard_normal((2, self._n))
-        self._bias = self._bias + self._walk * draws[0]
-        return self._felt + self._bias + self._noise * draws[1]
+        if self._next == len(self._errors):
+            steps, noises = self._rng.standard_normal((2, _AHEAD, self._n))
+            biases = self._bias + np.cumsum(self._walk * steps, axis=0)
+            self._bias = biases[-1]
+            self._errors, self._next = biases + self._noise * noises, 0
+        self._next += 1
+        return self._felt + self._errors[self._next - 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +162,8 @@ class WanderingPose:
         self._keep = math.exp(-spec.period * dt / spec.seconds)
         self._gain = math.sqrt(1 - self._keep**2)
         self._walk = rng.standard_normal(len(spec.radius))  # stationary, of unit variance
+        self._errors, self._next = np.zeros((0, len(spec.radius))), 0  # of looks, drawn ahead, and which is the next
+        self._fates: list[list[float]] = []  # whether they fail or lie, and how
         self._count = 0
         self._pending: list[tuple[int, np.ndarray | None]] = []  # (control period of the look, what it saw)
         self._estimate: np.ndarray | None = None
@@ -171,15 +186,25 @@ class WanderingPose:
         return self._estimate, (now - self._looked) * self._dt, self._valid
 
     def _look(self, truth: np.ndarray, hidden: bool) -> np.ndarray | None:
-        spec, rng = self._spec, self._rng
-        self._walk = self._keep * self._walk + self._gain * rng.standard_normal(len(self._radius))
-        kind, angle, share = rng.random(3)
+        spec = self._spec
+        if self._next == len(self._errors):
+            self._foresee()
+        error, (kind, angle, share) = self._errors[self._next], self._fates[self._next]
+        self._next += 1
         if self._estimate is not None and (hidden or kind < spec.dropout):
             return None
         if self._estimate is not None and kind < spec.dropout + spec.outlier:
             low, high = spec.outlier_size
             return truth + (low + (high - low) * share) * self._radius * self._direction(2 * math.pi * angle)
-        return truth + self._radius * self._walk / math.sqrt(1 + self._walk.dot(self._walk))
+        return truth + error
+
+    def _foresee(self) -> None:
+        """Draw the looks of some time to come."""
+        steps = self._gain * self._rng.standard_normal((_AHEAD, len(self._radius)))
+        for k, step in enumerate(steps):
+            steps[k] = self._walk = self._keep * self._walk + step
+        self._errors = self._radius * steps / np.sqrt(1 + (steps**2).sum(axis=1, keepdims=True))
+        self._fates, self._next = self._rng.random((_AHEAD, 3)).tolist(), 0
 
     def _direction(self, angle: float) -> np.ndarray:
         """A unit vector (n,): at an angle in the plane, else drawn."""
