@@ -42,9 +42,7 @@ class Settings:
     n_step: int = knob(1, "decisions whose rewards a target adds up")
     critic_weight: float = knob(2.5, "of the critics' word beside the data's: 0 is behaviour cloning")
     actor_every: int = knob(2, "gradient steps of the critics for each one of the actor")
-    target_noise: float = (
-        0.2  # standard deviation of what is added to the targets' actions, so that no peak is exploited
-    )
+    target_noise: float = knob(0.2, "standard deviation of what is added to the targets' actions: no peak is exploited")
     target_clip: float = knob(0.5, "and how much is added at most")
 
 
