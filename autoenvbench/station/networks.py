@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 from gymnasium import spaces
 
 from autoenvbench.record.regimes import NETWORK
@@ -159,6 +157,8 @@ def load(observation_space: spaces.Space[Any], action_space: spaces.Box) -> Netw
 
 def _checked(path: Path) -> Any:
     """The model, of allowed parts only. Raises NetworkError."""
+    import onnx
+
     if not path.is_file():
         raise NetworkError(f"there is no {path}; in this regime the answer is a network in that file")
     try:
@@ -198,6 +198,8 @@ def _tensors(model: Any) -> Iterator[Any]:
 
 def _inputs(model: Any, observation_space: spaces.Space[Any], action_space: spaces.Box) -> dict[str, type[np.generic]]:
     """The inputs that are observations, and what they are fed as; all shapes are checked. Raises NetworkError."""
+    import onnx
+
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = {value.name: _shape(value) for value in model.graph.input if value.name not in weights}
     outputs = {value.name: _shape(value) for value in model.graph.output}
@@ -237,6 +239,8 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 def _session(model: Any) -> Any:
     """The network, loaded, on one thread. Raises NetworkError."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong is said once, below

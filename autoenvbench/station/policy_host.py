@@ -136,7 +136,10 @@ def main() -> None:
         observations = codec.ObservationCodec(observation_space)
         load = _load
         if sys.argv[4] == "network":
-            from autoenvbench.station import networks  # what it needs takes a second, which others need not wait
+            import onnx  # noqa: F401  (a second, which others need not wait; and before the door closes)
+            import onnxruntime  # noqa: F401
+
+            from autoenvbench.station import networks
 
             load = networks.load
         _seed()
