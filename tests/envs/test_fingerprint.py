@@ -24,7 +24,10 @@ def names(env_id):
 
 def test_what_is_read_of_a_task():
     own = {f"enpire_envs.pusht.{name}" for name in ("env", "task", "scene", "geometry", "levels")}
-    suite = {f"enpire_envs.{name}" for name in ("env", "task", "cell", "sim", "randomise", "time_limit", "levels", "appearance")}
+    suite = {
+        f"enpire_envs.{name}"
+        for name in ("env", "task", "cell", "sim", "randomise", "time_limit", "levels", "appearance", "shaping")
+    }
     assert names("ENPIRE/PushT-v0") == own | suite | {"enpire_envs.pusht/scene.xml"}
     pin = names("ENPIRE/PinInsertion-v0")
     assert pin >= {"enpire_envs.end_effector", "enpire_envs/end_effector.xml", "enpire_envs.contact"}
@@ -33,7 +36,18 @@ def test_what_is_read_of_a_task():
 
 @pytest.mark.parametrize("env_id", [*enpire_envs.ENV_IDS, "ENPIRE/PushT-real-v0"])
 def test_nothing_is_read_that_only_watches(env_id):
-    aside = ("brief", "contract", "fingerprint", "reference", "registry", "tools", "vector", "template", "recorder", "tool_body")
+    aside = (
+        "brief",
+        "contract",
+        "fingerprint",
+        "reference",
+        "registry",
+        "tools",
+        "vector",
+        "template",
+        "recorder",
+        "tool_body",
+    )
     assert not [name for name in names(env_id) if set(name.replace("/", ".").split(".")) & set(aside)]
 
 
