@@ -18,12 +18,12 @@ def test_every_regime_has_a_board():
 
 
 @pytest.mark.parametrize("regime", ["bc", "offline-rl", "online-rl"])
-def test_an_answer_of_a_gradient_regime_holds_weights(regime):
-    assert contradictions(regime, WEIGHTS) == []
-    assert contradictions(regime, TEXT) == [f"declared as {regime}, and the answer's bundle holds no weights"]
-    # a file in checkpoints/ is none yet
-    assert contradictions(regime, TEXT.model_copy(update={"checkpoint_files": 1, "binary_files": 1}))
-    assert "weights" in rules(regime)
+def test_an_answer_of_a_gradient_regime_is_a_declared_network(regime):
+    assert contradictions(regime, WEIGHTS.model_copy(update={"network": True})) == []
+    for other in (TEXT, WEIGHTS):  # weights that a script may or may not look at are none
+        assert contradictions(regime, other) == [f"declared as {regime}, and the answer's bundle holds no {regimes.NETWORK}"]
+    assert regimes.NETWORK in rules(regime)
+    assert regimes.answer_of(regime) == "network"
 
 
 @pytest.mark.parametrize(("more", "words"), [
