@@ -109,3 +109,9 @@ def test_the_tests_mirror_the_rooms():
     rooms = {p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name not in ("__pycache__", "data")}
     tested = {p.name for p in (ROOT / "tests").iterdir() if p.is_dir() and p.name != "__pycache__"}
     assert rooms <= tested | {"workspace"}
+
+
+def test_test_modules_have_names_of_their_own():
+    """Their folders are no packages, so pytest would not collect the second of a name."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
