@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 
+from autoenvbench.learning.bundle.features import flat
 from autoenvbench.learning.episodes import Trajectory
 
 
@@ -60,7 +60,8 @@ def success_rate(env: gym.Env[Any, Any], policy: Acts, seeds: range) -> float:
 
 def _copied(observation: Any) -> Any:
     """Environments may use their arrays again."""
-    if isinstance(observation, Mapping):
+    observation = flat(observation)
+    if isinstance(observation, dict):
         return {key: np.array(part) for key, part in observation.items()}
     return np.array(observation)
 

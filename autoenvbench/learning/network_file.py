@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium import spaces
 
 from autoenvbench.errors import UserError
+from autoenvbench.station.codec import leaves
 
 _OPSET = 17
 
@@ -104,7 +105,7 @@ def declared_network(about: Mapping[str, Any], weights: Mapping[str, np.ndarray]
     def tensor(name: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT) -> Any:
         return helper.make_tensor_value_info(name, kind, shape)
 
-    parts_of: Any = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    parts_of = {".".join(path): box for path, box in leaves(space)}
     told = [
         tensor(
             f"observation.{key}" if key else "observation",

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from autoenvbench.errors import UserError
-from autoenvbench.learning.bundle.features import Features
+from autoenvbench.learning.bundle.features import Features, flat
 from autoenvbench.learning.bundle.policy import Actor
 from autoenvbench.learning.collect import run_episode
 from autoenvbench.learning.episodes import Demonstrations, Trajectory
@@ -31,7 +31,7 @@ def vector_features(env: gym.Env[Any, Any], demos: Demonstrations | None, **look
     if demos:
         features = Features.of([t.observation for t in demos], len(low), **looks)
     else:
-        one = env.observation_space.sample()
+        one = flat(env.observation_space.sample())
         rows = {key: part[None] for key, part in one.items()} if isinstance(one, dict) else one[None]
         features = Features.of([rows], len(low), **looks)
         features = replace(features, mean=np.zeros_like(features.mean), std=np.ones_like(features.std))

@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 
 from autoenvbench.errors import UserError
-from autoenvbench.learning.bundle.features import Features
+from autoenvbench.learning.bundle.features import Features, flat
 from autoenvbench.learning.bundle.policy import Actor
 from autoenvbench.learning.export import pack
 from autoenvbench.learning.network_file import declared_network
@@ -17,6 +17,7 @@ VECTOR = spaces.Box(-3, 3, (4,), np.float32)
 CAMERA = spaces.Dict(
     a=spaces.Box(-3, 3, (2,), np.float32), pixels=spaces.Box(0, 255, (32, 32, 3), np.uint8), b=spaces.Box(-3, 3, (1,), np.float32),
 )  # fmt: skip
+CAMERAS = spaces.Dict(agent_pos=VECTOR, pixels=spaces.Dict(dict.fromkeys(("wrist", "side"), CAMERA["pixels"])))  # as image levels have them
 PIXELS = spaces.Box(0, 255, (32, 32, 3), np.uint8)
 ACTIONS = spaces.Box(np.float32([-1, 0]), np.float32([1, 10]))
 
@@ -26,17 +27,15 @@ ACTIONS = spaces.Box(np.float32([-1, 0]), np.float32([1, 10]))
     [
         (VECTOR, 0, 1, True, "tanh"), (VECTOR, 3, 4, True, "gaussian"), (VECTOR, 3, 4, False, "gaussian"), (VECTOR, 5, 1, True, "tanh"),
         (CAMERA, 2, 3, True, "gaussian"), (PIXELS, 0, 1, True, "gaussian"),
+        (CAMERAS, 2, 3, True, "gaussian"),
     ],
 )  # fmt: skip
 def test_it_answers_as_the_policy_does(tmp_path, space, history, stride, actions, head):
     torch.manual_seed(0)
     space.seed(0)
     seen = [space.sample() for _ in range(30)]
-    whole = (
-        {key: np.stack([s[key] for s in seen]) for key in space.spaces}
-        if isinstance(space, spaces.Dict)
-        else np.stack(seen)
-    )
+    flat_ones = [flat(step) for step in seen]  # as files of episodes hold them; what acts is given them as they are
+    whole = {key: np.stack([s[key] for s in flat_ones]) for key in flat_ones[0]} if isinstance(space, spaces.Dict) else np.stack(seen)
     features = Features.of([whole], 2, history=history, stride=stride, actions=actions)
     eyes = {f"image.{key}": encoder((32, 32, 3), 8) for key in features.images}
     actor = mlp([features.size + 8 * len(eyes), 32, 4], layer_norm=True)

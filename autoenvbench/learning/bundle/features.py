@@ -147,3 +147,14 @@ class History:
 
 def _is_image(value: np.ndarray) -> bool:
     return value.dtype == np.uint8 and value.ndim == 3
+
+
+def flat(observation: Any) -> Any:
+    """An array as it is, and nested dictionaries as one with dotted keys, such as `pixels.side`: as files of episodes name the parts."""
+    if not isinstance(observation, Mapping):
+        return observation
+    parts: dict[str, Any] = {}
+    for key, part in observation.items():
+        inner = flat(part)
+        parts |= {f"{key}.{name}": value for name, value in inner.items()} if isinstance(inner, dict) else {key: inner}
+    return parts

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from autoenvbench.learning.bundle.features import Features, History
+from autoenvbench.learning.bundle.features import Features, History, flat
 
 
 class Actor:
@@ -39,12 +39,13 @@ class Actor:
 
     def reset(self, observation: Any) -> None:
         """Begin an episode with its first observation, which the first `act` brings again."""
-        self._history.begin(observation)
+        self._history.begin(flat(observation))
         self._plan: list[np.ndarray] = []
         self._begun = False
 
     def act(self, observation: Any) -> np.ndarray:
         """The action (a,) for one control period."""
+        observation = flat(observation)
         self.look(observation)
         if not self._plan:
             actions = self._decide(observation)[: self._about["execute"]]
@@ -56,7 +57,7 @@ class Actor:
     def look(self, observation: Any) -> None:
         """See without acting: somebody else drives."""
         if self._begun:
-            self._history.see(observation)
+            self._history.see(flat(observation))
         self._begun = True
 
     def did(self, action: np.ndarray) -> None:
