@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from enpire_envs.registry import level_of
+
 from autoenvbench.errors import UserError
+from autoenvbench.record.run_config import RunConfig
 
 MAX_SEED = 1 << 32  # practice starts are counted; the secret ones are drawn from far more
 MAX_SHEETS = 10
@@ -47,6 +50,12 @@ class Practice:
             n=whole(body, "n", 5), seed=seed, start=_checked_start(body.get("start")), video=bool(body.get("video")),
             sheets=min(whole(body, "sheets", 0), MAX_SHEETS), interactive=bool(body.get("interactive")),
         )  # fmt: skip
+
+
+def takes_starts(config: RunConfig) -> bool:
+    """Whether practice in this run may be asked for an exact start. With the simulator at hand anyone can have one anyway."""
+    level = level_of(config.env)
+    return config.track == "open" or level is None or level.named_starts
 
 
 def whole(body: dict[str, Any], key: str, default: int) -> int:

@@ -38,7 +38,7 @@ from autoenvbench.station.bundles import Bundle, BundleStore, look_through
 from autoenvbench.station.comparison import compare
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import OnEpisode, Tally, close_evaluations, evaluate, settle
-from autoenvbench.station.practice import FILM, Practice
+from autoenvbench.station.practice import FILM, Practice, takes_starts
 from autoenvbench.station.remote_cell import CellLost, RemoteCell
 from autoenvbench.station.scripts import is_script
 
@@ -207,6 +207,11 @@ class Station:
         _check_n(n)
         if asked.interactive and not is_script(bundle.path / "policy.py"):
             raise UserError("--interactive is for scripts (`def run(tools)`), and this policy.py is none; leave it out")
+        if asked.start is not None and not takes_starts(self._run):
+            raise UserError(
+                f"{self._run.env} takes no --start on the track {self._run.track}: nothing places things more exactly than it sees them; "
+                "--seed N begins where the Nth practice start is, as often as you like"
+            )
         with self._leased(f"practice of {bundle.commit[:8]} by {agent}"), contextlib.ExitStack() as stack:
             seed, folder = asked.seed, self._practised.folder
             first = stack.enter_context(self._allocator.starts("practice", n)) if seed is None else seed

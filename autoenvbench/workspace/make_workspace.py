@@ -22,6 +22,7 @@ from autoenvbench.record.stations import ARGUMENT, Scope
 from autoenvbench.sandbox.limits import Limits
 from autoenvbench.station.codec import leaves
 from autoenvbench.station.policy_process import PolicyLimits
+from autoenvbench.station.practice import takes_starts
 
 #: Beside a task's own starter policy: the recipe with its numbers left open, which the researcher `cem` tunes.
 PARAMETRIC = "parametric.py"
@@ -247,7 +248,12 @@ def _stages(env: gym.Env[Any, Any]) -> str:
 def _level(config: RunConfig) -> str:
     """Which of its levels the environment has in this run, where it has any."""
     level = {**gym.spec(config.env).kwargs, **config.env_kwargs}.get("level")
-    return f" Its level is `{level}`." if level else ""
+    placed = (
+        ""
+        if takes_starts(config)
+        else " Nothing begins at an exact start that you name: `--start` is refused, `--seed` is not."
+    )
+    return f" Its level is `{level}`.{placed}" if level else ""
 
 
 def _sensing(env: gym.Env[Any, Any], config: RunConfig) -> str:

@@ -36,6 +36,8 @@ class Level:
         stations: whose stations differ, so that a memorised solution does not fit ("run": every run has one of its own; "each": every cell
             of a run has another one, and held-out episodes are on stations that nobody has met). None: all stations are the same. The
             environment then takes `station_seed` and the reset option "station".
+        named_starts: whether a station of the track "station" begins practice just where an agent asks it to. Whoever may place things to
+            the micrometre has exact labels for every picture and every touch, which no robot gives: it places things as well as it sees.
     """
 
     name: str
@@ -43,13 +45,14 @@ class Level:
     track: Literal["open", "station"] = "open"
     pace: float = 0.0
     stations: Literal["run", "each"] | None = "run"
+    named_starts: bool = False
 
 
 #: The levels of this suite. A task of another package may bring levels of its own.
 LEVELS = {
     level.name: level
     for level in (
-        Level("intro", ranked=False, stations=None),
+        Level("intro", ranked=False, stations=None, named_starts=True),
         Level("state"),
         Level("standard", track="station", pace=1.0),
         Level("expert", track="station", pace=1.0),

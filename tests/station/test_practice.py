@@ -6,13 +6,15 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from enpire_envs.episodes import Episodes
+from enpire_envs.registry import entries
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from autoenvbench.errors import UserError
+from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.station.batch import Start
 from autoenvbench.station.cell import LocalCell
-from autoenvbench.station.practice import MAX_SEED, Practice
+from autoenvbench.station.practice import MAX_SEED, Practice, takes_starts
 from autoenvbench.station.rollout import run_episode
 from autoenvbench.study.policies import RandomPolicy
 from autoenvbench.workspace.bundling import send_head
@@ -46,6 +48,32 @@ def test_what_is_no_start_is_refused_in_words(bench):
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert said in err
     assert bench.aeb("practice", "-n", "1")[0] == 0  # the station goes on
+
+
+@pytest.mark.parametrize(
+    "bench", [{"env": "ENPIRE/PinInsertion-Standard-v0", "track": "station", "scope": "run"}], indirect=True
+)
+def test_where_labels_would_be_exact_no_start_is_placed(bench):
+    code, out, err = bench.aeb("practice", "-n", "1", "--start", '{"tip": [0, 0, 0.0045]}')
+    assert (code, out) == (2, "")
+    assert "takes no --start on the track station" in err
+    with pytest.raises(UserError, match="--seed N begins where"):  # whatever client asks
+        bench.client().job(
+            "/practice", {"digest": send_head(bench.client(), bench.repo).digest, "n": 1, "start": {"tip": [0, 0, 0]}}
+        )
+    assert not list(bench.ledger.events("episode"))
+
+
+def test_only_the_open_track_and_tutorials_place_things():
+    ranked = [(entry, env_id) for entry in entries() for env_id, level in entry.levels.items() if level.ranked]
+    assert len(ranked) > 20
+    for entry, env_id in ranked:
+        config = RunConfig(agent="codex", env=env_id, budget_s=60, track="station")
+        assert not takes_starts(config)
+        assert takes_starts(config.model_copy(update={"track": "open"}))
+        if not entry.levels[plain := next(iter(entry.envs))].ranked:
+            assert takes_starts(config.model_copy(update={"env": plain}))
+    assert takes_starts(RunConfig(agent="codex", env="ENPIRE/RoboCasa-OpenDrawer-v0", budget_s=60, track="station"))
 
 
 BOMBS = [
