@@ -5,8 +5,12 @@ The graph holds normalisation, history and network; what was seen and done is it
     seen   (reach, numbers) what was seen before, normalised, the newest last
     done   (reach, a) what was done with it
     begun  1 from the second step on: in the first one what is seen stands for all that was before
+    plan   (steps, a) of an answer that lasts for several steps: what is left of it, the next action first
+    wait   (steps - 1) a 1 that moves one place at each of these steps: a new plan is taken where there is none
 
-An average over what was done is a multiplication with a constant matrix, and so is the choice of the rows that `features` looks back at.
+An average over what was done is a multiplication with a constant matrix, and so are the choice of the rows that `features` looks back at and
+the repetition of actions that are held. The network is evaluated at each step, and 1 or 0 times its answer taken. Of a mixture the
+components' means are weighed by a sharp softmax of their scores, here as in `bundle.policy`: nothing branches.
 """
 
 from __future__ import annotations
@@ -17,25 +21,17 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from autoenvbench.errors import UserError
+from autoenvbench.learning.bundle.policy import SHARPNESS
 from autoenvbench.station.codec import leaves
 
 _OPSET = 17
 
 
 def declared_network(about: Mapping[str, Any], weights: Mapping[str, np.ndarray], space: spaces.Space[Any]) -> bytes:
-    """The ONNX file of what `export.pack` made, for observations of this space.
-
-    Raises:
-        UserError: a mixture (which branches), and actions that last for several steps cannot be declared.
-    """
+    """The ONNX file of what `export.pack` made, for observations of this space."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
     features, size = about["features"], weights["features.mean"].size
-    if about["head"] == "mixture" or about["chunk"] > 1 or about["hold"] > 1:
-        raise UserError(
-            "a declared network is asked at each step and does not branch: train it with head=gaussian and chunk=1"
-        )
     nodes: list[Any] = []
     constants: dict[str, np.ndarray] = {}
 
@@ -81,8 +77,35 @@ def declared_network(about: Mapping[str, Any], weights: Mapping[str, np.ndarray]
         image = add("Transpose", add("Cast", name, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
         parts.append(_layers(about, weights, f"image.{key}", add("Div", image, constant(255.0)), add, constant))
     out = _layers(about, weights, "actor", add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0], add, constant)
-    first = add("Slice", out, constant([0], np.int64), constant([actions], np.int64), constant([1], np.int64))
-    action = add("Tanh", first) if about["head"] == "tanh" else add("Clip", first, constant(-1.0), constant(1.0))
+
+    def part(x: str, start: int, end: int) -> str:
+        """What stands at these places of axis 1."""
+        return add("Slice", x, constant([start], np.int64), constant([end], np.int64), constant([1], np.int64))
+
+    # What the network answers: a chunk of actions, or one.
+    length = about["chunk"] * actions
+    if about["head"] == "mixture":
+        scores = add("Mul", part(out, 0, n := about["components"]), constant(SHARPNESS))
+        centres = add("Reshape", part(out, n, n + n * length), constant([1, n, length], np.int64))
+        shares = add("Unsqueeze", add("Softmax", scores, axis=1), constant([1], np.int64))
+        answer = add("Squeeze", add("MatMul", shares, centres), constant([1], np.int64))
+    else:
+        answer = part(out, 0, length)
+    answer = add("Tanh", answer) if about["head"] == "tanh" else add("Clip", answer, constant(-1.0), constant(1.0))
+    # What is done now: its first action, or the next one of an earlier answer.
+    if (steps := about["execute"] * about["hold"]) == 1:
+        action = part(answer, 0, actions)
+    else:
+        chunk = add("Reshape", answer, constant([1, about["chunk"], actions], np.int64))
+        held = np.repeat(np.eye(about["execute"], about["chunk"]), about["hold"], axis=0)
+        taken = add("Sub", constant([[1.0]]), add("ReduceSum", "wait", constant([1], np.int64)))
+        kept = add("Mul", "plan", add("Unsqueeze", add("Sub", constant(1.0), taken), constant([2], np.int64)))
+        fresh = add("Mul", add("MatMul", constant(held), chunk), add("Unsqueeze", taken, constant([2], np.int64)))
+        plan = add("Add", kept, fresh)
+        action = add("Squeeze", part(plan, 0, 1), constant([1], np.int64))
+        rest = add("Concat", part(plan, 1, steps), constant(np.zeros((1, 1, actions))), axis=1)
+        waited = add("Concat", taken, part("wait", 0, steps - 2), axis=1) if steps > 2 else taken
+        memory = [("plan", (1, steps, actions), rest), ("wait", (1, steps - 1), waited)]
     half = (weights["action.high"] - weights["action.low"]) / 2
     nodes.append(
         helper.make_node(
@@ -93,14 +116,13 @@ def declared_network(about: Mapping[str, Any], weights: Mapping[str, np.ndarray]
     if reach and seen:
 
         def pushed(old: str, new: str) -> str:
-            rest = add("Slice", old, constant([1], np.int64), constant([reach], np.int64), constant([1], np.int64))
-            return add("Concat", rest, add("Unsqueeze", new, constant([1], np.int64)), axis=1)
+            return add("Concat", part(old, 1, reach), add("Unsqueeze", new, constant([1], np.int64)), axis=1)
 
-        memory = [
+        memory += [
             ("seen", (1, reach, size), pushed(before, now)), ("done", (1, reach, actions), pushed("done", action)),
             ("begun", (1, 1, 1), constant(np.ones((1, 1, 1)))),
         ]  # fmt: skip
-        nodes += [helper.make_node("Identity", [value], [f"{name}.next"]) for name, _, value in memory]
+    nodes += [helper.make_node("Identity", [value], [f"{name}.next"]) for name, _, value in memory]
 
     def tensor(name: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT) -> Any:
         return helper.make_tensor_value_info(name, kind, shape)

@@ -83,11 +83,7 @@ def train(
         _same(out / ABOUT, about, resume)
         packed = module.train(env, shown, chosen, training)
         log(f"{training.step} steps in {training.seconds:.0f} s")
-        try:
-            network = declared_network(packed[0], packed[1], env.observation_space)
-        except UserError as error:
-            network = None
-            log(f"the policy is no declared network, which regimes that learn weights ask for: {error}")
+        network = declared_network(packed[0], packed[1], env.observation_space)
         made_by = {**about, "steps": training.step, "seconds": round(training.seconds, 1)}
         return export(out / "policy", packed, made_by, network)
     finally:

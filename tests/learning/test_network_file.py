@@ -1,11 +1,12 @@
 """The declared network answers as the exported policy does, step by step, in the station's own runner."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
-from autoenvbench.errors import UserError
 from autoenvbench.learning.bundle.features import Features, flat
 from autoenvbench.learning.bundle.policy import Actor
 from autoenvbench.learning.export import pack
@@ -17,7 +18,9 @@ VECTOR = spaces.Box(-3, 3, (4,), np.float32)
 CAMERA = spaces.Dict(
     a=spaces.Box(-3, 3, (2,), np.float32), pixels=spaces.Box(0, 255, (32, 32, 3), np.uint8), b=spaces.Box(-3, 3, (1,), np.float32),
 )  # fmt: skip
-CAMERAS = spaces.Dict(agent_pos=VECTOR, pixels=spaces.Dict(dict.fromkeys(("wrist", "side"), CAMERA["pixels"])))  # as image levels have them
+CAMERAS = spaces.Dict(
+    agent_pos=VECTOR, pixels=spaces.Dict(dict.fromkeys(("wrist", "side"), CAMERA["pixels"]))
+)  # as image levels have them
 PIXELS = spaces.Box(0, 255, (32, 32, 3), np.uint8)
 ACTIONS = spaces.Box(np.float32([-1, 0]), np.float32([1, 10]))
 
@@ -35,7 +38,11 @@ def test_it_answers_as_the_policy_does(tmp_path, space, history, stride, actions
     space.seed(0)
     seen = [space.sample() for _ in range(30)]
     flat_ones = [flat(step) for step in seen]  # as files of episodes hold them; what acts is given them as they are
-    whole = {key: np.stack([s[key] for s in flat_ones]) for key in flat_ones[0]} if isinstance(space, spaces.Dict) else np.stack(seen)
+    whole = (
+        {key: np.stack([s[key] for s in flat_ones]) for key in flat_ones[0]}
+        if isinstance(space, spaces.Dict)
+        else np.stack(seen)
+    )
     features = Features.of([whole], 2, history=history, stride=stride, actions=actions)
     eyes = {f"image.{key}": encoder((32, 32, 3), 8) for key in features.images}
     actor = mlp([features.size + 8 * len(eyes), 32, 4], layer_norm=True)
@@ -49,8 +56,41 @@ def test_it_answers_as_the_policy_does(tmp_path, space, history, stride, actions
             assert network.act(step) == pytest.approx(policy.act(step), abs=2e-4)
 
 
-def test_what_branches_or_counts_is_not_declared():
+@pytest.mark.parametrize(
+    ("head", "chunk", "execute", "hold", "history"),
+    [
+        ("tanh", 1, 1, 3, 0), ("tanh", 1, 1, 2, 2), ("gaussian", 4, 4, 1, 2), ("gaussian", 5, 3, 2, 2), ("gaussian", 3, 1, 1, 0),
+        ("mixture", 1, 1, 1, 0), ("mixture", 4, 3, 1, 2),
+    ],
+)  # fmt: skip
+def test_actions_that_last_and_mixtures_are_in_the_graph(tmp_path, head, chunk, execute, hold, history):
+    torch.manual_seed(0)
+    VECTOR.seed(0)
+    seen = [VECTOR.sample() for _ in range(30)]
+    features = Features.of([np.stack(seen)], 2, history=history, stride=3)
+    out = 5 * (1 + 2 * chunk) if head == "mixture" else 4 * chunk
+    timing = {"chunk": chunk, "execute": execute, "hold": hold}
+    packed = pack(
+        features, {"actor": mlp([features.size, 32, out])}, ACTIONS.low, ACTIONS.high, head=head, components=5, **timing
+    )
+    (tmp_path / "network.onnx").write_bytes(declared_network(*packed, VECTOR))
+    policy, network = Actor(*packed), NetworkPolicy(tmp_path / "network.onnx", VECTOR, ACTIONS)
+    for length in (30, 7):  # the second episode begins while the first one's plan is not done
+        policy.reset(seen[0])
+        network.reset(seen[0])
+        acted = [policy.act(step) for step in seen[:length]]
+        for step, action in zip(seen, acted, strict=False):
+            assert network.act(step) == pytest.approx(action, abs=2e-4)
+    changes = [bool(np.any(a != b)) for a, b in itertools.pairwise(acted)]
+    assert changes == [(k + 1) % hold == 0 for k in range(6)]  # what is held is held, and nothing else
+
+
+def test_the_likeliest_component_of_a_mixture_acts():
     features = Features.of([np.zeros((3, 4), np.float32)], 2)
-    for more in ({"head": "mixture", "components": 2}, {"head": "tanh", "chunk": 2}, {"head": "tanh", "hold": 2}):
-        with pytest.raises(UserError, match="head=gaussian and chunk=1"):
-            declared_network(*pack(features, {"actor": mlp([4, 8, 10])}, ACTIONS.low, ACTIONS.high, **more), VECTOR)
+    actor = mlp([4, 6])
+    with torch.no_grad():
+        actor[0].weight.zero_()
+        actor[0].bias.copy_(torch.tensor([0.0, 0.2, -0.5, 0.5, 0.25, -1.0]))  # two scores, then the means of each
+    policy = Actor(*pack(features, {"actor": actor}, -np.ones(2), np.ones(2), head="mixture", components=2))
+    policy.reset(np.zeros(4))
+    assert policy.act(np.zeros(4)) == pytest.approx([0.25, -1.0], abs=1e-6)

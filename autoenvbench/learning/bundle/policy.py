@@ -21,6 +21,9 @@ import numpy as np
 
 from autoenvbench.learning.bundle.features import Features, History, flat
 
+#: By which the scores of a mixture's components are multiplied before their softmax: the likeliest acts alone, unless two are as good as equal.
+SHARPNESS = 1e6
+
 
 class Actor:
     """Networks that act.
@@ -74,7 +77,8 @@ class Actor:
         size, kind = self._about["chunk"] * self._features.action_size, self._about["head"]
         if kind == "mixture":  # scores of the components, then the means of each: the likeliest one acts
             n = self._about["components"]
-            out = out[n + int(np.argmax(out[:n])) * size :]
+            shares = np.exp(SHARPNESS * (out[:n] - out[:n].max()))
+            out = shares / shares.sum() @ out[n:].reshape(n, size)
         actions = out[:size].reshape(-1, self._features.action_size)
         return np.tanh(actions) if kind == "tanh" else np.clip(actions, -1, 1)
 
