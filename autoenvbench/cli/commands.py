@@ -62,8 +62,9 @@ def demos(args: argparse.Namespace) -> None:
     from autoenvbench.cli.printing import episode_progress
     from autoenvbench.make_env import default_track, parse_env_args
     from autoenvbench.study.demos import record_demos
+    from autoenvbench.study.teleoperation import DEVICES
 
-    sandbox = _policy_sandbox(args, args.by)
+    sandbox = _policy_sandbox(args, *([] if args.by in DEVICES else [args.by]))
     with episode_progress(args.n, f"{args.by} on {args.env}") as advance:
         made = record_demos(
             args.env, args.by, args.n, args.out, keep_failures=args.all, env_kwargs=parse_env_args(args.env_arg),

@@ -110,8 +110,8 @@ def _demos(subparsers: Any) -> None:
     demos.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
     demos.add_argument("-n", type=arguments.episodes, default=100, metavar="N", help="demonstrations (default 100)")
     demos.add_argument(
-        "--by", default="scripted", metavar="PATH|scripted|reference|naive|random",
-        help="who shows how (default scripted: the task's script that sees what policies see)",
+        "--by", default="scripted", metavar="PATH|scripted|reference|naive|random|keyboard|gamepad|spacemouse",
+        help="who shows how (default scripted: the task's script that sees what policies see; keyboard, gamepad, spacemouse: you, in real time)",
     )  # fmt: skip
     demos.add_argument("--out", type=arguments.path, required=True, metavar="DIR", help="a new folder")
     demos.add_argument("--all", action="store_true", help="keep failures, too (default: successes alone)")

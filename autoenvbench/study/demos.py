@@ -24,10 +24,12 @@ from autoenvbench.record.stations import ARGUMENT
 from autoenvbench.research.run import Demonstrate
 from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.batch import Batch, draw_starts
+from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import evaluate
 from autoenvbench.study.policies import resolve_policy
 from autoenvbench.study.score import keep_all, station_of_start
+from autoenvbench.study.teleoperation import DEVICES, Operator
 
 GIVE_UP_AFTER = 50  # starts in a row that were not solved
 ROUND = 25  # starts between two looks at what was solved
@@ -52,7 +54,8 @@ def record_demos(
     score of any seed ever begins where a demonstration did.
 
     Args:
-        by: "scripted", "reference", "naive", "random", or a folder with policy.py.
+        by: "scripted", "reference", "naive", "random", a folder with policy.py, or one of `teleoperation.DEVICES`: a person, in real time,
+            who may end it before `n` are kept.
         out: a new folder.
         keep_failures: keep what was not solved, too; then `n` starts are run.
 
@@ -67,21 +70,27 @@ def record_demos(
         raise UserError(f"{out} is there already; name a new folder")
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     env = make_env(env_id, env_kwargs)
+    operator: Operator | None = None
     try:
-        bundle, driver = resolve_policy(env, by, seed)
+        if by in DEVICES:
+            operator = Operator(env, by)
+        bundle, driver = (Bundle(by, by, "", Path()), operator) if operator else resolve_policy(env, by, seed)
         chosen = choose_stations(env, env_kwargs or {}, None, n)
         secret = hashlib.sha256(f"autoenvbench demos {seed}".encode()).digest()
         station = station_of_start(chosen, secret, "score")
         part.mkdir(parents=True)
         keep = keep_all(part, by, bundle, "stage")
         ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
-        cell = LocalCell(env, sandbox=sandbox, track=track, policy=driver)
+        cell = LocalCell(env, sandbox=sandbox, track=track, policy=driver, pace=0.0 if operator is None else 1.0)
         kept, attempted, successes, in_vain = 0, 0, 0, 0
         while kept < n:
-            count = min(ROUND, n - kept)
+            count = min(ROUND, n - kept) if operator is None else 1
             starts = draw_starts(StartStreams(secret), "score", attempted, count, station=station)
             batch = Batch("demo", "score", bundle, count, starts, keep=keep)
             for event in evaluate([cell], batch, ledger).episodes:
+                if operator is not None and operator.over:  # nobody tried this one to its end
+                    (part / f"demo-{event.index}{SUFFIX}").unlink(missing_ok=True)
+                    break
                 attempted, successes = attempted + 1, successes + event.success
                 in_vain = 0 if event.success else in_vain + 1
                 file = part / f"demo-{event.index}{SUFFIX}"
@@ -90,11 +99,15 @@ def record_demos(
                 if file.exists():
                     kept += 1
                     on_kept(event)
-                if in_vain >= GIVE_UP_AFTER and not keep_failures:
+                if in_vain >= GIVE_UP_AFTER and not keep_failures and operator is None:
                     raise UserError(
                         f"{by} solved none of {in_vain} starts of {env_id} in a row (the last: {event.reason}), so it has nothing to "
                         "show; --all keeps failures, too"
                     )
+            if operator is not None and operator.over:
+                break
+        if not kept:
+            raise UserError(f"nothing is kept: {operator.over if operator else 'no start was asked for'}")
         made = {
             "env": env_id, "env_kwargs": {k: v for k, v in (env_kwargs or {}).items() if k != ARGUMENT}, "fingerprint": fingerprint(env), "by": by,
             "digest": bundle.digest, "seed": seed, "kept": "all" if keep_failures else "successes",
@@ -106,6 +119,8 @@ def record_demos(
         part.rename(out)
         return made
     finally:
+        if operator is not None:
+            operator.close()
         env.close()
         shutil.rmtree(part, ignore_errors=True)
 

@@ -29,6 +29,7 @@ class ReachEnv(gym.Env[np.ndarray, np.ndarray]):
     stages = ("start", "near", "success")
     in_process, real_cell = True, None
     reset_options = ("start",)
+    names = {"observation": ["x", "y", "mark_x", "mark_y"], "action": ["x", "y"]}  # noqa: RUF012
 
     def __init__(self, *, tolerance: float = 0.05, render_mode: str | None = None) -> None:
         self.tolerance, self.render_mode = tolerance, render_mode
