@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from enpire_envs.camera_model import SENSOR, WHITE, CameraSpec
 from enpire_envs.end_effector import FRICTION_FACTORS
 from enpire_envs.levels import EncoderSpec, TorqueSpec, WanderSpec
 from enpire_envs.randomise import SensingSpec
@@ -215,6 +216,23 @@ def sensor(spec: SensingSpec, unit: str, scale: float = 1.0, of: slice = slice(N
     return f"{number(bias * scale)} {unit} bias (std, drawn per episode), {number(noise * scale)} {unit} noise (std) per reading"
 
 
+def pictures(spec: CameraSpec | None, hz: float) -> str:
+    """What a camera makes of what there is to see."""
+    if spec is None:
+        return "as a pinhole sees it, without noise or delay"
+    k = number(spec.distortion)
+    read, shot = number(spec.read_noise), number(spec.shot_noise)
+    return (
+        f"each {periods(spec.delay[0], hz, spec.delay[1])} old (drawn per episode; at first the start's own stays); blurred by a round Gaussian of "
+        f"{span(*spec.blur, 'px')} (std, in a picture of {SENSOR} px; drawn per episode and camera); radial distortion: at (x, y) from the middle, in half widths, "
+        f"is what a pinhole has at s (1 + k r^2) (x, y), k between -{k} and {k}, s the largest that leaves no empty border; corners darker by "
+        f"{span(*spec.vignetting, '%', 100)}, with r^2 (a station keeps k and this for each camera); brightness {span(*spec.exposure, 'times')}, red, green and blue "
+        f"up to {number(100 * spec.white_balance)} % off each (drawn per episode and camera), with a sine of up to {number(100 * spec.flicker)} % and "
+        f"{span(*spec.flicker_period, 's')}; noise of each pixel, colour and frame: variance {read}^2 + {shot}^2 b / {number(WHITE)} at brightness b of "
+        f"{number(WHITE)}"
+    )
+
+
 def dropouts(share: float) -> str:
     """How often a look gives nothing."""
     return f"{number(100 * share)} % of looks fail (`valid` 0, the last estimate stays)"
@@ -234,10 +252,12 @@ def wander(spec: WanderSpec, hz: float, units: Sequence[tuple[str, float]]) -> s
     )
 
 
-def seen(obs_type: str, proprioception: Sequence[Row], others: Sequence[Row], cameras: Sequence[str]) -> list[Row]:
-    """The rows of what this kind of observation carries."""
+def seen(
+    obs_type: str, proprioception: Sequence[Row], others: Sequence[Row], cameras: Sequence[str], pictured: str
+) -> list[Row]:
+    """The rows of what this kind of observation carries; `pictured`: what `pictures` says."""
     image = (
         "`pixels`",
-        f"{' and '.join(f'`{camera}`' for camera in cameras)}, drawn without noise or delay; nothing else of the scene is given",
+        f"{' and '.join(f'`{camera}`' for camera in cameras)}: {pictured}; nothing else of the scene is given",
     )
     return {"pixels": [image], "pixels_agent_pos": [*proprioception, image]}.get(obs_type, [*proprioception, *others])

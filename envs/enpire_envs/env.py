@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import logger, spaces
 
+from enpire_envs.camera_model import CameraModel, CameraSpec
 from enpire_envs.cell import Cell, CellFault
 from enpire_envs.randomise import EpisodeStreams, station_stream
 from enpire_envs.shaping import PotentialShaping
@@ -69,6 +70,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
 
     Args:
         installed: what differs from station to station, in an order that decides what each draws.
+        camera: what cameras make of the scene; None: the renderer's pictures as they are.
         obs_type: "state", "environment_state_agent_pos", "pixels" or "pixels_agent_pos"; None for the task's default. "pixels" is an
             image, or a Dict of images by camera where the task has several.
         reward_type: "sparse": 1 on the step of a verified success, else 0. "dense": that and potential-based shaping by the task's
@@ -89,6 +91,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         cell: Cell,
         *,
         installed: Sequence[Installed] = (),
+        camera: CameraSpec | None = None,
         obs_type: ObsType | None = None,
         reward_type: RewardType = "sparse",
         gamma: float = 0.99,
@@ -123,6 +126,10 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         self._steps = 0
         self._over = True  # step() before reset() is refused by Gymnasium's own wrapper; after the end, by us
         self._last_info: dict[str, Any] = {}
+        self._cameras: CameraModel | None = None
+        if camera is not None:
+            self._cameras = CameraModel(camera, list(dict.fromkeys([*task.cameras, task.camera])), task.control_hz)
+            installed = (*installed, self._cameras)
         self._installed = tuple(installed)
         self._install(station_seed)
 
@@ -158,6 +165,8 @@ class CellEnv(gym.Env[Any, np.ndarray]):
             self._over = True
             raise ResetFailed(f"{self.task.name}: not ready after {tries} resets: {complaint}", tries)
         self.task.begin(start, readings, streams.sensing)
+        if self._cameras is not None:
+            self._cameras.begin(streams.sensing.spawn(1)[0])
         self._steps, self._over = 0, False
         self._last_step = self.limit.within(limits_around(self))
         if self._shaping is not None:
@@ -228,7 +237,7 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         if self.render_mode is None:
             warn_of_no_render_mode(self)
         if self.render_mode == "rgb_array":
-            return self.cell.frame(self.task.camera, self._view_size, self._view_size)
+            return self._picture(self._steps)
         self._show()
         return None
 
@@ -303,15 +312,14 @@ class CellEnv(gym.Env[Any, np.ndarray]):
         }
 
     def moment(self) -> Any:
-        """What `draw` needs to show the scene as it is now, on a simulated cell."""
-        return self.cell.snapshot()  # type: ignore[attr-defined]
+        """What `draw` needs to show the scene as it is now, on a simulated cell: good until the next reset."""
+        return self._steps, self.cell.snapshot()  # type: ignore[attr-defined]
 
     def draw(self, moment: Any) -> np.ndarray:
         """What `render` showed then, (side, side, 3) uint8, of an environment with ``render_mode="rgb_array"``."""
-        self.cell.restore(moment)  # type: ignore[attr-defined]
-        picture = self.render()
-        assert picture is not None, 'made with render_mode="rgb_array"'
-        return picture
+        step, snapshot = moment
+        self.cell.restore(snapshot)  # type: ignore[attr-defined]
+        return self._picture(step)
 
     # -- parts -------------------------------------------------------------------------------------------------------
     def _install(self, station_seed: int) -> None:
@@ -342,8 +350,15 @@ class CellEnv(gym.Env[Any, np.ndarray]):
             **self.task.extras(readings),
         }
 
+    def _picture(self, step: int) -> np.ndarray:
+        """What people are shown: through no better a camera than policies have, as their authors see it too."""
+        frame = self.cell.frame(self.task.camera, self._view_size, self._view_size)
+        return frame if self._cameras is None else self._cameras.expose(self.task.camera, frame, step)
+
     def _pixels(self) -> np.ndarray | dict[str, np.ndarray]:
         images = {name: self.cell.frame(name, self._obs_size, self._obs_size) for name in self.task.cameras}
+        if self._cameras is not None:
+            images = self._cameras.deliver(images, self._steps)
         return images if len(images) > 1 else images[self.task.cameras[0]]
 
     def _observe(self, readings: Any) -> Any:

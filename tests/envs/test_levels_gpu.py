@@ -388,7 +388,7 @@ def looks(env, seed: int, station: int, **start) -> dict[str, np.ndarray]:
 
 def test_a_picture_shows_the_error_across_the_slot():
     """Half a millimetre across moves the card's end against the mouth: the pictures of the same episode differ there, and only there."""
-    env = make("standard")
+    env = make("standard", sensing="ideal")
     for camera in ("side", "wrist"):
         edge = {"edge": [0.0, 0.0, 0.008], "turn": [0.0, 0.0, 0.0]}
         other = {"edge": [0.0, 0.0005, 0.008], "turn": [0.0, 0.0, 0.0]}
@@ -398,7 +398,7 @@ def test_a_picture_shows_the_error_across_the_slot():
     env.close()
 
 
-def test_lights_and_cameras_differ_between_stations_and_lights_between_episodes():
+def test_lights_and_cameras_differ_between_stations_and_less_between_episodes():
     env = blind("standard")
 
     def state(seed, station):
@@ -407,11 +407,12 @@ def test_lights_and_cameras_differ_between_stations_and_lights_between_episodes(
         return model.cam_pos.copy(), model.light_diffuse.copy(), model.mat_rgba.copy()
 
     (cams, light, paint), (same_cams, other_light, same_paint) = state(1, 1), state(2, 1)
-    assert np.array_equal(cams, same_cams)
+    knock = LEVELS["standard"].episode.look.camera[0]
+    assert 0 < np.abs(cams - same_cams).max() <= 2 * knock + 1e-9
     assert np.array_equal(paint, same_paint)
     assert not np.array_equal(light, other_light)
     other_cams, _, other_paint = state(1, 2)
-    assert not np.array_equal(cams, other_cams)
+    assert np.abs(cams - other_cams).max() > 2 * knock
     assert not np.array_equal(paint, other_paint)
 
 

@@ -39,7 +39,7 @@ def dark_around(picture, column, row, reach=9):
 @pytest.mark.parametrize("level", SEEN)
 def test_the_picture_shows_where_the_target_is(level):
     """Beside the pin and in full, to a third of a pixel of what the camera's pose says: well below a tenth of the start's error."""
-    env = env_of(level, observation_width=96)
+    env = env_of(level, observation_width=96, sensing="ideal")
     for seed in range(8):
         start = {"tip": [0.0, 0.0035, 0.0045], "tilt": [0, 0], "hole": [seed % 3, 1]}
         observation, _ = env.reset(seed=seed, options={"start": start, "station": seed})
@@ -69,7 +69,7 @@ def test_the_pin_stands_still_in_the_picture_and_the_holes_move():
 
 def test_the_target_looks_like_every_other_hole():
     """The picture around it is the same whichever of the nine it is, and no edge of what is touched shows where it lies."""
-    env = env_of("standard", observation_width=96)
+    env = env_of("standard", observation_width=96, sensing="ideal")
     crops = []
     for hole in ([0, 0], [1, 1], [2, 1]):
         start = {"tip": [0.001, 0.001, 0.0045], "tilt": [0, 0], "hole": hole}

@@ -288,7 +288,7 @@ def pixel_of(cell, camera, point, size=96):
 @pytest.mark.parametrize("level", ["standard", "fleet"])
 def test_both_pictures_show_where_the_tip_is_from_the_slot(level):
     """To half the play that the strap has in the slot, by colour alone, whatever the light, the colours and the cameras are."""
-    env = env_of(level, observation_width=96)
+    env = env_of(level, observation_width=96, sensing="ideal")
     off = []
     for seed in range(10):
         observation, _ = env.reset(seed=seed, options={"station": seed})
@@ -325,16 +325,16 @@ def test_another_zip_tie_lies_about_and_is_met_by_nothing():
     env.close()
 
 
-def test_cameras_are_knocked_between_episodes_of_expert_alone():
-    for level, moves in (("standard", False), ("expert", True)):
-        env = env_of(level)
+def test_cameras_are_knocked_between_episodes_and_further_at_expert():
+    for level in ("standard", "expert"):
+        env, knock = env_of(level), LEVELS[level].look.camera[0]
         model, seen = env.unwrapped.cell.model, []
-        for seed in range(4):
+        for seed in range(8):
             env.reset(seed=seed)
             seen.append(model.cam_pos[[model.cam(name).id for name in CAMERAS]].copy())
         env.reset(seed=0, options={"station": 9})
         other = model.cam_pos[[model.cam(name).id for name in CAMERAS]]
-        assert (np.ptp(seen, axis=0).max() > 0.001) == moves
+        assert knock < np.ptp(seen, axis=0).max() <= 2 * knock
         assert not np.allclose(seen[0], other)
         env.close()
 

@@ -19,6 +19,7 @@ from enpire_envs.brief import (
     motion,
     number,
     periods,
+    pictures,
     safety,
     seen,
     span,
@@ -72,7 +73,7 @@ def describe(task: CutZipTie, model: mujoco.MjModel, obs_type: str) -> str:
     moved, others = _robot(task) if station else _exact(task)
     notes = [commanded_pose(late=bool(level.delay[1])), *_notes(task)]
     return Brief(
-        controller=controller, sensed=seen(obs_type, moved, others, task.cameras), notes=notes, sketch=_sketch(level)
+        controller=controller, sensed=seen(obs_type, moved, others, task.cameras, pictures(level.camera, hz)), notes=notes, sketch=_sketch(level)
     ).markdown()  # fmt: skip
 
 

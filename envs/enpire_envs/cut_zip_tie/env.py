@@ -43,8 +43,12 @@ class CutZipTieEnv(CellEnv):
     | wrench, jaw's torque | wrist sensor, exact | joint torques: 0.5 N and 10 mNm bias, drift, dead band, noise, 30 ms lag; 20 mNm | as `state` | as `state` | as `state` |
     | cutter, tie | one look, within 1 mm | every 3 steps, 4 steps old, each off by up to 4.5 mm in six components, an error that wanders within 6 s; 10 % of looks \
 fail, 4 % are wrong by 2 to 5 times that and say `valid` 1 | two cameras, 96 x 96 pixels | two cameras | two cameras |
-    | what cameras see differently | nothing | - | light +- 25 %, from 15 degrees aside | light +- 35 %; cameras knocked by 3 mm and 1.5 degrees; two other straps \
+    | what cameras see differently | nothing | - | light +- 25 %, from 15 degrees aside; cameras knocked by 1 mm and 0.3 degrees | light +- 35 %; cameras knocked by 3 mm and 1.5 degrees; two other straps \
 about the bundle, whose tails must stay; six cut-off tails on the bench | as `standard` |
+    | pictures (see Pictures) | clean | - | blurred by 0.5 to 1.2 px; distorted by up to 3 %; corners 10 to 30 % darker; \
+exposure 0.85 to 1.15 times, colours 5 %, flicker 3 %; noise 2 in the dark and 5 by full light, of 255; 1 to 2 control periods old | blurred by 0.7 to 1.5 px; flicker 5 %; noise 3 and 7; else as `standard` | \
+distorted by up to 5 %; corners 5 to 40 % darker; \
+exposure 0.75 to 1.25 times; else as `standard` |
     | **station:** tie | - | off by 8, 6, 4 mm, turned by 8 degrees about z | as `state` | as `state` | 12, 9, 5 mm, 12 degrees |
     | cutter on its stand, in the fingers | - | off by 8, 4 mm; 1 mm and 2 degrees | as `state` | as `state` | 10, 6 mm; 2 mm and 4 degrees |
     | friction, stiffness, backlash | - | +- 15 %, +- 10 %, +- 20 % | as `state` | as `state` | times 0.6 to 1.6, 0.7 to 1.4, 0.3 to 3 |
@@ -113,6 +117,11 @@ about the bundle, whose tails must stay; six cut-off tails on the bench | as `st
 
     The strap to cut is orange with a red tip; heads are blue, also those of other straps. With `sensing="ideal"` joints and estimates are exact.
 
+    ## Pictures
+    A real camera's (`enpire_envs.camera_model`): `standard`, `expert` and `fleet` draw blur (a round Gaussian's std in a picture of 96 px), exposure, the factor of
+    each colour, a slow flicker (0.5 to 2 s) and the age of what is seen per episode; radial distortion (at half the picture's width, either way) and vignetting per
+    station. Noise is new in each frame: its std in the dark, and what full light adds. Larger pictures, films included, carry no more. `sensing="ideal"` is clean.
+
     ## Reward
     `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
     (`enpire_envs.shaping`): finishing returns more than stopping part-way, than going to and fro and than failing, discounted by `gamma`
@@ -163,7 +172,8 @@ about the bundle, whose tails must stay; six cut-off tails on the bench | as `st
         lying = start == "table"
         task, scene = CutZipTie(numbers, sensing, lying), CutScene(numbers, lying)
         cell = SimCell(scene, task.control_hz)
-        super().__init__(task, cell, installed=(scene, task) if numbers.station else (), **options)
+        camera = numbers.camera if sensing == "noisy" else None
+        super().__init__(task, cell, installed=(scene, task) if numbers.station else (), camera=camera, **options)
 
     def brief(self) -> str:
         """Controller, senses and geometry, as Markdown (see `enpire_envs.brief`)."""

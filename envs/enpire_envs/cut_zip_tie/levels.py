@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from enpire_envs.appearance import AppearanceSpec
+from enpire_envs.camera_model import ASSORTED, ORDINARY, POOR, CameraSpec
 from enpire_envs.levels import EncoderSpec, TorqueSpec, WanderSpec
 
 Three = tuple[float, float, float]
@@ -100,6 +101,7 @@ class CutLevel:
         cutter, tie: how a perception model sees the cutter (its handle and the middle of its lower blade) and the tie (where the tail leaves
             the head, and its tip), six components each [m]; None: see `images`, or off by a draw per episode.
         images: whether policies see by cameras, and are given no poses.
+        camera: what cameras make of what there is to see; None: a renderer's pictures as they are.
         look: what of it differs from episode to episode.
         decoys: how many other straps are about the same bundle, whose tails must stay.
         clutter: how many cut-off tails lie about on the bench.
@@ -124,6 +126,7 @@ class CutLevel:
     cutter: WanderSpec | None = None
     tie: WanderSpec | None = None
     images: bool = False
+    camera: CameraSpec | None = None
     look: AppearanceSpec | None = None
     decoys: int = 0
     clutter: int = 0
@@ -184,7 +187,8 @@ STANDARD = replace(
     cutter=None,
     tie=None,
     images=True,
-    look=AppearanceSpec(light=(0.75, 1.25), tint=0.05, direction=15.0, colour=0.05),
+    camera=ORDINARY,
+    look=AppearanceSpec(light=(0.75, 1.25), tint=0.05, direction=15.0, colour=0.05, camera=(0.001, 0.3)),
     station=replace(
         _STATION, look=AppearanceSpec(light=(0.85, 1.15), tint=0.05, direction=15.0, colour=0.12, camera=(0.004, 2.0))
     ),
@@ -196,12 +200,14 @@ EXPERT = replace(
     bend=18.0,
     cut_force=(26.0, 48.0),
     slip=(0.002, 4.0),
+    camera=POOR,
     look=AppearanceSpec(light=(0.65, 1.35), tint=0.08, direction=25.0, colour=0.08, camera=(0.003, 1.5)),
     decoys=2,
     clutter=6,
 )
 FLEET = replace(
     STANDARD,
+    camera=ASSORTED,
     station=CutStation(
         tie=(0.012, 0.009, 0.005), tie_yaw=12.0, cutter=(0.010, 0.006), slip=(0.002, 4.0), friction=(0.6, 1.6), stiffness=(0.7, 1.4),
         backlash=(0.3, 3.0), delay=2, look=AppearanceSpec(light=(0.7, 1.3), tint=0.08, direction=25.0, colour=0.15, camera=(0.008, 4.0)),

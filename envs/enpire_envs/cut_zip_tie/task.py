@@ -43,7 +43,7 @@ class CutZipTie:
     def __init__(self, level: CutLevel, sensing: str, lying: bool) -> None:
         self.max_steps = level.max_steps
         self._sensing, self._lying = sensing, lying
-        self._level = level if sensing == "noisy" else replace(level, senses=None, cutter=None, tie=None)
+        self._level = level if sensing == "noisy" else replace(level, senses=None, cutter=None, tie=None, camera=None)
         #: The middle of the allowed stub [m].
         self.aim = (TOOTH + level.longest) / 2
         self._robot = level.station is not None  # senses and sees as a robot does, and has a place of its own

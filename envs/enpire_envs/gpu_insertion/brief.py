@@ -20,6 +20,7 @@ from enpire_envs.brief import (
     motion,
     number,
     periods,
+    pictures,
     safety,
     seen,
     span,
@@ -106,7 +107,9 @@ def describe(task: GPUInsertion, model: mujoco.MjModel, obs_type: str) -> str:
     ]
     return Brief(
         controller=controller,
-        sensed=seen(obs_type, [*moved, wrench] if level.images else moved, others, task.cameras),
+        sensed=seen(
+            obs_type, [*moved, wrench] if level.images else moved, others, task.cameras, pictures(level.camera, hz)
+        ),
         notes=_notes(level, bool(late[1])),
         sketch=_sketch(level),
     ).markdown()

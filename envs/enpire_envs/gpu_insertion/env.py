@@ -46,7 +46,11 @@ as state; a second slot 13 to 20 mm beside | +- 6 mm (z 2 mm), 1 deg (about z 3)
     | delay of actions | none | 1 to 3 control periods | as state | as state | 0 to 2 + 1 to 3 |
     | light, colours | one | - | 0.8 to 1.2 times, 20 deg, colours +- 15 %, + 0.7 to 1.3 times, 20 deg | as standard | 0.6 to 1.4 times, 40 deg, colours \
 +- 25 %, + as standard |
-    | cameras off | no | - | +- 3 mm, 1 deg | the same + 3 mm, 1.5 deg: knocked between episodes | +- 8 mm, 3 deg |
+    | cameras off, + knocked between episodes | no | - | +- 3 mm, 1 deg, + 1 mm, 0.3 deg | the same + 3 mm, 1.5 deg | +- 8 mm, 3 deg, + 1 mm, 0.3 deg |
+    | pictures (see Pictures) | clean | - | blurred by 0.5 to 1.2 px; distorted by up to 3 %; corners 10 to 30 % darker; \
+exposure 0.85 to 1.15 times, colours 5 %, flicker 3 %; noise 2 in the dark and 5 by full light, of 255; 1 to 2 control periods old | blurred by 0.7 to 1.5 px; flicker 5 %; noise 3 and 7; else as `standard` | \
+distorted by up to 5 %; corners 5 to 40 % darker; \
+exposure 0.75 to 1.25 times; else as `standard` |
     | position (z) and rotation | exact | joint encoders: 0.1 mm and 1 mrad backlash, an unseen flex of 0.02 mm/N and 1 mrad/Nm, an error of 0.2 to 0.3 mm \
 over 20 mm and 2 to 4 mrad over 0.2 rad, noise of 0.05 mm and 0.5 mrad; all but the noise times 0.8 to 1.25 at a station | as state | as state | \
 as state, but times 0.5 to 2.5 |
@@ -95,6 +99,11 @@ fail (`valid` 0, the last estimate stays), 3 % are wrong by 1.5 to 4 times that 
     With `sensing="noisy"` all of it is sensed as the level says; with `"ideal"` it is exact. On `intro`, `"pixels"` is a camera at the side, (96, 96, 3)
     uint8, and `"pixels_agent_pos"` has an `agent_pos` (6,), the exact pose.
 
+    ## Pictures
+    A real camera's (`enpire_envs.camera_model`): `standard`, `expert` and `fleet` draw blur (a round Gaussian's std in a picture of 96 px), exposure, the factor of
+    each colour, a slow flicker (0.5 to 2 s) and the age of what is seen per episode; radial distortion (at half the picture's width, either way) and vignetting per
+    station. Noise is new in each frame: its std in the dark, and what full light adds. Larger pictures, films included, carry no more. `sensing="ideal"` is clean.
+
     ## Reward
     `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
     (`enpire_envs.shaping`): finishing returns more than stopping part-way, than going to and fro and than failing, discounted by `gamma`
@@ -137,7 +146,8 @@ fail (`valid` 0, the last estimate stays), 3 % are wrong by 1.5 to 4 times that 
         choose("sensing", sensing, ("noisy", "ideal"))
         task, scene = GPUInsertion(LEVELS[level], sensing), CardScene(LEVELS[level])
         installed = () if level == "intro" else (scene, task)
-        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, **options)
+        camera = LEVELS[level].camera if sensing == "noisy" else None
+        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, camera=camera, **options)
 
     def brief(self) -> str:
         """Controller, senses and geometry, as Markdown (see `enpire_envs.brief`)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from enpire_envs.appearance import AppearanceSpec
+from enpire_envs.camera_model import ASSORTED, ORDINARY, POOR, CameraSpec
 from enpire_envs.levels import EncoderSpec, TorqueSpec, WanderSpec
 
 Range = tuple[float, float]
@@ -78,6 +79,7 @@ class CardLevel:
         station: what stays the same for all episodes at a station.
         episode: what every episode draws on top.
         images: whether a policy has images, z, rotation and wrench, and neither x and y nor an estimate.
+        camera: what cameras make of what there is to see; None: a renderer's pictures as they are.
         encoders: how the end effector's position and angles are sensed; None: exactly.
         play: factors on the errors of those, drawn per station.
         torques: how the wrench is sensed; None: by a wrist sensor (`contact.WRENCH_SENSING`).
@@ -92,6 +94,7 @@ class CardLevel:
     station: CardSpread = CardSpread()
     episode: CardSpread
     images: bool = False
+    camera: CameraSpec | None = None
     encoders: tuple[EncoderSpec, EncoderSpec] | None = None
     play: Range = _ALIKE
     torques: TorqueSpec | None = None
@@ -99,7 +102,7 @@ class CardLevel:
 
 
 _STATION_LOOK = AppearanceSpec(light=(0.8, 1.2), tint=0.1, direction=20.0, colour=0.15, camera=(0.003, 1.0))
-_EPISODE_LOOK = AppearanceSpec(light=(0.7, 1.3), tint=0.1, direction=20.0)
+_EPISODE_LOOK = AppearanceSpec(light=(0.7, 1.3), tint=0.1, direction=20.0, camera=(0.001, 0.3))
 
 _STATE = CardLevel(
     max_steps=360,
@@ -135,6 +138,7 @@ _STATE = CardLevel(
 _STANDARD = replace(
     _STATE,
     images=True,
+    camera=ORDINARY,
     slot=None,
     station=replace(_STATE.station, look=_STATION_LOOK),
     episode=replace(_STATE.episode, look=_EPISODE_LOOK),
@@ -150,6 +154,7 @@ LEVELS = {
         turn=(3.0, 5.0),
         ood=0.3,
         decoy=True,
+        camera=POOR,
         episode=replace(
             _STANDARD.episode,
             latch=(0.45, 0.7),
@@ -171,5 +176,6 @@ LEVELS = {
             look=AppearanceSpec(light=(0.6, 1.4), tint=0.2, direction=40.0, colour=0.25, camera=(0.008, 3.0)),
         ),
         play=(0.5, 2.5),
+        camera=ASSORTED,
     ),
 }

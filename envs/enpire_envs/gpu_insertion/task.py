@@ -49,7 +49,9 @@ class GPUInsertion:
         self.max_steps = level.max_steps
         self._sensing = sensing
         self.level = level
-        self._level = level if sensing == "noisy" else replace(level, encoders=None, torques=None, slot=None)
+        self._level = (
+            level if sensing == "noisy" else replace(level, encoders=None, torques=None, slot=None, camera=None)
+        )
         self._encoders = self._level.encoders
         self.action_space = box([1.0] * 6)
         self._scale = np.concatenate([STEP, [TURN] * 3]) * self.control_hz

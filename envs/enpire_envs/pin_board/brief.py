@@ -16,6 +16,7 @@ from enpire_envs.brief import (
     motion,
     number,
     periods,
+    pictures,
     safety,
     torques,
 )
@@ -76,7 +77,10 @@ def describe(task: PinBoard, model: mujoco.MjModel, obs_type: str) -> str:
         ("success", f"all {number(PINS)} pins placed"),
     ]
     sensed = [
-        ("`pixels`", f"the wrist camera, {number(FOVY)} deg wide; it moves with the gripper; no noise, no lag"),
+        (
+            "`pixels`",
+            f"the wrist camera, {number(FOVY)} deg wide; it moves with the gripper; " + pictures(level.camera, hz),
+        ),
         ("`agent_pos`: height alone of end effector's position", encoders(linear)),
         ("`agent_pos`: end effector's rotation", encoders(angular, angles=True)),
         (

@@ -20,7 +20,7 @@ class PinBoardEnv(CellEnv):
 
     ## Description
     A tray holds nine pins, a board has nine holes, 4.0 mm wide and 20 mm deep. Take a pin, carry it over, find a hole, push it in, let go,
-    and again; any pin goes into any hole. Pins, holes, drives, delay, light, encoders, torques and force guard are those of pin insertion's
+    and again; any pin goes into any hole. Pins, holes, drives, delay, light, camera, encoders, torques and force guard are those of pin insertion's
     level `standard` (see `PinInsertionEnv`), of which this is nine episodes in a row with everything that lies between: how a pin
     sits in the gripper depends on how it was taken, what already stands in the board is in the way, and what is dropped is lost. On a real
     cell the reset unplugs all nine into the tray; here it writes the state.
@@ -96,7 +96,8 @@ class PinBoardEnv(CellEnv):
         choose("sensing", sensing, ("noisy", "ideal"))
         self._sensing = sensing
         scene, task = BoardScene(LEVEL), PinBoard(LEVEL, sensing)
-        super().__init__(task, SimCell(scene, task.control_hz), installed=(scene, task), **options)
+        camera = LEVEL.camera if sensing == "noisy" else None
+        super().__init__(task, SimCell(scene, task.control_hz), installed=(scene, task), camera=camera, **options)
 
     def brief(self) -> str:
         """Controller, senses and geometry in the numbers of the level in force, as Markdown."""

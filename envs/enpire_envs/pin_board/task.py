@@ -43,7 +43,7 @@ class PinBoard:
     def __init__(self, level: PinLevel, sensing: str) -> None:
         self.max_steps = level.max_steps
         self._sensing = sensing
-        self._level = level if sensing == "noisy" else replace(level, encoders=None, torques=None)
+        self._level = level if sensing == "noisy" else replace(level, encoders=None, torques=None, camera=None)
         self._backlash = 1.0
         self.action_space = box([1.0] * 4)
         high = np.array([0.1, *[1.1] * 6, 1.0, *[100.0] * 3, *[5.0] * 3], np.float32)

@@ -18,6 +18,7 @@ from enpire_envs.brief import (
     motion,
     number,
     periods,
+    pictures,
     safety,
     seen,
     span,
@@ -94,7 +95,7 @@ def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
         + f". The pin may be off its estimate by more than {number(HOVER / loose)} times the whole clearance.",
     ]
     return Brief(
-        controller=controller, sensed=seen(obs_type, moved, others, task.cameras), notes=notes, sketch=_sketch(task, diameter, tight, loose)
+        controller=controller, sensed=seen(obs_type, moved, others, task.cameras, pictures(level.camera, hz)), notes=notes, sketch=_sketch(task, diameter, tight, loose)
     ).markdown()  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def _by_image(task: PinInsertion, controller: list[Row], moved: list[Row]) -> st
     sensed = [
         (
             "`pixels`",
-            f"the wrist camera, {number(FOVY)} deg wide; it moves with the gripper and looks at the pin's tip; no noise, no lag",
+            f"the wrist camera, {number(FOVY)} deg wide; it moves with the gripper and looks at the pin's tip; "
+            + pictures(level.camera, task.control_hz),
         ),
         (f"`agent_pos`: height alone of {position}", how),
         *((f"`agent_pos`: {name}", well) for name, well in rest),

@@ -60,7 +60,11 @@ within 3 s; 10 % of looks fail (`valid` 0, the last estimate stays), 3 % are wro
     | stains and screw heads on the plate | none | 8 | none |
     | light of an episode | 0.7 to 1.2 times, tinted by 5 %, turned by 15 degrees | 0.5 to 1.3 times, 10 %, 25 degrees | as `standard` |
     | colours of an episode | 5 % off | 10 % off | 5 % off |
-    | camera, knocked between episodes | not | by 3 mm along each axis and 1 degree | not |
+    | camera, knocked between episodes | by 1 mm along each axis and 0.3 degrees | by 3 mm and 1 degree | as `standard` |
+    | pictures (see Pictures) | blurred by 0.5 to 1.2 px; distorted by up to 3 %; corners 10 to 30 % darker; \
+exposure 0.85 to 1.15 times, colours 5 %, flicker 3 %; noise 2 in the dark and 5 by full light, of 255; 1 to 2 control periods old | blurred by 0.7 to 1.5 px; flicker 5 %; noise 3 and 7; else as `standard` | \
+distorted by up to 5 %; corners 5 to 40 % darker; \
+exposure 0.75 to 1.25 times; else as `standard` |
     | a station: friction, stiffness, backlash | times 0.83 to 1.2, 0.9 to 1.1, 0.8 to 1.2 | as `standard` | times 0.6 to 1.6, 0.7 to 1.4, 0.5 to 2 |
     | a station: the pin's tip in the gripper | 0.5 mm off | 0.5 mm off | 1.5 mm off |
     | a station: further delay | none | none | 0 or 1 control period |
@@ -109,7 +113,7 @@ degrees, 20 % |
     the hole, (96, 96, 3) uint8; `"pixels_agent_pos"`: with `agent_pos` (3,).
 
     `standard`, `expert` and `fleet` offer `"pixels_agent_pos"` alone. `pixels`, (96, 96, 3) uint8, is what a camera on the gripper sees, 35 mm behind
-    and 60 mm above the pin's tip, about at which it looks (24 degrees, 0.3 mm a pixel): the pin stands still in the picture, and the
+    and 60 mm above the pin's tip, about at which it looks (24 degrees, about 0.3 mm a pixel): the pin stands still in the picture, and the
     holes move. Right in the picture is +x, up is +y. `agent_pos` is (14,):
 
     | i | observation | unit |
@@ -119,6 +123,11 @@ degrees, 20 % |
     | 7 | gripper opening (closed: 0) | - |
     | 8-10 | force that the surroundings exert on the pin | N |
     | 11-13 | torque at the gripper | Nm |
+
+    ## Pictures
+    A real camera's (`enpire_envs.camera_model`): `standard`, `expert` and `fleet` draw blur (a round Gaussian's std in a picture of 96 px), exposure, the factor of
+    each colour, a slow flicker (0.5 to 2 s) and the age of what is seen per episode; radial distortion (at half the picture's width, either way) and vignetting per
+    station. Noise is new in each frame: its std in the dark, and what full light adds. Larger pictures, films included, carry no more. `sensing="ideal"` is clean.
 
     ## Reward
     `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
@@ -174,7 +183,8 @@ degrees, 20 % |
         scene, kind = PinScene(numbers), PinInsertionByImage if numbers.view else PinInsertion
         task = kind(numbers, sensing, tilt)
         installed = (scene, task) if numbers.station else ()
-        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, **options)
+        camera = numbers.camera if sensing == "noisy" else None
+        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, camera=camera, **options)
 
     def brief(self) -> str:
         """Controller, senses and geometry at this level, as Markdown (see `enpire_envs.brief`)."""

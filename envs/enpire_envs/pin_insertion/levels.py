@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from enpire_envs.appearance import AppearanceSpec
+from enpire_envs.camera_model import ASSORTED, ORDINARY, POOR, CameraSpec
 from enpire_envs.levels import EncoderSpec, TorqueSpec, WanderSpec
 
 
@@ -76,6 +77,7 @@ class PinLevel:
         guard: felt force along the pin above which no command goes further down [N], until the pin is in; None: no such guard.
         wild: share of the usual starts that come from the wider range ("ood").
         view: how it looks to the wrist camera, by which alone policies then see; None: they have a hole estimate.
+        camera: what that camera makes of it; None: a renderer's pictures as they are.
         station: what differs from station to station; None: nothing.
     """
 
@@ -94,6 +96,7 @@ class PinLevel:
     guard: float | None = None
     wild: float = 0.0
     view: EpisodeView | None = None
+    camera: CameraSpec | None = None
     station: PinStation | None = None
 
 
@@ -136,7 +139,10 @@ STANDARD = replace(
     STATE,
     hole=None,
     guard=1.0,
-    view=EpisodeView(look=AppearanceSpec(light=(0.7, 1.2), tint=0.05, direction=15.0, colour=0.05)),
+    view=EpisodeView(
+        look=AppearanceSpec(light=(0.7, 1.2), tint=0.05, direction=15.0, colour=0.05, camera=(0.001, 0.3))
+    ),
+    camera=ORDINARY,
     station=replace(
         STATE.station,
         view=StationView(
@@ -154,10 +160,12 @@ EXPERT = replace(
     view=EpisodeView(
         look=AppearanceSpec(light=(0.5, 1.3), tint=0.1, direction=25.0, colour=0.1, camera=(0.003, 1.0)), marks=8
     ),
+    camera=POOR,
     wild=0.3,
 )
 FLEET = replace(
     STANDARD,
+    camera=ASSORTED,
     station=PinStation(
         friction=(0.6, 1.6),
         stiffness=(0.7, 1.4),

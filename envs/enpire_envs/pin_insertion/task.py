@@ -55,7 +55,9 @@ class PinInsertion:
         if level.station:  # the fixed camera shows where the target is, by standing still beside it
             self.obs_types = ("state", "environment_state_agent_pos")
         self._sensing = sensing
-        self._level = level if sensing == "noisy" else replace(level, encoders=None, torques=None, hole=None)
+        self._level = (
+            level if sensing == "noisy" else replace(level, encoders=None, torques=None, hole=None, camera=None)
+        )
         self._turns = self._senses_angles = tilt == "hard"
         self._tilt = {"id": math.radians(3 if self._turns else 1), "ood": math.radians(5 if self._turns else 2)}
         self._hover = {"id": HOVER, "ood": 1.5 * HOVER}

@@ -19,6 +19,7 @@ from enpire_envs.brief import (
     motion,
     number,
     periods,
+    pictures,
     seen,
     sensor,
     span,
@@ -97,7 +98,7 @@ def describe(task: PushT, model: mujoco.MjModel, obs_type: str) -> str:
         "cut at the workspace.",
     ]
     return Brief(
-        controller=controller, sensed=seen(obs_type, moved, pose, task.cameras), notes=notes, sketch=_sketch(task, model)
+        controller=controller, sensed=seen(obs_type, moved, pose, task.cameras, pictures(level.camera, hz)), notes=notes, sketch=_sketch(task, model)
     ).markdown()  # fmt: skip
 
 

@@ -45,7 +45,11 @@ as state |
 20 to 60 degrees and say `valid` 1; none where the arm hides more than 30 % of the T | not given | not given | not given |
     | arm in the image | none | from the fingertip to its base at -y, turned by up to 30 degrees (station) | as state | as state | as state |
     | light, colours | fixed | brightness x 0.7 to 1.25, colours +- 8 % and 12 % (station) | as state | x 0.55 to 1.4 | colours +- 20 % |
-    | camera | fixed | off by 3 mm and 0.1 degrees (station) | as state | knocked by 3 mm and 0.15 degrees in each episode too | 10 mm, 0.4 degrees |
+    | camera | fixed | off by 3 mm and 0.1 degrees (station) | knocked by 1 mm and 0.05 degrees in each episode too | the same, by 3 mm and 0.15 degrees | 10 mm, 0.4 degrees; knocked as standard |
+    | pictures (see Pictures) | clean | - | blurred by 0.5 to 1.2 px; distorted by up to 3 %; corners 10 to 30 % darker; \
+exposure 0.85 to 1.15 times, colours 5 %, flicker 3 %; noise 2 in the dark and 5 by full light, of 255; 1 to 2 control periods old | blurred by 0.7 to 1.5 px; flicker 5 %; noise 3 and 7; else as `standard` | \
+distorted by up to 5 %; corners 5 to 40 % darker; \
+exposure 0.75 to 1.25 times; else as `standard` |
     | on the table | - | - | - | a T of another colour, four other prints | - |
     | starts | `starts` | `starts` | `starts` | 30 % from the `"ood"` range | `starts` |
 
@@ -76,6 +80,11 @@ as state |
     `"environment_state_agent_pos"`: the same as a Dict, `agent_pos` (2,) and `environment_state` (6,).
     `"pixels"`: top camera, (96, 96, 3) uint8, 0.66 m square around the workspace's centre. `"pixels_agent_pos"`: Dict of `pixels` and
     `agent_pos` (2,), the fingertip [m]; the only one at `standard`, `expert` and `fleet`.
+
+    ## Pictures
+    A real camera's (`enpire_envs.camera_model`): `standard`, `expert` and `fleet` draw blur (a round Gaussian's std in a picture of 96 px), exposure, the factor of
+    each colour, a slow flicker (0.5 to 2 s) and the age of what is seen per episode; radial distortion (at half the picture's width, either way) and vignetting per
+    station. Noise is new in each frame: its std in the dark, and what full light adds. Larger pictures, films included, carry no more. `sensing="ideal"` is clean.
 
     ## Reward
     `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
@@ -141,7 +150,8 @@ as state |
         task = PushT(ARENAS[arena], criterion, control, sensing, variant, numbers)
         scene = PushTScene(ARENAS[arena], numbers)
         installed = () if level == "intro" else (scene,)
-        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, **options)
+        camera = numbers.camera if sensing == "noisy" else None
+        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, camera=camera, **options)
 
     def brief(self) -> str:
         """Controller, senses and geometry, as Markdown (see `enpire_envs.brief`)."""

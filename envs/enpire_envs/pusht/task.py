@@ -92,7 +92,7 @@ class PushT:
         self._criterion = criterion
         self._control = control
         self._sensing = SENSING[sensing]
-        self._level = level if sensing == "noisy" else replace(level, encoders=None, block=None)
+        self._level = level if sensing == "noisy" else replace(level, encoders=None, block=None, camera=None)
         if level.images:
             self.obs_types = ("pixels_agent_pos",)
         self._ranges = {

@@ -20,6 +20,7 @@ from enpire_envs.brief import (
     motion,
     number,
     periods,
+    pictures,
     safety,
     seen,
     sensor,
@@ -162,7 +163,7 @@ def _images(task: TieZipTie) -> tuple[list[Row], list[str]]:
     level, (position, rotation) = task._level, _moved(task)
     rows = [
         ("`pixels`", f"{' and '.join(f'`{camera}`' for camera in task.cameras)}: from above (right is x, up is y) and level from the side (right is x, up is "
-                     "z), fixed to the station, no noise, no lag"),
+                     f"z), fixed to the station; {pictures(level.camera if task._noisy else None, task.control_hz)}"),
         ("`agent_pos`: height alone of end effector's position", position),
         ("`agent_pos`: end effector's rotation", rotation),
         ("`agent_pos`: gripper's opening, and whether the fingers hold the strap", "exact"),
@@ -205,7 +206,9 @@ def _estimates(task: TieZipTie, obs_type: str) -> tuple[list[Row], list[str]]:
         ]
         worst = level.seen[0].radius[1] + level.seen[1].radius[1]
     errors = f"Errors add: the estimates of slot and tip are drawn apart, so that tip minus slot may be off by {mm(worst)} along an axis, where the strap has {play}."
-    return seen(obs_type, moved, others, task.cameras), [errors] if noisy else []
+    return seen(obs_type, moved, others, task.cameras, pictures(level.camera if noisy else None, hz)), [
+        errors
+    ] if noisy else []
 
 
 def _sketch(level: TieLevel) -> str:

@@ -61,7 +61,11 @@ per root second; changes below 0.5 N and 10 mNm are not felt; 30 ms lag; 0.5 N a
     | pawl | 0.2 to 0.7 N | 0.3 to 0.8 N | 0.2 to 0.7 N |
     | another zip tie on the bench | no | yes | no |
     | light of an episode | 0.7 to 1.25 times, tinted by 8 %, turned by 15 degrees | 0.5 to 1.4 times, 12 %, 25 degrees | as `standard` |
-    | cameras, knocked between episodes | not | by 3 mm along each axis and 1 degree; colours 5 % off | not |
+    | cameras, knocked between episodes | by 1 mm along each axis and 0.3 degrees | by 3 mm and 1 degree; colours 5 % off | as `standard` |
+    | pictures (see Pictures) | blurred by 0.5 to 1.2 px; distorted by up to 3 %; corners 10 to 30 % darker; \
+exposure 0.85 to 1.15 times, colours 5 %, flicker 3 %; noise 2 in the dark and 5 by full light, of 255; 1 to 2 control periods old | blurred by 0.7 to 1.5 px; flicker 5 %; noise 3 and 7; else as `standard` | \
+distorted by up to 5 %; corners 5 to 40 % darker; \
+exposure 0.75 to 1.25 times; else as `standard` |
 
     At every level but `intro` stations differ, on top of what episodes draw: friction times 0.85 to 1.2, pawl 0.8 to 1.25, stiffness of the end
     effector 0.9 to 1.1, backlash 0.7 to 1.4; the head displaced by up to 2 mm and turned by 2 degrees; estimates off by 0.5 mm; light 0.85 to 1.1
@@ -104,7 +108,7 @@ per root second; changes below 0.5 N and 10 mNm are not felt; 30 ms lag; 0.5 N a
     `intro` also `"pixels"`: a camera at the side, (96, 96, 3) uint8; `"pixels_agent_pos"`: with `agent_pos` (7,).
 
     `standard`, `expert` and `fleet` offer `"pixels_agent_pos"` alone. `pixels` is a Dict of two views, (96, 96, 3) uint8 each, fixed to the station,
-    0.5 mm a pixel where the slot is: `top` from above (right is +x, up is +y) and `right`, level from the side (right is +x, up is +z).
+    about 0.5 mm a pixel where the slot is: `top` from above (right is +x, up is +y) and `right`, level from the side (right is +x, up is +z).
     `agent_pos` is (12,):
 
     | i | observation | unit |
@@ -114,6 +118,11 @@ per root second; changes below 0.5 N and 10 mNm are not felt; 30 ms lag; 0.5 N a
     | 4 | gripper opening, 0 closed to 1 open | - |
     | 5 | 1 while the fingers hold the strap | - |
     | 6-11 | wrench at the gripper: force, torque | N, Nm |
+
+    ## Pictures
+    A real camera's (`enpire_envs.camera_model`): `standard`, `expert` and `fleet` draw blur (a round Gaussian's std in a picture of 96 px), exposure, the factor of
+    each colour, a slow flicker (0.5 to 2 s) and the age of what is seen per episode; radial distortion (at half the picture's width, either way) and vignetting per
+    station. Noise is new in each frame: its std in the dark, and what full light adds. Larger pictures, films included, carry no more. `sensing="ideal"` is clean.
 
     ## Reward
     `"sparse"`: 1 on the step of a verified success, else 0. `"dense"`: that plus gamma Phi(s') - Phi(s), potential-based shaping
@@ -157,7 +166,8 @@ per root second; changes below 0.5 N and 10 mNm are not felt; 30 ms lag; 0.5 N a
         numbers = LEVELS[level]
         task, scene = TieZipTie(numbers, sensing), TieScene(numbers)
         installed = (scene, task) if numbers.station else ()
-        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, **options)
+        camera = numbers.camera if sensing == "noisy" else None
+        super().__init__(task, SimCell(scene, task.control_hz), installed=installed, camera=camera, **options)
 
     def brief(self) -> str:
         """Controller, senses and geometry at this level, as Markdown (see `enpire_envs.brief`)."""

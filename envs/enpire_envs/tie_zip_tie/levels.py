@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from enpire_envs.appearance import AppearanceSpec
+from enpire_envs.camera_model import ASSORTED, ORDINARY, POOR, CameraSpec
 from enpire_envs.levels import EncoderSpec, TorqueSpec, WanderSpec
 from enpire_envs.randomise import SensingSpec
 
@@ -55,6 +56,7 @@ class TieLevel:
         torques: how the wrench is sensed; None: by a wrist sensor (`contact.WRENCH_SENSING`).
         seen: how the head, and how the tip is seen: x, y, z [m], turned about y and z [rad]; None: with a bias and noise.
         past: how the length beyond the head is seen [m]; None: with noise alone.
+        camera: what cameras make of what there is to see; None: a renderer's pictures as they are.
         look: light, and what else of the appearance changes between episodes.
         distractor: whether another zip tie lies about.
         station: what differs from station to station; None: nothing.
@@ -82,6 +84,7 @@ class TieLevel:
     torques: TorqueSpec | None = None
     seen: tuple[WanderSpec, WanderSpec] | None = None
     past: SensingSpec | None = None
+    camera: CameraSpec | None = None
     look: AppearanceSpec | None = None
     distractor: bool = False
     station: StationSpec | None = None
@@ -131,7 +134,8 @@ _STANDARD = replace(
     images=True,
     seen=None,
     past=None,
-    look=AppearanceSpec(light=(0.7, 1.25), tint=0.08, direction=15.0),
+    camera=ORDINARY,
+    look=AppearanceSpec(light=(0.7, 1.25), tint=0.08, direction=15.0, camera=(0.001, 0.3)),
 )
 
 LEVELS = {
@@ -154,11 +158,13 @@ LEVELS = {
         kink=12.0,
         yields=0.2,
         drag=(0.3, 0.8),
+        camera=POOR,
         look=AppearanceSpec(light=(0.5, 1.4), tint=0.12, direction=25.0, colour=0.05, camera=(0.003, 1.0)),
         distractor=True,
     ),
     "fleet": replace(
         _STANDARD,
+        camera=ASSORTED,
         station=StationSpec(
             head=(0.004, 5.0),
             friction=(0.6, 1.7),

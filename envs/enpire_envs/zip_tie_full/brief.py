@@ -20,6 +20,7 @@ from enpire_envs.brief import (
     motion,
     number,
     periods,
+    pictures,
     safety,
     seen,
     sensor,
@@ -88,7 +89,7 @@ def describe(task: ZipTieFull, model: mujoco.MjModel, obs_type: str) -> str:
     ]  # fmt: skip
     own = joint_rows(joints(tie, cut) if task._noisy else None, "end effector's position")
     moved = [*own, ("whether the fingers hold the strap, and the cutter", "exact")]
-    rows = [*seen(obs_type, moved, _estimates(task), task.cameras)]
+    rows = [*seen(obs_type, moved, _estimates(task), task.cameras, pictures(tie.camera if task._noisy else None, hz))]
     if obs_type == "pixels_agent_pos" and tie.look is not None:
         rows.append(("how an episode looks", looks(tie.look)))
     notes = [

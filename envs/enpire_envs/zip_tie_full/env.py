@@ -13,7 +13,9 @@ from enpire_envs.zip_tie_full.brief import describe
 from enpire_envs.zip_tie_full.scene import ZipTieFullScene
 from enpire_envs.zip_tie_full.task import ZipTieFull
 
-TIE = replace(LEVELS["state"], max_steps=3000, look=LEVELS["standard"].look)  # a hundred seconds
+TIE = replace(
+    LEVELS["state"], max_steps=3000, look=LEVELS["standard"].look, camera=LEVELS["standard"].camera
+)  # a hundred seconds
 
 
 class ZipTieFullEnv(CellEnv):
@@ -113,7 +115,8 @@ class ZipTieFullEnv(CellEnv):
     def __init__(self, *, sensing: Literal["noisy", "ideal"] = "noisy", **options: Unpack[CellOptions]) -> None:
         choose("sensing", sensing, ("noisy", "ideal"))
         scene, task = ZipTieFullScene(TIE, CUT), ZipTieFull(TIE, CUT, sensing)
-        super().__init__(task, SimCell(scene, task.control_hz), installed=(scene, task), **options)
+        camera = TIE.camera if sensing == "noisy" else None
+        super().__init__(task, SimCell(scene, task.control_hz), installed=(scene, task), camera=camera, **options)
 
     def brief(self) -> str:
         """Controller, senses and geometry in the numbers of the levels in force, as Markdown."""
