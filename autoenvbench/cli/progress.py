@@ -176,4 +176,5 @@ def _rules(config: RunConfig) -> str:
         else "simulation as fast as it goes"
     )
     robot = f"; robot time {format_duration(config.robot_budget_s)}" if config.robot_budget_s else ""
-    return f"{track}; {pace}{robot}"
+    cells = f"; {config.cells} cells" if config.cells > 1 else ""
+    return f"{track}; {pace}{robot}{cells}"

@@ -34,6 +34,8 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         raise UserError("--cost-budget and --agent-memory must be above zero")
     if is_real(args.env) and args.track == "open":
         raise UserError(f"{args.env} is on the station track: a robot's simulator is not part of its own station")
+    if is_real(args.env) and args.stations > 1:
+        raise UserError(f"{args.env} moves the arms of one station; leave --stations out")
     tools = parse_tools(args)
     try:
         agent_args = shlex.split(args.agent_args)
@@ -53,6 +55,7 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         seed=args.seed,
         track=track,
         pace=pace,
+        cells=args.stations,
         sandbox=args.sandbox,
         model=args.model,
         effort=args.effort,

@@ -99,6 +99,7 @@ def conditions(result: Result) -> dict[str, Any]:
     if config:
         apart.setdefault("starter", "parametric")  # runs from before there was a plain one
         apart.setdefault("demos", 0)  # and from before there were any
+        apart.setdefault("cells", 1)  # or more than one
     return {
         **apart, "board": board_of(config.get("regime")), "track": result.track, "pace": result.pace, "sandbox": result.sandbox,
         "tools": result.tools, "budget_s": result.budget_s, "robot_budget_s": result.robot_budget_s,

@@ -49,7 +49,7 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     state = RunState.of(events, config.min_episodes)
     confirmed = state.curves.confirmed
     tokens = metrics.token_totals(events, research_s)
-    mru = metrics.robot_utilisation(events, research_s, 1, config.pace > 0)
+    use = metrics.robot_use(events, research_s, config.cells, config.pace)
     finished = any(e.kind == "run" and e.payload.phase == "finished" for e in events)
     result = Result.from_events(events) if finished else None
 
@@ -64,7 +64,7 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
          f"{tokens.all:,} with cache reads; {tokens.per_minute:,.0f} per minute (MTU)" if tokens.calls else "no language model"),
         ("robot time", format_duration(state.robot_s), "no budget" if config.robot_budget_s is None
          else f"budget {format_duration(config.robot_budget_s)}"),
-        ("robot utilisation", percent(mru) if mru is not None else "-", "" if mru is not None else "free-running simulation"),
+        ("robot utilisation", percent(use.mru) if use else "-", _use(use) if use else "free-running simulation"),
     ]  # fmt: skip
     body = [
         f"<h1>{html_text(config.agent)} on {html_text(config.env)}</h1>",
@@ -90,6 +90,13 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     title = html_text(f"{config.agent} on {config.env}")
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>" \
            f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
+
+
+def _use(use: metrics.RobotUse) -> str:
+    """What the share of all cells leaves out."""
+    each = ", ".join(percent(share) for share in use.of_cells.values()) if len(use.of_cells) > 1 else ""
+    slow = f"{use.real_time:.2f} simulated seconds a second" if use.real_time is not None else ""
+    return "; ".join(filter(None, (each, slow)))
 
 
 def _stations(events: list[Event]) -> str:

@@ -6,7 +6,7 @@ same name are that over a whole ledger.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
@@ -295,20 +295,49 @@ def stalled_seconds(events: Iterable[Event], research_s: float) -> float:
     return stalled
 
 
-def robot_utilisation(events: Iterable[Event], research_s: float, stations: int, paced: bool) -> float | None:
-    """MRU: share of the stations' wall-clock that was robot time, 0 to 1.
+@dataclass(frozen=True, slots=True)
+class RobotUse:
+    """How much of a run's wall-clock its cells worked, where robot time is scarce.
+
+    Attributes:
+        mru: share of all cells' research time that was robot time, 0 to 1.
+        of_cells: the same of each cell that worked, by name.
+        real_time: seconds of the environments' own time per second of robot time that episodes took. Well below the pace, the machine could
+            not keep up, and what looks like work of robots was waiting for their simulation.
+    """
+
+    mru: float
+    of_cells: dict[str, float]
+    real_time: float | None
+
+
+def robot_use(events: Iterable[Event], research_s: float, cells: int, pace: float) -> RobotUse | None:
+    """MRU, whole and by cell.
 
     Args:
         research_s: research time [s].
-        stations: cells that the run has.
-        paced: whether robot time is scarce: on a physical station, or a simulated one in real time.
+        cells: that the run has.
+        pace: of the run; 0: robot time is free.
 
     Returns:
         None where robot time is free.
     """
-    if not paced or not research_s:
+    if not pace or not research_s:
         return None
-    return min(1.0, sum(map(robot_seconds, events)) / (stations * research_s))
+    by_cell, simulated, worked = defaultdict[str, float](float), 0.0, 0.0
+    for event in events:
+        seconds = robot_seconds(event)
+        if event.kind in ("episode", "reset"):
+            by_cell[event.station or ""] += seconds
+        if event.kind == "episode" and seconds:
+            simulated, worked = simulated + event.payload.sim_s, worked + seconds
+    return RobotUse(
+        mru=min(1.0, sum(by_cell.values()) / (cells * research_s)),
+        of_cells={
+            name: min(1.0, seconds / research_s) for name, seconds in sorted(by_cell.items()) if name and seconds
+        },
+        real_time=simulated / worked if worked else None,
+    )
 
 
 def heldout_episodes(events: Iterable[Event]) -> list[EpisodeEvent]:

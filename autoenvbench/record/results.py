@@ -120,7 +120,8 @@ class Result(StrictModel):
         policy_tokens: headline tokens of the policies' own model calls.
         deterministic: no policy asked a model: a re-run must give the same outcomes.
         cost_usd: by the price table; None if a model is not in it.
-        mtu: headline tokens per minute of research; `mru`: share of it in which the robot worked, 0 to 1.
+        mtu: headline tokens per minute of research; `mru`: share of it in which the robots worked, 0 to 1, all `cells` together,
+            and `mru_of_cells` each by itself; `real_time`: see `metrics.RobotUse`.
         stations: where the numbers of its stations came from: its own secret, a file of private ones (of which `stations_sha256` is the
             digest), or its configuration; None where all stations are the same. See `record.stations`.
         held_out_secret: 32 bytes in hexadecimal, from which all starts follow.
@@ -169,7 +170,10 @@ class Result(StrictModel):
     tools: dict[str, Any] = Field(default_factory=dict)  # of script policies, where they are not the defaults
     cost_usd: float | None = None
     mtu: float | None = None
+    cells: int = Field(default=1, ge=1)
     mru: float | None = None
+    mru_of_cells: dict[str, float] = Field(default_factory=dict)
+    real_time: float | None = None
     cpu_utilisation: float | None = None
     gpu_utilisation: float | None = None
     stations: Source | None = None
@@ -284,6 +288,7 @@ def _result(events: Sequence[Event]) -> Result:
     stalled_s = metrics.stalled_seconds(events, research_s)
     void = void_reasons(events, research_s, stalled_s)
     answer = choose_answer(events, config.min_episodes)
+    use = metrics.robot_use(events, research_s, config.cells, config.pace)
     most_used = max(tokens.by_model, key=lambda name: (tokens.by_model[name], name), default=None)
     thresholds = (*metrics.THRESHOLDS, *metrics.STRICT_THRESHOLDS)
     try:
@@ -316,7 +321,7 @@ def _result(events: Sequence[Event]) -> Result:
             ideas=sum(e.kind == "idea" for e in events),
             tokens=tokens, policy_tokens=own.headline, deterministic=own.calls == 0, tools=config.tools,
             cost_usd=_cost(events, start.prices), mtu=tokens.per_minute if tokens.calls else None,
-            mru=metrics.robot_utilisation(events, research_s, stations=1, paced=config.pace > 0),
+            cells=config.cells, mru=use.mru if use else None, mru_of_cells=use.of_cells if use else {}, real_time=use.real_time if use else None,
             cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
             gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
             stations=start.stations, stations_sha256=start.stations_sha256, held_out_secret=finished.secret, ledger_sha256=digest(events),

@@ -24,6 +24,7 @@ class RunConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     track: Track = "open"
     pace: float = Field(default=0.0, ge=0.0, le=1.0)
+    cells: int = Field(default=1, ge=1, le=64)  # robots behind the run's one door
     sandbox: Sandbox | None = None  # None: bubblewrap, or what the agent falls back to
     model: str | None = None
     effort: str | None = None  # the model's reasoning effort, in the agent's own words

@@ -84,7 +84,7 @@ def research(
     sandbox, notice = preflight(config, list(members.values()))
     env = make_env(config.env, config.env_kwargs)
     secret = StartStreams.parse_secret(config.held_out_secret) if config.held_out_secret else StartStreams.new_secret()
-    stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out)
+    stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out, cells=config.cells)
     first_calls = check_models(config, list(members.values()))
     run_dir = make_run_dir(config, list(members), out)
     with exclusive(run_dir):
@@ -145,7 +145,7 @@ def resume(
     with exclusive(run_dir):
         env = make_env(config.env, config.env_kwargs)
         here = _circumstances(env, config)
-        stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out)
+        stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out, cells=config.cells)
         if stations.private is not None and stations.private.sha256 != started.stations_sha256:
             raise UserError(f"{config.private_stations} no longer holds the private stations that this run began with")
         slots = make_slots(run_dir, members, events)
@@ -176,7 +176,7 @@ async def _run(run: Run, observer: Observer) -> dict[str, Any]:
                     sandbox=run.sandbox, secret_hex=(run.dir / "secret").read_text(), clock_epoch=run.clock.epoch,
                     clock_stopped_at=run.clock.stopped_at, station_scope=run.stations.scope,
                     private_stations=run.stations.private.numbers if run.stations.private else None,
-                    tokens={admin_token: "admin", **{slot.token: slot.id for slot in run.slots}},
+                    tokens={admin_token: "admin", **{slot.token: slot.id for slot in run.slots}}, cells=run.config.cells,
                 )
             )
         )  # fmt: skip

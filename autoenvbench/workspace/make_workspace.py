@@ -130,7 +130,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
 
 {_ends(config)}{_regime(config)}{_demos(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
-actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}
+actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}{_cells(config)}
 
 {_network_section(env) if network else _policy_section(env) + _script_section(tools, config)}It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
 memory, numeric libraries set to one thread, no child processes, no file locks, and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
@@ -298,6 +298,13 @@ def _station(scope: Scope | None, station: int | None) -> str:
         " Stations differ: practice, evaluations and confirmations are at the run's own; every episode of the scoring at the end is at "
         f"another one, which nobody has met. {known}"
     )
+
+
+def _cells(config: RunConfig) -> str:
+    """How many robots work for the run, where they are several."""
+    if config.cells == 1:
+        return ""
+    return f" {config.cells} robots share the episodes of whatever you ask for: {config.cells} at a time, in about 1/{config.cells} of the time."
 
 
 def _script_section(tools: str, config: RunConfig) -> str:

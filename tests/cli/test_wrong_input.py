@@ -39,6 +39,8 @@ WRONG = [
     "eval --agent cem --budget 1m --seed -5",
     "eval --agent cem --budget 1m --seed 99999999999999999999999999",
     "eval --agent cem --budget 1m --pace nan",
+    "eval --agent cem --budget 1m --stations 0",
+    "eval --agent cem --budget 1m --stations 65",
     "eval --agent cem --budget 1m --held-out 0",
     "eval --agent cem --budget 1m --held-out 99999999999999999999",
     "eval --agent cem --budget 1m --attempts 99999999999999999999",

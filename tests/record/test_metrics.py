@@ -1,5 +1,7 @@
 """Metric definitions against brute force and against what must hold."""
 
+import dataclasses
+
 import pytest
 
 from autoenvbench.record import metrics
@@ -80,9 +82,19 @@ def test_token_totals_count_each_category_once():
 
 def test_robot_utilisation_is_for_scarce_robot_time_only():
     events = [episode(1), episode(2), episode(3, purpose="heldout")]
-    assert metrics.robot_utilisation(events, 10.0, stations=1, paced=True) == pytest.approx(0.4)
-    assert metrics.robot_utilisation(events, 10.0, stations=2, paced=True) == pytest.approx(0.2)
-    assert metrics.robot_utilisation(events, 10.0, stations=1, paced=False) is None
+    assert metrics.robot_use(events, 10.0, cells=1, pace=1.0).mru == pytest.approx(0.4)
+    assert metrics.robot_use(events, 10.0, cells=2, pace=1.0).mru == pytest.approx(0.2)
+    assert metrics.robot_use(events, 10.0, cells=1, pace=0.0) is None
+
+
+def test_each_cell_has_its_own_utilisation_and_stretched_time_shows():
+    where = ["station-1", "station-1.2", "station-1", None]
+    events = [dataclasses.replace(episode(k), station=name) for k, name in enumerate(where)]
+    use = metrics.robot_use(events, 10.0, cells=3, pace=1.0)
+    assert use.of_cells == {"station-1": pytest.approx(0.4), "station-1.2": pytest.approx(0.2)}  # and one that is not known
+    assert use.mru == pytest.approx(8 / 30)
+    slow = [dataclasses.replace(e, payload=e.payload.model_copy(update={"sim_s": e.payload.robot_s / 4})) for e in events]
+    assert metrics.robot_use(slow, 10.0, cells=3, pace=1.0).real_time == pytest.approx(0.25)
 
 
 def test_summary_counts_first_attempts_for_the_streak():

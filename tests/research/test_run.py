@@ -100,6 +100,25 @@ def test_a_run_ends_when_its_robot_time_is_used_up(tmp_path):
     assert "robot time 5m 00s" in ranking.sections([result])[0].unranked[0].conditions
 
 
+def test_several_robots_share_a_batch_and_each_has_its_utilisation(tmp_path):
+    look = "aeb practice -n 2 && grep -c '2 robots share' TASK.md > seen && aeb practice -n 4"
+    code, out, err = run("eval", "--agent", f"command:sh -c {shlex.quote(look)}", "--stations", "2", "--pace", "1", "--env-arg", "max_episode_steps=10", "--budget", "60s",
+                         "--nudges", "0", "--held-out", "2", "--sandbox", "none", "--out", tmp_path / "runs", "--json")  # fmt: skip
+    assert code == 0, err
+    result = Result.model_validate_json(out[out.index("\n{") :])
+    path = only(tmp_path / "runs")
+    assert (path / "agents/command-1/workspace/seen").read_text() == "1\n"
+    events = [e for e in Ledger(path / "ledger.sqlite").events("episode") if e.payload.purpose == "practice"]
+    assert {e.station for e in events} == {"station-1", "station-1.2"}
+    assert (result.cells, result.episodes) == (2, 6)
+    assert set(result.mru_of_cells) == {"station-1", "station-1.2"}
+    assert 0 < result.mru == pytest.approx(sum(result.mru_of_cells.values()) / 2)
+    assert 0 < result.real_time < 1.1
+    refused = run("eval", "--agent", "cem", "--budget", "1m", "--env", "ENPIRE/PushT-real-v0", "--stations", "2")
+    assert refused[0] == 2
+    assert "moves the arms of one station; leave --stations out" in refused[2]
+
+
 _LOOKING = "ls data/demos > seen; python -c \"from enpire_envs.episodes import Episodes; print(len(Episodes('data/demos')))\" >> seen"
 
 
