@@ -238,6 +238,8 @@ def _condition_words(r: Result) -> str:
         words.append(f"budget {format_duration(r.budget_s)}")
     if r.robot_budget_s:
         words.append(f"robot time {format_duration(r.robot_budget_s)}")
+    if r.cells > 1:
+        words.append(f"{r.cells} robots")
     words += [r.sandbox, r.compute_class or "unknown computer"]
     if version := r.versions.get("autoenvbench"):
         words.append(f"autoenvbench {version}")
