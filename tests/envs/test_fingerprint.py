@@ -26,7 +26,18 @@ def test_what_is_read_of_a_task():
     own = {f"enpire_envs.pusht.{name}" for name in ("env", "task", "scene", "geometry", "levels")}
     suite = {
         f"enpire_envs.{name}"
-        for name in ("env", "task", "cell", "sim", "randomise", "time_limit", "levels", "appearance", "camera_model", "shaping")
+        for name in (
+            "env",
+            "task",
+            "cell",
+            "sim",
+            "randomise",
+            "time_limit",
+            "levels",
+            "appearance",
+            "camera_model",
+            "shaping",
+        )
     }
     assert names("ENPIRE/PushT-v0") == own | suite | {"enpire_envs.pusht/scene.xml"}
     pin = names("ENPIRE/PinInsertion-v0")

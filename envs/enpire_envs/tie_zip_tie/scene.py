@@ -125,6 +125,8 @@ class TieScene:
         self._add_strap(spec)
         if self._level.distractor:
             self._add_distractor(spec)
+        if self._level.images:
+            spec.visual.quality.numquads = 1  # faces of boxes drawn in one piece: a third of a picture's time
         # the gripper's opening and commands under way: part of the state, so that snapshots hold them
         spec.nuserdata = self.memory + self._delay.size
         model = spec.compile()
