@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import sys
 from collections import Counter, defaultdict
@@ -18,13 +17,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 import audit_episodes
 import audit_truth
 from audit_episodes import KINDS, audited, make
+from audit_rows import Row, append, rows_of
 from enpire_envs import ENV_IDS
 from enpire_envs.fingerprint import fingerprint, without_words
 from enpire_envs.registry import level_of
@@ -33,7 +32,6 @@ from autoenvbench.cli.arguments import Parser, episodes, path
 from autoenvbench.errors import UserError
 
 ROUND = 4 * len(KINDS)  # episodes of a level before the next one's turn
-Row = dict[str, Any]
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------------
@@ -41,21 +39,6 @@ def version() -> str:
     """Of the audit itself: 8 hexadecimal digits of the code that makes and judges its episodes."""
     code = (without_words(Path(module.__file__).read_text()) for module in (audit_episodes, audit_truth))  # type: ignore[arg-type]
     return hashlib.sha256(b"".join(code)).hexdigest()[:8]
-
-
-def rows_of(out: Path) -> list[Row]:
-    """All whole lines of the file. What a kill left of the last one is cut off."""
-    if not out.exists():
-        return []
-    text = out.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        with out.open("r+b") as file:
-            file.truncate(len(whole))
-    try:
-        return [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
-        raise UserError(f"{out} is not a file of this audit ({error}); give another --out") from None
 
 
 def ids(wanted: list[str]) -> list[str]:
@@ -79,14 +62,11 @@ def measure(out: Path, wanted: list[str], n: int) -> None:
         env_id: {"env": env_id, "fingerprint": fingerprint(env), "audit": version()} for env_id, env in envs.items()
     }
     done = {(row["env"], row["fingerprint"], row["audit"], row["seed"]) for row in rows_of(out)}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a") as file:
-        for first in range(0, n, ROUND):
-            for env_id, env in envs.items():
-                for seed in range(first, min(first + ROUND, n)):
-                    if (*marks[env_id].values(), seed) not in done:
-                        file.write(json.dumps({**marks[env_id], **asdict(audited(env, seed))}) + "\n")
-                        file.flush()
+    for first in range(0, n, ROUND):
+        for env_id, env in envs.items():
+            for seed in range(first, min(first + ROUND, n)):
+                if (*marks[env_id].values(), seed) not in done:
+                    append(out, {**marks[env_id], **asdict(audited(env, seed))})
     for env in envs.values():
         env.close()
 

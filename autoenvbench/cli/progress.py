@@ -140,7 +140,7 @@ class RunProgress(Observer):
         confirmed, raw = state.curves.confirmed, state.curves.raw
         rows.append(("best", f"{confirmed[-1].value:.0%} confirmed" if confirmed else "none confirmed"))
         if raw:
-            rows.append(("unconfirmed", f"{raw[-1].value:.0%}"))
+            rows.append(("best single", f"{raw[-1].value:.0%}"))
         rows.append(("episodes", str(state.episodes)))
         if state.agent_tokens.headline:
             rows.append(("tokens", f"{state.agent_tokens.headline:,}"))

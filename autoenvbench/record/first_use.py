@@ -1,5 +1,7 @@
 """Whether an idea was recorded before its test, as far as a station can know: when the files that test it were first run here.
 
+A batch runs them once its policy has acted: one that was refused, or whose policy could not be loaded, has told nobody anything.
+
 On the track `open` an agent may have tried them in its own simulator before, which nobody sees; on the track `station` nothing else runs them.
 """
 
@@ -20,6 +22,9 @@ class FirstUses:
     )  # content -> research time of its first batch, of any purpose [s]
     _recorded: dict[str, float] = field(default_factory=dict)  # idea -> [s]
     _tested: dict[str, str] = field(default_factory=dict)  # idea -> content of its first evaluation
+    _begun: dict[str, tuple[float, str, str | None]] = field(
+        default_factory=dict
+    )  # batches in which nobody has acted: id -> time [s], content, the idea that it tests
 
     def add(self, event: Event) -> None:
         """Take in the ledger's next event, of any kind."""
@@ -27,10 +32,13 @@ class FirstUses:
         if event.kind == "idea":
             self._recorded[p.id] = event.t_run
         elif event.kind == "evaluation" and p.phase == "started":
-            content = p.content or p.digest
-            self._used.setdefault(content, event.t_run)
-            if p.purpose == "evaluate" and p.idea is not None:
-                self._tested.setdefault(p.idea, content)
+            idea = p.idea if p.purpose == "evaluate" else None
+            self._begun[p.id] = event.t_run, p.content or p.digest, idea
+        elif event.kind == "episode" and p.steps and p.evaluation in self._begun:
+            at, content, idea = self._begun.pop(p.evaluation)
+            self._used.setdefault(content, at)
+            if idea is not None:
+                self._tested.setdefault(idea, content)
 
     def late(self, idea: str) -> float | None:
         """Seconds from the first use of an idea's files to its recording: above 0 where it was recorded afterwards. None: not tested."""

@@ -93,7 +93,7 @@ class Station:
                 "robot": self.current_job or "free",
                 "best": best_of(state.curves.confirmed),
                 "best_pools": [[c.counted_wins, c.counted] for c in state.curves.candidates.own()],
-                "best_unconfirmed": best_of(state.curves.raw),
+                "best_single": best_of(state.curves.raw),
                 "submitted": state.submitted.commit if state.submitted else None,
                 "finished": {purpose: state.batches_finished[purpose] for purpose in BATCHES},
                 "ideas": [idea_line(idea, state) for idea in state.ideas.values()],

@@ -79,7 +79,7 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
         f"robot         {s['robot']}",
         f"best          {_rate(s['best'])}  (confirmed{_pooled(s['best_pools'])})",
         *_what_is_left(s["best"]),
-        f"unconfirmed   {_rate(s['best_unconfirmed'])}",
+        f"best single   {_single(s['best_single'])}",
         f"finished      {done['evaluate']} evaluations, {done['confirm']} confirmations, {done['practice']} practices, "
         f"{done['heldout']} held-out scorings",
         f"submitted     {(s['submitted'] or 'nothing yet: the confirmed best will be scored')[:60]}",
@@ -284,6 +284,11 @@ def _rate(best: dict[str, Any] | None) -> str:
     return f"{100 * best['success_rate']:.0f} % of {best['episodes']} episodes, commit {best['commit'][:8]}"
 
 
+def _single(best: dict[str, Any] | None) -> str:
+    """The highest of all single evaluations, which nobody should mistake for what was confirmed."""
+    return _rate(best) + (", in one evaluation: the highest of several flatters, and does not count" if best else "")
+
+
 def _pooled(candidates: list[list[int]]) -> str:
     """That the estimate is of several candidates, where it is. `candidates`: successes and episodes of each, the leader first."""
     if len(candidates) < 2:
@@ -349,7 +354,8 @@ def _parser() -> argparse.ArgumentParser:
     practice.add_argument(
         "--video",
         action="store_true",
-        help="film every step of the first success and the first failure (a simulation draws 20 to 60 a second)",
+        help="film every step of the first success and the first failure: no robot time, but a simulation draws 20 to 60 steps a second after each, and the "
+        "robot waits (an episode of 240 steps: 4 to 12 s)",
     )
     evaluate = verb("evaluate", _evaluate, "score HEAD on fresh secret starts; the best is confirmed at once")
     evaluate.add_argument("-n", type=int, default=20, metavar="N", help="episodes (default 20, the least that counts)")

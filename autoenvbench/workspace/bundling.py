@@ -32,7 +32,10 @@ def send_head(client: StationClient, workspace: Path, *, starter: bool = False) 
     dirty = git(workspace, "status", "--porcelain", "--untracked-files=no")
     if dirty and not starter:
         files = ", ".join(line[3:] for line in dirty.splitlines()[:5])
-        raise UserError(f"uncommitted changes in {files}: only commits are run. Type: git commit -am 'what you tried'")
+        raise UserError(
+            f"uncommitted changes in {files}: only commits are run. Type: git commit -am 'what you tried' (they are run), or git stash (HEAD is run as "
+            "it is; git stash pop brings them back)"
+        )
     runs = (
         "policy.py" in git(workspace, "ls-tree", "--name-only", "HEAD").splitlines() or (workspace / NETWORK).is_file()
     )

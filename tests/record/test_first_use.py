@@ -1,21 +1,26 @@
 """Ideas are stamped with the first use of the files that test them, as far as the station knows."""
 
-from autoenvbench.record.events import EvaluationEvent, IdeaEvent
+from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, IdeaEvent
 from autoenvbench.record.first_use import FirstUses
 from autoenvbench.record.ledger import Event
 
 
 def uses(*rows):
-    """After (time, idea) and (time, purpose, content, idea) rows."""
-    made = FirstUses()
+    """After (time, idea) and (time, purpose, content, idea, steps=9) rows; an episode of so many steps ends 30 s after its batch began."""
+    events = []
     for at, *what in rows:
         if len(what) == 1:
-            kind, payload = "idea", IdeaEvent(id=what[0], title="a title")
-        else:
-            purpose, content, idea = what
-            kind, payload = "evaluation", EvaluationEvent(phase="started", id="E1", purpose=purpose, commit=content, digest=content,
-                                                          content=content, planned=1, idea=idea)  # fmt: skip
-        made.add(Event(0, 0.0, float(at), kind, "a", "s", payload, ""))
+            events.append((float(at), "idea", IdeaEvent(id=what[0], title="a title")))
+            continue
+        purpose, content, idea, steps = (*what, 9)[:4]
+        batch = {"purpose": purpose, "commit": content, "digest": content, "content": content}
+        started = EvaluationEvent(phase="started", id=f"E{len(events)}", planned=1, idea=idea, **batch)
+        episode = EpisodeEvent(evaluation=started.id, index=0, seed=0, success=False, score=0, stage="", steps=steps, sim_s=0, robot_s=0,
+                               **batch)  # fmt: skip
+        events += [(float(at), "evaluation", started), (at + 30.0, "episode", episode)]
+    made = FirstUses()
+    for at, kind, payload in sorted(events, key=lambda event: event[0]):
+        made.add(Event(0, 0.0, at, kind, "a", "s", payload, ""))
     return made
 
 
@@ -43,3 +48,16 @@ def test_an_idea_without_a_test_has_no_stamp():
     assert made.late("I1") is None
     assert made.words("I1") == ""
     assert made.late("I9") is None
+
+
+def test_files_that_never_acted_have_not_run():
+    failed = (10, "practice", "x", None, 0)  # such as a policy that could not be loaded
+    assert uses(failed, (95, "I1"), (96, "evaluate", "x", "I1")).words("I1") == "recorded before its files ran here"
+    assert uses((5, "I1"), (10, "evaluate", "x", "I1", 0)).words("I1") == ""
+    seen = (10, "practice", "x", None, 1)
+    assert uses(failed, seen, (95, "I1"), (96, "evaluate", "x", "I1")).late("I1") == 85
+
+
+def test_a_batch_has_run_its_files_since_it_began():
+    made = uses((10, "practice", "x", None), (20, "I1"), (50, "evaluate", "x", "I1"))
+    assert made.late("I1") == 10  # recorded while the practice ran
