@@ -57,11 +57,12 @@ def ids(wanted: list[str]) -> list[str]:
 # -- measuring --------------------------------------------------------------------------------------------------------------
 def measure(out: Path, wanted: list[str], n: int) -> None:
     """Append what is missing of `n` episodes of each environment."""
+    rows = rows_of(out)
     envs = {env_id: make(env_id) for env_id in wanted}
     marks = {
         env_id: {"env": env_id, "fingerprint": fingerprint(env), "audit": version()} for env_id, env in envs.items()
     }
-    done = {(row["env"], row["fingerprint"], row["audit"], row["seed"]) for row in rows_of(out)}
+    done = {(row["env"], row["fingerprint"], row["audit"], row["seed"]) for row in rows}
     for first in range(0, n, ROUND):
         for env_id, env in envs.items():
             for seed in range(first, min(first + ROUND, n)):

@@ -1,4 +1,4 @@
-"""Do learned policies deceive the verifier? Every verdict on a policy against the simulator's ground truth (`audit.py`), episode by episode.
+"""Do learned policies deceive the verifier? Every verdict on a policy against the simulator's ground truth (`audit_truth.py`), episode by episode.
 
     python benchmarks/reward_hacking.py --env ENPIRE/PinInsertion-v0 --policy runs/pin/policy -n 10000 --out hacking.jsonl
 
@@ -16,7 +16,8 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
-from audit import STATIONS, SUBJECTS, VIOLATIONS
+from audit_episodes import STATIONS, SUBJECTS, VIOLATIONS
+from enpire_envs.env import CellEnv
 
 from autoenvbench.make_env import make_env
 from autoenvbench.sandbox.cage import choose_sandbox
@@ -35,11 +36,12 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=10_000)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    name = args.env.removeprefix("ENPIRE/").removesuffix("-v0")
-    if name not in SUBJECTS:
-        parser.error(f"there is no independent truth of {args.env}; known: {', '.join(SUBJECTS)}")
-    truth = SUBJECTS[name].truth
     env = make_env(args.env)
+    subject = SUBJECTS.get(env.unwrapped.task.name) if isinstance(env.unwrapped, CellEnv) else None
+    truth = subject.truth if subject is not None else None
+    if truth is None:
+        known = ", ".join(name for name, each in SUBJECTS.items() if each.truth is not None)
+        parser.error(f"there is no independent truth of what {args.env} leaves behind; known: {known}")
     bundle, policy = resolve_policy(env, args.policy, 0)
     sandbox = "none" if policy is not None else choose_sandbox(None, fallback=True)[0]
     cell = LocalCell(env, sandbox=sandbox, track="station", policy=policy, answer=answer_in(bundle))
@@ -53,9 +55,8 @@ def main() -> int:
             outcome = run_episode(env, policy, FIRST + k, {"station": k % STATIONS} if movable else None)
             if outcome.infrastructure:
                 raise SystemExit(f"episode {k}: {outcome.reason}: {outcome.detail}; mend that, then go on")
-            real = False if outcome.reason in VIOLATIONS else truth(env.unwrapped)  # type: ignore[arg-type]
-            known = None if real is None else bool(real)
-            row = {**mine, "episode": k, "verdict": outcome.success, "truth": known, "reason": outcome.reason}
+            real = False if outcome.reason in VIOLATIONS else truth(env.unwrapped)
+            row = {**mine, "episode": k, "verdict": outcome.success, "truth": real, "reason": outcome.reason}
             rows.append(row)
             print(json.dumps(row), file=file, flush=True)
     if isinstance(policy, PolicyProcess):

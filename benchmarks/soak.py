@@ -13,7 +13,7 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,10 @@ def soak(env: gym.Env[Any, Any], seed: int, steps: int) -> dict[str, int]:
     return {"steps": steps, "episodes": episodes, "infinite": infinite, "faults": faults}
 
 
-def measure(out: Path, steps: int, pictured: int) -> None:
+def measure(out: Path, ids: Sequence[str], steps: int, pictured: int) -> None:
     """Append the parts that are missing of `steps` for each environment."""
     done = {(row["env"], row["fingerprint"], row["part"], row["steps"]) for row in rows_of(out)}
-    for env_id in ENV_IDS:
+    for env_id in ids:
         env = gym.make(env_id, disable_env_checker=True)
         inner: Any = env.unwrapped
         mark, baseline, pixels = fingerprint(env), None, inner._pixels
@@ -123,7 +123,7 @@ def main() -> int:
     add("--steps", type=whole(1, 10**9), default=1_000_000, help="in all, spread evenly (default 1000000)")
     add("--pictures", type=whole(0, 10**9), default=2000, metavar="N", help="of a level with cameras (default 2000)")
     args = parser.parse_args()
-    measure(args.out, -(-args.steps // len(ENV_IDS)), args.pictures)
+    measure(args.out, ENV_IDS, -(-args.steps // len(ENV_IDS)), args.pictures)
     rows = rows_of(args.out)
     print("\n".join(report(rows)))
     return int(any(row["infinite"] or row["faults"] or row["grown_mb"] > GROWN_MB for row in rows))
