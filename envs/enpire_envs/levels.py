@@ -214,6 +214,46 @@ class WanderingPose:
         return vector / math.sqrt(vector.dot(vector))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HidingSpec:
+    """From when on a perception model does not find what something else hides.
+
+    Attributes:
+        edges: for each edge that it may be behind, how far behind it the model still finds it: smallest and largest, drawn per episode, in
+            the unit of what is told to `Hiding.hides`. Below 0 it is lost before.
+        blur: standard deviation of every edge from look to look.
+    """
+
+    edges: tuple[tuple[float, float], ...]
+    blur: float
+
+    @classmethod
+    def sharp(cls, n: int) -> HidingSpec:
+        """The truth, for n edges."""
+        return cls(edges=((0.0, 0.0),) * n, blur=0.0)
+
+
+class Hiding:
+    """What a perception model loses from sight, and when: were it the geometry itself, whoever moves something in and out of sight would
+    measure with it what hides it, as with a light barrier."""
+
+    def __init__(self, spec: HidingSpec, rng: np.random.Generator) -> None:
+        self._rng, self._blur = rng, spec.blur
+        self._edges = rng.uniform(*np.array(spec.edges).T)
+        self._drawn, self._next = (
+            np.zeros((0, len(self._edges))),
+            0,
+        )  # edges of looks, drawn ahead, and which is the next
+
+    def hides(self, *behind: float) -> bool:
+        """One look later: whether it is lost, which is as far behind each edge. In front of any, it is seen."""
+        if self._next == len(self._drawn):
+            self._drawn = self._edges + self._blur * self._rng.standard_normal((_AHEAD, len(self._edges)))
+            self._next = 0
+        self._next += 1
+        return all(far > edge for far, edge in zip(behind, self._drawn[self._next - 1].tolist(), strict=True))
+
+
 class ActionDelay:
     """Commands that take effect some control periods later.
 

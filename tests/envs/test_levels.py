@@ -11,6 +11,8 @@ import pytest
 from enpire_envs.levels import (
     ActionDelay,
     EncoderSpec,
+    Hiding,
+    HidingSpec,
     JointEncoders,
     JointTorqueWrench,
     TorqueSpec,
@@ -35,6 +37,10 @@ WANDER = WanderSpec(
 MODELS = {
     "encoders": (lambda rng: JointEncoders(ENCODERS, rng), lambda m, k: m.read(np.full(3, 1e-4 * k), np.full(3, 1.0))),
     "torques": (lambda rng: JointTorqueWrench(TORQUES, DT, rng), lambda m, k: m.read(np.full(6, 0.1 * k))),
+    "hiding": (
+        lambda rng: Hiding(HidingSpec(edges=((0, 1), (0, 1)), blur=0.3), rng),
+        lambda m, k: np.array([m.hides(0.7, 0.8)]),
+    ),
     "wander": (lambda rng: WanderingPose(WANDER, DT, rng), lambda m, k: np.array([*m.read(np.zeros(2))[0], k])),
 }
 

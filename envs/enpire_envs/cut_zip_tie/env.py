@@ -42,7 +42,7 @@ class CutZipTieEnv(CellEnv):
     | pose, jaw | exact | joint encoders: 0.2 mm, 1 mrad, 30 mrad backlash and more, see below | as `state`; no x, y | as `state`; no x, y | as `state`; no x, y |
     | wrench, jaw's torque | wrist sensor, exact | joint torques: 0.5 N and 10 mNm bias, drift, dead band, noise, 30 ms lag; 20 mNm | as `state` | as `state` | as `state` |
     | cutter, tie | one look, within 1 mm | every 3 steps, 4 steps old, each off by up to 4.5 mm in six components, an error that wanders within 6 s; 10 % of looks \
-fail, 4 % are wrong by 2 to 5 times that and say `valid` 1 | two cameras, 96 x 96 pixels | two cameras | two cameras |
+fail, 4 % are wrong by 2 to 5 times that and say `valid` 1; a tail that has fallen is missed as late | two cameras, 96 x 96 pixels | two cameras | two cameras |
     | what cameras see differently | nothing | - | light +- 25 %, from 15 degrees aside; cameras knocked by 1 mm and 0.3 degrees | light +- 35 %; cameras knocked by 3 mm and 1.5 degrees; two other straps \
 about the bundle, whose tails must stay; six cut-off tails on the bench | as `standard` |
     | pictures (see Pictures) | clean | - | blurred by 0.5 to 1.2 px; distorted by up to 3 %; corners 10 to 30 % darker; \

@@ -11,11 +11,13 @@ import numpy as np
 from enpire_envs.cut_zip_tie.levels import CutLevel
 from enpire_envs.cut_zip_tie.parts import BLADE, PIVOT
 from enpire_envs.cut_zip_tie.scene import CutReadings
-from enpire_envs.levels import EncoderSpec, JointEncoders, JointTorqueWrench, WanderingPose
+from enpire_envs.levels import EncoderSpec, Hiding, HidingSpec, JointEncoders, JointTorqueWrench, WanderingPose
 from enpire_envs.wrench import Wrench
 
 #: What `Proprioception` returns: end effector's position and angles, jaw's angle and torque, gripper's opening, wrench.
 PROPRIOCEPTION = 15
+#: How far below where a tail can hang a fallen one is no longer looked for [m].
+_FALL = HidingSpec(edges=((-0.01, 0.01),), blur=0.003)
 
 
 class Felt(Protocol):
@@ -74,11 +76,14 @@ class Perception:
         self._models = [WanderingPose(spec, dt, rng) if spec else None for spec in (level.cutter, level.tie)]
         self._origin = np.tile(start.pose[:3], 2)
         self._root, self._tip = start.pieces[0, 0].copy(), start.tip
+        self._fall = Hiding(_FALL if level.tie else HidingSpec.sharp(1), rng)
 
-    def read(self, r: CutReadings, visible: bool) -> np.ndarray:
+    def read(self, r: CutReadings, below: float) -> np.ndarray:
         """(16,): the cutter's handle and the middle of its lower blade's edge, where the tail leaves the head and its tip, relative to the
-        start [m]; then the age [s] and validity of each pair. Once the tip is not `visible`, the tie is where it was, and not valid."""
-        if visible:
+        start [m]; then the age [s] and validity of each pair. Once the tip has fallen, which is so far `below` where it can hang [m], the tie
+        is where it was, and not valid."""
+        fallen = self._fall.hides(below)
+        if not fallen:
             self._tip = r.tip
         along = r.blades[:, 1]
         truths: Sequence[np.ndarray] = (
@@ -88,7 +93,8 @@ class Perception:
         seen = np.empty(16)
         for k, (model, truth) in enumerate(zip(self._models, truths, strict=True)):
             place = truth - self._origin
-            estimate, age, valid = model.read(place) if model else (place, 0.0, True)
+            hidden = fallen and k == 1
+            estimate, age, valid = model.read(place, hidden) if model else (place, 0.0, not hidden)
             seen[6 * k : 6 * k + 6] = estimate
-            seen[12 + 2 * k], seen[13 + 2 * k] = age, valid and (k == 0 or visible)
+            seen[12 + 2 * k : 14 + 2 * k] = age, valid
         return seen

@@ -184,17 +184,17 @@ class CutZipTie:
 
     def observe(self, readings: CutReadings) -> np.ndarray:
         """(26,) float32, or (31,) at `state`; see `CutZipTieEnv`."""
-        visible = bool(readings.tip[2] > self._fallen)  # what has fallen to the bench is not looked for
+        below = float(self._fallen - readings.tip[2])  # what has fallen to the bench is not looked for
         if self._robot:
             felt = self.agent_pos(readings)
             return (
                 felt
                 if self._level.images
-                else np.concatenate([felt, self._seen.read(readings, visible)], dtype=np.float32)
+                else np.concatenate([felt, self._seen.read(readings, below)], dtype=np.float32)
             )
         felt, _, _ = self._wrench.read(readings.wrench.vector)
         noise = self._noise * self._rng.standard_normal((2, 3))
-        if visible:
+        if below < 0:
             self._seen_tip = readings.tip - self._origin[:3] + self._tip_bias + noise[0]
         along = -readings.blades[:, 1]
         middle = readings.pivot + along * (BLADE / 2) - self._origin[:3] + self._blades_bias
@@ -202,7 +202,7 @@ class CutZipTie:
             middle = middle + noise[1]
         yaw = math.atan2(along[0], -along[1])
         parts = [readings.pose - self._origin, (readings.jaw, readings.torque, float(readings.held)), felt, middle, (yaw,),
-                 self._head, self._seen_tip, (float(visible),)]  # fmt: skip
+                 self._head, self._seen_tip, (float(below < 0),)]  # fmt: skip
         return np.concatenate(parts, dtype=np.float32)
 
     def agent_pos(self, readings: CutReadings) -> np.ndarray:

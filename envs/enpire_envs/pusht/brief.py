@@ -142,11 +142,13 @@ def _of_the_arm(level: PushTLevel) -> list[str]:
         f"The arm comes from -y (turned by up to {number(level.arm.direction)} deg at a station) and hides a strip of {mm(2 * level.arm.half_width)} "
         "between the fingertip and its base from the camera: to see the T, move the fingertip to where that strip misses it."
     )
-    if level.hidden is None:
+    if level.hiding is None:
         return [strip]
+    low, high = level.hiding.edges[0]
     return [
         strip,
-        f"No pose is told while it hides more than {number(100 * level.hidden)} % of the T; `valid` says so.",
+        f"No pose is told while it hides more of the T than {span(low, high, '%', 100)} (drawn per episode; {number(100 * level.hiding.blur)} % (std) "
+        "from look to look); `valid` says so as late as an estimate is.",
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from enpire_envs.appearance import AppearanceSpec
 from enpire_envs.camera_model import ASSORTED, ORDINARY, POOR, CameraSpec
-from enpire_envs.levels import EncoderSpec, WanderSpec
+from enpire_envs.levels import EncoderSpec, HidingSpec, WanderSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class PushTLevel:
         delay: from an action to its effect [control periods], both ends included.
         encoders: how the fingertip's position is sensed; None: exactly.
         block: how the T's pose is seen, (x, y, yaw); None: by `task.SENSING`.
-        hidden: share of the T behind the arm from which on perception gives no pose; None where no pose is given anyway.
+        hiding: share of the T behind the arm from which on perception gives no pose; None where no pose is given anyway.
         arm: what stands between camera and T; None: nothing.
         decoys: Ts of another colour that are printed on the table.
         clutter: other prints on the table.
@@ -71,7 +71,7 @@ class PushTLevel:
     delay: tuple[int, int] = (0, 0)
     encoders: EncoderSpec | None = None
     block: WanderSpec | None = None
-    hidden: float | None = None
+    hiding: HidingSpec | None = None
     arm: ArmSpec | None = None
     decoys: int = 0
     clutter: int = 0
@@ -102,7 +102,7 @@ LEVELS = {
             radius=(0.003, 0.003, math.radians(2.0)), seconds=3.0, period=1, latency=1, dropout=0.05, outlier=0.03,
             outlier_size=(10.0, 30.0),
         ),
-        hidden=0.3,
+        hiding=HidingSpec(edges=((0.2, 0.4),), blur=0.05),
         arm=_ARM,
     ),
     "standard": PushTLevel(

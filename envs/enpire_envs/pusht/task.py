@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from enpire_envs.cell import Cell
-from enpire_envs.levels import JointEncoders, WanderingPose
+from enpire_envs.levels import Hiding, JointEncoders, WanderingPose
 from enpire_envs.pusht.geometry import BAR, REACH, STEM, U, bounding_box, clearance, coverage, in_frame, wrap
 from enpire_envs.pusht.levels import LEVELS, PushTLevel
 from enpire_envs.pusht.scene import Arena, PushTReadings
@@ -118,6 +118,7 @@ class PushT:
         self._sensor: Sensor | None = None
         self._tip: JointEncoders | None = None
         self._block: WanderingPose | None = None
+        self._hiding: Hiding | None = None
         self._moved_at = -1.0
         self._start: Start = {}
         self._stage = 0
@@ -174,6 +175,7 @@ class PushT:
         level, dt = self._level, 1.0 / self.control_hz
         self._tip = JointEncoders(level.encoders, rng) if level.encoders else None
         self._block = WanderingPose(level.block, dt, rng) if level.block else None
+        self._hiding = Hiding(level.hiding, rng) if level.hiding else None
         self._moved_at = -1.0  # the time of what `agent_pos` last said
         self._sensor = Sensor(self._sensing, 1.0 / self.control_hz, rng)
         self._stage = 0
@@ -199,9 +201,9 @@ class PushT:
         return np.array((*self.agent_pos(readings), x, y, math.cos(yaw), math.sin(yaw), age, valid), dtype=np.float32)
 
     def hidden(self, readings: PushTReadings) -> bool:
-        """Whether the arm hides so much of the T from the camera that no pose can be told."""
-        arm, most = self._level.arm, self._level.hidden
-        if arm is None or most is None:
+        """One look later: whether the arm hides so much of the T from the camera that no pose can be told."""
+        arm = self._level.arm
+        if arm is None or self._hiding is None:
             return False
         # the T as seen along the arm: x from the fingertip towards its base
         x, y, yaw = in_frame(readings.block, (*readings.tip, readings.arm))
@@ -210,7 +212,7 @@ class PushT:
         c, s = math.cos(yaw), math.sin(yaw)
         along, across = np.array([[c, -s], [s, c]]) @ _POINTS
         covered = (along > -_GRIPPER - x) & (np.abs(across + y) < arm.half_width)
-        return int(np.count_nonzero(covered)) > most * len(covered)
+        return self._hiding.hides(int(np.count_nonzero(covered)) / len(covered))
 
     def agent_pos(self, readings: PushTReadings) -> np.ndarray:
         """(2,) float32: the fingertip in the table's frame, where the arm has it [m]; the same however often it is asked in a control period."""

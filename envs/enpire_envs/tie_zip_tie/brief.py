@@ -29,8 +29,10 @@ from enpire_envs.brief import (
     wander,
 )
 from enpire_envs.contact import WRENCH_SENSING
+from enpire_envs.levels import HidingSpec
 from enpire_envs.tie_zip_tie.levels import TieLevel
 from enpire_envs.tie_zip_tie.scene import (
+    FACES,
     FINGER,
     GRASP_REACH,
     GRIP_RATE,
@@ -201,7 +203,7 @@ def _estimates(task: TieZipTie, obs_type: str) -> tuple[list[Row], list[str]]:
         length = f"{sensor(level.past, *MILLIMETRES)}, {periods(level.past.latency_steps[0], hz)} old; {dropouts(level.past.dropout)}"
         others += [
             ("head: slot's entrance, and its turn about y and z", head),
-            ("strap's tip, and the turn of its last link", f"{tip}; not seen inside the head"),
+            ("strap's tip, and the turn of its last link", f"{tip}; {lost(level.hiding if noisy else None)}"),
             ("strap beyond the head", length if noisy else "exact"),
         ]
         worst = level.seen[0].radius[1] + level.seen[1].radius[1]
@@ -209,6 +211,14 @@ def _estimates(task: TieZipTie, obs_type: str) -> tuple[list[Row], list[str]]:
     return seen(obs_type, moved, others, task.cameras, pictures(level.camera if noisy else None, hz)), [
         errors
     ] if noisy else []
+
+
+def lost(hiding: HidingSpec | None) -> str:
+    """When a look at the tip finds none."""
+    if hiding is None:
+        return "not seen inside the head"
+    edges = ", ".join(f"{mm(*edge)} ({face})" for face, edge in zip(FACES, hiding.edges, strict=True))
+    return f"a look finds no tip that is behind all faces of the head by more than {edges}, drawn per episode, and {mm(hiding.blur)} (std) from look to look"
 
 
 def _sketch(level: TieLevel) -> str:

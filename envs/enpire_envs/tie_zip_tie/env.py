@@ -46,6 +46,8 @@ the position over a wave of 20 mm, 0.03 mm noise |
 per root second; changes below 0.5 N and 10 mNm are not felt; 30 ms lag; 0.5 N and 10 mNm noise |
     | head and tip | head in one look, tip in each step, both off by up to 1 mm per component | looks every 3 steps, 3 steps old; off by up to \
 1.5 mm and 0.06 rad, an error that wanders within 3 s; 10 % of looks fail, 3 % are wrong by 1.5 to 4 times as much and say `valid` 1 |
+    | where the head hides the tip | from 1 mm before the slot to its end, at once | inside the head from a depth of 0 to 1.5 mm on, drawn for either end (3 mm further out to \
+1.5 mm in aside and up or down) and 0.3 mm (std) from look to look; as late as an estimate |
     | length beyond the head | 0.4 mm noise | 0.5 mm bias, 0.5 mm noise, 3 steps old |
 
     The other levels have no estimates: a policy has two views and proprioception. They are as `state` but for this:
@@ -97,7 +99,7 @@ exposure 0.75 to 1.25 times; else as `standard` |
     | 8-13 | wrench at the gripper: force, torque | N, Nm |
     | 14-16 | estimated position of the slot's entrance relative to the end effector's start | m |
     | 17-19 | estimated position of the strap's tip relative to the end effector's start | m |
-    | 20 | valid: 0 while the head hides the tip, or where the last look at it failed (the last estimate is repeated) | - |
+    | 20 | valid: 0 while the head hides the tip, or at `state` where the last look at it failed (the last estimate is repeated) | - |
     | 21 | length of strap beyond the head, as the camera sees it | m |
     | 22-23 | only at `state`: the head's estimated turn about y and z | rad |
     | 24-25 | only at `state`: age of the head's estimate, and its `valid` | s, - |

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from enpire_envs.appearance import AppearanceSpec
 from enpire_envs.camera_model import ASSORTED, ORDINARY, POOR, CameraSpec
-from enpire_envs.levels import EncoderSpec, TorqueSpec, WanderSpec
+from enpire_envs.levels import EncoderSpec, HidingSpec, TorqueSpec, WanderSpec
 from enpire_envs.randomise import SensingSpec
 
 
@@ -55,6 +55,7 @@ class TieLevel:
         encoders: how the end effector's position and angles are sensed; None: exactly.
         torques: how the wrench is sensed; None: by a wrist sensor (`contact.WRENCH_SENSING`).
         seen: how the head, and how the tip is seen: x, y, z [m], turned about y and z [rad]; None: with a bias and noise.
+        hiding: when the head hides the tip, behind each of `scene.FACES` [m]; None where no perception model looks for it.
         past: how the length beyond the head is seen [m]; None: with noise alone.
         camera: what cameras make of what there is to see; None: a renderer's pictures as they are.
         look: light, and what else of the appearance changes between episodes.
@@ -83,6 +84,7 @@ class TieLevel:
     encoders: tuple[EncoderSpec, EncoderSpec] | None = None
     torques: TorqueSpec | None = None
     seen: tuple[WanderSpec, WanderSpec] | None = None
+    hiding: HidingSpec | None = None
     past: SensingSpec | None = None
     camera: CameraSpec | None = None
     look: AppearanceSpec | None = None
@@ -116,6 +118,7 @@ _STATE = TieLevel(
     ),
     torques=TorqueSpec(bias=(0.5, 0.01), drift=(0.2, 0.004), stiction=(0.5, 0.01), noise=(0.5, 0.01), lag=0.03),
     seen=(_SEEN, _SEEN),
+    hiding=HidingSpec(edges=((0.0, 0.0015),) * 2 + ((-0.003, 0.0015),) * 4, blur=0.0003),
     past=SensingSpec(bias_std=(0.0005,), noise_std=(0.0005,), latency_steps=(3,), dropout=0.1),
     station=StationSpec(
         head=(0.002, 2.0),
@@ -133,6 +136,7 @@ _STANDARD = replace(
     _STATE,
     images=True,
     seen=None,
+    hiding=None,
     past=None,
     camera=ORDINARY,
     look=AppearanceSpec(light=(0.7, 1.25), tint=0.08, direction=15.0, camera=(0.001, 0.3)),

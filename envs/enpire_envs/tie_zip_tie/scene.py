@@ -27,6 +27,7 @@ FINGER = 0.004  # half length of the fingers along the strap [m]
 GRIP_RATE = 0.25  # of the gripper's stroke per control step
 GRASP_REACH = 0.004  # how near the fingers' centre the strap must be to be grasped [m]
 WALL = 0.002  # thickness of the head's walls [m]
+FACES = ("entrance", "exit", "left", "right", "top", "bottom")  # of the head
 TUG = 10.0  # [N]
 CAMERAS = ("top", "right")  # of the levels with images
 MATERIALS = ("head", "strap", "tip", "finger", "bench")
@@ -378,6 +379,13 @@ class TieScene:
         for _ in range(steps):
             self._engage_ratchet(model, data)
             mujoco.mj_step(model, data, 20)
+
+
+def behind_faces(point: np.ndarray) -> tuple[float, ...]:
+    """How far a point (3,) of the head's frame is behind each of `FACES` [m]."""
+    x, y, z = point.tolist()
+    side, lid = HALF_Y + WALL, HALF_Z + WALL
+    return x, SLOT - x, side - y, side + y, lid - z, lid + z
 
 
 def past_head(nodes: np.ndarray) -> float:

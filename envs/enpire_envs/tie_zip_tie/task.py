@@ -11,11 +11,11 @@ import numpy as np
 from enpire_envs.cell import Cell
 from enpire_envs.contact import CONTROL_HZ, POSE_NAMES, WRENCH_NAMES, ContactSafety, SafetyLimits, wrench_sensor
 from enpire_envs.end_effector import length
-from enpire_envs.levels import JointEncoders, JointTorqueWrench, WanderingPose, WanderSpec
+from enpire_envs.levels import Hiding, HidingSpec, JointEncoders, JointTorqueWrench, WanderingPose, WanderSpec
 from enpire_envs.randomise import SensingSpec, Sensor
 from enpire_envs.task import ALL_OBS_TYPES, Progress, Start, Verdict, box, climb, read_start
 from enpire_envs.tie_zip_tie.levels import TieLevel
-from enpire_envs.tie_zip_tie.scene import CAMERAS, HALF_Y, HALF_Z, SLOT, StrapReadings
+from enpire_envs.tie_zip_tie.scene import CAMERAS, HALF_Y, HALF_Z, SLOT, StrapReadings, behind_faces
 
 STEP = np.array([0.00025, 0.00025, 0.0004])  # displacement per control step at an action of 1 [m]
 TURN = math.radians(0.2)
@@ -133,7 +133,7 @@ class TieZipTie:
         self._eyes = [WanderingPose(spec if noisy else _EXACT, dt, rng) for spec in level.seen or ()]
         self._length = Sensor(level.past if noisy else SensingSpec.ideal(1), dt, rng) if level.past else None
         self._measured_start = self._measure(readings)
-        self._unseen = 0  # control periods for which the head has hidden the tip
+        self._hiding = Hiding(level.hiding if noisy else HidingSpec.sharp(6), rng) if level.hiding else None
         self._felt_at = -1.0  # the time of what `_feel` last said
 
     def command(self, action: np.ndarray) -> np.ndarray:
@@ -143,10 +143,10 @@ class TieZipTie:
     def observe(self, readings: StrapReadings) -> np.ndarray:
         """(22,) or, where a perception model sees, (29,) float32; see `TieZipTieEnv`."""
         moved, felt = self._feel(readings)
-        x, y, z = readings.tip.tolist()
-        hidden = -0.001 < x < SLOT and abs(y) < HALF_Y and abs(z) < HALF_Z
         parts: list[Any] = [moved, (readings.opening, float(readings.held)), felt]
         if not self._eyes:
+            x, y, z = readings.tip.tolist()
+            hidden = -0.001 < x < SLOT and abs(y) < HALF_Y and abs(z) < HALF_Z
             if not hidden:
                 noise = self._noise * self._rng.normal(size=3)
                 tip = readings.in_scene(readings.tip)
@@ -160,16 +160,12 @@ class TieZipTie:
         end = readings.axes @ (readings.nodes[-1] - readings.nodes[-2])
         turned = (math.atan2(-end[2], end[0]), math.atan2(end[1], math.hypot(end[0], end[2])))
         tip = np.array([*(readings.in_scene(readings.tip) - self._origin[:3] + hand_eye), *turned])
-        seen, age, valid = self._eyes[1].read(tip)
-        if hidden:  # the camera has nothing to go by, and its last estimate stays
-            self._unseen += 1
-            valid = False
-        else:
-            self._seen, self._unseen = seen, 0
+        assert self._hiding is not None
         assert self._length is not None
+        seen, age, valid = self._eyes[1].read(tip, hidden=self._hiding.hides(*behind_faces(readings.tip)))
         length, _, _ = self._length.read(np.array([readings.past]))
-        more = (*head[3:], head_age, head_valid, *self._seen[3:], age + self._unseen / self.control_hz)
-        return np.concatenate([*parts, head[:3], self._seen[:3], (valid,), length, more], dtype=np.float32)
+        more = (*head[3:], head_age, head_valid, *seen[3:], age)
+        return np.concatenate([*parts, head[:3], seen[:3], (valid,), length, more], dtype=np.float32)
 
     def agent_pos(self, readings: StrapReadings) -> np.ndarray:
         """(7,) float32: the end effector relative to its start [m, rad] and the gripper's opening, 0 to 1.

@@ -32,7 +32,7 @@ from enpire_envs.cut_zip_tie.cutter import GRASP_TURN
 from enpire_envs.cut_zip_tie.parts import BLADE, KERF, OPEN, PIVOT
 from enpire_envs.cut_zip_tie.scene import HANDLE, JAW_STEP, TOOTH
 from enpire_envs.cut_zip_tie.task import APART, OPENED, STEP, TURN
-from enpire_envs.tie_zip_tie.brief import start_rows, station_rows, strap_rows, times
+from enpire_envs.tie_zip_tie.brief import lost, start_rows, station_rows, strap_rows, times
 from enpire_envs.tie_zip_tie.scene import (
     FINGER,
     GRASP_REACH,
@@ -124,7 +124,7 @@ def _estimates(task: ZipTieFull) -> list[Row]:
     assert task._cut.cutter is not None
     return [
         ("head: slot's entrance, and its turn about y and z", head),
-        ("strap's tip, and the turn of its last link", f"{tip}; not seen inside the head, nor once it is cut off"),
+        ("strap's tip, and the turn of its last link", f"{tip}; {lost(tie.hiding)}, nor one that was cut off and has fallen"),
         ("strap beyond the head", f"{sensor(tie.past, *MILLIMETRES)}, {periods(tie.past.latency_steps[0], hz)} old; {dropouts(tie.past.dropout)}"),
         ("cutter: handle, middle of the lower blade", wander(task._cut.cutter, hz, [MILLIMETRES] * len(task._cut.cutter.radius))),
     ]  # fmt: skip

@@ -69,7 +69,7 @@ class ZipTieFullEnv(CellEnv):
     | 17-21 | estimate of the slot's entrance, and of the head's turn about y and z | m, rad |
     | 22-23 | its age and `valid` | s, - |
     | 24-28 | estimate of the strap's tip, and of the turn of its last link about y and z | m, rad |
-    | 29-30 | its age and `valid`: 0 inside the head, and once the tip is cut off | s, - |
+    | 29-30 | its age and `valid`: 0 where a look failed, the head hid the tip (as at tying's `state`), or it had fallen | s, - |
     | 31 | length of strap beyond the head, as the camera sees it | m |
     | 32-37 | estimates of the cutter's handle, and of the middle of its lower blade | m |
     | 38-39 | their age and `valid` | s, - |

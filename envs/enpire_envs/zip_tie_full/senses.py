@@ -10,11 +10,14 @@ import numpy as np
 from enpire_envs.cut_zip_tie.levels import CutLevel, CutSenses
 from enpire_envs.cut_zip_tie.parts import PIVOT
 from enpire_envs.cut_zip_tie.senses import Proprioception
-from enpire_envs.levels import WanderingPose, WanderSpec
+from enpire_envs.levels import Hiding, HidingSpec, WanderingPose, WanderSpec
 from enpire_envs.randomise import SensingSpec, Sensor
 from enpire_envs.tie_zip_tie.levels import TieLevel
-from enpire_envs.tie_zip_tie.scene import HALF_Y, HALF_Z, SLOT
+from enpire_envs.tie_zip_tie.scene import behind_faces
 from enpire_envs.zip_tie_full.scene import MIDDLE, FullReadings
+
+#: How far a cut-off tail is from the strap when the perception model sees that it is gone [m].
+_FALL = HidingSpec(edges=((0.01, 0.03),), blur=0.005)
 
 
 class Senses:
@@ -44,7 +47,10 @@ class Senses:
         self._cutter = WanderingPose(cut.cutter if cut.cutter and noisy else _exact(6), dt, rng)
         self._length = Sensor(tie.past if noisy else SensingSpec.ideal(1), dt, rng)
         self._felt_at = -1.0
-        self._seen_tip, self._unseen = np.zeros(5), 0
+        assert tie.hiding is not None
+        self._head_hides = Hiding(tie.hiding if noisy else HidingSpec.sharp(6), rng)
+        self._fall_hides = Hiding(_FALL if noisy else HidingSpec.sharp(1), rng)
+        self._tip_at = self._place_of_tip(start)
 
     def own(self, r: FullReadings) -> np.ndarray:
         """(17,) float32: pose, jaw, its torque, gripper's opening, wrench; whether it holds the strap, and the cutter. The same however often
@@ -58,26 +64,28 @@ class Senses:
         """(40,) float32: `own`; the head's pose (5), age, valid; the tip's; length beyond the head; handle and blades (6), age, valid."""
         shift = self._hand_eye - self._origin
         head = self._head.read(np.concatenate([r.head[:3] + shift, r.head[4:]]))
+        tip = self._see_tip(r)
         past, _, _ = self._length.read(np.array([r.past]))
         along = r.blades[:, 1]
         handle, blade = r.pivot + PIVOT * along, r.pivot - MIDDLE * along
         cutter = self._cutter.read(np.concatenate([handle + shift, blade + shift]))
         return np.concatenate(
-            [self.own(r), head[0], head[1:], *self._see_tip(r, shift), past, cutter[0], cutter[1:]], dtype=np.float32
+            [self.own(r), head[0], head[1:], tip[0], tip[1:], past, cutter[0], cutter[1:]], dtype=np.float32
         )
 
-    def _see_tip(self, r: FullReadings, shift: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-        """The tip's pose (5,), with its age and validity: inside the head, and once it is cut off, it is where it was, and not valid."""
-        x, y, z = r.tip.tolist()
+    def _see_tip(self, r: FullReadings) -> tuple[np.ndarray, float, bool]:
+        """The tip's pose (5,), its age and validity. It is lost inside the head, and once it was cut off and has fallen; until then it is
+        where it was."""
+        if not r.severed:
+            self._tip_at = self._place_of_tip(r)
+        inside, fallen = self._head_hides.hides(*behind_faces(r.tip)), self._fall_hides.hides(r.gap)
+        return self._tip.read(self._tip_at, hidden=fallen if r.severed else inside)
+
+    def _place_of_tip(self, r: FullReadings) -> np.ndarray:
+        """Of the strap's tip, and how its last link is turned (5,) [m, rad]."""
         end = r.axes @ (r.nodes[-1] - r.nodes[-2])
         turned = (math.atan2(-end[2], end[0]), math.atan2(end[1], math.hypot(end[0], end[2])))
-        seen, age, valid = self._tip.read(np.array([*(r.in_scene(r.tip) + shift), *turned]))
-        if r.severed or (-0.001 < x < SLOT and abs(y) < HALF_Y and abs(z) < HALF_Z):
-            self._unseen += 1
-            valid = False
-        else:
-            self._seen_tip, self._unseen = seen, 0
-        return self._seen_tip, (age + self._unseen * self._dt, valid)
+        return np.array([*(r.in_scene(r.tip) + self._hand_eye - self._origin), *turned])
 
 
 def joints(tie: TieLevel, cut: CutLevel) -> CutSenses:
