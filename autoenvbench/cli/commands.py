@@ -58,22 +58,77 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def demos(args: argparse.Namespace) -> None:
-    """Record demonstrations."""
+    """Record demonstrations, or a named data set."""
     from autoenvbench.cli.printing import episode_progress
     from autoenvbench.make_env import default_track, parse_env_args
     from autoenvbench.study.demos import record_demos
     from autoenvbench.study.teleoperation import DEVICES
 
-    sandbox = _policy_sandbox(args, *([] if args.by in DEVICES else [args.by]))
-    with episode_progress(args.n, f"{args.by} on {args.env}") as advance:
+    if args.source is not None:
+        _convert_demos(args)
+        return
+    if args.to or args.python or args.lossless:
+        raise UserError("--to, --python and --lossless are for what is there already; name its folder by --from")
+    if args.data_set is not None:
+        _data_set(args)
+        return
+    env, by, n = args.env or "ENPIRE/PushT-v0", args.by or "scripted", args.n or 100
+    sandbox = _policy_sandbox(args, *([] if by in DEVICES else [by]))
+    with episode_progress(n, f"{by} on {env}") as advance:
         made = record_demos(
-            args.env, args.by, args.n, args.out, keep_failures=args.all, env_kwargs=parse_env_args(args.env_arg),
-            seed=args.seed, sandbox=sandbox, track=args.track or default_track(args.env), on_kept=advance,
+            env, by, n, args.out, noise=args.noise or 0.0, keep_failures=args.all, env_kwargs=parse_env_args(args.env_arg),
+            seed=args.seed or 0, sandbox=sandbox, track=args.track or default_track(env), on_kept=advance,
         )  # fmt: skip
     print(
         f"{made['episodes']} episodes, {made['steps']} steps in {args.out}: {made['successes']} of {made['attempted']} "
         f"starts were solved by {made['by']}"
     )
+
+
+def _convert_demos(args: argparse.Namespace) -> None:
+    from autoenvbench.make_env import parse_env_args
+    from autoenvbench.study.lerobot_sets import from_lerobot, to_lerobot
+
+    _only(args, "--from records nothing", env_of=args.to is None)
+    if args.to is None:
+        if args.lossless:
+            raise UserError("--lossless says how images are kept in a LeRobotDataset; add --to lerobot")
+        made = from_lerobot(
+            args.source, args.out, env_id=args.env, env_kwargs=parse_env_args(args.env_arg), python=args.python
+        )
+    else:
+        made = to_lerobot(args.source, args.out, python=args.python, video=not args.lossless)
+    print(f"{made['episodes']} episodes, {made['frames']} steps in {args.out}")
+
+
+def _only(args: argparse.Namespace, why: str, *, env_of: bool = False) -> None:
+    """Refuse arguments of recording where nothing, or what a recipe says, is recorded; `env_of`: --env may be said."""
+    given = {"-n": args.n, "--by": args.by, "--noise": args.noise, "--seed": args.seed, "--all": args.all or None}
+    if not env_of:
+        given |= {"--env": args.env, "--env-arg": args.env_arg or None}
+    if args.source is not None:
+        given["--set"] = args.data_set
+    if said := [name for name, value in given.items() if value is not None]:
+        raise UserError(f"{why}; leave {', '.join(said)} out")
+
+
+def _data_set(args: argparse.Namespace) -> None:
+    from autoenvbench.cli.printing import episode_progress
+    from autoenvbench.study.data_sets import find_set, record_set
+
+    _only(args, f"the recipe of {args.data_set} says what is recorded")
+    recipe = find_set(args.data_set)
+    with episode_progress(recipe.episodes, recipe.name) as advance:
+        made = record_set(recipe, args.out, on_kept=advance)
+    print(
+        f"{made['episodes']} episodes, {made['steps']} steps in {args.out}, {made['successes']} solved; sha256 {made['sha256']}"
+    )
+    if not made["as_published"]:
+        print(
+            f"autoenvbench: these are not the episodes that {recipe.name} was published with (sha256 {recipe.sha256}): the task's policies "
+            "or this processor's arithmetic differ; compare results on sets of one sha256",
+            file=sys.stderr,
+        )  # fmt: skip
 
 
 def train(args: argparse.Namespace) -> None:

@@ -107,15 +107,24 @@ def _compare(subparsers: Any) -> None:
 
 def _demos(subparsers: Any) -> None:
     demos = subparsers.add_parser("demos", help="record demonstrations: a file an episode, to learn from")
-    demos.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
-    demos.add_argument("-n", type=arguments.episodes, default=100, metavar="N", help="demonstrations (default 100)")
+    demos.add_argument("--env", metavar="ID", help="default ENPIRE/PushT-v0")
+    demos.add_argument("-n", type=arguments.episodes, metavar="N", help="demonstrations (default 100)")
     demos.add_argument(
-        "--by", default="scripted", metavar="PATH|scripted|reference|naive|random|keyboard|gamepad|spacemouse",
+        "--by", metavar="PATH|scripted|reference|naive|random|keyboard|gamepad|spacemouse",
         help="who shows how (default scripted: the task's script that sees what policies see; keyboard, gamepad, spacemouse: you, in real time)",
     )  # fmt: skip
+    demos.add_argument("--noise", type=arguments.real(0, 0.95), metavar="SHARE",
+                       help="of the steps in which bursts of random actions interrupt a task's own policy (default 0)")  # fmt: skip
     demos.add_argument("--out", type=arguments.path, required=True, metavar="DIR", help="a new folder")
     demos.add_argument("--all", action="store_true", help="keep failures, too (default: successes alone)")
-    demos.add_argument("--seed", type=arguments.seed, default=0, help="of the starts; `score` never has the same ones")
+    demos.add_argument("--seed", type=arguments.seed, help="of the starts (default 0); `score` never has the same ones")
+    demos.add_argument("--set", metavar="NAME", dest="data_set",
+                       help="make a named set of mixed quality, such as pin-mixed-v0; its recipe says all but --out")  # fmt: skip
+    demos.add_argument("--from", type=arguments.path, metavar="SOURCE", dest="source",
+                       help="record nothing: convert a LeRobotDataset into episodes, or (with --to lerobot) episodes into one")  # fmt: skip
+    demos.add_argument("--to", choices=["lerobot"], help="what --from is made into (default: episodes)")
+    demos.add_argument("--python", metavar="PROGRAM", help="an interpreter that has lerobot (default: this one)")
+    demos.add_argument("--lossless", action="store_true", help="with --to lerobot: images as PNG, not as video")
     _env_argument(demos)
     _cage_arguments(demos)
     demos.set_defaults(run=commands.demos)

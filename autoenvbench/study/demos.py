@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from enpire_envs.episode_file import SUFFIX
+from enpire_envs.episodes import Episodes
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
@@ -27,7 +29,7 @@ from autoenvbench.station.batch import Batch, draw_starts
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import evaluate
-from autoenvbench.study.policies import resolve_policy
+from autoenvbench.study.policies import TRUSTED, NoisyPolicy, resolve_policy
 from autoenvbench.study.score import keep_all, station_of_start
 from autoenvbench.study.teleoperation import DEVICES, Operator
 
@@ -41,6 +43,7 @@ def record_demos(
     n: int,
     out: Path,
     *,
+    noise: float = 0.0,
     keep_failures: bool = False,
     env_kwargs: dict[str, Any] | None = None,
     seed: int = 0,
@@ -56,11 +59,12 @@ def record_demos(
     Args:
         by: "scripted", "reference", "naive", "random", a folder with policy.py, or one of `teleoperation.DEVICES`: a person, in real time,
             who may end it before `n` are kept.
+        noise: share of the control steps in which a task's own policy does something else (`policies.NoisyPolicy`).
         out: a new folder.
         keep_failures: keep what was not solved, too; then `n` starts are run.
 
     Returns:
-        env, env_kwargs (without the station, which whoever learns from them may not know), fingerprint; by and its digest; seed; kept ("successes" or "all"); attempted, successes (of the starts run),
+        env, env_kwargs (without the station, which whoever learns from them may not know), fingerprint; by, its digest and noise; seed; kept ("successes" or "all"); attempted, successes (of the starts run),
         episodes and steps kept; sha256 over all kept files.
 
     Raises:
@@ -75,6 +79,11 @@ def record_demos(
         if by in DEVICES:
             operator = Operator(env, by)
         bundle, driver = (Bundle(by, by, "", Path()), operator) if operator else resolve_policy(env, by, seed)
+        if noise:
+            if driver is None or by not in TRUSTED:
+                raise UserError(f"--noise interrupts a task's own policies (--by {', '.join(TRUSTED)}), not {by}")
+            bundle = replace(bundle, digest=f"{bundle.digest} with {noise:g} noise")
+            driver = NoisyPolicy(driver, env.action_space, noise, seed)
         chosen = choose_stations(env, env_kwargs or {}, None, n)
         secret = hashlib.sha256(f"autoenvbench demos {seed}".encode()).digest()
         station = station_of_start(chosen, secret, "score")
@@ -110,8 +119,8 @@ def record_demos(
             raise UserError(f"nothing is kept: {operator.over if operator else 'no start was asked for'}")
         made = {
             "env": env_id, "env_kwargs": {k: v for k, v in (env_kwargs or {}).items() if k != ARGUMENT}, "fingerprint": fingerprint(env), "by": by,
-            "digest": bundle.digest, "seed": seed, "kept": "all" if keep_failures else "successes",
-            "attempted": attempted, "successes": successes, "episodes": kept, **_sums(part),
+            "digest": bundle.digest, "noise": noise, "seed": seed, "kept": "all" if keep_failures else "successes",
+            "attempted": attempted, "successes": successes, "episodes": kept, **contents(part),
         }  # fmt: skip
         (part / "demos.json").write_text(json.dumps(made, indent=1) + "\n")
         if out.is_dir():
@@ -136,10 +145,8 @@ def of_a_run(config: RunConfig) -> Demonstrate:
     return demonstrate
 
 
-def _sums(folder: Path) -> dict[str, Any]:
-    """Steps in all files, and the hash of the columns of all of them: when they were made is not in it."""
-    from enpire_envs.episodes import Episodes
-
+def contents(folder: Path) -> dict[str, Any]:
+    """Steps in all files of a folder, and the hash of the columns of all of them: when they were made is not in it."""
     episodes, digest = Episodes(folder), hashlib.sha256()
     for episode in episodes:
         for name in sorted(episode.columns):

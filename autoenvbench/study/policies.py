@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,41 @@ class RandomPolicy:
     def act(self, observation: Any) -> np.ndarray:
         """An action of the space's shape, whatever is seen."""
         return np.asarray(self._space.sample())
+
+
+class NoisyPolicy:
+    """A policy that is interrupted by bursts of one random action each, as a half-trained one is by its mistakes.
+
+    Args:
+        policy: which, if it can be told (`did`), knows what was done in place of what it said.
+        share: of the control steps that are spent in bursts, in the long run; 0 <= share < 1.
+        seed: of when and where to.
+    """
+
+    BURST = 15  # control steps: long enough to lead somewhere else
+
+    def __init__(self, policy: Policy, space: gym.Space[Any], share: float, seed: int) -> None:
+        self._policy, self._space = policy, space
+        self._starts = share / (self.BURST * (1 - share))  # chance that a burst begins, at a step outside one
+        self._rng = np.random.default_rng(seed)
+        self._did: Callable[[np.ndarray], None] = getattr(policy, "did", lambda action: None)
+
+    def reset(self, observation: Any) -> None:
+        """No burst outlasts its episode."""
+        self._policy.reset(observation)
+        self._left = 0
+
+    def act(self, observation: Any) -> np.ndarray:
+        """What the policy says, or the burst's action."""
+        action = np.asarray(self._policy.act(observation))
+        if not self._left and self._rng.random() < self._starts:
+            self._left = self.BURST
+            self._burst = self._rng.uniform(self._space.low, self._space.high).astype(action.dtype)  # type: ignore[attr-defined]
+        if not self._left:
+            return action
+        self._left -= 1
+        self._did(self._burst)
+        return self._burst
 
 
 def answer_in(bundle: Bundle) -> AnswerKind:

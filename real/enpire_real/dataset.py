@@ -242,7 +242,7 @@ def from_lerobot(source: Path, out: Path) -> dict[str, Any]:
     """Write the episodes of a LeRobotDataset into the folder `out`: those that `to_lerobot` was given, or of anybody's.
 
     What a stranger's dataset lacks is said in the description: its last observation is the one before it (`last_observation`:
-    "repeated"), and who chose the actions is unknown.
+    "repeated"), and who chose the actions is unknown. It was a success if its `next.success` ever says so.
     """
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
@@ -263,8 +263,11 @@ def from_lerobot(source: Path, out: Path) -> dict[str, Any]:
             columns = {name: _joined(name, column, part, end - begin) for name, column in rest.columns.items()}
             write_episode(out / known[index], _without_index(rest.meta), columns)
         else:
-            ends = _values(dataset, table, "next.done", begin, end) if "next.done" in dataset.features else None
-            write_episode(out / f"{index:06d}.episode", *_strangers(dataset, part, end - begin, row, ends))
+            ends, won = (
+                _values(dataset, table, key, begin, end) if key in dataset.features else None
+                for key in ("next.done", "next.success")
+            )
+            write_episode(out / f"{index:06d}.episode", *_strangers(dataset, part, end - begin, row, ends, won))
     for name, episode in beside.items():  # those without a step
         write_episode(out / name, _without_index(episode.meta), episode.columns)
     return {"episodes": len(list(out.iterdir())), "frames": steps, "folder": str(out)}
@@ -308,12 +311,13 @@ def _joined(name: str, rest: Column, part: dict[str, Any], steps: int) -> Column
 
 
 def _strangers(
-    dataset: Any, part: dict[str, Any], steps: int, row: dict[str, Any], done: np.ndarray | None
+    dataset: Any, part: dict[str, Any], steps: int, row: dict[str, Any], done: np.ndarray | None, won: np.ndarray | None
 ) -> tuple[dict[str, Any], dict[str, Column]]:
     meta = {
         "control_hz": dataset.fps, "task": "; ".join(row["tasks"]), "last_observation": "repeated",
         "names": {key: feature["names"] for key, feature in dataset.features.items() if key in part and feature.get("names")},
         "provenance": {"collector": f"LeRobotDataset {dataset.repo_id}", "robot": dataset.meta.robot_type},
+        **({} if won is None else {"verdict": {"success": bool(won.any())}}),
     }  # fmt: skip
     columns: dict[str, Column] = {
         "reward": np.zeros(steps), "terminated": np.zeros(steps, bool) if done is None else done.reshape(-1),
