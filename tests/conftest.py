@@ -6,9 +6,11 @@ import fcntl
 import importlib
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -213,10 +215,29 @@ def rng() -> np.random.Generator:
 
 
 # -- the example task, which is learnt in seconds --------------------------------------------------------------------------
+NEW_TASK = Path(__file__).parents[1] / "examples/new_task"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of installed packages with the example task in it, for the PYTHONPATH of other processes."""
+    site = tmp_path_factory.mktemp("site")
+    shutil.copytree(NEW_TASK / "reach", site / "reach", ignore=shutil.ignore_patterns("__pycache__"))
+    project = tomllib.loads((NEW_TASK / "pyproject.toml").read_text())["project"]
+    info = site / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = project["entry-points"][registry.ENTRY_POINTS]
+    (info / "entry_points.txt").write_text(
+        f"[{registry.ENTRY_POINTS}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+    )
+    return site
+
+
 @pytest.fixture(scope="module")
 def reach() -> Iterator[str]:
     """The id of the example task; it is known while the module's tests run."""
-    folder = str(Path(__file__).parents[1] / "examples/new_task")
+    folder = str(NEW_TASK)
     known, before = dict(registry._by_id), set(gym.registry)
     sys.path.insert(0, folder)
     try:

@@ -74,6 +74,9 @@ class Agent(Protocol):
         """Why this agent cannot run here and what to do about it, or None. Called before a run is made, and by
         `autoenvbench agents`."""
 
+    def check(self, config: RunConfig) -> None:
+        """Raises UserError for a configuration that it cannot work under, its arguments above all. Called before a run is made."""
+
     def version(self) -> str:
         """What its program calls itself, for the result. Called once a run, before its first launch."""
 
@@ -117,6 +120,9 @@ class BaseAgent:
     provider: str | None = None
     default_model: str | None = None
 
+    def check(self, config: RunConfig) -> None:
+        """Nothing: what its program makes of its arguments, that alone knows."""
+
     def session(self, event: Mapping[str, Any]) -> str | None:
         """None: it has no sessions, so each launch begins anew."""
         return None
@@ -141,6 +147,24 @@ class BaseAgent:
     def reported_usage(self, home: Path) -> dict[str, int] | None:
         """None: it counts no tokens."""
         return None
+
+
+class BuiltIn(BaseAgent):
+    """A researcher of our own, with no language model. It ends when it has nothing more to try."""
+
+    needs_model = False
+    trusted = True
+    resumes = False
+
+    def problem(self) -> str | None:
+        """None: it comes with the package."""
+        return None
+
+    def version(self) -> str:
+        """The package's."""
+        from autoenvbench import __version__
+
+        return __version__
 
 
 class CliAgent(BaseAgent, ABC):

@@ -12,6 +12,7 @@ from autoenvbench.agents.codex import Codex
 from autoenvbench.agents.command import Command, Replay
 from autoenvbench.agents.kimi_code import KimiCode
 from autoenvbench.agents.mini import Mini
+from autoenvbench.agents.recipe import PLANS, Recipe
 from autoenvbench.errors import UserError
 
 
@@ -67,5 +68,11 @@ def _check(name: str) -> None:
 
 for agent in (Codex, ClaudeCode, KimiCode, Mini, Cem):
     register(agent.name, agent)
+register_with_argument(
+    "recipe",
+    Recipe,
+    "recipe:ALGORITHM",
+    f"built-in, no language model; learns weights by {', '.join(PLANS)} (autoenvbench train list)",
+)
 register_with_argument("command", Command, "command:PROGRAM", "any program that works in the workspace")
 register_with_argument("replay", Replay, "replay:SCRIPT", "shell steps from a JSON file")

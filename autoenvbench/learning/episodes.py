@@ -19,6 +19,7 @@ from enpire_envs.episodes import Episodes
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
+from autoenvbench.learning.task_file import SpacesOnly
 
 #: One array, or arrays by key: (T+1, ...) each.
 Observation = np.ndarray | Mapping[str, np.ndarray]
@@ -87,13 +88,13 @@ class Demonstrations(Sequence[Trajectory]):
         return dict(Counter(t.source for t in self.trajectories))
 
     def check(self, env: gym.Env[Any, Any]) -> None:
-        """Refuse them for another environment. Raises UserError."""
+        """Refuse them for another environment; of one that is known by its spaces alone, the version is not known. Raises UserError."""
         name = env.spec.id if env.spec else str(env)
         if name != self.env:
             raise UserError(
                 f"these episodes are of {self.env}, not of {name}; give a folder of {name}, or say --env {self.env}"
             )
-        if (now := fingerprint(env)) != self.fingerprint:
+        if not isinstance(env, SpacesOnly) and (now := fingerprint(env)) != self.fingerprint:
             raise UserError(
                 f"these episodes were made in another {name} (fingerprint {self.fingerprint}, now {now}): its code, versions or "
                 f"arguments ({self.env_kwargs or 'none'}) differ; make them anew with `autoenvbench demos`"

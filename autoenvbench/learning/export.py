@@ -21,6 +21,9 @@ from autoenvbench.record.regimes import NETWORK
 #: How the exported policy finds the file beside it.
 _IMPORTS = ("from autoenvbench.learning.bundle.features import", "from features import")
 
+#: What stands beside checkpoints/ in a policy's folder.
+POLICY_FILES = ("policy.py", "features.py", "policy.json")
+
 Packed = tuple[dict[str, Any], dict[str, np.ndarray]]  # a policy: its description, its weights
 
 

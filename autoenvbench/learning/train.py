@@ -9,6 +9,7 @@ which returns what `export.pack` made of its networks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -16,6 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+from enpire_envs.episode_file import SUFFIX
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
@@ -24,6 +27,7 @@ from autoenvbench.learning.export import export
 from autoenvbench.learning.network_file import declared_network
 from autoenvbench.learning.run import Training
 from autoenvbench.learning.settings import describe_settings, parse_settings
+from autoenvbench.learning.task_file import SpacesOnly, open_task, task_of
 from autoenvbench.make_env import make_env
 
 ALGORITHMS = ("bc", "dagger", "iql", "td3_bc", "sac", "rlpd")
@@ -70,24 +74,72 @@ def train(
     module = _module(algorithm)
     chosen = parse_settings(module.Settings, settings)
     env = make_env(env_id, env_kwargs)
-    try:
-        shown = load(demos) if demos else None
-        if shown is not None:
-            shown.check(env)
-            log(f"{len(shown)} episodes, {shown.steps} steps by {_counted(shown.sources)}")
-        about = {
-            "algorithm": algorithm, "env": env_id, "env_kwargs": env_kwargs or {}, "fingerprint": fingerprint(env), "seed": seed,
-            "settings": asdict(chosen), "demos": None if shown is None else {"sources": shown.sources, "steps": shown.steps},
-        }  # fmt: skip
-        training = Training(out, seed=seed, minutes=minutes, threads=threads, resume=resume, log=log)
-        _same(out / ABOUT, about, resume)
-        packed = module.train(env, shown, chosen, training)
-        log(f"{training.step} steps in {training.seconds:.0f} s")
-        network = declared_network(packed[0], packed[1], env.observation_space)
-        made_by = {**about, "steps": training.step, "seconds": round(training.seconds, 1)}
-        return export(out / "policy", packed, made_by, network)
-    finally:
-        env.close()
+    with contextlib.closing(env):
+        return _train(
+            module, chosen, env, out, {"env": env_id, "env_kwargs": env_kwargs or {}}, demos, minutes, seed, threads, resume, log
+        )  # fmt: skip
+
+
+def learn(
+    algorithm: str,
+    out: Path,
+    *,
+    workspace: Path = Path(),
+    data: Sequence[Path | str] = ("data/demos",),
+    minutes: float = 30.0,
+    seed: int = 0,
+    threads: int = 1,
+    settings: Sequence[str] = (),
+    resume: bool = False,
+    log: Callable[[str], None] = print,
+) -> Path:
+    """The same in the workspace of a run, whose task.json says what the environment is. On the track `station` that is known by its spaces
+    alone: algorithms that practise by themselves (sac, rlpd, dagger) refuse to learn there.
+
+    Args:
+        data: folders of episodes, below the workspace; those that are not there are left out.
+
+    Returns:
+        The policy's folder, `out/policy`.
+
+    Raises:
+        UserError: for anything that is not there or does not fit.
+    """
+    module = _module(algorithm)
+    chosen = parse_settings(module.Settings, settings)
+    task = task_of(workspace)
+    folders = [folder for folder in (workspace / name for name in data) if any(folder.rglob(f"*{SUFFIX}"))]
+    with contextlib.closing(open_task(workspace)) as env:
+        return _train(
+            module, chosen, env, out, {"env": task["env"], "env_kwargs": task["env_kwargs"]}, folders, minutes, seed, threads, resume, log
+        )  # fmt: skip
+
+
+def settings_of(algorithm: str, settings: Sequence[str]) -> Any:
+    """These hyperparameters, as the algorithm has them. Raises UserError."""
+    return parse_settings(_module(algorithm).Settings, settings)
+
+
+def _train(
+    module: Any, chosen: Any, env: gym.Env[Any, Any], out: Path, made: dict[str, Any], demos: Sequence[Path], minutes: float, seed: int,
+    threads: int, resume: bool, log: Callable[[str], None],
+) -> Path:  # fmt: skip
+    shown = load(demos) if demos else None
+    if shown is not None:
+        shown.check(env)
+        log(f"{len(shown)} episodes, {shown.steps} steps by {_counted(shown.sources)}")
+    known = (shown.fingerprint if shown else None) if isinstance(env, SpacesOnly) else fingerprint(env)
+    about = {
+        "algorithm": module.__name__.rpartition(".")[2], **made, "fingerprint": known, "seed": seed,
+        "settings": asdict(chosen), "demos": None if shown is None else {"sources": shown.sources, "steps": shown.steps},
+    }  # fmt: skip
+    training = Training(out, seed=seed, minutes=minutes, threads=threads, resume=resume, log=log)
+    _same(out / ABOUT, about, resume)
+    packed = module.train(env, shown, chosen, training)
+    log(f"{training.step} steps in {training.seconds:.0f} s")
+    network = declared_network(packed[0], packed[1], env.observation_space)
+    made_by = {**about, "steps": training.step, "seconds": round(training.seconds, 1)}
+    return export(out / "policy", packed, made_by, network)
 
 
 def _module(algorithm: str) -> Any:

@@ -297,7 +297,7 @@ def _result(events: Sequence[Event]) -> Result:
             date=datetime.fromtimestamp(first.t_wall, UTC).isoformat(timespec="seconds"),
             kind=kind,  # type: ignore[arg-type]
             agent=AgentInfo(
-                name=config.agent.partition(":")[0], version="; ".join(versions_seen) or None,
+                name=agents[0].name if agents else config.agent.partition(":")[0], version="; ".join(versions_seen) or None,
                 model=most_used if most_used and tokens.by_model[most_used] else config.model,
                 effort=config.effort,
             ),

@@ -234,6 +234,7 @@ def preflight(config: RunConfig, agents: Sequence[str] | None = None) -> tuple[S
     if config.replay:
         Replay(Path(config.replay))
     for agent in members.values():
+        agent.check(config)
         if problems := _problems(config, agent):
             raise UserError(f"cannot start {agent.name}: " + "; and ".join(problems))
     return choose_sandbox(config.sandbox, fallback=all(agent.trusted for agent in members.values()))

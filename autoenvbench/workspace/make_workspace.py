@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 from enpire_envs.contract import brief_of, contract_of, step_limit
+from enpire_envs.episode_file import describe_space, plain
 from enpire_envs.registry import entry_of, folder
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.toolbox import available, reference
@@ -28,6 +30,8 @@ from autoenvbench.station.practice import takes_starts
 PARAMETRIC = "parametric.py"
 #: Beside TASK.md: the tools of scripts, where scripts are one way among others.
 TOOLS = "TOOLS.md"
+#: The same for programs: which environment, under which rules.
+TASK_FILE = "task.json"
 _SCRIPTS_TOO = (None, "mixed")  # regimes; in "tools" they are the only way, in all others none
 _TEMPLATES = Path(__file__).with_name("templates")
 #: In the regimes where the answer is a network: the program that makes the first one.
@@ -67,6 +71,7 @@ def make_workspace(
         (path / "policy.py").write_text(_BARE_POLICY)
     (path / "gitignore").rename(path / ".gitignore")
     (path / "TASK.md").write_text(brief(config, env, scope=scope, station=station))
+    (path / TASK_FILE).write_text(json.dumps(_for_programs(config, env, station), indent=1) + "\n")
     if (tools := _tools_page(env, config)) and config.regime in _SCRIPTS_TOO:
         (path / TOOLS).write_text(tools)
     (path / "data").mkdir()
@@ -75,6 +80,16 @@ def make_workspace(
     _git(path, "config", "user.email", f"{author}@autoenvbench.invalid")
     _git(path, "add", "--all")
     _git(path, "commit", "--quiet", "-m", "Starter")
+
+
+def _for_programs(config: RunConfig, env: gym.Env[Any, Any], station: int | None) -> dict[str, Any]:
+    """What task.json holds: how to make the environment (`env_kwargs` name the run's own station where its agent may know it), the track,
+    the regime, and the spaces as an episode's description has them."""
+    return {
+        "env": config.env, "env_kwargs": {**config.env_kwargs, **({} if station is None else {ARGUMENT: station})},
+        "track": config.track, "regime": config.regime,
+        **{name: plain(describe_space(getattr(env, name))) for name in ("observation_space", "action_space")},
+    }  # fmt: skip
 
 
 def _shape(space: gym.Space[Any]) -> str:

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import gymnasium as gym
@@ -49,22 +48,6 @@ def test_the_harness_names_no_task():
         if words.search(line.replace('default="ENPIRE/PushT-v0"', ""))
     ]
     assert not found
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A folder of installed packages with the example in it."""
-    site = tmp_path_factory.mktemp("site")
-    shutil.copytree(EXAMPLE / "reach", site / "reach", ignore=shutil.ignore_patterns("__pycache__"))
-    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    info = site / f"{project['name']}-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    points = project["entry-points"][registry.ENTRY_POINTS]
-    (info / "entry_points.txt").write_text(
-        f"[{registry.ENTRY_POINTS}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
-    )
-    return site
 
 
 @pytest.fixture

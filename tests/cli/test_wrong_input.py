@@ -222,7 +222,9 @@ def test_a_full_disk_ends_in_words_and_keeps_what_is_there(things, capsys):
         assert cli.main(["score", "--policy", "random", "-n", "3", "--trajectories", str(small / "t")]) in (1, 2)
         assert "Traceback" not in capsys.readouterr().err
     finally:
-        subprocess.run(["umount", "--lazy", str(small)], check=True)  # a ledger that nobody holds may not be collected yet
+        subprocess.run(
+            ["umount", "--lazy", str(small)], check=True
+        )  # a ledger that nobody holds may not be collected yet
 
 
 # -- what is right is still right ------------------------------------------------------------------------------------------

@@ -21,7 +21,9 @@ def test_every_regime_has_a_board():
 def test_an_answer_of_a_gradient_regime_is_a_declared_network(regime):
     assert contradictions(regime, WEIGHTS.model_copy(update={"network": True})) == []
     for other in (TEXT, WEIGHTS):  # weights that a script may or may not look at are none
-        assert contradictions(regime, other) == [f"declared as {regime}, and the answer's bundle holds no {regimes.NETWORK}"]
+        assert contradictions(regime, other) == [
+            f"declared as {regime}, and the answer's bundle holds no {regimes.NETWORK}"
+        ]
     assert regimes.NETWORK in rules(regime)
     assert regimes.answer_of(regime) == "network"
 
