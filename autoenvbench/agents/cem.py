@@ -14,18 +14,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autoenvbench.agents.base import BuiltIn, Launch
 from autoenvbench.agents.lab import RUN_OVER, Lab
 from autoenvbench.errors import UserError
-from autoenvbench.learning.cem import Search, Settings
-from autoenvbench.learning.settings import parse_settings
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.sandbox.cage import python_path
 from autoenvbench.workspace.bundling import git
+
+if TYPE_CHECKING:
+    from autoenvbench.learning.cem import Search, Settings
 
 REGIME = "heuristic"
 WORTH_TESTING = 0.05  # gain in elite fitness that is worth an evaluation
@@ -39,7 +40,7 @@ class Cem(BuiltIn):
 
     def check(self, config: RunConfig) -> None:
         """Raises UserError for settings that it has not, and regimes in which it does not work."""
-        settings = parse_settings(Settings, config.agent_args)
+        settings = _settings(config.agent_args)
         if not 1 <= settings.elites <= settings.population or settings.episodes < 1:
             raise UserError(
                 f"cem: elites={settings.elites} of population={settings.population}, judged by episodes={settings.episodes}: "
@@ -66,8 +67,10 @@ Judge = Callable[[list[dict[str, float]], Sequence[int]], list[float]]
 
 def main() -> None:
     """Research in the working folder until the budget is over."""
+    from autoenvbench.learning.cem import Search
+
     told = json.loads(sys.argv[1])
-    lab, settings = Lab.here(), parse_settings(Settings, told["settings"])
+    lab, settings = Lab.here(), _settings(told["settings"])
     parameters = _load_parametric(lab.workspace).PARAMETERS
     params_file = lab.workspace / "params.json"
     known = json.loads(params_file.read_text()) if params_file.exists() else {}
@@ -120,6 +123,14 @@ def _generations(lab: Lab, search: Search, judge: Judge, rng: np.random.Generato
             promised = elite
             result = lab.evaluate(idea)
             lab.log(f"generation {generation}: {result['success_rate']:.0%} of {result['episodes']}")
+
+
+def _settings(pairs: Sequence[str]) -> Settings:
+    """Raises UserError."""
+    from autoenvbench.learning.cem import Settings
+    from autoenvbench.learning.settings import parse_settings
+
+    return parse_settings(Settings, pairs)
 
 
 def _commit(lab: Lab, values: dict[str, float], message: str) -> None:

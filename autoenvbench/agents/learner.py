@@ -21,10 +21,6 @@ from typing import Any
 from autoenvbench.agents.lab import RUN_OVER, Lab
 from autoenvbench.agents.recipe import PLANS, Plan
 from autoenvbench.errors import UserError
-from autoenvbench.learning.export import POLICY_FILES
-from autoenvbench.learning.run import CHECKPOINT
-from autoenvbench.learning.task_file import open_task
-from autoenvbench.learning.train import learn, settings_of
 from autoenvbench.record.regimes import NETWORK, answer_of
 from autoenvbench.text import short
 
@@ -137,6 +133,8 @@ class Learner:
 
     def research(self) -> None:
         """Until the budget is over, or nothing is left to gain. Raises UserError where nothing can be learnt here."""
+        from autoenvbench.learning.task_file import open_task
+
         open_task(self.lab.workspace).close()  # what is wrong with it is said before anything is on record
         while True:
             if self.lab.best_rate() == 1.0:
@@ -173,12 +171,17 @@ class Learner:
 
     def _updates(self, attempt: Attempt) -> int:
         """Few in a first look; then as many as the algorithm likes, twice that each time it learns anew, or as fit."""
+        from autoenvbench.learning.train import settings_of
+
         most = int(settings_of(self.algorithm, []).updates) << min(attempt.again, 4)
         speeds = [row.speed for row in self.attempts.rows if row.speed]
         fit = int(0.9 * 60 * attempt.minutes * speeds[-1]) if speeds else FIRST_UPDATES
         return max(min(most, fit), FEWEST_UPDATES)
 
     def _train(self, attempt: Attempt) -> None:
+        from autoenvbench.learning.run import CHECKPOINT
+        from autoenvbench.learning.train import learn
+
         out = self.attempts.folder / attempt.name
         resume = (out / CHECKPOINT).is_file()
         if not resume:
@@ -200,6 +203,8 @@ class Learner:
 
     def _install(self, attempt: Attempt, policy: Path) -> None:
         """Commit what was learnt as the policy: where the answer is a network, that alone."""
+        from autoenvbench.learning.export import POLICY_FILES
+
         workspace, weights = self.lab.workspace, self.lab.workspace / "checkpoints"
         shutil.rmtree(weights, ignore_errors=True)
         files = [RECIPE]

@@ -190,7 +190,8 @@ def test_a_researcher_that_is_killed_goes_on_where_it_was(workspace, bench, vict
     ideas = [e.payload for e in bench.ledger.events("idea")]
     assert [idea.title.partition(" (")[0] for idea in ideas] == ["bc: a quick first look"]
     (attempt,) = Attempts.load(lab.workspace / "runs").rows
-    assert attempt.wins == attempt.episodes >= 30
+    if victim != "evaluated":  # or else it leads with a flawless record, and is left at that
+        assert attempt.wins == attempt.episodes >= 30
     head = subprocess.run(
         ["git", "-C", lab.workspace, "rev-parse", "HEAD"], capture_output=True, text=True
     ).stdout.strip()
@@ -264,15 +265,15 @@ def test_a_whole_run_is_a_row_under_its_name_and_settings(site, tmp_path):
     """In the cage, on the station track, in a gradient regime."""
     done = subprocess.run(
         [sys.executable, "-m", "autoenvbench", "eval", "--agent", "recipe:bc", "--env", "Example/Reach-v0", "--track", "station", "--regime",
-         "bc", "--demos", "40", "--agent-args", " ".join(QUICK["bc"]), "--budget", "100s", "--held-out", "10", "--out", tmp_path / "runs"],
+         "bc", "--demos", "40", "--agent-args", " ".join(QUICK["bc"]), "--budget", "90s", "--goal", "success>=0.8", "--held-out", "10", "--out", tmp_path / "runs"],
         capture_output=True, text=True, timeout=250, env={**os.environ, "PYTHONPATH": str(site)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     result = Result.model_validate_json((run / "result.json").read_text())
-    assert (result.agent.name, result.answer.how, result.contents.network) == ("recipe-bc", "submitted", True)
+    assert (result.agent.name, result.answer.how, result.contents.network) == ("recipe-bc", "confirmed best", True)
     assert result.held_out.successes >= 8
-    assert result.stopped_by == "agent_ended"  # nothing was left to gain
+    assert result.stopped_by == "goal"
     assert ranking.who(result)["agent"] == "recipe:bc"
     (section,) = ranking.sections([result])
     assert section.unranked[0].agent == f"recipe-bc {result.agent.version} ({' '.join(QUICK['bc'])} bc)"
