@@ -198,7 +198,10 @@ def _evaluation_faults(events: Sequence[Event]) -> Iterator[str]:
             for name, value in (("episodes", len(own)), ("successes", sum(e.success for e in own))):
                 if getattr(recorded, name) != value:
                     yield f"event {event.seq}: {recorded.id} says {name} {getattr(recorded, name)}, and has {value}"
-            if recorded.phase == "finished" and recorded.episodes + recorded.void != recorded.planned:
+            short = (
+                recorded.episodes + recorded.void != recorded.planned and recorded.purpose != "learn"
+            )  # which ends when it is told to
+            if recorded.phase == "finished" and short:
                 yield f"event {event.seq}: {recorded.id} is finished with {recorded.episodes + recorded.void} of {recorded.planned} episodes"
             if own and not math.isclose(recorded.score, summarise(own).score, abs_tol=1e-9):
                 yield f"event {event.seq}: {recorded.id} says score {recorded.score}, and its episodes {summarise(own).score}"

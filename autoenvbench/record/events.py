@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from autoenvbench.record.regimes import BundleContents
 from autoenvbench.record.stations import Source
 
-Purpose = Literal["practice", "evaluate", "confirm", "compare", "heldout", "score"]
+Purpose = Literal["practice", "learn", "evaluate", "confirm", "compare", "heldout", "score"]
+#: What is tried out: robot time, and no evidence about any candidate.
+TRIED: tuple[Purpose, ...] = ("practice", "learn")
 
 
 class Payload(BaseModel):
@@ -136,8 +138,8 @@ class ContentsEvent(Payload):
 class StartEvent(Payload):
     """An episode begins: its scene is ready, and its policy sees it now.
 
-    A start that no episode follows was interrupted, and is judged as it stands: a failure, never run again. (Practice has no
-    such events: nothing depends on its outcome.) The fields are those of `EpisodeEvent`.
+    A start that no episode follows was interrupted, and is judged as it stands: a failure, never run again. (Practice and learning
+    have no such events: nothing depends on their outcome.) The fields are those of `EpisodeEvent`.
     """
 
     evaluation: str
@@ -179,6 +181,7 @@ class EpisodeEvent(Payload):
         steps: control periods; `sim_s`: the environment's own time [s].
         robot_s: robot time [s]: how long the station had the reset, the episode or a probe under way, pauses left out. Where time is
             simulated as fast as it goes (pace 0), simulated seconds; in ledgers before 1 December 2026 those of the machine.
+        weights: SHA-256 of the network that acted, from its first step to its last, where a learner sent it (`learn`).
     """
 
     evaluation: str
@@ -205,6 +208,7 @@ class EpisodeEvent(Payload):
     rerun_because: str | None = None  # the proof that the machine was at fault
     infrastructure: bool = False  # the machine failed twice: no evidence, counted neither as success nor as failure
     scene: str | None = None  # digest of the initial scene: methods are compared where it is the same
+    weights: str | None = None
 
 
 class EvaluationEvent(Payload):

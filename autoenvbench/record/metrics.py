@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
 from autoenvbench.record.candidates import STRICT_EPISODES, STRICT_FROM, Candidates
-from autoenvbench.record.events import NOT_AGENTS, POLICY, EpisodeEvent, TokensEvent
+from autoenvbench.record.events import NOT_AGENTS, POLICY, TRIED, EpisodeEvent, TokensEvent
 from autoenvbench.record.ledger import Event
 from autoenvbench.record.summary import wilson
 
@@ -33,8 +33,8 @@ class Disturbances:
 
 
 def disturbances(events: Iterable[Event]) -> Disturbances:
-    """What did not go as planned, over the whole run; practice aside."""
-    events = [e for e in events if e.kind == "run" or getattr(e.payload, "purpose", "practice") != "practice"]
+    """What did not go as planned, over the whole run; practice and learning aside."""
+    events = [e for e in events if e.kind == "run" or getattr(e.payload, "purpose", "practice") not in TRIED]
     episodes = [e.payload for e in events if e.kind == "episode"]
     return Disturbances(
         resumes=sum(e.kind == "run" and e.payload.phase == "resumed" for e in events),

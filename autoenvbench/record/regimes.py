@@ -26,13 +26,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 BoardRegime = Literal["gradient", "heuristic", "free"]
-#: What the station runs of a bundle: its policy.py, or its declared network and nothing else.
-AnswerKind = Literal["policy", "network"]
+#: What the station runs: a bundle's policy.py, its declared network and nothing else, or declared networks that a learner sends.
+AnswerKind = Literal["policy", "network", "weights"]
 
 #: The ways in which an agent may mean to improve a policy.
 REGIMES = ("heuristic", "tools", "bc", "offline-rl", "online-rl", "mixed")
 #: Those that learn weights.
 GRADIENT = ("bc", "offline-rl", "online-rl")
+
+#: Those in which something may learn while the robot works; in the others there are data, and no learner at the robot.
+LEARNING: tuple[str | None, ...] = (None, "online-rl", "mixed")
 
 #: The declared network, in a bundle.
 NETWORK = "checkpoints/network.onnx"

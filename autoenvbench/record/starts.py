@@ -1,4 +1,4 @@
-"""Where an episode's seed comes from: a public stream for practice, two secret ones for judging.
+"""Where an episode's seeds come from: a public stream of starts for practice, two secret ones for judging, and what policies draw by.
 
 A run's secret is 32 random bytes that only the station holds. Its SHA-256 stands in the first ledger event and the
 secret itself in the result, so that anyone can replay the run's starts afterwards and nobody can know them before.
@@ -12,15 +12,17 @@ import re
 import secrets
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.events import Purpose
+from autoenvbench.record.events import TRIED, Purpose
 
 _BITS = 48
 
 
 def stream_of(purpose: Purpose) -> str:
     """The name of the stream that a purpose draws from: evaluations, confirmations and comparisons share one, so that no candidate
-    ever sees a start twice."""
-    return "evaluation" if purpose in ("evaluate", "confirm", "compare") else purpose
+    ever sees a start twice; learning goes on where practice ends."""
+    return (
+        "evaluation" if purpose in ("evaluate", "confirm", "compare") else "practice" if purpose in TRIED else purpose
+    )
 
 
 class StartStreams:
@@ -48,7 +50,15 @@ class StartStreams:
 
     def seed(self, purpose: Purpose, index: int) -> int:
         """The seed of one start, below 2^48. Practice starts are public: their seed is their index."""
-        if purpose == "practice":
+        if purpose in TRIED:
             return index
-        mac = hmac.new(self._secret, f"autoenvbench/1/{stream_of(purpose)}/{index}".encode(), hashlib.sha256)
-        return int.from_bytes(mac.digest()[:8], "big") >> (64 - _BITS)
+        return self._draw(f"{stream_of(purpose)}/{index}") >> (64 - _BITS)
+
+    def policy_seed(self, purpose: Purpose, index: int, attempt: int = 0) -> int:
+        """What the policy's own random numbers follow from in an episode, below 2^32. It says nothing of the start: a policy is told it."""
+        return self._draw(f"policy/{stream_of(purpose)}/{index}/{attempt}") >> 32
+
+    def _draw(self, what: str) -> int:
+        """64 bits that nobody can compute without the secret."""
+        mac = hmac.new(self._secret, f"autoenvbench/1/{what}".encode(), hashlib.sha256)
+        return int.from_bytes(mac.digest()[:8], "big")

@@ -29,6 +29,8 @@ class Start:
         seed: from which the environment draws the start. A cell is told it when the episode is about to begin, never the secret.
         named: the start itself, in place of what the seed draws (the environment's ``options["start"]``), or None.
         station: the station of this episode (``options["station"]``); None: the one that the cell is.
+        policy_seed: what the policy's own random numbers follow from; it says nothing of the start.
+        weights: the declared network that acts, a file that is named by its SHA-256, in place of the batch's bundle; of learning.
     """
 
     index: int
@@ -36,6 +38,8 @@ class Start:
     seed: int
     named: dict[str, Any] | None = None
     station: int | None = None
+    policy_seed: int = 0
+    weights: Path | None = None
 
 
 def draw_starts(
@@ -58,7 +62,10 @@ def draw_starts(
     """
     for attempt, index in itertools.product(range(attempts), range(first, first + n)):
         if (index, attempt) not in skip:
-            yield Start(index, attempt, streams.seed(purpose, index), named[index] if named else None, station(index))
+            yield Start(
+                index, attempt, streams.seed(purpose, index), named[index] if named else None, station(index),
+                streams.policy_seed(purpose, index, attempt),
+            )  # fmt: skip
 
 
 Insight = Literal["none", "stage", "all"]

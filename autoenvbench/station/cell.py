@@ -11,6 +11,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -19,7 +20,7 @@ from enpire_envs.contract import ContractError, contract_of, step_limit
 from enpire_envs.episode_file import EpisodeWriter
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.events import EpisodeEvent, NoteEvent, ResetEvent, StartEvent
+from autoenvbench.record.events import TRIED, EpisodeEvent, NoteEvent, ResetEvent, StartEvent
 from autoenvbench.record.ledger import EventSink
 from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.sandbox.cage import Sandbox, Track
@@ -28,7 +29,7 @@ from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.codec import leaves
 from autoenvbench.station.faults import BY_PERSON
 from autoenvbench.station.film import Lens, write_film
-from autoenvbench.station.policy_process import PolicyLimits, PolicyProcess
+from autoenvbench.station.policy_process import PolicyFault, PolicyLimits, PolicyProcess
 from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, RobotTimer, run_episode
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
 from autoenvbench.station.trajectories import Trajectories, describe, evidence_of
@@ -78,19 +79,26 @@ class LocalCell:
         """What the files of kept episodes say of the environment."""
         return describe(self.env)
 
-    def policy_process(self, bundle: Bundle) -> PolicyProcess:
-        """The bundle's policy in its cage; it starts with its first episode."""
+    def policy_process(self, bundle: Bundle, answer: AnswerKind | None = None) -> PolicyProcess:
+        """The bundle's policy in its cage; it starts with its first episode. `answer`: what is run, if not the cell's own."""
         space = self.env.action_space
         assert isinstance(space, gym.spaces.Box)
         return PolicyProcess(
-            bundle.path, self.env.observation_space, space, self.limits, self._sandbox, self._track, self._answer
+            bundle.path,
+            self.env.observation_space,
+            space,
+            self.limits,
+            self._sandbox,
+            self._track,
+            answer or self._answer,
         )
 
     def run(self, batch: Batch, sink: EventSink, stop: Stop) -> CellResult:
         """See `Cell.run`."""
         if batch.keep is not None:
             self._kept.setdefault(batch.keep, Trajectories(batch.keep))
-        process = None if self.policy is not None else self.policy_process(batch.bundle)
+        answer: AnswerKind | None = "weights" if batch.purpose == "learn" else None
+        process = None if self.policy is not None else self.policy_process(batch.bundle, answer)
         shown: dict[str, str] = {}  # "success"/"failure" -> file name of the film
         with contextlib.ExitStack() as stack:
             if process is not None:
@@ -121,12 +129,15 @@ class LocalCell:
             if start.attempt != lives_for and process is not None:
                 process.close()  # whoever comes to a start again shall not remember it
             lives_for = start.attempt
+            if isinstance(policy, PolicyProcess):
+                policy.seed = start.policy_seed
+            refused = _load(process, start.weights)
             event = self._start_event(batch, start)
             keep = self._kept[batch.keep] if batch.keep is not None else None
             record, began = keep.writer(self._contract.stages) if keep is not None else None, time.time()
             lens: Lens | None = None
-            if silent >= GIVE_UP_AFTER:
-                outcome, reruns, because = _unresponsive(self.kind), 0, None
+            if silent >= GIVE_UP_AFTER or refused is not None:
+                outcome, reruns, because = _not_run(self.kind, refused), 0, None
             else:
                 if batch.film is not None and len(shown) < 2 and self._can_render(sink):
                     lens = Lens.strip(self.env) if batch.film.strip else Lens.film(self.env)
@@ -136,13 +147,17 @@ class LocalCell:
                     outcome, reruns, because = self._episode(policy, batch, start, event, sink, lens, record, stop)
                 except NotBegun:
                     return False
-            if outcome.interrupted and batch.purpose == "practice":
-                self._unrecorded(batch, sink, outcome.robot_s, f"practice was ended in mid-episode: {outcome.detail}")
+            if outcome.interrupted and batch.purpose in TRIED:
+                self._unrecorded(
+                    batch, sink, outcome.robot_s, f"{batch.purpose} was ended in mid-episode: {outcome.detail}"
+                )
                 return False
             if silent < GIVE_UP_AFTER:  # once given up on, for the rest of the batch
                 silent = silent + 1 if (outcome.reason or "").endswith("_wall_limit") else 0
-            judged = _judged(outcome, event, reruns, because, process)
-            sink.append(judged)
+            judged = _judged(outcome, event, reruns, because, process, start.weights)
+            learns = batch.purpose == "learn"  # from the file, which is there before anybody hears of the episode
+            if not learns:
+                sink.append(judged)
             filmed = self._film(batch, "success" if judged.success else "failure", lens, shown, sink, stop)
             if record is not None and keep is not None:
                 wanted = filmed or (sheets > 0 and not judged.success)
@@ -156,6 +171,8 @@ class LocalCell:
                 )  # fmt: skip
                 if why_not is not None:
                     sink.append(NoteEvent(text=why_not))
+            if learns:
+                sink.append(judged)
             if outcome.interrupted or outcome.reason == BY_PERSON:
                 return False
         return True
@@ -189,7 +206,7 @@ class LocalCell:
                 lens.clear()
 
             def on_begin(once: bool = reruns == 0) -> None:
-                if once and batch.purpose != "practice":
+                if once and batch.purpose not in TRIED:
                     sink.append(event)
 
             try:
@@ -282,7 +299,12 @@ def _has_pixels(space: gym.Space[Any]) -> bool:
 
 
 def _judged(
-    outcome: Outcome, start: StartEvent, reruns: int, because: str | None, process: PolicyProcess | None
+    outcome: Outcome,
+    start: StartEvent,
+    reruns: int,
+    because: str | None,
+    process: PolicyProcess | None,
+    weights: Path | None,
 ) -> EpisodeEvent:
     cpu = process.act_cpu_s / process.acts * 1000 if process is not None and process.acts else None
     return EpisodeEvent(
@@ -290,11 +312,25 @@ def _judged(
         reason=outcome.reason, detail=outcome.detail, violations=outcome.violations[:MAX_VIOLATIONS], steps=outcome.steps,
         sim_s=outcome.sim_s, robot_s=outcome.robot_s, act_cpu_ms=cpu, reset_attempts=outcome.reset_attempts,
         reruns=reruns, rerun_because=because, infrastructure=outcome.infrastructure, scene=outcome.scene,
+        weights=None if weights is None else weights.stem,
     )  # fmt: skip
 
 
-def _unresponsive(cell: str) -> Outcome:
+def _load(process: PolicyProcess | None, weights: Path | None) -> PolicyFault | None:
+    """Have a policy's process act by these weights, before the robot moves. Returns what is wrong with them."""
+    try:
+        if process is not None and weights is not None:
+            process.load(weights)
+    except PolicyFault as fault:
+        return fault
+    return None
+
+
+def _not_run(cell: str, fault: PolicyFault | None) -> Outcome:
+    """An episode that never began: its weights are none, or nobody answers any more."""
+    unresponsive = f"not run: {GIVE_UP_AFTER} episodes in a row got no answer in time"
+    reason, detail = (fault.reason, fault.detail) if fault is not None else ("policy_unresponsive", unresponsive)
     return Outcome(
-        success=False, score=0.0, stage="", reason="policy_unresponsive", violations=[], steps=0, sim_s=0.0, cell=cell,
-        robot_s=0.0, reset_attempts=0, detail=f"not run: {GIVE_UP_AFTER} episodes in a row got no answer in time",
+        success=False, score=0.0, stage="", reason=reason, violations=[], steps=0, sim_s=0.0, cell=cell, robot_s=0.0,
+        reset_attempts=0, detail=detail,
     )  # fmt: skip

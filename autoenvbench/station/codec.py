@@ -22,8 +22,11 @@ MAX_REPLY = 1 << 20  # what a policy may send back at once [bytes]
 MAX_LIST = 10_000  # entries of one list in a tool call
 MAX_DIMENSIONS = 8
 
+SEED = struct.Struct("<I")  # before the observation of RESET: what the policy draws by in this episode
+
 # station -> host
 INIT, RESET, ACT = b"I", b"R", b"A"
+WEIGHTS = b"W"  # of a declared network: from here on it acts
 RUN, RESULT, REFUSED, OVER = b"S", b"V", b"X", b"O"  # of scripts: begin, and the three answers to a tool call
 # host -> station
 READY, ACTION, ERROR = b"r", b"a", b"e"

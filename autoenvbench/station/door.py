@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from aiohttp import web
 
@@ -34,6 +34,7 @@ from autoenvbench.station.bundles import MAX_BUNDLE
 from autoenvbench.station.client import StationClient, stop_socket
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.evaluation import OnEpisode
+from autoenvbench.station.learning import MAX_WEIGHTS, Learning, require_learning
 from autoenvbench.station.practice import Practice, whole
 from autoenvbench.station.remote_cell import FOLD_S, open_cells
 from autoenvbench.station.station import Station
@@ -41,6 +42,7 @@ from autoenvbench.station.station import Station
 MAX_UPLOADS = 2  # under way at once, of one client: so it holds two times MAX_BUNDLE of disk at most
 UPLOAD_SILENCE_S = 30.0
 END_S = 3.0  # that a halted job may take to end before its cells are closed
+T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -72,6 +74,9 @@ class Door:
             web.post("/notes", self._note),
             web.post("/submit", self._submit),
             web.post("/practice", self._practice),
+            web.post("/learn", self._learn),
+            web.post("/learn/weights", self._weights),
+            web.post("/learn/end", self._end_learning),
             web.post("/evaluate", self._evaluate),
             web.post("/compare", self._compare),
             web.post("/halt", self._halt),
@@ -143,22 +148,35 @@ class Door:
         return web.json_response({"known": bundle is not None})
 
     async def _receive(self, request: web.Request) -> web.Response:
+        commit = request.query.get("commit", "")
+        loop, receive = asyncio.get_running_loop(), self._station.receive
+        # On a thread of their own, one after the other: nobody else waits for them.
+        bundle = await self._upload(
+            request, MAX_BUNDLE, lambda client, file: loop.run_in_executor(self._uploads, receive, client, file, commit)
+        )
+        return web.json_response({"commit": bundle.commit, "digest": bundle.digest})
+
+    async def _weights(self, request: web.Request) -> web.Response:
+        require_learning(self._station.config.config.regime)
+        self._station.weights.admit(request["client"], request.content_length)
+        loop, receive = asyncio.get_running_loop(), self._station.weights.receive
+        digest = await self._upload(
+            request, MAX_WEIGHTS, lambda client, file: loop.run_in_executor(self._quick, receive, client, file)
+        )
+        return web.json_response({"weights": digest})
+
+    async def _upload(self, request: web.Request, most: int, receive: Callable[[str, Path], asyncio.Future[T]]) -> T:
+        """Take a file of at most so many bytes, and have it received."""
         client = request["client"]
         if self._uploading[client] >= MAX_UPLOADS:
             raise UserError(f"{client} has {MAX_UPLOADS} uploads under way; finish or end one of them, then try again")
         self._uploading[client] += 1
         try:
             with tempfile.NamedTemporaryFile(dir=self._station.config.run_dir, suffix=".upload") as file:
-                await _take(request, file)
-                commit = request.query.get("commit", "")
-                # On a thread of their own, one after the other: nobody else waits for them.
-                unpacked = asyncio.get_running_loop().run_in_executor(
-                    self._uploads, self._station.receive, client, Path(file.name), commit
-                )
-                bundle = await asyncio.shield(unpacked)
+                await _take(request, file, most)
+                return await asyncio.shield(receive(client, Path(file.name)))
         finally:
             self._uploading[client] -= 1
-        return web.json_response({"commit": bundle.commit, "digest": bundle.digest})
 
     async def _idea(self, request: web.Request) -> web.Response:
         body = await _body(request)
@@ -196,6 +214,17 @@ class Door:
         self._require_free()
         job = functools.partial(self._station.practice, request["client"], str(body.get("digest")), asked)
         return await self._stream(request, job)
+
+    async def _learn(self, request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        asked = Learning.of(body)
+        self._require_free()
+        job = functools.partial(self._station.learn, request["client"], str(body.get("digest")), asked)
+        return await self._stream(request, job)
+
+    async def _end_learning(self, request: web.Request) -> web.Response:
+        why = str((await _body(request)).get("why", "the learner ended it"))
+        return web.json_response(await self._call(self._station.end_learning, request["client"], why))
 
     async def _evaluate(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
@@ -237,7 +266,17 @@ class Door:
             put(
                 {
                     "episode": event.model_dump(
-                        include={"index", "purpose", "success", "score", "stage", "reason", "steps"}
+                        include={
+                            "evaluation",
+                            "index",
+                            "purpose",
+                            "success",
+                            "score",
+                            "stage",
+                            "reason",
+                            "steps",
+                            "weights",
+                        }
                     )
                 }
             )
@@ -291,7 +330,7 @@ class Door:
         return await asyncio.get_running_loop().run_in_executor(self._quick, function, *args)
 
 
-async def _take(request: web.Request, file: IO[bytes]) -> None:
+async def _take(request: web.Request, file: IO[bytes], most: int) -> None:
     """Write an upload to a file as it comes. Raises UserError where it is too large, or where nothing comes any more."""
     size = 0
     while True:
@@ -302,8 +341,9 @@ async def _take(request: web.Request, file: IO[bytes]) -> None:
         if not chunk:
             break
         size += len(chunk)
-        if size > MAX_BUNDLE:
-            raise UserError(f"the upload is over {MAX_BUNDLE >> 20} MB; checkpoints may hold 512 MB")
+        if size > most:
+            checkpoints = "; checkpoints may hold 512 MB" if most == MAX_BUNDLE else ""
+            raise UserError(f"the upload is over {most >> 20} MB, which is the most{checkpoints}")
         file.write(chunk)
     file.flush()
 

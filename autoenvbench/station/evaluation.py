@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, Payload, StartEvent
+from autoenvbench.record.events import TRIED, EpisodeEvent, EvaluationEvent, Payload, StartEvent
 from autoenvbench.record.ledger import EventSink
 from autoenvbench.record.state import Follower
 from autoenvbench.station.batch import Batch, Cell, CellResult, Start, Stop
@@ -176,7 +176,7 @@ class _Books:
             self._begun[key] = payload
             self._ledger.append(payload, agent=self._batch.agent, station=cell)
             return
-        if self._batch.purpose != "practice" and key not in self._begun and payload.reason != "policy_unresponsive":
+        if self._batch.purpose not in TRIED and key not in self._begun and payload.reason != "policy_unresponsive":
             raise ValueError(f"{cell} judges start {key}, which has not begun")
         self._ledger.append(payload, agent=self._batch.agent, station=cell)
         del self._given[key]  # judged, once
@@ -187,8 +187,11 @@ class _Books:
         self._on_episode(payload)
 
     def _fits(self, payload: StartEvent | EpisodeEvent, start: Start) -> bool:
-        """Whether an event names the evaluation, bundle and seed that were given out with its start."""
+        """Whether an event names the evaluation, bundle, seed and weights that were given out with its start."""
         batch, bundle = self._batch, self._batch.bundle
+        weights = None if start.weights is None else start.weights.stem
+        if isinstance(payload, EpisodeEvent) and payload.weights != weights:
+            return False
         return (payload.evaluation, payload.purpose, payload.seed) == (
             batch.evaluation,
             batch.purpose,

@@ -165,17 +165,25 @@ class Given(Message):
     seed: Count = 0
     named: dict[str, Any] | None = None
     station: Count | None = None
+    policy_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    weights: str | None = None
 
     @classmethod
     def of(cls, start: Start | None) -> Given:
         """The message that gives out a start, or says that there are no more."""
         if start is None:
             return cls(index=None)
-        return cls(index=start.index, attempt=start.attempt, seed=start.seed, named=start.named, station=start.station)
+        return cls(
+            index=start.index, attempt=start.attempt, seed=start.seed, named=start.named, station=start.station,
+            policy_seed=start.policy_seed, weights=None if start.weights is None else str(start.weights.absolute()),
+        )  # fmt: skip
 
     def start(self) -> Start | None:
         """None: there are no more."""
-        return None if self.index is None else Start(self.index, self.attempt, self.seed, self.named, self.station)
+        if self.index is None:
+            return None
+        weights = None if self.weights is None else Path(self.weights)
+        return Start(self.index, self.attempt, self.seed, self.named, self.station, self.policy_seed, weights)
 
 
 class Recorded(Message):

@@ -6,9 +6,10 @@ In the regimes that learn weights (`record.regimes.GRADIENT`) the station runs t
 |---|---|---|
 | input `observation`, or `observation.KEY` (`observation.pixels.wrist`) for each part that is used | float32 (uint8 for an image), (1, ...) of the space | what is seen |
 | input `X`, any other name, and output `X.next` | float32, equal and fixed shapes | memory: zeros at an episode's start, then what the last step put out |
+| input `noise` | float32, (1, k), k <= 1024 | standard normal numbers, drawn anew at each step from the seed of the episode |
 | output `action` | float32, (1, n) | in the units of the action space, which the environment clips to |
 
-So normalisation and history are in the graph, as layers or as memory, and so is whatever counts the steps of a chunk of actions.
+A network that explores has its noise from the host: it holds no operator that draws. So normalisation and history are in the graph, as layers or as memory, and so is whatever counts the steps of a chunk of actions.
 
 A script could be written down as a graph, too. Operators that branch, compare, count, round or loop are therefore refused (`OPERATORS` is what
 there is), as are custom operators, functions, nested graphs, and files beside the one. What is left can be shaped by hand only as weights can.
@@ -108,7 +109,8 @@ OPERATORS = frozenset(
         "Unsqueeze",
     ]
 )
-OBSERVATION, ACTION, NEXT = "observation", "action", ".next"
+OBSERVATION, ACTION, NEXT, NOISE = "observation", "action", ".next", "noise"
+MAX_NOISE = 1024
 
 
 class NetworkError(ValueError):
@@ -119,24 +121,26 @@ class NetworkPolicy:
     """A declared network as a policy (see `policy_host`).
 
     Args:
-        path: of the ONNX file.
+        source: the ONNX file, or what one holds.
         observation_space, action_space: of the environment.
 
     Raises:
         NetworkError: it is none, or fits other spaces.
     """
 
-    def __init__(self, path: Path, observation_space: spaces.Space[Any], action_space: spaces.Box) -> None:
-        model = _checked(path)
+    def __init__(self, source: Path | bytes, observation_space: spaces.Space[Any], action_space: spaces.Box) -> None:
+        model = _checked(source)
         self._dtypes = _inputs(model, observation_space, action_space)
         self._session = _session(model)
         self._shapes = {i.name: tuple(i.shape) for i in self._session.get_inputs() if i.name not in self._dtypes}
+        self._noise = self._shapes.pop(NOISE, None)
         self._outputs = [ACTION, *(name + NEXT for name in self._shapes)]
         self._memory: dict[str, np.ndarray] = {}
         self.reset(None)
 
-    def reset(self, observation: object) -> None:
-        """Forget the last episode."""
+    def reset(self, observation: object, seed: int = 0) -> None:
+        """Forget the last episode; the noise of this one follows from its seed."""
+        self._rng = np.random.default_rng(seed)
         self._memory = {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()}
 
     def act(self, observation: Any) -> np.ndarray:
@@ -145,6 +149,8 @@ class NetworkPolicy:
             name: np.asarray(functools.reduce(operator.getitem, name.split(".")[1:], observation), dtype)[None]
             for name, dtype in self._dtypes.items()
         }
+        if self._noise is not None:
+            fed[NOISE] = self._rng.standard_normal(self._noise, np.float32)
         action, *memory = self._session.run(self._outputs, fed | self._memory)
         self._memory = dict(zip(self._shapes, memory, strict=True))
         return np.asarray(action[0])
@@ -155,14 +161,19 @@ def load(observation_space: spaces.Space[Any], action_space: spaces.Box) -> Netw
     return NetworkPolicy(Path(NETWORK), observation_space, action_space)
 
 
-def _checked(path: Path) -> Any:
+def _checked(source: Path | bytes) -> Any:
     """The model, of allowed parts only. Raises NetworkError."""
     import onnx
 
-    if not path.is_file():
+    path = source if isinstance(source, Path) else "the network that was sent"
+    if isinstance(source, Path) and not source.is_file():
         raise NetworkError(f"there is no {path}; in this regime the answer is a network in that file")
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = (
+            onnx.load_model_from_string(source)
+            if isinstance(source, bytes)
+            else onnx.load(source, load_external_data=False)
+        )
         onnx.checker.check_model(model)
     except Exception as error:  # of protobuf, of the checker: whatever a file may provoke
         raise NetworkError(f"{path} is no ONNX model: {str(error).splitlines()[0][:300]}") from None
@@ -208,6 +219,15 @@ def _inputs(model: Any, observation_space: spaces.Space[Any], action_space: spac
     seen: dict[str, type[np.generic]] = {}
     for name, shape in inputs.items():
         space = known.get(name)
+        if name == NOISE:
+            if (
+                types[name] != onnx.TensorProto.FLOAT
+                or len(shape) != 2
+                or shape[0] != 1
+                or not 0 < shape[1] <= MAX_NOISE
+            ):
+                raise NetworkError(f"the input {name!r} {shape} is not float32 (1, k) with 1 <= k <= {MAX_NOISE}")
+            continue
         if space is None:
             if outputs.get(name + NEXT) != shape or types[name] != onnx.TensorProto.FLOAT:
                 raise NetworkError(

@@ -3,7 +3,8 @@
 Run by path as ``python -s -P policy_host.py READ_FD WRITE_FD MEMORY_MB ANSWER`` with the checkout as working directory, which is not
 where Python looks for modules until all that this program needs is imported, and then the last place. From the moment on that the
 policy's code is loaded the process is untrusted: the station believes nothing from here but the bytes of an action, and what the
-policy may use was set before, for good. Where ANSWER is "network", no code of the policy's is loaded at all: see `networks`.
+policy may use was set before, for good. Where ANSWER is "network", no code of the policy's is loaded at all: see `networks`. Where it is
+"weights", the networks come from the station, between episodes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import random
 import resource
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +116,17 @@ class Tools:
         return call
 
 
-def _seed() -> None:
-    # The same in every episode: a policy that draws numbers is repeatable, and learns nothing about the start.
-    random.seed(0)
-    np.random.seed(0)
+def _seed(seed: int) -> None:
+    # Another one in each episode, from the station: what a policy draws differs and is repeatable, and tells it nothing about the start.
+    random.seed(seed)
+    np.random.seed(seed)
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+        sys.modules["torch"].manual_seed(seed)
 
 
 def main() -> None:
     """Load the policy and answer the station until the pipe closes; arguments: descriptors to read and write, memory [MB],
-    "policy" or "network"."""
+    "policy", "network" or "weights"."""
     read_fd, write_fd, memory_mb = map(int, sys.argv[1:4])
     channel = _Channel(read_fd, write_fd)
     try:
@@ -134,32 +136,39 @@ def main() -> None:
         hello = msgpack.unpackb(data)
         observation_space = codec.rebuild(hello["observation_space"])
         observations = codec.ObservationCodec(observation_space)
-        load = _load
-        if sys.argv[4] == "network":
+        load: Callable[[Any, Any], Any] = _load
+        answer = sys.argv[4]
+        if answer != "policy":
             import onnx  # noqa: F401  (a second, which others need not wait; and before the door closes)
             import onnxruntime  # noqa: F401
 
             from autoenvbench.station import networks
 
             load = networks.load
-        _seed()
+        action_space: Any = codec.rebuild(hello["action_space"])
+        _seed(0)
         confine()
-        policy = load(observation_space, codec.rebuild(hello["action_space"]))
+        policy: Any = load(observation_space, action_space) if answer != "weights" else None
         channel.send(codec.READY)
         while True:
             tag, data = channel.receive()
+            if tag == codec.WEIGHTS:
+                policy = networks.NetworkPolicy(data, observation_space, action_space)
+                channel.send(codec.READY)
+                continue
+            (seed,) = codec.SEED.unpack_from(data) if tag != codec.ACT else (0,)
             if tag == codec.RUN:
-                _seed()
+                _seed(seed)
                 try:
-                    policy(Tools(channel, wire.unpack(data)))
+                    policy(Tools(channel, wire.unpack(data[codec.SEED.size :])))
                 except EpisodeOver:
                     pass  # that is how most scripts learn of the end
                 channel.send(codec.DONE)
                 continue
-            observation = observations.decode(data)
+            observation = observations.decode(data[codec.SEED.size :] if tag == codec.RESET else data)
             if tag == codec.RESET:
-                _seed()
-                policy.reset(observation)
+                _seed(seed)
+                policy.reset(observation, *([] if answer == "policy" else [seed]))
                 channel.send(codec.READY)
             else:
                 channel.send(codec.ACTION, codec.encode_action(policy.act(observation)))

@@ -7,6 +7,7 @@ A policy is one process (`confine`), whose memory is watched from outside (`watc
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 import subprocess
@@ -81,7 +82,11 @@ class PolicyProcess:
     Args:
         checkout: folder with policy.py, read-only to the policy.
         observation_space, action_space: what the policy is told.
-        answer: what is run: policy.py, or the declared network (`networks`), in which case no code of the checkout's is.
+        answer: what is run: policy.py, or the declared network (`networks`), in which case no code of the checkout's is; or the networks
+            that `load` brings.
+
+    Attributes:
+        seed: what the policy draws by in the next episode, below 2^32.
     """
 
     def __init__(
@@ -110,16 +115,40 @@ class PolicyProcess:
         self.acts = 0
         self.act_cpu_s = 0.0
         self._answer = answer
+        self._weights: tuple[str, bytes] | None = None  # digest, what the file holds
+        self.seed = 0
         self.is_script = answer == "policy" and is_script(self._checkout / "policy.py")
 
     # -- what a rollout does -----------------------------------------------------------------------------------------
+    def load(self, weights: Path) -> None:
+        """Act by this declared network from the next episode on; a process is started if there is none. Raises PolicyFault.
+
+        Args:
+            weights: named by its SHA-256.
+        """
+        digest = weights.stem
+        if self._weights is None or self._weights[0] != digest:
+            try:
+                data = weights.read_bytes()
+            except OSError as error:
+                raise PolicyFault(
+                    "policy_load_error", f"the weights {digest[:12]} cannot be read: {error.strerror}"
+                ) from None
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise PolicyFault("policy_load_error", f"the weights {digest[:12]} are not what their name says")
+            self._weights, self._waited = (digest, data), 0.0
+            if self._caged is not None:
+                self._send_weights()
+        if self._caged is None:
+            self._start()
+
     def reset(self, observation: Any) -> None:
         """Begin an episode with its first observation, in a process that is started if there is none. Raises PolicyFault."""
         if self._caged is None:
             self._start()
         self.acts, self.act_cpu_s, self._waited = 0, 0.0, 0.0
-        self._ask(codec.RESET, self._observations.encode(observation), codec.READY, self._limits.reset_cpu_s,
-                  self._limits.act_wall_s, "reset")  # fmt: skip
+        data = codec.SEED.pack(self.seed) + self._observations.encode(observation)
+        self._ask(codec.RESET, data, codec.READY, self._limits.reset_cpu_s, self._limits.act_wall_s, "reset")
 
     def act(self, observation: Any) -> np.ndarray:
         """The action, of whatever shape and value: `check_action` is what it must pass. Raises PolicyFault."""
@@ -137,7 +166,7 @@ class PolicyProcess:
             self._start()
         before, limits, over, end_by = self._counted, self._limits, False, 0.0
         self._waited = 0.0
-        self._post(codec.RUN, wire.pack(names), before, limits.script_cpu_s, "run")
+        self._post(codec.RUN, codec.SEED.pack(self.seed) + wire.pack(names), before, limits.script_cpu_s, "run")
         while True:
             began = time.monotonic()
             try:
@@ -240,6 +269,13 @@ class PolicyProcess:
         self._watch = Watch(self._caged.init, printed, self._output, self._limits.memory_mb << 20, scratch)
         self._buffer, self._counted, self._waited = b"", 0.0, 0.0
         self._ask(codec.INIT, self._hello, codec.READY, self._limits.load_cpu_s, self._limits.load_wall_s, "load")
+        if self._weights is not None:
+            self._send_weights()
+
+    def _send_weights(self) -> None:
+        assert self._weights is not None
+        limits = self._limits
+        self._ask(codec.WEIGHTS, self._weights[1], codec.READY, limits.load_cpu_s, limits.load_wall_s, "load")
 
     def _cpu(self) -> float:
         """CPU seconds used by all threads of the policy process (Linux: the clock id of another process)."""

@@ -38,6 +38,7 @@ from autoenvbench.station.bundles import Bundle, BundleStore, look_through
 from autoenvbench.station.comparison import compare
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import OnEpisode, Tally, close_evaluations, evaluate, settle
+from autoenvbench.station.learning import Inbox, Learning, Session, require_learning
 from autoenvbench.station.practice import FILM, Practice, takes_starts
 from autoenvbench.station.remote_cell import CellLost, RemoteCell
 from autoenvbench.station.scripts import is_script
@@ -45,7 +46,7 @@ from autoenvbench.station.scripts import is_script
 MAX_EPISODES = 1000
 MAX_WORDS = 10_000  # ideas, notes, and submissions of a run
 MAX_SOURCES = 20  # that an idea names
-BATCHES: tuple[Purpose, ...] = ("evaluate", "confirm", "practice", "heldout")  # of a run
+BATCHES: tuple[Purpose, ...] = ("evaluate", "confirm", "practice", "learn", "heldout")  # of a run
 
 
 class Station:
@@ -68,6 +69,9 @@ class Station:
         told = self._run.track == "open"
         insight: Insight = "all" if told or cells[0].arms else "stage"
         self._practised = Keep(self.data_dir / "practice", secret=False, starts=told, insight=insight)
+        self._learned = dataclasses.replace(self._practised, folder=self.data_dir / "learn")
+        self.weights = Inbox(config.run_dir / "weights")
+        self._session: Session | None = None
         self._judged = Keep(config.run_dir / "episodes", secret=True)  # no agent sees these
         settle(self._record, "the station was ended in the middle of it")
         close_evaluations(self._record)
@@ -224,6 +228,48 @@ class Station:
             tally = self._run_batch(batch, self._stop_when(stop), on_episode)
         return {**outcome_of(tally, bundle), "trajectories": tally.full or f"data/practice/{tally.id}-*{SUFFIX}",
                 "videos": [f"data/practice/{name}" for name in tally.shown.values()], "film": FILM}  # fmt: skip
+
+    def learn(
+        self, agent: str, digest: str, asked: Learning, stop: Callable[[], bool], on_episode: OnEpisode
+    ) -> dict[str, Any]:
+        """Episodes on public starts by the newest weights that the agent's learner has sent (see `learning`), whose trajectories land in
+        data/learn. Raises UserError, BudgetOver."""
+        require_learning(self._run.regime)
+        self._require_robot()
+        bundle, session = self._bundle(digest), Session(agent, asked, self.weights, self.clock.elapsed)
+
+        def judged(event: EpisodeEvent) -> None:
+            session.judged(event)
+            on_episode(event)
+
+        with self._leased(f"learning by {agent}"), self._allocator.starts("learn", asked.n) as first:
+            self._session = session
+            try:
+                batch = Batch(
+                    self._allocator.evaluation(), "learn", bundle, asked.n, session.starts(self._draw("learn", first, asked.n)),
+                    agent=agent, keep=self._learned, by_clock=True,
+                )  # fmt: skip
+                # With `admit`, each start is given out after the verdict before is on record, so that a session's end is heeded.
+                tally = evaluate(
+                    self.cells,
+                    batch,
+                    self.ledger,
+                    stop=self._stop_when(stop),
+                    on_episode=judged,
+                    admit=self._robot_used_up,
+                )
+            finally:
+                self._session = None
+        return {**outcome_of(tally, bundle), "ended": session.why or self._robot_used_up() or "it was cut off",
+                "weights": len(session.weights), "trajectories": tally.full or f"data/learn/{tally.id}-*{SUFFIX}"}  # fmt: skip
+
+    def end_learning(self, agent: str, why: str) -> dict[str, Any]:
+        """Let an agent's session begin no further episode. Raises UserError where it has none."""
+        session = self._session
+        if session is None or session.agent != agent:
+            raise UserError("no session of yours is under way; aeb learn begins one")
+        session.end(why[:200])
+        return {"ended": session.why}
 
     def evaluate(
         self, agent: str, digest: str, n: int, idea: str | None, confirm: bool | None, stop: Callable[[], bool],

@@ -66,6 +66,7 @@ class Trajectories:
             "provenance": {
                 "collector": f"autoenvbench {_version()}", "station": station, "kind": event.cell, "agent": agent,
                 **({} if self._where.policy is None else {"policy": self._where.policy}),
+                **({} if event.weights is None else {"weights": event.weights}),
                 "evaluation": event.evaluation, "purpose": event.purpose, "index": event.index, "commit": event.commit,
                 "content": event.content, "began": datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds"),
             },
