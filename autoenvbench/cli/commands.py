@@ -131,7 +131,7 @@ def _data_set(args: argparse.Namespace) -> None:
         )  # fmt: skip
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace) -> int:
     """Learn a policy."""
     from autoenvbench.make_env import parse_env_args
 
@@ -146,15 +146,39 @@ def train(args: argparse.Namespace) -> None:
 
     if args.algorithm == "list":
         print("\n\n".join(map(describe, ALGORITHMS)))
-        return
+        return 0
     if args.out is None:
         raise UserError("say where to, with --out DIR")
+    if args.station is not None:
+        return _train_at_station(args)
+    env_id = args.env or "ENPIRE/PushT-v0"
     policy = train(
-        args.algorithm, args.env, args.out, env_kwargs=parse_env_args(args.env_arg), demos=args.demos, minutes=args.minutes,
+        args.algorithm, env_id, args.out, env_kwargs=parse_env_args(args.env_arg), demos=args.demos, minutes=args.minutes,
         seed=args.seed, threads=args.threads, settings=args.settings, resume=args.resume,
         log=lambda text: print(text, file=sys.stderr, flush=True),
     )  # fmt: skip
-    print(f"{policy}; score it with: autoenvbench score --env {args.env} --policy {policy}")
+    print(f"{policy}; score it with: autoenvbench score --env {env_id} --policy {policy}")
+    return 0
+
+
+def _train_at_station(args: argparse.Namespace) -> int:
+    """Learn while a station works; exit code 5 where the learner crashed."""
+    from autoenvbench.cli.printing import episode_progress
+    from autoenvbench.learning.at_station import station_of, train_at_station
+    from autoenvbench.make_env import parse_env_args
+    from autoenvbench.sandbox.cage import choose_sandbox
+
+    env_id, env_kwargs = station_of(args.station, args.env, parse_env_args(args.env_arg))
+    sandbox, _ = choose_sandbox(None, fallback=True)
+    with episode_progress(args.episodes, f"{args.algorithm} at {args.station}") as advance:
+        r = train_at_station(
+            args.algorithm, env_id, args.out, env_kwargs=env_kwargs, demos=args.demos, minutes=args.minutes, episodes=args.episodes,
+            pace=args.pace, seed=args.seed, threads=args.threads, settings=args.settings, resume=args.resume, sandbox=sandbox,
+            log=lambda text: print(text, file=sys.stderr, flush=True), on_episode=advance,
+        )  # fmt: skip
+    print(f"{r.episodes} episodes, {r.successes} succeeded, by {r.weights} networks; ended: {r.ended}")
+    print(f"{r.policy}; score it with: autoenvbench score --env {env_id} --policy {r.policy}; go on with --resume")
+    return 5 if r.failed else 0
 
 
 def _policy_sandbox(args: argparse.Namespace, *policies: str) -> Any:

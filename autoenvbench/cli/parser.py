@@ -133,7 +133,16 @@ def _demos(subparsers: Any) -> None:
 def _train(subparsers: Any) -> None:
     train = subparsers.add_parser("train", help="learn a policy from demonstrations or by trying; needs PyTorch")
     train.add_argument("algorithm", metavar="ALGORITHM", help="see `autoenvbench train list`")
-    train.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    train.add_argument("--env", metavar="ID", help="default: ENPIRE/PushT-v0")
+    train.add_argument(
+        "--station", metavar="FILE_OR_ID",
+        help="learn while a station works: a station file (with --env), or an environment's id (its simulated station, or its twin)",
+    )  # fmt: skip
+    train.add_argument(
+        "--episodes", type=arguments.whole(1, 10_000), default=10_000, metavar="N", help="at a station, at most"
+    )
+    train.add_argument("--pace", type=arguments.real(0, 100), metavar="P",
+                       help="of a station: 1 in real time, 0 as fast as it goes (default: its own)")  # fmt: skip
     train.add_argument(
         "--demos",
         type=arguments.path,

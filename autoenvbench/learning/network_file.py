@@ -27,8 +27,15 @@ from autoenvbench.station.codec import leaves
 _OPSET = 17
 
 
-def declared_network(about: Mapping[str, Any], weights: Mapping[str, np.ndarray], space: spaces.Space[Any]) -> bytes:
-    """The ONNX file of what `export.pack` made, for observations of this space."""
+def declared_network(
+    about: Mapping[str, Any], weights: Mapping[str, np.ndarray], space: spaces.Space[Any], *, explore: bool = False
+) -> bytes:
+    """The ONNX file of what `export.pack` made, for observations of this space.
+
+    Args:
+        explore: of an actor of `networks.SquashedGaussian`: what it draws, by the input `noise` of which the policy host makes the numbers;
+            otherwise its mean.
+    """
     from onnx import TensorProto, checker, helper, numpy_helper
 
     features, size = about["features"], weights["features.mean"].size
@@ -91,6 +98,9 @@ def declared_network(about: Mapping[str, Any], weights: Mapping[str, np.ndarray]
         answer = add("Squeeze", add("MatMul", shares, centres), constant([1], np.int64))
     else:
         answer = part(out, 0, length)
+    if explore:
+        spread = add("Add", add("Mul", add("Tanh", part(out, length, 2 * length)), constant(3.5)), constant(-1.5))
+        answer = add("Add", answer, add("Mul", add("Exp", spread), "noise"))
     answer = add("Tanh", answer) if about["head"] == "tanh" else add("Clip", answer, constant(-1.0), constant(1.0))
     # What is done now: its first action, or the next one of an earlier answer.
     if (steps := about["execute"] * about["hold"]) == 1:
@@ -136,6 +146,8 @@ def declared_network(about: Mapping[str, Any], weights: Mapping[str, np.ndarray]
         )
         for key in (*(keys or ([] if images else [""])), *images)
     ]
+    if explore:
+        told.append(tensor("noise", (1, length)))
     graph = helper.make_graph(
         nodes, "policy", [*told, *(tensor(name, shape) for name, shape, _ in memory)],
         [tensor("action", (1, actions)), *(tensor(f"{name}.next", shape) for name, shape, _ in memory)],

@@ -20,13 +20,15 @@ from autoenvbench.record.clock import format_duration
 from autoenvbench.record.events import MAX_TITLE
 from autoenvbench.station.client import StationClient, StationGone
 from autoenvbench.text import short, visible
-from autoenvbench.workspace import literature
+from autoenvbench.workspace import learning, literature
 from autoenvbench.workspace.bundling import git, send_head
+from autoenvbench.workspace.learner import LIVE, NEWEST
 
 #: Reasons that lie in the policy's code and not in its skill: when every episode ends so, there is a bug to mend.
 _BROKEN = ("policy_load_error", "policy_error", "policy_exited", "policy_unresponsive", "bad_action", "protocol_error")
 #: And those for what it uses: CPU time, wall-clock, memory, processes, disk. (A `time_limit` is the task's own.)
 _OVERUSED = ("_cpu_limit", "_wall_limit", "memory_limit", "process_limit", "disk_limit")
+LEARN = "learn.py"  # the learner that a workspace may begin with
 SHEETS = 2  # failures of a practice that leave pictures
 _LINE_EVERY_S = 10.0  # while episodes run
 
@@ -54,7 +56,9 @@ def _refused(args: argparse.Namespace, error: UserError) -> int:
 
 
 def _exit_code(result: Any) -> int:
-    """5 where no episode of an evaluation or practice got through the policy's own code, 0 otherwise."""
+    """5 where no episode of an evaluation or practice got through the policy's own code, or a learner crashed; 0 otherwise."""
+    if isinstance(result, dict) and result.get("learner_failed"):
+        return 5
     failures = result.get("failures", {}) if isinstance(result, dict) else {}
     broken = sum(n for reason, n in failures.items() if reason.startswith(_BROKEN) or reason.endswith(_OVERUSED))
     return 5 if broken and broken == result["episodes"] else 0
@@ -81,7 +85,7 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
         *_what_is_left(s["best"]),
         f"best single   {_single(s['best_single'])}",
         f"finished      {done['evaluate']} evaluations, {done['confirm']} confirmations, {done['practice']} practices, "
-        f"{done['heldout']} held-out scorings",
+        f"{done['heldout']} held-out scorings, {done['learn']} learning sessions",
         f"submitted     {(s['submitted'] or 'nothing yet: the confirmed best will be scored')[:60]}",
         *(f"idea          {idea}" for idea in s["ideas"][-10:]),
     ]
@@ -108,6 +112,24 @@ def _practice(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
     if result["successes"] < result["episodes"]:
         where.append(f"failures      aeb episodes {result['evaluation']} --plot --sheet")
     return result, "\n".join([_table(result, watch.ends["practice"]), *where])
+
+
+def _learn(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
+    watch, program = _Watch(quiet=args.json), [word for word in args.program if word != "--"]
+    r = learning.learn(
+        client, _workspace(), program or [sys.executable, LEARN], n=args.n, minutes=args.minutes, on_episode=watch
+    )
+    lines = [
+        f"ended         {r['ended']}",
+        f"learner       {r['learner']}; {r['weights']} of its networks acted",
+        *(f"refused       {why}" for why in r["refused"]),
+        f"trajectories  {r['trajectories']}",
+    ]
+    if r["learner_failed"]:
+        lines.append(
+            "what to do    mend it and type aeb learn again: no episode is lost, and a learner goes on where its checkpoint stands"
+        )
+    return r, "\n".join([_table(r, watch.ends["learn"]), *lines])
 
 
 def _evaluate(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
@@ -244,7 +266,7 @@ class _Watch:
         self._quiet, self._due, self._purpose = quiet, 0.0, ""
         self._judged, self._succeeded = Counter[str](), Counter[str]()
         self.ends: dict[str, Counter[tuple[str, str]]] = {
-            name: Counter() for name in ("practice", "evaluate", "confirm", "compare")
+            name: Counter() for name in ("practice", "learn", "evaluate", "confirm", "compare")
         }
 
     def __call__(self, episode: dict[str, Any]) -> None:
@@ -357,6 +379,15 @@ def _parser() -> argparse.ArgumentParser:
         help="film every step of the first success and the first failure: no robot time, but a simulation draws 20 to 60 steps a second after each, and the "
         "robot waits (an episode of 240 steps: 4 to 12 s)",
     )
+    learn = verb(
+        "learn",
+        _learn,
+        "lease the robot to a learner of yours: its newest network acts, episode by episode, and the trajectories land in data/learn",
+    )
+    learn.add_argument("-n", type=int, default=1000, metavar="N", help="episodes at most (default 1000)")
+    learn.add_argument("--minutes", type=float, default=30.0, metavar="M", help="at most (default 30)")
+    learn.add_argument("program", nargs="*", metavar="-- PROGRAM",
+                       help=f"the learner, which replaces {LIVE / NEWEST} as a whole whenever it knows better (default: python {LEARN})")  # fmt: skip
     evaluate = verb("evaluate", _evaluate, "score HEAD on fresh secret starts; the best is confirmed at once")
     evaluate.add_argument("-n", type=int, default=20, metavar="N", help="episodes (default 20, the least that counts)")
     evaluate.add_argument(

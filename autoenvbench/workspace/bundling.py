@@ -22,11 +22,12 @@ class Head:
     digest: str
 
 
-def send_head(client: StationClient, workspace: Path, *, starter: bool = False) -> Head:
+def send_head(client: StationClient, workspace: Path, *, starter: bool = False, must_run: bool = True) -> Head:
     """Send the workspace's HEAD to the station unless it has it. Raises UserError on uncommitted changes, and where there is nothing to run.
 
     Args:
         starter: it is what a workspace begins with, and taken as it is.
+        must_run: it is to be run; not where something else acts.
     """
     commit = git(workspace, "rev-parse", "HEAD")
     dirty = git(workspace, "status", "--porcelain", "--untracked-files=no")
@@ -39,7 +40,7 @@ def send_head(client: StationClient, workspace: Path, *, starter: bool = False) 
     runs = (
         "policy.py" in git(workspace, "ls-tree", "--name-only", "HEAD").splitlines() or (workspace / NETWORK).is_file()
     )
-    if not runs and not starter:
+    if not runs and not starter and must_run:
         raise UserError(
             f"there is nothing to run: no policy.py at the commit's root (git add policy.py && git commit -m 'add policy'), and no {NETWORK}, "
             "which is the answer in a regime of weights"

@@ -18,7 +18,7 @@ from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.toolbox import available, reference
 
 from autoenvbench.record.clock import format_duration
-from autoenvbench.record.regimes import NETWORK, answer_of, rules
+from autoenvbench.record.regimes import LEARNING, NETWORK, answer_of, rules
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.stations import ARGUMENT, Scope
 from autoenvbench.sandbox.limits import Limits
@@ -36,6 +36,8 @@ _SCRIPTS_TOO = (None, "mixed")  # regimes; in "tools" they are the only way, in 
 _TEMPLATES = Path(__file__).with_name("templates")
 #: In the regimes where the answer is a network: the program that makes the first one.
 TRAIN = "train.py"
+#: Where learning at the robot is what a run is about, or may be: a folder of templates with a learner.
+_LEARNERS = ("online-rl", "mixed")
 
 
 def template_for(env: gym.Env[Any, Any]) -> Path | None:
@@ -69,6 +71,8 @@ def make_workspace(
         _copy(own, path, *([] if config.starter == "parametric" else [PARAMETRIC]))
     else:
         (path / "policy.py").write_text(_BARE_POLICY)
+    if config.regime in _LEARNERS:
+        _copy(_TEMPLATES / "learning", path)
     (path / "gitignore").rename(path / ".gitignore")
     (path / "TASK.md").write_text(brief(config, env, scope=scope, station=station))
     (path / TASK_FILE).write_text(json.dumps(_for_programs(config, env, station), indent=1) + "\n")
@@ -143,7 +147,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
 
 **Budget.** {format_duration(config.budget_s)} of wall-clock from the start of the run. `aeb status` says what is left.
 
-{_ends(config)}{_regime(config)}{_demos(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
+{_ends(config)}{_regime(config)}{_learning(config)}{_demos(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
 actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}{_cells(config)}
 
@@ -187,6 +191,7 @@ def _network_section(env: gym.Env[Any, Any]) -> str:
 |---|---|---|
 {rows}
 | input `X`, output `X.next`, any name | float32, equal and fixed | memory: zeros at an episode's start, then what the last step put out |
+| input `noise` | float32, (1, k), k up to 1024 | standard normal numbers, drawn anew at each step by the seed of the episode; may be left out |
 | output `action` | float32, {(1, *(env.action_space.shape or ()))} | |
 
 Normalisation and history belong inside. Operators that branch, compare, round, count or draw are refused, and so are custom ones; what a file
@@ -241,6 +246,17 @@ def _regime(config: RunConfig) -> str:
             )
         ).rstrip()
         + "\n\n"
+    )
+
+
+def _learning(config: RunConfig) -> str:
+    """That something may learn while the robot works, where it may."""
+    if config.regime not in LEARNING:
+        return ""
+    program = " `learn.py` is one, and yours to change." if config.regime in _LEARNERS else ""
+    return (
+        "**Learning at the robot.** `aeb learn` leases the robot to a learner of yours, a program in this workspace: its newest network acts, "
+        f"episode by episode, and the station waits for none of its steps (`AGENTS.md`).{program}\n\n"
     )
 
 

@@ -108,6 +108,7 @@ def test_status_counts_what_was_finished_by_its_purpose(bench):
         "evaluate": 2,
         "confirm": 0,
         "practice": 1,
+        "learn": 0,
         "heldout": 0,
     }
     assert "2 evaluations, 0 confirmations, 1 practices, 0 held-out scorings" in bench.aeb("status")[1]
