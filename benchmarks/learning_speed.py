@@ -80,12 +80,12 @@ def theirs(env: Sizes, critics: int, hidden: int, batch: int) -> Callable[[int],
     return lambda steps: model.train(gradient_steps=steps, batch_size=batch)
 
 
-def ours(env: Sizes, critics: int, hidden: int, batch: int, layer_norm: bool) -> Callable[[int], None]:
+def ours(env: Sizes, critics: int, hidden: int, batch: int, **more: Any) -> Callable[[int], None]:
     """The gradient steps of `rlpd`, half of each batch from demonstrations."""
     obs, actions = env.observation_space.shape[0], env.action_space.shape[0]  # type: ignore[index]
     shown, low = episodes(env, 10), -np.ones(actions)
     features = Features.of([t.observation for t in shown], actions)
-    settings = rlpd.Settings(critics=critics, hidden=hidden, batch=batch, layer_norm=layer_norm, n_step=1)
+    settings = rlpd.Settings(critics=critics, hidden=hidden, batch=batch, n_step=1, **more)
     halves = [Buffer.of(features, shown, low, -low) for _ in range(2)]
     mixture = Mixture({"replay": (halves[0], 0.5), "demos": (halves[1], 0.5)})
     learner, rng = rlpd.RLPD(obs, actions, settings), np.random.default_rng(0)
@@ -100,7 +100,13 @@ def ours(env: Sizes, critics: int, hidden: int, batch: int, layer_norm: bool) ->
 def compare(args: argparse.Namespace, critics: int) -> dict[str, float]:
     """Milliseconds of CPU for a gradient step of each, and how much faster ours is."""
     env, size = Sizes(args.obs, args.actions), (critics, args.hidden, args.batch)
-    steps = {"sb3": theirs(env, *size), "rlpd": ours(env, *size, False), "rlpd, layer norm": ours(env, *size, True)}
+    steps = {
+        "sb3": theirs(env, *size),
+        "rlpd": ours(env, *size, layer_norm=False),
+        "rlpd, layer norm": ours(env, *size),
+        "rlpd, bfloat16": ours(env, *size, layer_norm=False, precision="bfloat16"),
+        "rlpd, layer norm, bfloat16": ours(env, *size, precision="bfloat16"),
+    }
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(args.rounds + 1):
         for name, step in steps.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -66,11 +67,16 @@ def mixture_nll(
 
 
 class SquashedGaussian(nn.Module):
-    """The actor of maximum-entropy methods: a Gaussian through tanh, actions in (-1, 1)."""
+    """The actor of maximum-entropy methods: a Gaussian through tanh, actions in (-1, 1). `std`: about what it has at first, before tanh."""
 
-    def __init__(self, sizes: Sequence[int], actions: int, *, layer_norm: bool = False) -> None:
+    def __init__(
+        self, sizes: Sequence[int], actions: int, *, layer_norm: bool = False, std: float = math.exp(-1.5)
+    ) -> None:
         super().__init__()
         self.net = mlp([*sizes, 2 * actions], layer_norm=layer_norm)
+        with torch.no_grad():
+            bias: torch.Tensor = self.net[-1].bias  # type: ignore[assignment]
+            bias[actions:] += math.atanh((math.log(std) + 5.0) / 3.5 - 1)  # see forward
 
     def forward(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(n, a) a sample, with gradients to the parameters, and (n,) its log-probability."""
@@ -123,6 +129,18 @@ class EnsembleCritic(nn.Module):
             x = F.relu_(F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x)
         out: torch.Tensor = self.layers[-1](x, chosen)
         return out.squeeze(-1)
+
+
+@contextlib.contextmanager
+def multiplying(precision: str) -> Iterator[None]:
+    """Within, PyTorch multiplies matrices of float32 in "bfloat16" (sums stay float32), if the processor can, or in "float32"."""
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = {"float32": "ieee", "bfloat16": "bf16"}[precision]
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def track(target: nn.Module, source: nn.Module, share: float) -> None:

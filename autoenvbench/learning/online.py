@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from enpire_envs.contract import contract_of
 
 from autoenvbench.errors import UserError
 from autoenvbench.learning.bundle.features import Features, flat
@@ -75,6 +76,11 @@ class Practice:
         self._recent.append(trajectory.success)
         self.steps += len(trajectory)
         return trajectory
+
+    @property
+    def minutes(self) -> float:
+        """On the robot, resets aside."""
+        return self.steps / contract_of(self._env).control_hz / 60
 
     @property
     def success(self) -> float:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -24,7 +24,7 @@ from autoenvbench.learning.buffer import Batch, Buffer, Mixture
 from autoenvbench.learning.bundle.features import Features
 from autoenvbench.learning.episodes import Demonstrations
 from autoenvbench.learning.export import Packed, action_bounds, pack
-from autoenvbench.learning.networks import EnsembleCritic, SquashedGaussian, track
+from autoenvbench.learning.networks import EnsembleCritic, SquashedGaussian, multiplying, track
 from autoenvbench.learning.online import Explorer, Practice, vector_features
 from autoenvbench.learning.run import Training
 from autoenvbench.learning.settings import knob
@@ -51,6 +51,7 @@ class Settings:
     critic_steps: int = knob(1, "gradient steps of the critics for each one of the actor")
     entropy_in_targets: bool = knob(False, "whether being random counts as reward: not where the reward is a success")
     entropy: float = knob(-0.5, "that the actor should have, per number of an action: lower is more deterministic")
+    noise: float = knob(0.22, "standard deviation of what it tries at first, before it is squashed into -1 to 1")
     temperature: float = knob(0.1, "weight of the entropy at first; it is adapted until the actor has its entropy")
     min_temperature: float = knob(0.0, "below which it never falls")
     target_low: float = knob(-1e9, "returns below this there are none: targets are clipped")
@@ -59,8 +60,13 @@ class Settings:
     bc_weight: float = knob(0.0, "weight of the actor's squared distance from the demonstrated actions, at first")
     bc_final: float = knob(0.0, "the same in the end")
     bc_steps: int = knob(30_000, "gradient steps over which it goes from one to the other")
+    precision: Literal["float32", "bfloat16"] = knob(
+        "float32", "of multiplications; bfloat16: half the time or less on processors with AMX, three digits"
+    )
     average: float = knob(0.001, "share by which the policy that is exported follows the actor at each of its steps")
+    imitate_own: bool = knob(False, "whether its own successes join the demonstrations, the oldest of which make room")
     episodes: int = knob(100_000, "on the robot at most")
+    robot_minutes: float = knob(1e9, "on the robot at most, resets aside")
     capacity: int = knob(200_000, "control steps of its own that are kept")
     record_every: int = knob(20, "episodes between two rows of the curve")
 
@@ -74,7 +80,7 @@ class RLPD:
 
     def __init__(self, obs: int, actions: int, settings: Settings) -> None:
         s = self.settings = settings
-        self.actor = SquashedGaussian([obs, s.hidden, s.hidden], actions)
+        self.actor = SquashedGaussian([obs, s.hidden, s.hidden], actions, std=s.noise)
         self.critic = EnsembleCritic(s.critics, obs, actions, [s.hidden] * 2, layer_norm=s.layer_norm)
         self.target = EnsembleCritic(s.critics, obs, actions, [s.hidden] * 2, layer_norm=s.layer_norm)
         self.target.load_state_dict(self.critic.state_dict())
@@ -98,9 +104,10 @@ class RLPD:
     # -- learning --------------------------------------------------------------------------------------------------------
     def update(self, batch: Batch, shown: Batch | None = None) -> dict[str, float]:
         """One gradient step on a batch of replay and demonstrations; `shown` are those of the demonstrations, for the BC term."""
-        self._measured |= self.update_critic(batch)
-        if self.steps % self.settings.critic_steps == 0:
-            self._measured |= self.update_actor(batch, shown)
+        with multiplying(self.settings.precision):
+            self._measured |= self.update_critic(batch)
+            if self.steps % self.settings.critic_steps == 0:
+                self._measured |= self.update_actor(batch, shown)
         return self._measured
 
     def clone(self, shown: Batch) -> float:
@@ -205,7 +212,10 @@ def train(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: Settin
             "--set demo_share=0 --set clone=0 --set bc_weight=0"
         )
     features = vector_features(env, demos, history=s.history, stride=s.stride)
-    shown, replay = Buffer.of(features, demos or (), low, high), Buffer(features, s.capacity, low, high)
+    room = sum(len(t) + 1 for t in demos or ()) + s.capacity * s.imitate_own
+    shown, replay = Buffer(features, room, low, high), Buffer(features, s.capacity, low, high)
+    for demonstration in demos or ():
+        shown.add(demonstration)
     mixture = Mixture({"replay": (replay, 1 - s.demo_share), "demos": (shown, s.demo_share)})
     learner = RLPD(features.size, len(low), s)
     practice = Practice(env, Explorer(learner.pack(features, low, high), learner.explore), training)
@@ -214,12 +224,16 @@ def train(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: Settin
     def demonstrated() -> Batch:
         return shown.batch(shown.sample(s.batch, training.rng), **decisions)
 
-    for episode in training.steps(s.episodes, learner=learner, replay=replay, practice=practice):
+    for episode in training.steps(s.episodes, learner=learner, replay=replay, shown=shown, practice=practice):
+        if practice.minutes >= s.robot_minutes:
+            break
         if episode == 1:  # start as what behaviour cloning makes of the demonstrations
             for _ in range(s.clone):
                 learner.clone(demonstrated())
         trajectory = practice.episode()
         replay.add(trajectory)
+        if s.imitate_own and trajectory.success:
+            shown.add(trajectory)
         for _ in range(math.ceil(s.updates * len(trajectory) / s.hold)):
             batch = mixture.sample(s.batch, training.rng, **decisions)
             measured = learner.update(batch, demonstrated() if s.bc_weight or s.bc_final else None)

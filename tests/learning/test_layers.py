@@ -90,3 +90,12 @@ def test_the_log_probability_of_a_squashed_sample_is_its_density():
 def test_an_encoder_takes_images_of_any_shape():
     assert encoder((48, 64, 3), 20)(torch.rand(2, 3, 48, 64)).shape == (2, 20)
     assert isinstance(encoder((96, 96, 1), 8)[0], nn.Conv2d)
+
+
+@pytest.mark.parametrize("std", [0.03, 0.5])
+def test_an_actor_begins_with_about_the_noise_that_is_asked(std):
+    torch.manual_seed(0)
+    actor, obs = SquashedGaussian([3, 64], 2, std=std), torch.zeros(20_000, 3)
+    with torch.no_grad():
+        drawn = torch.atanh(actor(obs)[0].clamp(-0.9999, 0.9999))
+    assert drawn.std(dim=0).log().mean().item() == pytest.approx(math.log(std), abs=0.3)

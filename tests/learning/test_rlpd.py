@@ -103,6 +103,13 @@ def test_the_critics_weights_are_none_of_the_actors_business():
     assert all(p.requires_grad for p in learner.critic.parameters())
 
 
+def test_in_bfloat16_it_learns_the_same_and_leaves_pytorch_as_it_was():
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    torch.manual_seed(1)
+    assert learn(plane.transitions(3000), precision="bfloat16")[1] >= 0.9
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
 # -- the loop ----------------------------------------------------------------------------------------------------------
 def test_every_batch_has_its_share_of_demonstrations(reach, shown, tmp_path, monkeypatch):
     counts = []
@@ -153,3 +160,23 @@ def test_without_demonstrations_it_says_what_to_type(reach, tmp_path):
         rlpd.train(env, None, Settings(**LOOP), Training(tmp_path / "a", seed=1, minutes=1))
     alone = Settings(**{**LOOP, "clone": 0, "bc_weight": 0.0, "demo_share": 0.0, "episodes": 1})
     Actor(*rlpd.train(env, None, alone, Training(tmp_path / "b", seed=1, minutes=1)))
+
+
+@pytest.mark.parametrize("imitate_own", [False, True])
+def test_its_own_successes_are_imitated_if_asked_and_nothing_else(reach, shown, tmp_path, monkeypatch, imitate_own):
+    episodes = iter([replace(load([shown])[0], success=success) for success in (True, False, True)])
+    monkeypatch.setattr(rlpd.Practice, "episode", lambda practice: next(episodes))
+    training, demos = Training(tmp_path / "run", seed=1, minutes=1), load([shown])
+    settings = Settings(**{**LOOP, "updates": 0.1, "record_every": 9}, imitate_own=imitate_own, episodes=3)
+    rlpd.train(make_env(reach), demos, settings, training)
+    assert training._parts["shown"].episodes == len(demos) + 2 * imitate_own
+    assert training._parts["replay"].episodes == 3
+
+
+def test_it_stops_when_its_time_on_the_robot_is_used(reach, shown, tmp_path):
+    training = Training(tmp_path / "run", seed=1, minutes=1)
+    settings = Settings(
+        **{**LOOP, "updates": 0.1}, episodes=50, robot_minutes=0.25
+    )  # an episode is a tenth of one at most
+    rlpd.train(make_env(reach), load([shown]), settings, training)
+    assert 0.25 <= training._parts["practice"].minutes <= 0.35
