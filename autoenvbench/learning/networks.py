@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -134,7 +135,7 @@ class EnsembleCritic(nn.Module):
 @contextlib.contextmanager
 def multiplying(precision: str) -> Iterator[None]:
     """Within, PyTorch multiplies matrices of float32 in "bfloat16" (sums stay float32), if the processor can, or in "float32"."""
-    matmul = torch.backends.mkldnn.matmul
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = matmul.fp32_precision
     matmul.fp32_precision = {"float32": "ieee", "bfloat16": "bf16"}[precision]
     try:
