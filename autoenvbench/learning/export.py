@@ -38,19 +38,21 @@ def pack(
     chunk: int = 1,
     execute: int = 1,
     hold: int = 1,
+    residual: Mapping[str, Any] | None = None,
 ) -> Packed:
     """What `bundle.policy.Actor` takes: a description that is JSON, and arrays by name.
 
     Args:
-        networks: "actor", and "image.KEY" for each image.
+        networks: "actor", "image.KEY" for each image, and "base", which the actor corrects, where there is one.
         low, high: (a,) bounds of the action space.
         head: "gaussian" (means first; clipped), "tanh" (means first), "mixture" (of `components`).
+        residual: where there is a base: its `head` and `components`, and `scale`, by which the actor's answer is multiplied and added.
 
     Raises TypeError for a layer that the exported policy does not have.
     """
     about: dict[str, Any] = {
         "networks": {}, "head": head, "components": components, "chunk": chunk, "execute": execute, "hold": hold,
-        "features": features.describe(),
+        "residual": dict(residual) if residual else None, "features": features.describe(),
     }  # fmt: skip
     weights = {
         "features.mean": features.mean, "features.std": features.std,

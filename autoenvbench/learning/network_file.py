@@ -83,25 +83,36 @@ def declared_network(
         name = f"observation.{key}" if key else "observation"
         image = add("Transpose", add("Cast", name, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
         parts.append(_layers(about, weights, f"image.{key}", add("Div", image, constant(255.0)), add, constant))
-    out = _layers(about, weights, "actor", add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0], add, constant)
+    x = add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
     def part(x: str, start: int, end: int) -> str:
         """What stands at these places of axis 1."""
         return add("Slice", x, constant([start], np.int64), constant([end], np.int64), constant([1], np.int64))
 
-    # What the network answers: a chunk of actions, or one.
-    length = about["chunk"] * actions
-    if about["head"] == "mixture":
-        scores = add("Mul", part(out, 0, n := about["components"]), constant(SHARPNESS))
-        centres = add("Reshape", part(out, n, n + n * length), constant([1, n, length], np.int64))
-        shares = add("Unsqueeze", add("Softmax", scores, axis=1), constant([1], np.int64))
-        answer = add("Squeeze", add("MatMul", shares, centres), constant([1], np.int64))
-    else:
-        answer = part(out, 0, length)
-    if explore:
-        spread = add("Add", add("Mul", add("Tanh", part(out, length, 2 * length)), constant(3.5)), constant(-1.5))
-        answer = add("Add", answer, add("Mul", add("Exp", spread), "noise"))
-    answer = add("Tanh", answer) if about["head"] == "tanh" else add("Clip", answer, constant(-1.0), constant(1.0))
+    length, residual = about["chunk"] * actions, about["residual"]
+
+    def answered(name: str, x: str, kind: Mapping[str, Any], *, drawn: bool = False) -> str:
+        """What a network answers: a chunk of actions, or one."""
+        out = _layers(about, weights, name, x, add, constant)
+        if kind["head"] == "mixture":
+            scores = add("Mul", part(out, 0, n := kind["components"]), constant(SHARPNESS))
+            centres = add("Reshape", part(out, n, n + n * length), constant([1, n, length], np.int64))
+            shares = add("Unsqueeze", add("Softmax", scores, axis=1), constant([1], np.int64))
+            answer = add("Squeeze", add("MatMul", shares, centres), constant([1], np.int64))
+        else:
+            answer = part(out, 0, length)
+        if drawn:
+            spread = add("Add", add("Mul", add("Tanh", part(out, length, 2 * length)), constant(3.5)), constant(-1.5))
+            answer = add("Add", answer, add("Mul", add("Exp", spread), "noise"))
+        return add("Tanh", answer) if kind["head"] == "tanh" else add("Clip", answer, constant(-1.0), constant(1.0))
+
+    if residual is None:
+        answer = answered("actor", x, about, drawn=explore)
+    else:  # the base acts, and the actor, which is told how, corrects it
+        base = answered("base", x, residual)
+        added = answered("actor", add("Concat", x, base, axis=1), about, drawn=explore)
+        corrected = add("Add", base, add("Mul", added, constant(residual["scale"])))
+        answer = add("Clip", corrected, constant(-1.0), constant(1.0))
     # What is done now: its first action, or the next one of an earlier answer.
     if (steps := about["execute"] * about["hold"]) == 1:
         action = part(answer, 0, actions)

@@ -30,10 +30,9 @@ from gymnasium import spaces
 from autoenvbench.errors import UserError
 from autoenvbench.learning.buffer import Batch, Buffer, Mixture
 from autoenvbench.learning.episodes import Demonstrations, load
-from autoenvbench.learning.export import action_bounds, export, pack
+from autoenvbench.learning.export import action_bounds, export
 from autoenvbench.learning.network_file import declared_network
-from autoenvbench.learning.online import vector_features
-from autoenvbench.learning.rlpd import RLPD, Settings
+from autoenvbench.learning.rlpd import Settings, learner_of
 from autoenvbench.learning.run import CHECKPOINT, Training
 from autoenvbench.learning.settings import parse_settings
 from autoenvbench.workspace.learner import NEWEST
@@ -178,6 +177,10 @@ def learn(
         UserError: for anything that is not there or does not fit.
     """
     s, live = parse_settings(Settings, settings), Path(live)
+    if s.imitate_own or s.robot_minutes != Settings().robot_minutes:
+        raise UserError(
+            "imitate_own and robot_minutes are for `autoenvbench train` without --station; leave them out here"
+        )
     if not demos:
         raise UserError(
             "learning on a robot begins with demonstrations, or with any episodes of it that say what it sees and does"
@@ -186,10 +189,10 @@ def learn(
     station: Any = Spaces.of(shown_episodes)
     low, high = action_bounds(station)
     imitates = bool(s.demo_share or s.clone or s.bc_weight)
-    features = vector_features(station, shown_episodes, history=s.history, stride=s.stride)
+    features, learner = learner_of(station, shown_episodes, s)
     shown, replay = Buffer.of(features, shown_episodes, low, high), Buffer(features, s.capacity, low, high)
     mixture = Mixture({"replay": (replay, 1 - s.demo_share), "demos": (shown, s.demo_share)})
-    learner, arrivals = RLPD(features.size, len(low), s), Arrivals(Path(episodes), replay, shown_episodes)
+    arrivals = Arrivals(Path(episodes), replay, shown_episodes)
     training = Training(live, seed=seed, minutes=minutes, threads=threads, resume=(live / CHECKPOINT).is_file())
     decisions: dict[str, Any] = {"gamma": s.gamma, "n_step": s.n_step, "hold": s.hold}
     about = {"algorithm": "rlpd", "env": shown_episodes.env, "fingerprint": shown_episodes.fingerprint, "seed": seed,
@@ -204,7 +207,7 @@ def learn(
         return shown.batch(shown.sample(s.batch, training.rng), **decisions)
 
     def send() -> None:
-        exploring = pack(features, {"actor": learner.actor.net}, low, high, head="tanh", hold=s.hold)
+        exploring = learner.pack(features, low, high, newest=True)
         _replace(live / NEWEST, declared_network(*exploring, station.observation_space, explore=True))
 
     def keep() -> Path:

@@ -6,6 +6,7 @@ the smaller of two random members, and batches of which a fixed share comes from
     BC term      the actor is also pulled towards the demonstrations' actions (ENPIRE, arXiv 2606.19980), less and less
     targets      clipped to the returns that are possible at all
     temperature  bounded from below: where rewards are rare it falls until nothing new is tried
+    base         a trained policy that acts, of which the actor changes little (PLD, arXiv 2511.00091; see `residual`)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -26,6 +28,7 @@ from autoenvbench.learning.episodes import Demonstrations
 from autoenvbench.learning.export import Packed, action_bounds, pack
 from autoenvbench.learning.networks import EnsembleCritic, SquashedGaussian, multiplying, track
 from autoenvbench.learning.online import Explorer, Practice, vector_features
+from autoenvbench.learning.residual import Base, Residual, described
 from autoenvbench.learning.run import Training
 from autoenvbench.learning.settings import knob
 
@@ -60,6 +63,8 @@ class Settings:
     bc_weight: float = knob(0.0, "weight of the actor's squared distance from the demonstrated actions, at first")
     bc_final: float = knob(0.0, "the same in the end")
     bc_steps: int = knob(30_000, "gradient steps over which it goes from one to the other")
+    base: str = knob("", "folder of a trained policy that the actor corrects, on its history and stride; empty: none")
+    residual: float = knob(0.2, "the most that the actor adds to the base's action, of half its range")
     precision: Literal["float32", "bfloat16"] = knob(
         "float32", "of multiplications; bfloat16: half the time or less on processors with AMX, three digits"
     )
@@ -76,11 +81,15 @@ class RLPD:
 
     Args:
         obs, actions: numbers in an input and in an action.
+        base: what the actor corrects; None: it acts by itself.
     """
 
-    def __init__(self, obs: int, actions: int, settings: Settings) -> None:
-        s = self.settings = settings
-        self.actor = SquashedGaussian([obs, s.hidden, s.hidden], actions, std=s.noise)
+    def __init__(self, obs: int, actions: int, settings: Settings, base: Base | None = None) -> None:
+        s, sizes = settings, [obs, settings.hidden, settings.hidden]
+        self.settings = settings
+        self.actor = (
+            Residual(base, sizes, s.residual, std=s.noise) if base else SquashedGaussian(sizes, actions, std=s.noise)
+        )
         self.critic = EnsembleCritic(s.critics, obs, actions, [s.hidden] * 2, layer_norm=s.layer_norm)
         self.target = EnsembleCritic(s.critics, obs, actions, [s.hidden] * 2, layer_norm=s.layer_norm)
         self.target.load_state_dict(self.critic.state_dict())
@@ -178,9 +187,10 @@ class RLPD:
         s = self.settings
         return s.bc_weight + (s.bc_final - s.bc_weight) * min(self.steps / s.bc_steps, 1.0)
 
-    def pack(self, features: Features, low: np.ndarray, high: np.ndarray) -> Packed:
-        """The policy as it is exported: without noise."""
-        return pack(features, {"actor": self.average.net}, low, high, head="tanh", hold=self.settings.hold)
+    def pack(self, features: Features, low: np.ndarray, high: np.ndarray, *, newest: bool = False) -> Packed:
+        """The policy as it is exported: without noise, averaged over the last steps, or the `newest` one."""
+        networks, residual = described(self.actor if newest else self.average)
+        return pack(features, networks, low, high, head="tanh", hold=self.settings.hold, residual=residual)
 
     # -- checkpoints -----------------------------------------------------------------------------------------------------
     _PARTS = ("actor", "average", "critic", "target", "actor_optimiser", "critic_optimiser", "temperature_optimiser")
@@ -200,6 +210,26 @@ class RLPD:
         self.steps, self._measured = state["steps"], dict(state["measured"])
 
 
+def learner_of(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: Settings) -> tuple[Features, RLPD]:
+    """What is seen, and who learns: from nothing, or as a correction of the base. Raises UserError for a base that does not fit."""
+    s, (low, high) = settings, action_bounds(env)
+    features = vector_features(env, demos, history=s.history, stride=s.stride)
+    if not s.base:
+        return features, RLPD(features.size, len(low), s)
+    base = Base(Path(s.base))
+    if (
+        base.features.keys != features.keys
+        or base.features.mean.shape != features.mean.shape
+        or not np.array_equal([base.low, base.high], [low, high])
+    ):
+        raise UserError(f"base={s.base} was trained on other observations or actions than this environment has")
+    if base.hold != s.hold:
+        raise UserError(
+            f"base={s.base} holds an action for {base.hold} control steps; train with --set hold={base.hold}"
+        )
+    return base.features, RLPD(base.features.size, len(low), s, base)
+
+
 def train(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: Settings, training: Training) -> Packed:
     """Learn from demonstrations and on the environment; returns what `export.export` writes. A step of the training is an episode.
 
@@ -211,13 +241,12 @@ def train(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: Settin
             "rlpd needs demonstrations: make some with `autoenvbench demos` and give --demos DIR, or do without by "
             "--set demo_share=0 --set clone=0 --set bc_weight=0"
         )
-    features = vector_features(env, demos, history=s.history, stride=s.stride)
+    features, learner = learner_of(env, demos, s)
     room = sum(len(t) + 1 for t in demos or ()) + s.capacity * s.imitate_own
     shown, replay = Buffer(features, room, low, high), Buffer(features, s.capacity, low, high)
     for demonstration in demos or ():
         shown.add(demonstration)
     mixture = Mixture({"replay": (replay, 1 - s.demo_share), "demos": (shown, s.demo_share)})
-    learner = RLPD(features.size, len(low), s)
     practice = Practice(env, Explorer(learner.pack(features, low, high), learner.explore), training)
     decisions: dict[str, Any] = {"gamma": s.gamma, "n_step": s.n_step, "hold": s.hold}
 

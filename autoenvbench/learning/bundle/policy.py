@@ -5,6 +5,7 @@
     chunk      actions that one answer of the network holds
     execute    how many of them are executed before it is asked again
     hold       control steps that each action is held for
+    residual   null, or how the network "base" answers (`head`, `components`), which the actor corrects by `scale` times its answer
     features   see features.py
 
 The input of "actor" is what `features.History.input` gives, with the outputs of the network `image.KEY` of each image behind it.
@@ -73,14 +74,15 @@ class Actor:
         for key in self._features.images:
             image = self._features.image(observation, key).astype(np.float32).transpose(2, 0, 1) / 255
             seen.append(self._run(f"image.{key}", image))
-        out = self._run("actor", np.concatenate(seen))
-        size, kind = self._about["chunk"] * self._features.action_size, self._about["head"]
-        if kind == "mixture":  # scores of the components, then the means of each: the likeliest one acts
-            n = self._about["components"]
-            shares = np.exp(SHARPNESS * (out[:n] - out[:n].max()))
-            out = shares / shares.sum() @ out[n:].reshape(n, size)
-        actions = out[:size].reshape(-1, self._features.action_size)
-        return np.tanh(actions) if kind == "tanh" else np.clip(actions, -1, 1)
+        x, about = np.concatenate(seen), self._about
+        size, residual = about["chunk"] * self._features.action_size, about["residual"]
+        if residual is None:
+            actions = _answer(self._run("actor", x), size, about)
+        else:  # the base acts, and the actor, which is told how, corrects it
+            base = _answer(self._run("base", x), size, residual)
+            added = _answer(self._run("actor", np.concatenate([x, base])), size, about)
+            actions = np.clip(base + residual["scale"] * added, -1, 1)
+        return actions.reshape(-1, self._features.action_size)
 
     def _run(self, name: str, x: np.ndarray) -> np.ndarray:
         for k, layer in enumerate(self._about["networks"][name]):
@@ -111,6 +113,15 @@ class Policy(Actor):
         with np.load(here / "checkpoints" / "policy.npz", allow_pickle=False) as file:
             weights = {name: file[name] for name in file.files}
         super().__init__(json.loads((here / "policy.json").read_text()), weights)
+
+
+def _answer(out: np.ndarray, size: int, about: Mapping[str, Any]) -> np.ndarray:
+    """(size,) actions in [-1, 1] that the outputs of a network mean by its head."""
+    if about["head"] == "mixture":  # scores of the components, then the means of each: the likeliest one acts
+        n = about["components"]
+        shares = np.exp(SHARPNESS * (out[:n] - out[:n].max()))
+        out = shares / shares.sum() @ out[n:].reshape(n, size)
+    return np.tanh(out[:size]) if about["head"] == "tanh" else np.clip(out[:size], -1, 1)
 
 
 def _convolve(x: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:
