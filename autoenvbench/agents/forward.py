@@ -60,6 +60,7 @@ def main() -> int:
                 resource.setrlimit(kind, (most, most))
     for file in filter(None, os.environ.pop("AEB_GATEWAY_FILES", "").split(os.pathsep)):
         Path(file).write_text(fill(Path(file).read_text()))
+    os.environ["AEB_SESSION"] = str(os.getpid())  # what an agent's queue of jobs ends with
     try:
         child = subprocess.Popen([fill(c) for c in command], env={k: fill(v) for k, v in os.environ.items()})
     except OSError as error:

@@ -21,7 +21,7 @@ from typing import Any
 from autoenvbench.agents.lab import RUN_OVER, Lab
 from autoenvbench.agents.recipe import PLANS, Plan
 from autoenvbench.errors import UserError
-from autoenvbench.record.regimes import NETWORK, answer_of
+from autoenvbench.record.regimes import answer_of
 from autoenvbench.text import short
 
 RUNS = "runs"  # of trainings, below the workspace; not in Git
@@ -203,22 +203,12 @@ class Learner:
 
     def _install(self, attempt: Attempt, policy: Path) -> None:
         """Commit what was learnt as the policy: where the answer is a network, that alone."""
-        from autoenvbench.learning.export import POLICY_FILES
+        from autoenvbench.learning.export import adopt
 
-        workspace, weights = self.lab.workspace, self.lab.workspace / "checkpoints"
-        shutil.rmtree(weights, ignore_errors=True)
-        files = [RECIPE]
-        if self.network:
-            weights.mkdir()
-            shutil.copy(policy / NETWORK, workspace / NETWORK)
-        else:
-            shutil.copytree(policy / "checkpoints", weights)
-            for name in POLICY_FILES:
-                shutil.copy(policy / name, workspace / name)
-            files += POLICY_FILES
+        files = [RECIPE, *adopt(policy, self.lab.workspace, code=not self.network)]
         learnt = {key: getattr(attempt, key) for key in ("number", "change", "settings", "seed", "own", "minutes")}
         about = {"algorithm": self.algorithm, **learnt, "given": self.told["settings"], "demos": self.told["demos"]}
-        (workspace / RECIPE).write_text(json.dumps(about, indent=1) + "\n")
+        (self.lab.workspace / RECIPE).write_text(json.dumps(about, indent=1) + "\n")
         self.lab.commit(f"{self.algorithm} {attempt.name}: {attempt.change}", *files)
 
     def _judge(self, attempt: Attempt) -> None:

@@ -101,6 +101,28 @@ def export(
     return folder
 
 
+def adopt(policy: Path, workspace: Path = Path(), *, code: bool = True) -> list[str]:
+    """Make an exported policy that of a workspace, in place of what is in its checkpoints/.
+
+    Args:
+        policy: the folder that `export` wrote.
+        code: false where the answer is a declared network, and nothing else is run.
+
+    Returns:
+        Files to commit, below the workspace; checkpoints/ travels beside the commit.
+    """
+    weights = workspace / "checkpoints"
+    shutil.rmtree(weights, ignore_errors=True)
+    if not code:
+        weights.mkdir()
+        shutil.copy(policy / NETWORK, workspace / NETWORK)
+        return []
+    shutil.copytree(policy / "checkpoints", weights)
+    for name in POLICY_FILES:
+        shutil.copy(policy / name, workspace / name)
+    return list(POLICY_FILES)
+
+
 def _described(layer: nn.Module) -> dict[str, Any]:
     if isinstance(layer, nn.Linear):
         return {"kind": "linear"}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -81,7 +82,7 @@ def train(
 
 
 def learn(
-    algorithm: str,
+    algorithm: str | ModuleType,
     out: Path,
     *,
     workspace: Path = Path(),
@@ -97,6 +98,7 @@ def learn(
     alone: algorithms that practise by themselves (sac, rlpd, dagger) refuse to learn there.
 
     Args:
+        algorithm: by name, or a module of your own with `Settings` and `train`, such as an edited copy of one of these.
         data: folders of episodes, below the workspace; those that are not there are left out.
 
     Returns:
@@ -105,7 +107,7 @@ def learn(
     Raises:
         UserError: for anything that is not there or does not fit.
     """
-    module = _module(algorithm)
+    module: Any = _module(algorithm) if isinstance(algorithm, str) else algorithm
     chosen = parse_settings(module.Settings, settings)
     task = task_of(workspace)
     folders = [folder for folder in (workspace / name for name in data) if any(folder.rglob(f"*{SUFFIX}"))]

@@ -177,7 +177,7 @@ class Cage:
         mounts += [(bind.outside, bind.inside, bind.writable) for bind in self.binds]
         argv = [part.format(read=3, write=4) if part in PIPES else part for part in argv]
         line = docker.command(name, mounts, hidden_paths(self.track), self.cwd, self.env, argv, pipes=pipes is not None,
-                              tmp=self.tmp, label=label)  # fmt: skip
+                              tmp=self.tmp, label=label, devices=gpu_devices())  # fmt: skip
         process = subprocess.Popen(
             line, stdin=pipes[0] if pipes else subprocess.DEVNULL, stdout=pipes[1] if pipes else stdout,
             stderr=stderr, start_new_session=True,
@@ -210,7 +210,7 @@ class Cage:
             "/dev/null",
             "/proc/locks",
         ]  # it shows locks of other cages
-        for device in (*_GPU.glob("nvidia*"), *_GPU.glob("dri")):
+        for device in gpu_devices():
             line += ["--dev-bind", str(device), str(device), "--ro-bind-try", "/sys", "/sys"]
         for name, size in (
             ("/tmp", self.tmp),
@@ -230,6 +230,11 @@ class Cage:
         for path in hidden_paths(self.track):
             line += ["--remount-ro", str(path)]  # an empty folder, not one to fill
         return [*line, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(self.cwd), "--", *argv]
+
+
+def gpu_devices() -> list[Path]:
+    """What a GPU is reached by, of all there are here. Its libraries lie in the system's folders."""
+    return [*_GPU.glob("nvidia*"), *_GPU.glob("dri")]
 
 
 def python_path() -> str:

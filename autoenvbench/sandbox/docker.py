@@ -44,7 +44,7 @@ def problem() -> str | None:
 
 def command(
     name: str, mounts: Iterable[tuple[Path, Path, bool]], hidden: Iterable[Path], cwd: Path, env: Mapping[str, str],
-    argv: Sequence[str], *, pipes: bool, tmp: int, label: str,
+    argv: Sequence[str], *, pipes: bool, tmp: int, label: str, devices: Iterable[Path] = (),
 ) -> list[str]:  # fmt: skip
     """The command line that runs `argv` in a container of its own.
 
@@ -58,6 +58,7 @@ def command(
             the client's standard error.
         tmp: size of /tmp and of /dev/shm [bytes of memory].
         label: of the run (see `sweep`).
+        devices: of this machine that are there inside, such as a GPU's.
     """
     line = ["docker", "run", "--rm", "--name", name, "--label", f"{LABEL}={label}", "--network", "none", "--read-only",
             "--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
@@ -68,6 +69,8 @@ def command(
         line += ["--tmpfs", f"{folder}:rw,exec,size={size},mode=1777"]
     for outside, inside, writable in mounts:
         line += ["--mount", f"type=bind,src={outside.resolve()},dst={inside}" + ("" if writable else ",readonly")]
+    for device in devices:
+        line += ["--device", str(device)]
     for path in hidden:
         line += ["--tmpfs", f"{path}:ro,size=4096"]
     for key, value in env.items():

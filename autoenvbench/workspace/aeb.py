@@ -1,6 +1,7 @@
 """`aeb`: an agent's whole interface to the world. Every verb has --json.
 
-Exit codes: 0 done, 2 wrong use, 3 budget or run over, 4 robot busy, 5 policy failed, 7 station failed. Messages say what to do next.
+Exit codes: 0 done, 1 a job that was waited for is not, 2 wrong use, 3 budget or run over, 4 robot busy, 5 policy failed, 7 station failed.
+Messages say what to do next.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from autoenvbench.record.clock import format_duration
 from autoenvbench.record.events import MAX_TITLE
 from autoenvbench.station.client import StationClient, StationGone
 from autoenvbench.text import short, visible
-from autoenvbench.workspace import learning, literature
+from autoenvbench.workspace import job_verbs, learning, literature
 from autoenvbench.workspace.bundling import git, send_head
 from autoenvbench.workspace.learner import LIVE, NEWEST
 
@@ -35,7 +36,9 @@ _LINE_EVERY_S = 10.0  # while episodes run
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    args = _parser().parse_args(argv)
+    own, command = job_verbs.split(sys.argv[1:] if argv is None else argv)
+    args = _parser().parse_args(own)
+    args.command = command
     try:
         result, text = args.run(StationClient.from_home(), args)
     except StationGone:
@@ -56,9 +59,12 @@ def _refused(args: argparse.Namespace, error: UserError) -> int:
 
 
 def _exit_code(result: Any) -> int:
-    """5 where no episode of an evaluation or practice got through the policy's own code, or a learner crashed; 0 otherwise."""
+    """5 where no episode of an evaluation or practice got through the policy's own code, or a learner crashed; 1 where not all jobs are done
+    that were waited for; 0 otherwise."""
     if isinstance(result, dict) and result.get("learner_failed"):
         return 5
+    if isinstance(result, dict) and result.get("all_done") is False:
+        return 1
     failures = result.get("failures", {}) if isinstance(result, dict) else {}
     broken = sum(n for reason, n in failures.items() if reason.startswith(_BROKEN) or reason.endswith(_OVERUSED))
     return 5 if broken and broken == result["episodes"] else 0
@@ -416,6 +422,7 @@ def _parser() -> argparse.ArgumentParser:
     pages.add_argument(
         "words", nargs="*", metavar="WORDS", help="such as: spiral search, cloning history, sparse reward"
     )
+    job_verbs.add(verb, common)
     verb("stop", _stop, "stop a real station's arms at once; the episode under way counts as it stands")
     note = verb("note", _note, "write a remark into the run's record")
     note.add_argument("text")

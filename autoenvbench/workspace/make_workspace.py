@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ from autoenvbench.sandbox.limits import Limits
 from autoenvbench.station.codec import leaves
 from autoenvbench.station.policy_process import PolicyLimits
 from autoenvbench.station.practice import takes_starts
+from autoenvbench.workspace.jobs import gpus
 
 #: Beside a task's own starter policy: the recipe with its numbers left open, which the researcher `cem` tunes.
 PARAMETRIC = "parametric.py"
+#: Programs to edit that learn weights, and the regime that each is of. Of these, the online ones practise in a simulator of their own.
+RECIPES = {"bc": "bc", "iql": "offline-rl", "td3_bc": "offline-rl", "rlpd": "online-rl", "sac": "online-rl"}
 #: Beside TASK.md: the tools of scripts, where scripts are one way among others.
 TOOLS = "TOOLS.md"
 #: The same for programs: which environment, under which rules.
@@ -73,6 +77,12 @@ def make_workspace(
         (path / "policy.py").write_text(_BARE_POLICY)
     if config.regime in _LEARNERS:
         _copy(_TEMPLATES / "learning", path)
+    for name in recipes_of(config):
+        (path / "recipes").mkdir(exist_ok=True)
+        text = (_TEMPLATES / "recipes" / f"{name}.py").read_text()
+        if answer_of(config.regime) == "network":
+            text = text.replace("CODE = True", "CODE = False")
+        (path / "recipes" / f"{name}.py").write_text(text)
     (path / "gitignore").rename(path / ".gitignore")
     (path / "TASK.md").write_text(brief(config, env, scope=scope, station=station))
     (path / TASK_FILE).write_text(json.dumps(_for_programs(config, env, station), indent=1) + "\n")
@@ -84,6 +94,16 @@ def make_workspace(
     _git(path, "config", "user.email", f"{author}@autoenvbench.invalid")
     _git(path, "add", "--all")
     _git(path, "commit", "--quiet", "-m", "Starter")
+
+
+def recipes_of(config: RunConfig) -> list[str]:
+    """The recipes of a run: those of its regime that can learn on its track, where there is something to learn with."""
+    if find_spec("torch") is None:
+        return []
+    return [
+        name for name, regime in RECIPES.items()
+        if config.regime in (None, "mixed", regime) and (regime != "online-rl" or config.track == "open")
+    ]  # fmt: skip
 
 
 def _for_programs(config: RunConfig, env: gym.Env[Any, Any], station: int | None) -> dict[str, Any]:
@@ -155,7 +175,7 @@ actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / 
 memory, numeric libraries set to one thread, no child processes, no file locks, and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
 
 **Your own limits.** {memory:.0f} GB of memory and {limits.processes} processes at a time in all, {limits.disk >> 30} GB in this directory \
-and your home, 2 GB in `/tmp`. What goes over them is killed. Run long jobs in the background, with their output in a file.
+and your home, 2 GB in `/tmp`. What goes over them is killed. {_jobs(config)}
 
 How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
@@ -163,6 +183,17 @@ How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
 {_page(env, in_force=bool(contact))}
 """
+
+
+def _jobs(config: RunConfig) -> str:
+    """How long work is done, and what there is to begin with."""
+    cores, devices = len(os.sched_getaffinity(0)), gpus()
+    on_gpus = f", and with `--gpu` one on each of {devices} GPUs" if devices else ""
+    names = ", ".join(f"`recipes/{name}.py`" for name in recipes_of(config))
+    return (
+        f"Long work goes into the queue (`aeb job start NAME -- COMMAND`): {cores} jobs at a time, a core each{on_gpus}."
+        + (f" Programs to edit that learn weights: {names}." if names else "")
+    )
 
 
 def _policy_section(env: gym.Env[Any, Any]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autoenvbench.errors import UserError
-from autoenvbench.sandbox import docker
+from autoenvbench.sandbox import cage, docker
 from autoenvbench.sandbox.cage import choose_sandbox
 from autoenvbench.study.score import score
 
@@ -41,6 +41,16 @@ def test_a_container_gets_nothing_that_is_not_given():
     assert line[-3:] == [docker.IMAGE, "python", "x.py"]
     assert "--interactive" not in line
     assert "--interactive" in command(pipes=True)
+
+
+def test_a_container_gets_the_gpu_that_a_cage_shows(tmp_path, monkeypatch):
+    assert "--device" not in command()
+    for name in ("nvidia0", "nvidiactl", "dri", "sda"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(cage, "_GPU", tmp_path)
+    line = command(devices=cage.gpu_devices())
+    given = {line[at + 1] for at, part in enumerate(line) if part == "--device"}
+    assert given == {str(tmp_path / name) for name in ("nvidia0", "nvidiactl", "dri")}
 
 
 def test_without_docker_the_run_is_refused(monkeypatch):

@@ -11,7 +11,8 @@ from enpire_envs.tools.toolbox import _TOOLS
 from autoenvbench.record.regimes import contradictions
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.station.bundles import Bundle, look_through
-from autoenvbench.workspace.make_workspace import make_workspace
+from autoenvbench.workspace import make_workspace as made_by
+from autoenvbench.workspace.make_workspace import make_workspace, recipes_of
 
 
 def workspace(tmp_path, env_id="ENPIRE/PushT-v0", **config):
@@ -104,3 +105,26 @@ def test_the_brief_has_controller_senses_and_geometry_at_the_level_in_force(tmp_
     assert "### Tool and target" in section
     assert ("joint encoders: 0.3 mm backlash" in section) == ("State" in env_id)
     assert page.count("## Contact and controller\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("regime", "track", "expected"),
+    [
+        (None, "open", {"bc", "iql", "td3_bc", "rlpd", "sac"}),
+        (None, "station", {"bc", "iql", "td3_bc"}),
+        ("bc", "station", {"bc"}),
+        ("offline-rl", "open", {"iql", "td3_bc"}),
+        ("online-rl", "open", {"rlpd", "sac"}),
+        ("online-rl", "station", set()),
+        ("heuristic", "open", set()),
+        ("tools", "open", set()),
+    ],
+)
+def test_recipes_are_those_of_the_regime_that_can_learn_on_the_track(regime, track, expected):
+    config = RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=60, regime=regime, track=track)
+    assert set(recipes_of(config)) == expected
+
+
+def test_without_pytorch_there_are_no_recipes(monkeypatch):
+    monkeypatch.setattr(made_by, "find_spec", lambda name: None)
+    assert recipes_of(RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=60)) == []
