@@ -44,6 +44,17 @@ class Bar:
 
 
 PIN = "ENPIRE/PinInsertion-v0"
+#: Learning on the robot from few demonstrations: at most an hour of its time, exploring little, with two seconds of history.
+FROM_FEW = [
+    f"--set={pair}"
+    for pair in (
+        "robot_minutes=60", "history=4", "stride=15", "hold=3", "noise=0.05", "temperature=0.001", "min_temperature=0.0001", "entropy=-1.5",
+        "clone=2000", "bc_weight=1", "bc_final=0.05", "bc_steps=20000", "imitate_own=true", "target_low=0", "target_high=1",
+        "hidden=128", "critics=5", "updates=1.5",
+    )
+]  # fmt: skip
+#: Two seconds of history at 10 Hz, several actions at once, several ways round.
+PLANNING = [f"--set={pair}" for pair in ("history=10", "stride=2", "chunk=4", "execute=2", "head=mixture")]
 BARS = (
     Bar("pin-bc", PIN, ("scripted", 500), ["bc", "--minutes", "10"], lower=0.90),
     Bar("pin-dagger", PIN, ("scripted", 500), ["dagger", "--minutes", "60"], successes=197),
@@ -51,6 +62,11 @@ BARS = (
     Bar("pin-bc-20", PIN, ("scripted", 20), ["bc", "--minutes", "10"]),
     Bar("pin-bc-of-reference", PIN, ("reference", 500), ["bc", "--minutes", "10"]),
     Bar("pin-dagger-20", PIN, ("scripted", 20), ["dagger", "--minutes", "60"]),
+    Bar("pin-rlpd", PIN, ("scripted", 20), ["rlpd", "--minutes", "60", *FROM_FEW], lower=0.85),
+    Bar("gpu-dagger", "ENPIRE/GPUInsertion-v0", ("scripted", 500), ["dagger", "--minutes", "60"], lower=0.85),
+    Bar("tie-dagger", "ENPIRE/TieZipTie-v0", ("scripted", 500), ["dagger", "--minutes", "60"], lower=0.80),
+    Bar("cut-dagger", "ENPIRE/CutZipTie-v0", ("scripted", 500), ["dagger", "--minutes", "60"], lower=0.80),
+    Bar("pusht-dagger", "ENPIRE/PushT-v0", ("scripted", 500), ["dagger", "--minutes", "60", *PLANNING], lower=0.60),
 )
 
 

@@ -6,6 +6,7 @@ the smaller of two random members, and batches of which a fixed share comes from
     BC term      the actor is also pulled towards the demonstrations' actions (ENPIRE, arXiv 2606.19980), less and less
     targets      clipped to the returns that are possible at all
     temperature  bounded from below: where rewards are rare it falls until nothing new is tried
+    warm-up      the critics learn from what the cloned actor does before it follows them (Zhou et al. 2024, arXiv 2412.07762)
     base         a trained policy that acts, of which the actor changes little (PLD, arXiv 2511.00091; see `residual`)
 """
 
@@ -51,6 +52,7 @@ class Settings:
     history: int = knob(0, "looks back that the networks see beside the newest observation")
     stride: int = knob(15, "control steps between these looks")
     updates: float = knob(1.0, "gradient steps of the critics for each decision on the robot")
+    warm_up: int = knob(0, "gradient steps of the critics before the actor moves: young critics lead a clone astray")
     critic_steps: int = knob(1, "gradient steps of the critics for each one of the actor")
     entropy_in_targets: bool = knob(False, "whether being random counts as reward: not where the reward is a success")
     entropy: float = knob(-0.5, "that the actor should have, per number of an action: lower is more deterministic")
@@ -102,7 +104,7 @@ class RLPD:
         self.temperature_optimiser = torch.optim.Adam([self.log_temperature], s.learning_rate)
         self.target_entropy = s.entropy * actions
         self.steps = 0  # gradient steps of the critics
-        self._measured: dict[str, float] = {}
+        self._measured = dict.fromkeys(("critic_loss", "value", "entropy", "temperature", "bc_distance"), math.nan)
 
     # -- acting ----------------------------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -115,7 +117,7 @@ class RLPD:
         """One gradient step on a batch of replay and demonstrations; `shown` are those of the demonstrations, for the BC term."""
         with multiplying(self.settings.precision):
             self._measured |= self.update_critic(batch)
-            if self.steps % self.settings.critic_steps == 0:
+            if self.steps > self.settings.warm_up and self.steps % self.settings.critic_steps == 0:
                 self._measured |= self.update_actor(batch, shown)
         return self._measured
 

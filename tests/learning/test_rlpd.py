@@ -103,6 +103,20 @@ def test_the_critics_weights_are_none_of_the_actors_business():
     assert all(p.requires_grad for p in learner.critic.parameters())
 
 
+def test_the_actor_waits_until_the_critics_are_warm():
+    torch.manual_seed(1)
+    learner, data = RLPD(2, 2, Settings(**QUICK, warm_up=5)), plane.transitions(500)
+    measured = []
+    for moves in [False] * 5 + [True]:
+        actor, critic = ([p.clone() for p in net.parameters()] for net in (learner.actor, learner.critic))
+        measured.append(dict(learner.update(plane.part(data, 128))))
+        assert any(not torch.equal(a, b) for a, b in zip(actor, learner.actor.parameters(), strict=True)) == moves
+        assert any(not torch.equal(a, b) for a, b in zip(critic, learner.critic.parameters(), strict=True))
+    assert list(measured[0]) == list(measured[-1])  # a curve has the same columns everywhere
+    assert np.isnan(measured[0]["entropy"])
+    assert np.isfinite(measured[-1]["entropy"])
+
+
 def test_in_bfloat16_it_learns_the_same_and_leaves_pytorch_as_it_was():
     before = torch.backends.mkldnn.matmul.fp32_precision
     torch.manual_seed(1)
