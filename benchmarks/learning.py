@@ -63,7 +63,7 @@ BARS = (
     Bar("pin-bc-of-reference", PIN, ("reference", 500), ["bc", "--minutes", "10"]),
     Bar("pin-dagger-20", PIN, ("scripted", 20), ["dagger", "--minutes", "60"]),
     Bar("pin-rlpd", PIN, ("scripted", 20), ["rlpd", "--minutes", "60", *FROM_FEW], lower=0.85),
-    Bar("gpu-dagger", "ENPIRE/GPUInsertion-v0", ("scripted", 500), ["dagger", "--minutes", "60"], lower=0.85),
+    Bar("gpu-bc", "ENPIRE/GPUInsertion-v0", ("scripted", 500), ["bc", "--minutes", "60"], lower=0.85),
     Bar("tie-dagger", "ENPIRE/TieZipTie-v0", ("scripted", 500), ["dagger", "--minutes", "60"], lower=0.80),
     Bar("cut-dagger", "ENPIRE/CutZipTie-v0", ("scripted", 500), ["dagger", "--minutes", "60"], lower=0.80),
     Bar("pusht-dagger", "ENPIRE/PushT-v0", ("scripted", 500), ["dagger", "--minutes", "60", *PLANNING], lower=0.60),
