@@ -47,27 +47,34 @@ class JointEncoders:
     def __init__(self, spec: EncoderSpec | Sequence[EncoderSpec], rng: np.random.Generator) -> None:
         specs = [spec] * 3 if isinstance(spec, EncoderSpec) else spec
         self._rng = rng
-        self._amplitude = rng.uniform(*np.array([s.bias for s in specs]).T)
-        self._phase = rng.uniform(0, 2 * math.pi, len(specs))
-        backlash, wavelength, self._stiffness, self._noise = np.array(
-            [(s.backlash, s.wavelength, s.stiffness, s.noise) for s in specs]
-        ).T
-        self._play, self._wave = backlash / 2, 2 * math.pi / wavelength
-        self._engaged: np.ndarray | None = None
-        self._noises, self._next = np.zeros((0, len(specs))), 0  # drawn ahead, and which is the next
+        amplitude = rng.uniform(*np.array([s.bias for s in specs]).T).tolist()
+        phase = rng.uniform(0, 2 * math.pi, len(specs)).tolist()
+        waves = zip(amplitude, phase, specs, strict=True)
+        #: Of each component: stiffness, half its play, and its wave: amplitude, radians per unit, phase.
+        self._parts = [(s.stiffness, s.backlash / 2, a, 2 * math.pi / s.wavelength, p) for a, p, s in waves]
+        self._engaged: list[float] | None = None
+        self._noise = np.array([s.noise for s in specs])
+        self._noises: list[list[float]] = []  # drawn ahead
+        self._next = 0
 
     def read(self, position: np.ndarray, force: np.ndarray) -> np.ndarray:
         """The position (n,) [m] as encoders have it, under a force (n,) on the tool [N]."""
-        seen = position - force / self._stiffness
-        engaged = seen
-        if self._engaged is not None:
-            engaged = np.minimum(np.maximum(self._engaged, seen - self._play), seen + self._play)
-        self._engaged = engaged
-        bias = self._amplitude * np.sin(position * self._wave + self._phase)
         if self._next == len(self._noises):
-            self._noises, self._next = self._noise * self._rng.standard_normal((_AHEAD, len(bias))), 0
+            self._noises, self._next = (self._noise * self._rng.standard_normal((_AHEAD, len(self._noise)))).tolist(), 0
+        noises = self._noises[self._next]
         self._next += 1
-        return engaged + bias + self._noises[self._next - 1]
+        # component by component, which for so few takes half of what NumPy's operations do
+        positions, forces = position.tolist(), force.tolist()
+        engaged, read = [], []
+        for k, (stiffness, play, amplitude, wave, phase) in enumerate(self._parts):
+            x = positions[k]
+            seen = x - forces[k] / stiffness
+            if self._engaged is not None:
+                seen = min(max(self._engaged[k], seen - play), seen + play)
+            engaged.append(seen)
+            read.append(seen + amplitude * math.sin(x * wave + phase) + noises[k])
+        self._engaged = engaged
+        return np.array(read)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
