@@ -43,6 +43,7 @@ class Brief:
     Attributes:
         controller: what moves, how stiffly, how late and within which limits.
         sensed: each part of the observation, and how well it is known.
+        cameras: where each is (`enpire_envs.brief_cameras`).
         sketch: tool and target with their dimensions, in fixed-width characters.
         notes: what follows from these, in sentences.
     """
@@ -51,15 +52,17 @@ class Brief:
     sensed: Sequence[Row]
     sketch: str
     notes: Sequence[str] = ()
+    cameras: Sequence[Row] = ()
 
     def markdown(self) -> str:
-        """Two tables, the sketch and the notes, under headings of the third level."""
+        """The tables, the sketch and the notes, under headings of the third level."""
         return "\n\n".join(
             [
                 "### Controller, limits and contact",
                 _table(self.controller),
                 "### What is sensed, and how well",
                 _table(self.sensed),
+                *(["### Where the cameras are", _table(self.cameras)] if self.cameras else []),
                 *(["- " + "\n- ".join(self.notes)] if self.notes else []),
                 "### Tool and target",
                 f"```text\n{self.sketch.strip(chr(10))}\n```",
@@ -194,8 +197,19 @@ def encoders(spec: EncoderSpec | None, *, angles: bool = False) -> str:
     )
 
 
+#: Of every wrench: `end_effector.xml` has its sensors at the end effector's origin.
+_WRENCH = (
+    "what the surroundings exert on the tool, along the end effector's own axes, which turn with it; torques are about its origin, the point between the "
+    "fingers whose position is commanded; "
+)
+
+
 def torques(spec: TorqueSpec | None, otherwise: SensingSpec) -> str:
-    """How well a wrench is known: through joint torques, or by a sensor of its own."""
+    """What a wrench is, and how well it is known: through joint torques, or by a sensor of its own."""
+    return _WRENCH + _errors(spec, otherwise)
+
+
+def _errors(spec: TorqueSpec | None, otherwise: SensingSpec) -> str:
     if spec is None:
         return sensor(otherwise, "N", 1, of=slice(0, 3)) + "; " + sensor(otherwise, "mNm", 1000, of=slice(3, 6))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import enpire_envs
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 from enpire_envs.contract import ContractError, brief_of
@@ -151,3 +152,63 @@ def test_a_brief_is_for_those_who_have_one():
             brief_of(spoken)
     spoken.brief = lambda: "### Wheels\n"
     assert brief_of(spoken) == "### Wheels"
+
+
+IMAGES = [env_id for env_id in enpire_envs.ENV_IDS if "pixels" in gym.make(env_id).unwrapped.task.obs_types[0]]
+_VIEW = re.compile(
+    r"^\| `(\w+)` \| .* at \((.*?)\) mm, looking along \((.*?)\), with .* field is ([\d.]+) deg", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("env_id", IMAGES)
+def test_cameras_are_where_they_are_told_to_be_give_or_take_what_is_told(env_id):
+    env = gym.make(env_id, disable_env_checker=True)
+    told = brief_of(env)
+    found = {name: (np.array(eval(at)), np.array(eval(along)), float(field)) for name, at, along, field in _VIEW.findall(told)}  # fmt: skip
+    assert set(found) == set(env.unwrapped.task.cameras)
+    off, turned = map(float, re.search(r"pixels, of .* off by up to ([\d.]+) mm along each axis and ([\d.]+) deg in all", told).groups())  # fmt: skip
+    model, worst = env.unwrapped.cell.model, 0.0
+    for station in range(4):
+        env.reset(seed=station, options={"station": station})
+        for name, (at, along, field) in found.items():
+            camera, axes = model.camera(name), np.zeros(9)
+            mujoco.mju_quat2Mat(axes, camera.quat)
+            away = np.abs(1000 * camera.pos - at).max()
+            assert away <= off + 0.05
+            assert -axes[2::3] @ along / np.linalg.norm(along) >= np.cos(np.radians(turned + 0.1))
+            assert field == pytest.approx(camera.fovy[0], abs=1e-3)
+            worst = max(worst, away)
+    assert worst > off / 10  # they are off, indeed
+    env.close()
+
+
+def test_a_thing_is_in_the_picture_where_the_told_pixels_put_it():
+    env = gym.make("ENPIRE/PushT-v0", obs_type="pixels", disable_env_checker=True)
+    column, row, size, pixel = map(float, re.search(r"in column ([\d.]+) and row ([\d.]+) .* of (\d+) x .* of ([\d.]+) mm each", brief_of(env)).groups())  # fmt: skip
+    observation, _ = env.reset(seed=0, options={"start": {"block": [0.12, -0.06, 0.0], "tip": [-0.2, 0.1]}})
+    assert len(observation) == size
+    red, green, blue = np.moveaxis(observation.astype(int), -1, 0)
+    rows, columns = np.nonzero((red > 1.8 * green) & (red > 1.8 * blue))
+    seen = np.array([columns.mean() - column, row - rows.mean()]) * pixel
+    assert seen == pytest.approx([120, -60], abs=4)  # the T is 30 mm high, and nearer to the camera at its top
+    env.close()
+
+
+def test_the_torque_is_about_the_point_that_is_commanded():
+    """A sideways force at the pin's tip is felt as its lever to the end effector's origin."""
+    env = gym.make("ENPIRE/PinInsertion-v0", sensing="ideal", disable_env_checker=True)
+    assert "torques are about its origin" in brief_of(env)
+    env.reset(seed=0, options={"start": {"tip": [0, 0, 0.02], "tilt": [0, 0], "hole": [1, 1]}})
+    cell = env.unwrapped.cell
+    before = cell.read()
+    lever = cell.data.site("tip").xpos - before.pose[:3]
+    force = np.array([1.0, 0.5, 0.0])
+    held = cell.model.body("held").id  # whose centre of mass is where MuJoCo lets an external force attack
+    torque = np.cross(lever, force)
+    cell.data.xfrc_applied[held] = [*force, *(torque - np.cross(cell.data.xipos[held] - before.pose[:3], force))]
+    for _ in range(60):
+        cell.apply(np.zeros(6))
+    felt = cell.read().wrench.vector - before.wrench.vector
+    assert felt[:3] == pytest.approx(force, abs=0.02)
+    assert felt[3:] == pytest.approx(torque, abs=0.002)
+    env.close()

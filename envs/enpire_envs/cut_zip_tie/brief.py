@@ -26,6 +26,7 @@ from enpire_envs.brief import (
     torques,
     wander,
 )
+from enpire_envs.brief_cameras import views
 from enpire_envs.contact import CONTROL_HZ, WRENCH_SENSING
 from enpire_envs.cut_zip_tie.cutter import GRASP_REACH, GRASP_TURN
 from enpire_envs.cut_zip_tie.levels import CutLevel, CutSenses, CutStation, Starts
@@ -40,6 +41,10 @@ from enpire_envs.cut_zip_tie.scene import (
 from enpire_envs.cut_zip_tie.task import APART, BIAS, LIMITS, NOISE, OPENED, STEP, TURN, CutZipTie
 
 _EPISODE = ", drawn per episode"
+_LOOKED_AT = {
+    "side": ("where the tail leaves the head where no tie is off, the scene's origin,", (0.0, 0.0, 0.0)),
+    "wrist": ("the blades' middle, where it should be in the fingers,", (0.0, -PIVOT - BLADE / 2, 0.0)),
+}
 
 
 def describe(task: CutZipTie, model: mujoco.MjModel, obs_type: str) -> str:
@@ -73,7 +78,8 @@ def describe(task: CutZipTie, model: mujoco.MjModel, obs_type: str) -> str:
     moved, others = _robot(task) if station else _exact(task)
     notes = [commanded_pose(late=bool(level.delay[1])), *_notes(task)]
     return Brief(
-        controller=controller, sensed=seen(obs_type, moved, others, task.cameras, pictures(level.camera, hz)), notes=notes, sketch=_sketch(level)
+        controller=controller, sensed=seen(obs_type, moved, others, task.cameras, pictures(level.camera, hz)), notes=notes, sketch=_sketch(level),
+        cameras=views(model, obs_type, {name: _LOOKED_AT[name] for name in task.cameras}, (level.look, station.look if station else None)),
     ).markdown()  # fmt: skip
 
 

@@ -136,6 +136,15 @@ exposure 0.75 to 1.25 times; else as `standard` |
     `reset(options={"start": {"pose": [x, y, z, rx, ry, rz], "tail": [up, aside]}})` (and `"cutter": [x, y, yaw]` where it lies on its stand, `"tie": [x, y, z, rx, ry,
     rz]` at ranked levels) asks for an exact start.
 
+    | part | what | unit, frame |
+    |---|---|---|
+    | `pose` | the end effector's position, and its rotation, Rx Ry Rz | m, rad; in the scene's frame |
+    | `tail` | how the tail is turned where it leaves the head: up, and aside (towards +y) | rad; from the tie's x |
+    | `cutter` | the handle's middle on the stand, and how the cutter is turned about z | m, rad; in the scene's frame; at 0 its blades point along -y |
+    | `tie` | where the tail leaves the head, and how the whole tie is turned, Rx Ry Rz | m, rad; in the scene's frame |
+
+    The scene's origin is where the tail leaves the head of a tie that is not displaced; x along its tail, z up.
+
     ## Episode end
     After a cut that leaves a stub of the allowed length, once the blades are open (0.35 rad) and the pieces more than 5 mm apart, the verifier
     lets loose things fall and pulls the stub with 10 N: the pieces must be apart and the stub in place. That verdict is final

@@ -27,6 +27,7 @@ from enpire_envs.brief import (
     torques,
     wander,
 )
+from enpire_envs.brief_cameras import Target, views
 from enpire_envs.contact import WRENCH_SENSING
 from enpire_envs.gpu_insertion.levels import CardLevel, Range, Six
 from enpire_envs.gpu_insertion.scene import (
@@ -112,7 +113,18 @@ def describe(task: GPUInsertion, model: mujoco.MjModel, obs_type: str) -> str:
         ),
         notes=_notes(level, bool(late[1])),
         sketch=_sketch(level),
+        cameras=views(model, obs_type, _looked_at(level), (station.look, episode.look)),
     ).markdown()
+
+
+def _looked_at(level: CardLevel) -> dict[str, Target]:
+    """What each camera looks at; the scene's origin is the middle of the slot's mouth where no board is off."""
+    if not level.images:
+        return {"side": ("the middle of the slot's mouth, the scene's origin,", (0.0, 0.0, 0.0))}
+    return {
+        "side": ("the end without a latch of an edge at the slot's mouth", (-HALF_LENGTH, 0.0, 0.0)),
+        "wrist": ("the card's end at the latch, where it should be in the gripper,", (HALF_LENGTH, 0.0, -CARD)),
+    }
 
 
 def _slot(task: GPUInsertion, level: CardLevel) -> str:

@@ -111,8 +111,13 @@ fail (`valid` 0, the last estimate stays), 3 % are wrong by 1.5 to 4 times that 
 
     ## Starts
     Edge within +- 3 mm along x and y, its lowest point 0.2 to 3 mm above the mouth (higher by what card and board may be askew), the gripper turned
-    as the level says (`"ood"`: 1.5 times offset and turn). `reset(options={"start": {"edge": [x, y, z], "turn": [rx, ry, rz]}})` (the edge's middle, from
-    the slot's mouth, and the gripper's rotation) asks for an exact start. Verdict and safety use the truth.
+    as the level says (`"ood"`: 1.5 times offset and turn). `reset(options={"start": {"edge": [x, y, z], "turn": [rx, ry, rz]}})` asks for an exact start.
+    Verdict and safety use the truth.
+
+    | part | what | unit, frame |
+    |---|---|---|
+    | `edge` | the middle of the card's lower edge, as the card sits in the gripper | m; from the middle of the slot's mouth, along the axes of the board, which may be turned (x along the slot, z up) |
+    | `turn` | the gripper's rotation, Rx Ry Rz | rad; in the end effector's frame, not the board's |
 
     ## Episode end
     When both ends are at least 8.7 mm deep and the latch has snapped, the policy's turn is over; the verifier stops pressing,

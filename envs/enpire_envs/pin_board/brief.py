@@ -36,7 +36,7 @@ from enpire_envs.pin_board.scene import (
     TRAY_PITCH,
 )
 from enpire_envs.pin_board.task import AROUND, CLEAR, CLOSING, GUARDED, HOME, LIMITS, STEP, PinBoard
-from enpire_envs.pin_insertion.brief import further, guard_row, sits, station_rows, times
+from enpire_envs.pin_insertion.brief import further, guard_row, sits, station_rows, times, wrist
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PIN_LENGTH
 from enpire_envs.pin_insertion.view import FOVY
 
@@ -97,7 +97,9 @@ def describe(task: PinBoard, model: mujoco.MjModel, obs_type: str) -> str:
         f"up to {mm(STANDS_OFF)}: these add.",
         f"A pin that is held {sits(level)}.",
     ]
-    return Brief(controller=controller, sensed=sensed, notes=notes, sketch=_sketch(level.clearance)).markdown()
+    return Brief(
+        controller=controller, sensed=sensed, notes=notes, sketch=_sketch(level.clearance), cameras=wrist(model, level)
+    ).markdown()
 
 
 def _sketch(clearance: tuple[float, float]) -> str:

@@ -25,6 +25,7 @@ from enpire_envs.brief import (
     torques,
     wander,
 )
+from enpire_envs.brief_cameras import views
 from enpire_envs.contact import WRENCH_SENSING
 from enpire_envs.pin_insertion.levels import PinLevel
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PIN_LENGTH, PITCH
@@ -39,7 +40,7 @@ from enpire_envs.pin_insertion.task import (
     TURN,
     PinInsertion,
 )
-from enpire_envs.pin_insertion.view import FOVY
+from enpire_envs.pin_insertion.view import CAMERA, FOVY
 
 
 def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
@@ -71,7 +72,7 @@ def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
     if turns or level.view:
         moved.append(("end effector's rotation", encoders(angular, angles=True)))
     if level.view:
-        return _by_image(task, controller, moved)
+        return _by_image(task, model, controller, moved)
     if level.hole:
         hole = wander(level.hole, hz, [MILLIMETRES] * len(level.hole.radius))
     elif task._sensing == "noisy":
@@ -95,11 +96,12 @@ def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
         + f". The pin may be off its estimate by more than {number(HOVER / loose)} times the whole clearance.",
     ]
     return Brief(
-        controller=controller, sensed=seen(obs_type, moved, others, task.cameras, pictures(level.camera, hz)), notes=notes, sketch=_sketch(task, diameter, tight, loose)
+        controller=controller, sensed=seen(obs_type, moved, others, task.cameras, pictures(level.camera, hz)), notes=notes, sketch=_sketch(task, diameter, tight, loose),
+        cameras=views(model, obs_type, {task.camera: ("the target hole's mouth, the scene's origin,", (0.0, 0.0, 0.0))}, ()),
     ).markdown()  # fmt: skip
 
 
-def _by_image(task: PinInsertion, controller: list[Row], moved: list[Row]) -> str:
+def _by_image(task: PinInsertion, model: mujoco.MjModel, controller: list[Row], moved: list[Row]) -> str:
     level, view = task._level, task._level.view
     assert view is not None
     (position, how), *rest = moved
@@ -124,7 +126,8 @@ def _by_image(task: PinInsertion, controller: list[Row], moved: list[Row]) -> st
     ]
     tight, loose = level.clearance
     return Brief(
-        controller=controller, sensed=sensed, notes=notes, sketch=_sketch(task, 2 * HOLE_RADIUS, tight, loose)
+        controller=controller, sensed=sensed, notes=notes, sketch=_sketch(task, 2 * HOLE_RADIUS, tight, loose),
+        cameras=wrist(model, level),
     ).markdown()  # fmt: skip
 
 
@@ -132,6 +135,13 @@ def _by_image(task: PinInsertion, controller: list[Row], moved: list[Row]) -> st
 def times(one: tuple[float, float], two: tuple[float, float]) -> tuple[float, float]:
     """The range of what is a factor of one range times a factor of another."""
     return one[0] * two[0], one[1] * two[1]
+
+
+def wrist(model: mujoco.MjModel, level: PinLevel) -> list[Row]:
+    """Where the wrist camera is."""
+    looks_of = (level.station.view if level.station else None, level.view)
+    tip = ("a pin's tip, where it should be in the gripper,", (0.0, 0.0, -PIN_LENGTH))
+    return views(model, "pixels", {CAMERA: tip}, [part.look for part in looks_of if part])
 
 
 def further(level: PinLevel) -> tuple[int, int]:
@@ -152,7 +162,8 @@ def guard_row(level: PinLevel, until: float = -GUARDED, since: float = 0.0) -> l
         (
             "force guard",
             f"while the end effector is {f'at least {mm(since)} and ' if since else ''}less than {mm(until)} below its start and the last observed force along z is above "
-            f"{number(level.guard)} N, nothing goes further down: an action keeps its x and y and loses its z",
+            f"{number(level.guard)} N, nothing goes further down: an action keeps its x and y and loses its z. Height and force are those of the newest "
+            "observation, with their errors, lag and drift; it is asked when an action is given, so what is under way already still arrives",
         )
     ]
 

@@ -77,7 +77,8 @@ degrees, 20 % |
     episodes. `station_seed`, or the reset option `station`, says which it is.
 
     **Force guard** (the paper's): while the end effector is higher than 6.5 mm below its start, which is until the pin is at least 1.5 mm in,
-    an action that goes down is carried out without its z as long as the last observed force along z is above the guard.
+    an action that goes down is carried out without its z as long as the last observed force along z is above the guard. Both are as they were last
+    observed, errors and lag included, and are asked when the action is given: what is under way already still arrives.
 
     **Which hole?** The one nearest to the pin's tip at the start, seen along the pin: the tip starts within 4 mm of its axis, and the next hole is
     at least 12 mm away. All nine look alike. Stains are brown and screw heads bright; they lie at least 5 mm from the target's axis.
@@ -136,8 +137,14 @@ degrees, 20 % |
 
     ## Starts
     Tip 4 to 5 mm above the plate; offset uniform in a 2 mm disc (`"ood"`: 3 mm), tilt uniform in a 1 degree disc (`"ood"`:
-    2; `tilt="hard"`: 3, `"ood"` 5). `reset(options={"start": {"tip": [x, y, z], "tilt": [rx, ry], "hole": [i, j]}})` with the
-    target hole's axis as origin asks for an exact start: of the tip, and of the gripper's tilt. Verdict and safety use the truth.
+    2; `tilt="hard"`: 3, `"ood"` 5). `reset(options={"start": {"tip": [x, y, z], "tilt": [rx, ry], "hole": [i, j]}})` asks for
+    an exact start. Verdict and safety use the truth.
+
+    | part | what | unit, frame |
+    |---|---|---|
+    | `tip` | the middle of the pin's tip, however the pin sits in the gripper | m; from the target hole's axis at the plate's top, z up |
+    | `tilt` | the gripper's rotation, Rx Ry | rad; 0 is upright |
+    | `hole` | the target's column (along x) and row (along y) | 0 to 2; the middle one is 1 |
 
     ## Episode end
     When the pin's axis is inside the hole and at least 18 mm deep, the policy's turn is over; the verifier stops pressing and

@@ -25,6 +25,7 @@ from enpire_envs.brief import (
     span,
     wander,
 )
+from enpire_envs.brief_cameras import views
 from enpire_envs.pusht.geometry import BAR, STEM, U
 from enpire_envs.pusht.levels import PushTLevel, Spread
 from enpire_envs.pusht.task import (
@@ -98,7 +99,8 @@ def describe(task: PushT, model: mujoco.MjModel, obs_type: str) -> str:
         "cut at the workspace.",
     ]
     return Brief(
-        controller=controller, sensed=seen(obs_type, moved, pose, task.cameras, pictures(level.camera, hz)), notes=notes, sketch=_sketch(task, model)
+        controller=controller, sensed=seen(obs_type, moved, pose, task.cameras, pictures(level.camera, hz)), notes=notes, sketch=_sketch(task, model),
+        cameras=views(model, obs_type, {task.camera: ("the table at the scene's origin", (0.0, 0.0, 0.0))}, (level.station.look, level.episode.look)),
     ).markdown()  # fmt: skip
 
 

@@ -95,7 +95,8 @@ exposure 0.75 to 1.25 times; else as `standard` |
     T and fingertip uniform over the workspace, yaw uniform, never overlapping, never already solved; the T's bounding
     box at least 60 mm inside (`starts="id"`) or between 35 and 60 mm (`"ood"`). PushTSimple: the T turned by
     180 +- 15 deg (`"ood"`: +- 45 deg). `reset(options={"start": {"block": [x, y, yaw], "tip": [x, y]}})` asks for an
-    exact start. Each episode draws the table's friction (+- 10 %).
+    exact start, of the T's centroid and of the fingertip: m and rad, in the table's frame (origin in the middle, x to the right and y up in
+    the top image, yaw counter-clockwise, 0 with the stem up). Each episode draws the table's friction (+- 10 %).
 
     ## Episode end
     When the job looks done (T at rest: moved < 2 mm and < 1 deg in the last step) the policy's turn is over; the

@@ -28,6 +28,7 @@ from enpire_envs.brief import (
     torques,
     wander,
 )
+from enpire_envs.brief_cameras import views
 from enpire_envs.contact import WRENCH_SENSING
 from enpire_envs.levels import HidingSpec
 from enpire_envs.tie_zip_tie.levels import TieLevel
@@ -45,6 +46,9 @@ from enpire_envs.tie_zip_tie.scene import (
     WIDTH,
 )
 from enpire_envs.tie_zip_tie.task import BIAS, ENOUGH, GAP, LIMITS, NOISE, SLIP, STEP, TURN, TieZipTie
+
+#: What the cameras look at.
+SLOT_AT = ("the slot's entrance where no head is off, the scene's origin,", (0.0, 0.0, 0.0))
 
 
 def describe(task: TieZipTie, model: mujoco.MjModel, obs_type: str) -> str:
@@ -80,7 +84,10 @@ def describe(task: TieZipTie, model: mujoco.MjModel, obs_type: str) -> str:
         f"Fingers are {mm(2 * FINGER)} long and cannot pass the head: without another grasp, no more strap comes through than the grip is long, less "
         f"{mm(SLOT + FINGER)} of slot and half a finger.",
     ]
-    return Brief(controller=controller, sensed=sensed, notes=notes, sketch=_sketch(level)).markdown()
+    cameras = views(
+        model, obs_type, dict.fromkeys(task.cameras, SLOT_AT), (level.look, station.look if station else None)
+    )
+    return Brief(controller=controller, sensed=sensed, notes=notes, sketch=_sketch(level), cameras=cameras).markdown()
 
 
 def times(one: tuple[float, float], two: tuple[float, float]) -> tuple[float, float]:

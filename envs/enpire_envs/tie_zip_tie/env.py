@@ -133,9 +133,15 @@ exposure 0.75 to 1.25 times; else as `standard` |
 
     ## Starts
     Tip 4 to 8 mm before the slot, aside and turned as the level says (`"ood"`: `intro` 2 mm, 5 deg; else 10 mm, 7 deg); grip uniform in
-    21 to 55 mm. `reset(options={"start": {"tip": [x, y, z], "turn": [rx, ry, rz], "grip": d}})` asks for an exact start: of the tip as seen
-    from the head, and of the gripper's rotation. At the ranked levels `"head": [x, y, z, rx, ry, rz]` belongs to it, from where the
-    station has the head.
+    21 to 55 mm. `reset(options={"start": {"tip": [x, y, z], "turn": [rx, ry, rz], "grip": d}})` asks for an exact start; at the
+    ranked levels `"head": [x, y, z, rx, ry, rz]` belongs to it.
+
+    | part | what | unit, frame |
+    |---|---|---|
+    | `tip` | the middle of the strap's tip | m; from the slot's entrance, along the head's axes (x into the slot, z up): x is below 0 |
+    | `turn` | the gripper's rotation, Rx Ry Rz | rad; in the scene's frame |
+    | `grip` | from the tip back to the middle of the fingers, along the strap | m |
+    | `head` | how far the slot's entrance is from where the station has it, and how the head is turned (as `turn`) | m, rad; in the scene's frame |
 
     ## Episode end
     When 16.1 mm of strap are beyond the head, the policy's turn is over; the verifier lets go and pulls the strap back with

@@ -26,13 +26,14 @@ from enpire_envs.brief import (
     sensor,
     wander,
 )
+from enpire_envs.brief_cameras import views
 from enpire_envs.cut_zip_tie.brief import joint_rows, off
 from enpire_envs.cut_zip_tie.cutter import GRASP_REACH as CUTTER_REACH
 from enpire_envs.cut_zip_tie.cutter import GRASP_TURN
 from enpire_envs.cut_zip_tie.parts import BLADE, KERF, OPEN, PIVOT
 from enpire_envs.cut_zip_tie.scene import HANDLE, JAW_STEP, TOOTH
 from enpire_envs.cut_zip_tie.task import APART, OPENED, STEP, TURN
-from enpire_envs.tie_zip_tie.brief import lost, start_rows, station_rows, strap_rows, times
+from enpire_envs.tie_zip_tie.brief import SLOT_AT, lost, start_rows, station_rows, strap_rows, times
 from enpire_envs.tie_zip_tie.scene import (
     FINGER,
     GRASP_REACH,
@@ -99,7 +100,8 @@ def describe(task: ZipTieFull, model: mujoco.MjModel, obs_type: str) -> str:
         "Whoever has taken the cutter cannot grasp the strap again.",
         f"Errors of head and cutter are drawn apart, and add: {mm(cut.longest - TOOTH)} of stub are allowed. Touching the head tells more than either.",
     ]  # fmt: skip
-    return Brief(controller=controller, sensed=rows, notes=notes, sketch=_sketch(task)).markdown()
+    cameras = views(model, obs_type, dict.fromkeys(task.cameras, SLOT_AT), (tie.look, tie.station.look))
+    return Brief(controller=controller, sensed=rows, notes=notes, sketch=_sketch(task), cameras=cameras).markdown()
 
 
 def _cutter(task: ZipTieFull) -> list[Row]:

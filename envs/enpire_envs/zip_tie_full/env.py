@@ -87,8 +87,15 @@ class ZipTieFullEnv(CellEnv):
 
     ## Starts
     Those of tying at `state` (`starts="ood"`: its wider range, and a cutter off by 16 mm and 10 degrees). `reset(options={"start": {"tip": [x, y, z], "turn": [rx,
-    ry, rz], "grip": d, "head": [x, y, z, rx, ry, rz], "cutter": [x, y, yaw]}})` asks for an exact start: the cutter's from where the station has it, the rest as in
-    tying.
+    ry, rz], "grip": d, "head": [x, y, z, rx, ry, rz], "cutter": [x, y, yaw]}})` asks for an exact start.
+
+    | part | what | unit, frame |
+    |---|---|---|
+    | `tip` | the middle of the strap's tip | m; from the slot's entrance, along the head's axes (x into the slot, z up): x is below 0 |
+    | `turn` | the gripper's rotation, Rx Ry Rz | rad; in the scene's frame |
+    | `grip` | from the tip back to the middle of the fingers, along the strap | m |
+    | `head` | how far the slot's entrance is from where the station has it, and how the head is turned (as `turn`) | m, rad; in the scene's frame |
+    | `cutter` | how far the handle's middle is from where the station has it, and how the cutter is turned about z | m, rad; in the scene's frame; at 0 its blades point along -y |
 
     ## Episode end
     When a tight strap is cut with a stub of 2 to 8 mm, the blades are open again (0.35 rad) and tail and stub are more than 5 mm apart, the policy's turn is over;
