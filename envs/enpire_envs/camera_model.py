@@ -148,7 +148,8 @@ class CameraModel:
         self._under_way.append((number, taken))
         while len(self._under_way) > 1 and self._under_way[1][0] <= number - self._delay:
             del self._under_way[0]
-        return dict(self._under_way[0][1])
+        # what arrives again is another array: whoever has the first one may write on it
+        return {name: picture.copy() for name, picture in self._under_way[0][1].items()}
 
     def _bending(self, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
         maps = self._maps.get((name, size))
