@@ -139,7 +139,7 @@ def train_at_station(
         learner = Learner([sys.executable, "-m", on_robot.__name__, json.dumps(program)], out, out / "live" / NEWEST)
         failed = False
         try:
-            log("the learner clones the demonstrations; the robot waits for its first network")
+            log("the learner starts; the robot stands still until its first network is there")
             _receive(inbox, learner.wait_for_first(), out)
             session = Session(_WHO, asked, inbox, clock.elapsed)
             streams = StartStreams(hashlib.sha256(f"autoenvbench learn {seed}".encode()).digest())

@@ -77,6 +77,7 @@ class Arrivals:
 
     Args:
         like: what they must go with.
+        good: a buffer that takes the successes, too.
 
     Attributes:
         episodes, steps: that have come so far.
@@ -84,8 +85,8 @@ class Arrivals:
 
     RECENT = 50  # episodes that the success rate is of
 
-    def __init__(self, folder: Path, buffer: Buffer, like: Demonstrations) -> None:
-        self._folder, self._buffer, self._like = folder, buffer, like
+    def __init__(self, folder: Path, buffer: Buffer, like: Demonstrations, good: Buffer | None = None) -> None:
+        self._folder, self._buffer, self._like, self._good = folder, buffer, like, good
         self._taken: list[str] = []
         self._known: set[str] = set()
         self._recent: deque[bool] = deque(maxlen=self.RECENT)
@@ -116,6 +117,8 @@ class Arrivals:
                 )
         for trajectory in found:
             self._buffer.add(trajectory)
+            if self._good is not None and trajectory.success:
+                self._good.add(trajectory)
             self._recent.append(trajectory.success)
             self.episodes, self.steps = self.episodes + 1, self.steps + len(trajectory)
 
@@ -177,10 +180,8 @@ def learn(
         UserError: for anything that is not there or does not fit.
     """
     s, live = parse_settings(Settings, settings), Path(live)
-    if s.imitate_own or s.robot_minutes != Settings().robot_minutes:
-        raise UserError(
-            "imitate_own and robot_minutes are for `autoenvbench train` without --station; leave them out here"
-        )
+    if s.robot_minutes < Settings().robot_minutes:
+        raise UserError("robot_minutes is the session's to bound here, by its minutes or its episodes")
     if not demos:
         raise UserError(
             "learning on a robot begins with demonstrations, or with any episodes of it that say what it sees and does"
@@ -190,9 +191,12 @@ def learn(
     low, high = action_bounds(station)
     imitates = bool(s.demo_share or s.clone or s.bc_weight)
     features, learner = learner_of(station, shown_episodes, s)
-    shown, replay = Buffer.of(features, shown_episodes, low, high), Buffer(features, s.capacity, low, high)
+    room = sum(len(t) + 1 for t in shown_episodes) + s.capacity * s.imitate_own
+    shown, replay = Buffer(features, room, low, high), Buffer(features, s.capacity, low, high)
+    for demonstration in shown_episodes:
+        shown.add(demonstration)
     mixture = Mixture({"replay": (replay, 1 - s.demo_share), "demos": (shown, s.demo_share)})
-    arrivals = Arrivals(Path(episodes), replay, shown_episodes)
+    arrivals = Arrivals(Path(episodes), replay, shown_episodes, shown if s.imitate_own else None)
     training = Training(live, seed=seed, minutes=minutes, threads=threads, resume=(live / CHECKPOINT).is_file())
     decisions: dict[str, Any] = {"gamma": s.gamma, "n_step": s.n_step, "hold": s.hold}
     about = {"algorithm": "rlpd", "env": shown_episodes.env, "fingerprint": shown_episodes.fingerprint, "seed": seed,

@@ -64,7 +64,8 @@ def test_an_episode_is_learnt_from_once_in_its_order(shown, tmp_path):
     station = Spaces.of(demos)
     buffer = Buffer(Features.of([demos[0].observation], 2), 5000, station.action_space.low, station.action_space.high)
     files = sorted(shown.glob("*.episode"))[:5]
-    arrivals = Arrivals(tmp_path / "learn", buffer, demos)
+    good = Buffer(buffer.features, 5000, *_bounds(station))
+    arrivals = Arrivals(tmp_path / "learn", buffer, demos, good)
     arrivals.take()
     assert arrivals.episodes == 0
     (tmp_path / "learn").mkdir()
@@ -74,6 +75,7 @@ def test_an_episode_is_learnt_from_once_in_its_order(shown, tmp_path):
     arrivals.take()
     taken = ["E1-3.episode", "E2-9.episode", "E2-10.episode", "E10-0.episode"]
     assert (arrivals.state_dict()["taken"], arrivals.episodes) == (taken, 4)  # not the one that is still being written
+    assert (len(buffer), len(good)) == (arrivals.steps, arrivals.steps)  # the script solved them all
     again = Arrivals(tmp_path / "learn", Buffer(buffer.features, 5000, *_bounds(station)), demos)
     os.link(files[3], tmp_path / "learn" / "E11-0.episode")
     again.load_state_dict(arrivals.state_dict())

@@ -13,7 +13,8 @@ from autoenvbench.learning.on_robot import learn
 # `autoenvbench train list` says what each hyperparameter does; a success earns 1 here, and nothing else earns anything.
 SETTINGS = [
     "hold=3", "n_step=3", "gamma=0.985", "history=4", "stride=15", "target_low=0", "target_high=1",
-    "clone=2000", "bc_weight=2", "bc_final=0.1", "bc_steps=20000", "min_temperature=0.001",
+    "clone=2000", "bc_weight=10", "bc_final=10", "hidden=128", "critics=5",
+    "noise=0.05", "temperature=0.0003", "min_temperature=0.00003", "entropy=-2",
 ]  # fmt: skip
 WITHOUT_DEMOS = ["demo_share=0", "clone=0", "bc_weight=0", "bc_final=0"]  # any episode still says what is seen and done
 
