@@ -85,7 +85,7 @@ def test_an_episode_is_by_the_weights_that_its_record_names_from_its_first_step_
     def swap():  # in the middle of whatever episode is under way
         for data in files[1:]:
             sent(bench, data, tmp_path / "v")
-        done.wait(60)
+        done.wait(600)
         bench.client().post("/learn/end", {"why": "seen enough"})
 
     def on_episode(episode):
