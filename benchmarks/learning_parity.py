@@ -105,16 +105,16 @@ def run(file: Path, task: str, learner: str, steps: int, seed: int) -> None:
     part.replace(file)
 
 
-def verdict(returns: dict[str, list[float]], learner: str) -> str:
-    """Of a learner beside Stable-Baselines3's."""
-    theirs, ours = np.array(returns["sb3"]), np.array(returns[learner])
-    if min(len(theirs), len(ours)) < 2:
+def verdict_of(ours: list[float], theirs: list[float], random: list[float]) -> str:
+    """Whether our mean return is as good as theirs, within a margin of the distance from random actions to theirs."""
+    if min(len(theirs), len(ours)) < 2 or not random:
         return "needs two seeds of each"
-    margin = MARGIN * (theirs.mean() - np.mean(returns["random"]))
+    difference = np.mean(ours) - np.mean(theirs)
+    margin = MARGIN * (np.mean(theirs) - np.mean(random))
     interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.9)
     within = "equivalent" if -margin < interval.low and interval.high < margin else "not worse"
     word = within if interval.low > -margin else "not shown to be as good"
-    return f"difference {ours.mean() - theirs.mean():.1f} [{interval.low:.1f}, {interval.high:.1f}], margin {margin:.1f}: {word}"
+    return f"difference {difference:.1f} [{interval.low:.1f}, {interval.high:.1f}], margin {margin:.1f}: {word}"
 
 
 def main() -> None:
@@ -143,7 +143,7 @@ def main() -> None:
         }
         print(task, {name: [round(value, 1) for value in values] for name, values in returns.items()})
         for name in ("sac", "rlpd"):
-            print(f"  {name}: {verdict(returns, name)}")
+            print(f"  {name}: {verdict_of(returns[name], returns['sb3'], returns['random'])}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from autoenvbench.errors import UserError
 from autoenvbench.learning.buffer import Batch, Buffer
@@ -38,15 +39,19 @@ class Settings:
     hidden: int = knob(256, "width of the two hidden layers of all networks")
     critics: int = knob(2, "members whose minimum is Q")
     layer_norm: bool = knob(True, "of critics and values: sparse rewards are few, and both must not overshoot")
+    actor_layer_norm: bool = knob(False, "of the actor: steadier with many inputs")
     batch: int = knob(256, "transitions that a gradient step sees")
     learning_rate: float = knob(3e-4, "of Adam, for all networks")
+    average: float = knob(0.999, "the exported actor is a moving average: how much of it stays at each step")
     tracking: float = knob(0.005, "share by which the target critics follow the critics at each step")
     gamma: float = knob(0.99, "discount of one decision")
     n_step: int = knob(
         1, "decisions whose rewards a target adds up: above 1 it takes the data's policy as given that long"
     )
     expectile: float = knob(0.8, "0.5 is the mean of the data's actions, towards 1 the best of them")
-    advantage_weight: float = knob(10.0, "of an advantage in the actor's weights exp(. A): 0 is behaviour cloning")
+    advantage_weight: float = knob(
+        10.0, "of an advantage in the actor's weights exp(. A): 0 is cloning; hundreds where all there is to earn is 1"
+    )
     max_weight: float = knob(100.0, "that one action can have")
 
 
@@ -55,7 +60,8 @@ class IQL:
 
     def __init__(self, obs: int, actions: int, settings: Settings) -> None:
         s = self.settings = settings
-        self.actor = mlp([obs, s.hidden, s.hidden, 2 * actions])
+        self.actor = mlp([obs, s.hidden, s.hidden, 2 * actions], layer_norm=s.actor_layer_norm)
+        self.average = AveragedModel(self.actor, multi_avg_fn=get_ema_multi_avg_fn(s.average))
         self.critic = EnsembleCritic(s.critics, obs, actions, [s.hidden] * 2, layer_norm=s.layer_norm)
         self.target = EnsembleCritic(s.critics, obs, actions, [s.hidden] * 2, layer_norm=s.layer_norm)
         self.target.load_state_dict(self.critic.state_dict())
@@ -85,6 +91,7 @@ class IQL:
         nll = (0.5 * ((batch.action - mean) / log_std.exp()).square() + log_std).sum(-1)
         actor_loss = (weight * nll).mean()
         _step(self.actor_optimiser, actor_loss)
+        self.average.update_parameters(self.actor)
 
         wanted = batch.reward + batch.discount * following
         values = self.critic(batch.obs, batch.action)
@@ -98,7 +105,9 @@ class IQL:
         }  # fmt: skip
 
     # -- checkpoints -----------------------------------------------------------------------------------------------------
-    _PARTS = ("actor", "critic", "target", "value", "actor_optimiser", "critic_optimiser", "value_optimiser")
+    _PARTS = (
+        "actor", "average", "critic", "target", "value", "actor_optimiser", "critic_optimiser", "value_optimiser",
+    )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on."""
@@ -132,4 +141,5 @@ def train(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: Settin
         measured = learner.update(data.batch(rows, gamma=s.gamma, n_step=s.n_step, hold=s.hold))
         if step % RECORD_EVERY == 0:
             training.record(**measured)
-    return pack(features, {"actor": learner.actor}, low, high, head="gaussian", hold=s.hold)
+    acts: Any = learner.average.module
+    return pack(features, {"actor": acts}, low, high, head="gaussian", hold=s.hold)
