@@ -16,8 +16,8 @@ class GPUInsertionEnv(CellEnv):
     """Seat a card in its slot: line both ends up, push through the sprung rails, and on until the latch snaps.
 
     ## Description
-    The gripper holds a card whose edge connector (84 x 1.6 mm) must go 9 mm deep into a slot that is 0.3 mm wider and
-    0.5 mm longer, with a 0.5 mm lead-in. Two force stages are physical: sprung rails grip the edge (about 20 N at 4 mm)
+    The gripper holds a card whose edge connector (84 x 1.6 mm) must go 9 mm deep into a slot that is 0.5 mm longer and, at
+    `intro`, 0.3 mm wider with a 0.5 mm lead-in (others: below). Two force stages are physical: sprung rails grip the edge (about 20 N at 4 mm)
     and a sprung nose gives way to the card's tab (about 28 N) and snaps back over it; pulling the card out again takes
     about 40 N. The end effector is compliant (2500 N/m, 60 Nm/rad, at most 25 N sideways and 90 N down).
 
