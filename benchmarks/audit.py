@@ -59,6 +59,10 @@ def measure(out: Path, wanted: list[str], n: int) -> None:
     """Append what is missing of `n` episodes of each environment."""
     rows = rows_of(out)
     envs = {env_id: make(env_id) for env_id in wanted}
+    if without := [env_id for env_id, env in envs.items() if env.unwrapped.task.name not in audit_episodes.SUBJECTS]:  # type: ignore[attr-defined]
+        raise UserError(
+            f"there is no independent truth of {', '.join(without)}; leave them out: --levels takes patterns such as '*-State-v0'"
+        )
     marks = {
         env_id: {"env": env_id, "fingerprint": fingerprint(env), "audit": version()} for env_id, env in envs.items()
     }

@@ -65,6 +65,8 @@ def test_every_ranked_level_is_audited():
     assert audit.ids([]) == [env_id for env_id in ENV_IDS if level_of(env_id).ranked]
     with pytest.raises(UserError, match="no environment is called nothing"):
         audit.ids(["nothing"])
+    with pytest.raises(UserError, match=r"no independent truth of ENPIRE/PushTSimple-v0; leave them out"):
+        audit.measure(Path("never"), audit.ids(["*PushTSimple*"]), 1)
     for env_id in audit.ids([]):
         assert gym.make(env_id, disable_env_checker=True).unwrapped.task.name in episodes.SUBJECTS
 
