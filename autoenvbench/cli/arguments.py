@@ -12,6 +12,7 @@ from autoenvbench.errors import UserError
 
 N = TypeVar("N", int, float)
 
+DEFAULT_ENV = "ENPIRE/PushT-v0"  # of commands that are told no other
 #: Seeds go into NumPy's generators and, as 63 bits at most, into records.
 MAX_SEED = 2**63 - 1
 

@@ -10,6 +10,7 @@ import json
 import sys
 from typing import Any
 
+from autoenvbench.cli.arguments import DEFAULT_ENV
 from autoenvbench.errors import RUN_VOID, UserError
 from autoenvbench.text import visible
 
@@ -72,7 +73,7 @@ def demos(args: argparse.Namespace) -> None:
     if args.data_set is not None:
         _data_set(args)
         return
-    env, by, n = args.env or "ENPIRE/PushT-v0", args.by or "scripted", args.n or 100
+    env, by, n = args.env or DEFAULT_ENV, args.by or "scripted", args.n or 100
     sandbox = _policy_sandbox(args, *([] if by in DEVICES else [by]))
     with episode_progress(n, f"{by} on {env}") as advance:
         made = record_demos(
@@ -151,7 +152,7 @@ def train(args: argparse.Namespace) -> int:
         raise UserError("say where to, with --out DIR")
     if args.station is not None:
         return _train_at_station(args)
-    env_id = args.env or "ENPIRE/PushT-v0"
+    env_id = args.env or DEFAULT_ENV
     policy = train(
         args.algorithm, env_id, args.out, env_kwargs=parse_env_args(args.env_arg), demos=args.demos, minutes=args.minutes,
         seed=args.seed, threads=args.threads, settings=args.settings, resume=args.resume,

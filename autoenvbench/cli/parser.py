@@ -8,6 +8,7 @@ from typing import Any
 
 from autoenvbench.cli import arguments, commands
 from autoenvbench.cli import station as station_cli
+from autoenvbench.cli.arguments import DEFAULT_ENV
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -62,7 +63,7 @@ def _agents(subparsers: Any) -> None:
 
 def _score(subparsers: Any) -> None:
     score = subparsers.add_parser("score", help="score a policy folder, the reference policy or a random one")
-    score.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    score.add_argument("--env", default=DEFAULT_ENV, metavar="ID")
     score.add_argument("--policy", required=True, metavar="PATH|reference|scripted|naive|random|zero-shot|vla")
     score.add_argument("-n", type=arguments.episodes, default=100, metavar="N", help="starts (default 100)")
     score.add_argument(
@@ -87,7 +88,7 @@ def _compare(subparsers: Any) -> None:
     )
     versus.add_argument("first", metavar="A", help="a policy's folder, or reference, scripted, naive, random")
     versus.add_argument("second", metavar="B")
-    versus.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    versus.add_argument("--env", default=DEFAULT_ENV, metavar="ID")
     versus.add_argument(
         "-n", type=arguments.whole(1, 10_000), default=200, metavar="N", help="starts at most (default 200)"
     )
@@ -107,7 +108,7 @@ def _compare(subparsers: Any) -> None:
 
 def _demos(subparsers: Any) -> None:
     demos = subparsers.add_parser("demos", help="record demonstrations: a file an episode, to learn from")
-    demos.add_argument("--env", metavar="ID", help="default ENPIRE/PushT-v0")
+    demos.add_argument("--env", metavar="ID", help=f"default {DEFAULT_ENV}")
     demos.add_argument("-n", type=arguments.episodes, metavar="N", help="demonstrations (default 100)")
     demos.add_argument(
         "--by", metavar="PATH|scripted|reference|naive|random|keyboard|gamepad|spacemouse",
@@ -133,7 +134,7 @@ def _demos(subparsers: Any) -> None:
 def _train(subparsers: Any) -> None:
     train = subparsers.add_parser("train", help="learn a policy from demonstrations or by trying; needs PyTorch")
     train.add_argument("algorithm", metavar="ALGORITHM", help="see `autoenvbench train list`")
-    train.add_argument("--env", metavar="ID", help="default: ENPIRE/PushT-v0")
+    train.add_argument("--env", metavar="ID", help=f"default: {DEFAULT_ENV}")
     train.add_argument(
         "--station", metavar="FILE_OR_ID",
         help="learn while a station works: a station file (with --env), or an environment's id (its simulated station, or its twin)",
@@ -171,7 +172,7 @@ def _eval(subparsers: Any) -> None:
     run = subparsers.add_parser("eval", help="let an agent improve a policy over a wall-clock budget, then score it")
     run.add_argument("--agent", default="codex", metavar="NAME",
                      help="see `autoenvbench agents`; also command:PROGRAM and replay:SCRIPT (default codex)")  # fmt: skip
-    run.add_argument("--env", default="ENPIRE/PushT-v0", metavar="ID")
+    run.add_argument("--env", default=DEFAULT_ENV, metavar="ID")
     run.add_argument("--budget", default="2h", metavar="TIME", help="research wall-clock, like 8h, 90m, 120s")
     run.add_argument("--seed", type=arguments.seed, default=0)
     run.add_argument(

@@ -19,6 +19,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -300,8 +301,7 @@ def _put(workspace: Path, name: str, command: Sequence[str], gpu: bool, values: 
         about = {
             "command": list(command), "cwd": os.getcwd(), "env": dict(os.environ), "gpu": gpu, "values": dict(values or {}), "at": time.time(),
         }  # fmt: skip
-        part = folder.with_name(f".{name}.{os.getpid()}.part")
-        shutil.rmtree(part, ignore_errors=True)
+        part = folder.with_name(f".{name}.{secrets.token_hex(4)}.part")
         part.mkdir()
         try:
             (part / "job.json").write_text(json.dumps(about))

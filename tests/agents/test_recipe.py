@@ -30,7 +30,7 @@ from autoenvbench.workspace.make_workspace import make_workspace
 QUICK = {
     "bc": ["hidden=64", "history=0", "batch=128", "lr=0.003", "average=0.99", "updates=300"],
     "dagger": ["hidden=64", "history=0", "batch=128", "lr=0.003", "average=0.99", "updates=300", "first=100", "every=50", "episodes=4"],
-    "iql": ["hidden=64", "history=0", "batch=128", "learning_rate=0.003", "updates=300"],
+    "iql": ["hidden=64", "history=0", "batch=128", "learning_rate=0.003", "average=0.99", "updates=300"],
     "td3_bc": ["hidden=64", "history=0", "batch=128", "learning_rate=0.003", "updates=300", "critic_weight=0.1"],
     "rlpd": ["hidden=32", "critics=2", "batch=64", "episodes=4", "clone=600", "learning_rate=0.003", "average=1.0", "bc_weight=10.0", "bc_final=10.0"],
     "sac": ["hidden=32", "batch=64", "episodes=4", "warm_up=60"],
@@ -271,7 +271,8 @@ def test_a_whole_run_is_a_row_under_its_name_and_settings(site, tmp_path):
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     result = Result.model_validate_json((run / "result.json").read_text())
-    assert (result.agent.name, result.answer.how, result.contents.network) == ("recipe-bc", "confirmed best", True)
+    assert (result.agent.name, result.contents.network) == ("recipe-bc", True)
+    assert result.answer.how in ("submitted", "confirmed best")  # the goal is reached before it could submit, or just after
     assert result.held_out.successes >= 8
     assert result.stopped_by == "goal"
     assert ranking.who(result)["agent"] == "recipe:bc"

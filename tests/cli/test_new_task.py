@@ -45,7 +45,7 @@ def test_the_harness_names_no_task():
         f"{file.relative_to(package)}:{row}: {line.strip()}"
         for file in sorted(package.rglob("*.py"))
         for row, line in enumerate(file.read_text().splitlines(), 1)
-        if words.search(line.replace('default="ENPIRE/PushT-v0"', ""))
+        if words.search(line.replace('DEFAULT_ENV = "ENPIRE/PushT-v0"', ""))
     ]
     assert not found
 

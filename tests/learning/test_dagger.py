@@ -98,7 +98,7 @@ def test_a_script_that_looks_on_counts_what_was_executed():
         done += action * STEP
         observation, *_ = env.step(action)
     env.close()
-    assert np.allclose(teacher._command, done)
+    assert np.allclose(teacher._inserting._command, done)
 
 
 def test_it_needs_a_script_that_can_look_on(reach, tmp_path, monkeypatch):
