@@ -19,6 +19,7 @@ import audit_truth as truths
 import gymnasium as gym
 import numpy as np
 from audit_truth import Truth
+from enpire_envs.cell import CellFault
 from enpire_envs.env import CellEnv
 from enpire_envs.reference import Expert, make_reference
 
@@ -238,7 +239,10 @@ def audited(env: gym.Env[Any, Any], seed: int) -> Audited:
     # an episode that broke a safety rule is a failure whatever it left behind
     truth: Truth = False
     if reason not in VIOLATIONS:
-        truth = witness.truth() if subject.truth is None else subject.truth(inner)  # type: ignore[union-attr]
+        try:
+            truth = witness.truth() if subject.truth is None else subject.truth(inner)  # type: ignore[union-attr]
+        except CellFault:  # pulled harder than the verifier pulls, some heaps of strap come apart: nobody knows
+            truth = None
     agree = truth is None or truth == verdict
     if witness is not None:  # every pin is judged, too
         agree = agree and len(witness.filled) <= info["placed"] <= len(witness.filled) + witness.unsure
