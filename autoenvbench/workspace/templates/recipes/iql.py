@@ -12,46 +12,12 @@ The algorithm is one file to be read: `python -c "import autoenvbench.learning.i
 beside this file and import the copy.
 """
 
-import argparse
-from pathlib import Path
-
-from autoenvbench.errors import UserError
 from autoenvbench.learning import iql
-from autoenvbench.learning.export import adopt
-from autoenvbench.learning.train import learn
+from autoenvbench.learning.recipe import main
 
 DATA = ["data/demos", "data/practice"]  # failures teach, too
 SETTINGS = ["expectile=0.8", "advantage_weight=10.0", "updates=50000"]
 CODE = True  # False where the answer is checkpoints/network.onnx alone
 
-parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-parser.add_argument("--out", type=Path, default=Path("runs/iql"), help="a new folder (default runs/iql)")
-parser.add_argument("--minutes", type=float, default=15.0, help="of training at most (default 15)")
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="beside or in place of SETTINGS")
-parser.add_argument("--resume", action="store_true", help="go on where an interrupted run stood")
-parser.add_argument("--keep", action="store_true", help="leave the workspace's policy as it is")
-
-
-def main() -> None:
-    args = parser.parse_args()
-    given = {pair.partition("=")[0] for pair in args.set}
-    settings = [*(pair for pair in SETTINGS if pair.partition("=")[0] not in given), *args.set]
-    policy = learn(
-        iql, args.out, data=DATA, minutes=args.minutes, seed=args.seed, settings=settings, resume=args.resume
-    )
-    print(f"{policy} is written; its curve is {args.out}/curve.csv")
-    if not args.keep:
-        files = adopt(policy, code=CODE)
-        print(
-            f"it is the policy now: git add {' '.join(files)}; git commit -m 'iql'"
-            if files
-            else "it is the answer now: aeb practice"
-        )
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        raise SystemExit(f"iql: {error}") from None
+    main(iql, __doc__, data=DATA, settings=SETTINGS, minutes=15, code=CODE)
