@@ -19,13 +19,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from enpire_envs.episode_file import SUFFIX, EpisodeError, read_head
-from gymnasium import spaces
 
 from autoenvbench.errors import UserError
 from autoenvbench.learning.buffer import Batch, Buffer, Mixture
@@ -35,41 +34,13 @@ from autoenvbench.learning.network_file import declared_network
 from autoenvbench.learning.rlpd import Settings, learner_of
 from autoenvbench.learning.run import CHECKPOINT, Training
 from autoenvbench.learning.settings import parse_settings
+from autoenvbench.learning.task_file import SpacesOnly, space_of
 from autoenvbench.workspace.learner import NEWEST
 
 SEND_S = 2.0  # between two networks that explore
 EXPORT_S = 60.0  # between two policies
 _WAIT_S = 0.02
 _STEPS = 10**9
-
-
-@dataclass(frozen=True)
-class Spaces:
-    """What an environment sees and does, where there is no environment."""
-
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
-    spec: None = None
-
-    @classmethod
-    def of(cls, episodes: Demonstrations) -> Spaces:
-        """As the files of episodes describe them."""
-        return cls(space_of(episodes.observation_space), space_of(episodes.action_space))
-
-
-def space_of(described: dict[str, Any]) -> spaces.Space[Any]:
-    """The space that `enpire_envs.episode_file.describe_space` described."""
-    if described["type"] == "Dict":
-        return spaces.Dict({key: space_of(part) for key, part in described["spaces"].items()})
-
-    def bound(value: Any, otherwise: float) -> np.ndarray:
-        filled = np.array(value, dtype=object)
-        filled[filled == None] = otherwise  # noqa: E711  (JSON's null: no bound)
-        return np.broadcast_to(filled.astype(described["dtype"]), described["shape"])
-
-    return spaces.Box(
-        bound(described["low"], -np.inf), bound(described["high"], np.inf), dtype=np.dtype(described["dtype"]).type
-    )
 
 
 class Arrivals:
@@ -187,7 +158,8 @@ def learn(
             "learning on a robot begins with demonstrations, or with any episodes of it that say what it sees and does"
         )
     shown_episodes = load(demos)
-    station: Any = Spaces.of(shown_episodes)
+    seen, done = space_of(shown_episodes.observation_space), space_of(shown_episodes.action_space)
+    station = SpacesOnly(shown_episodes.env, seen, done)
     low, high = action_bounds(station)
     imitates = bool(s.demo_share or s.clone or s.bc_weight)
     features, learner = learner_of(station, shown_episodes, s)

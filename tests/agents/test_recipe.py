@@ -146,6 +146,9 @@ def test_plans_name_settings_that_there_are():
     "space",
     [
         spaces.Box(-1, 1, (3,), np.float32),
+        spaces.Box(np.float32([-1, 0]), np.float32([1, 10])),
+        spaces.Box(np.float32([0, -np.inf]), np.float32([1, np.inf])),
+        spaces.Box(-np.inf, np.inf, (2, 3), np.float64),
         spaces.Box(np.array([-1, -np.inf, 0]), np.array([1, np.inf, 2.5]), dtype=np.float64),
         spaces.Dict(
             {
@@ -272,7 +275,10 @@ def test_a_whole_run_is_a_row_under_its_name_and_settings(site, tmp_path):
     (run,) = (tmp_path / "runs").iterdir()
     result = Result.model_validate_json((run / "result.json").read_text())
     assert (result.agent.name, result.contents.network) == ("recipe-bc", True)
-    assert result.answer.how in ("submitted", "confirmed best")  # the goal is reached before it could submit, or just after
+    assert result.answer.how in (
+        "submitted",
+        "confirmed best",
+    )  # the goal is reached before it could submit, or just after
     assert result.held_out.successes >= 8
     assert result.stopped_by == "goal"
     assert ranking.who(result)["agent"] == "recipe:bc"

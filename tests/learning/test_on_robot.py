@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from enpire_envs.episode_file import describe_space, plain
 from gymnasium import spaces
 
 from autoenvbench.errors import PolicyFailed, UserError
@@ -18,7 +17,8 @@ from autoenvbench.learning.episodes import load
 from autoenvbench.learning.export import pack
 from autoenvbench.learning.network_file import declared_network
 from autoenvbench.learning.networks import SquashedGaussian
-from autoenvbench.learning.on_robot import Arrivals, Spaces, space_of
+from autoenvbench.learning.on_robot import Arrivals
+from autoenvbench.learning.task_file import SpacesOnly, space_of
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.station.networks import NetworkPolicy
 from autoenvbench.study.score import score
@@ -50,18 +50,9 @@ def test_what_explores_at_the_station_draws_as_the_actor_does(tmp_path, hold):
             assert network.act(seen) == pytest.approx(held, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    "space",
-    [VECTOR, ACTIONS, spaces.Box(-np.inf, np.inf, (2, 3), np.float64), spaces.Box(np.float32([0, -np.inf]), np.float32([1, np.inf])),
-     spaces.Dict(agent_pos=VECTOR, pixels=spaces.Dict(side=spaces.Box(0, 255, (8, 8, 3), np.uint8)))],
-)  # fmt: skip
-def test_spaces_are_what_files_say_of_them(space):
-    assert space_of(plain(describe_space(space))) == space
-
-
 def test_an_episode_is_learnt_from_once_in_its_order(shown, tmp_path):
     demos = load([shown])
-    station = Spaces.of(demos)
+    station = SpacesOnly(demos.env, space_of(demos.observation_space), space_of(demos.action_space))
     buffer = Buffer(Features.of([demos[0].observation], 2), 5000, station.action_space.low, station.action_space.high)
     files = sorted(shown.glob("*.episode"))[:5]
     good = Buffer(buffer.features, 5000, *_bounds(station))
