@@ -289,6 +289,9 @@ def _result(events: Sequence[Event]) -> Result:
     void = void_reasons(events, research_s, stalled_s)
     answer = choose_answer(events, config.min_episodes)
     use = metrics.robot_use(events, research_s, config.cells, config.pace)
+    told = (
+        use if use and "cells" in (start.config or {}) else None
+    )  # runs from before did not say which cell, nor how far they kept time
     most_used = max(tokens.by_model, key=lambda name: (tokens.by_model[name], name), default=None)
     thresholds = (*metrics.THRESHOLDS, *metrics.STRICT_THRESHOLDS)
     try:
@@ -321,7 +324,7 @@ def _result(events: Sequence[Event]) -> Result:
             ideas=sum(e.kind == "idea" for e in events),
             tokens=tokens, policy_tokens=own.headline, deterministic=own.calls == 0, tools=config.tools,
             cost_usd=_cost(events, start.prices), mtu=tokens.per_minute if tokens.calls else None,
-            cells=config.cells, mru=use.mru if use else None, mru_of_cells=use.of_cells if use else {}, real_time=use.real_time if use else None,
+            cells=config.cells, mru=use.mru if use else None, mru_of_cells=told.of_cells if told else {}, real_time=told.real_time if told else None,
             cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
             gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
             stations=start.stations, stations_sha256=start.stations_sha256, held_out_secret=finished.secret, ledger_sha256=digest(events),
