@@ -152,6 +152,8 @@ def train(args: argparse.Namespace) -> int:
         raise UserError("say where to, with --out DIR")
     if args.station is not None:
         return _train_at_station(args)
+    if args.episodes is not None or args.pace is not None:
+        raise UserError("--episodes and --pace are of a session at a station; name it by --station, or leave them out")
     env_id = args.env or DEFAULT_ENV
     policy = train(
         args.algorithm, env_id, args.out, env_kwargs=parse_env_args(args.env_arg), demos=args.demos, minutes=args.minutes,
@@ -168,12 +170,16 @@ def _train_at_station(args: argparse.Namespace) -> int:
     from autoenvbench.learning.at_station import station_of, train_at_station
     from autoenvbench.make_env import parse_env_args
     from autoenvbench.sandbox.cage import choose_sandbox
+    from autoenvbench.station.learning import MAX_EPISODES
 
     env_id, env_kwargs = station_of(args.station, args.env, parse_env_args(args.env_arg))
-    sandbox, _ = choose_sandbox(None, fallback=True)
-    with episode_progress(args.episodes, f"{args.algorithm} at {args.station}") as advance:
+    sandbox, notice = choose_sandbox(None, fallback=True)
+    if notice:
+        print(f"autoenvbench: {notice}", file=sys.stderr)
+    episodes = args.episodes or MAX_EPISODES
+    with episode_progress(episodes, f"{args.algorithm} at {args.station}") as advance:
         r = train_at_station(
-            args.algorithm, env_id, args.out, env_kwargs=env_kwargs, demos=args.demos, minutes=args.minutes, episodes=args.episodes,
+            args.algorithm, env_id, args.out, env_kwargs=env_kwargs, demos=args.demos, minutes=args.minutes, episodes=episodes,
             pace=args.pace, seed=args.seed, threads=args.threads, settings=args.settings, resume=args.resume, sandbox=sandbox,
             log=lambda text: print(text, file=sys.stderr, flush=True), on_episode=advance,
         )  # fmt: skip

@@ -140,9 +140,9 @@ def _train(subparsers: Any) -> None:
         help="learn while a station works: a station file (with --env), or an environment's id (its simulated station, or its twin)",
     )  # fmt: skip
     train.add_argument(
-        "--episodes", type=arguments.whole(1, 10_000), default=10_000, metavar="N", help="at a station, at most"
+        "--episodes", type=arguments.whole(1, 10_000), metavar="N", help="at a station, at most (default 10000)"
     )
-    train.add_argument("--pace", type=arguments.real(0, 100), metavar="P",
+    train.add_argument("--pace", type=arguments.real(0, 1), metavar="P",
                        help="of a station: 1 in real time, 0 as fast as it goes (default: its own)")  # fmt: skip
     train.add_argument(
         "--demos",

@@ -115,8 +115,8 @@ def record_demos(
                     )
             if operator is not None and operator.over:
                 break
-        if not kept:
-            raise UserError(f"nothing is kept: {operator.over if operator else 'no start was asked for'}")
+        if operator is not None and not kept:
+            raise UserError(f"nothing is kept: {operator.over}")
         made = {
             "env": env_id, "env_kwargs": {k: v for k, v in (env_kwargs or {}).items() if k != ARGUMENT}, "fingerprint": fingerprint(env), "by": by,
             "digest": bundle.digest, "noise": noise, "seed": seed, "kept": "all" if keep_failures else "successes",

@@ -121,9 +121,9 @@ def _practice(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
 
 
 def _learn(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
-    watch, program = _Watch(quiet=args.json), [word for word in args.program if word != "--"]
+    watch = _Watch(quiet=args.json)
     r = learning.learn(
-        client, _workspace(), program or [sys.executable, LEARN], n=args.n, minutes=args.minutes, on_episode=watch
+        client, _workspace(), args.command or [sys.executable, LEARN], n=args.n, minutes=args.minutes, on_episode=watch
     )
     lines = [
         f"ended         {r['ended']}",
@@ -388,12 +388,12 @@ def _parser() -> argparse.ArgumentParser:
     learn = verb(
         "learn",
         _learn,
-        "lease the robot to a learner of yours: its newest network acts, episode by episode, and the trajectories land in data/learn",
+        "lease the robot to a learner of yours: its newest network acts, episode by episode, and the trajectories land in data/learn; "
+        f"PROGRAM replaces {LIVE / NEWEST} as a whole whenever it knows better (default: python {LEARN})",
     )
     learn.add_argument("-n", type=int, default=1000, metavar="N", help="episodes at most (default 1000)")
     learn.add_argument("--minutes", type=float, default=30.0, metavar="M", help="at most (default 30)")
-    learn.add_argument("program", nargs="*", metavar="-- PROGRAM",
-                       help=f"the learner, which replaces {LIVE / NEWEST} as a whole whenever it knows better (default: python {LEARN})")  # fmt: skip
+    learn.usage = learn.format_usage().removeprefix("usage: ").rstrip() + " [-- PROGRAM]"
     evaluate = verb("evaluate", _evaluate, "score HEAD on fresh secret starts; the best is confirmed at once")
     evaluate.add_argument("-n", type=int, default=20, metavar="N", help="episodes (default 20, the least that counts)")
     evaluate.add_argument(

@@ -49,7 +49,7 @@ def add(verb: Verb, common: argparse.ArgumentParser) -> None:
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """What is for `aeb`, and the command behind --."""
-    at = argv.index("--") if argv[:1] in (["job"], ["sweep"]) and "--" in argv else len(argv)
+    at = argv.index("--") if argv[:1] in (["job"], ["sweep"], ["learn"]) and "--" in argv else len(argv)
     return list(argv[:at]), list(argv[at + 1 :])
 
 
