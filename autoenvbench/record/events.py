@@ -112,6 +112,61 @@ class IdeaEvent(Payload):
     regime: str | None = None
 
 
+class Borrowed(BaseModel):
+    """One commit of another member that a commit has in it.
+
+    Attributes:
+        agent, commit: whose, and which.
+        idea: that the other member tested with it, if any.
+        how: it is an ancestor (merge), has the same patch (patch), the same files (tree), or is only named in a trailer (declared).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    agent: str
+    commit: str
+    idea: str | None = None
+    how: Literal["merge", "patch", "tree", "declared"]
+
+
+class LearnedEvent(Payload):
+    """What an idea taught, in its author's words; the newest text of an idea counts.
+
+    Attributes:
+        idea: whose author wrote this.
+        text: one paragraph.
+    """
+
+    idea: str
+    text: str
+
+
+class ProvenanceEvent(Payload):
+    """What a commit that the station took in has from other members, as its Git history shows or says.
+
+    Attributes:
+        commit, content: of the commit that was taken in.
+        parents: commits of this run that it was made from, the nearest ones.
+        sources: what it has from others.
+    """
+
+    commit: str
+    content: str = ""
+    parents: list[str] = Field(default_factory=list)
+    sources: list[Borrowed] = Field(default_factory=list)
+
+
+class LookEvent(Payload):
+    """A member looked at what others do: the list of them, an idea, or it fetched an idea's commit.
+
+    Attributes:
+        idea: that it looked at; None for the list.
+    """
+
+    what: Literal["peers", "show", "adopt"]
+    idea: str | None = None
+
+
 class CommitEvent(Payload):
     """A bundle (commit and checkpoints): the workspace's first one, one that the station took in, or an agent's answer.
 
@@ -360,6 +415,9 @@ KINDS: dict[str, type[Payload]] = {
     "run": RunEvent,
     "agent": AgentEvent,
     "idea": IdeaEvent,
+    "learned": LearnedEvent,
+    "provenance": ProvenanceEvent,
+    "look": LookEvent,
     "commit": CommitEvent,
     "contents": ContentsEvent,
     "start": StartEvent,
