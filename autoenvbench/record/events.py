@@ -167,6 +167,18 @@ class LookEvent(Payload):
     idea: str | None = None
 
 
+class JobEvent(Payload):
+    """A member asks for robots for a job, has the first of them, or gives back the last. It has one job at a time: from `asked` to
+    `began` it waits for others to be done, and a job that found robots free may leave `asked` out.
+
+    Attributes:
+        what: the job in words.
+    """
+
+    phase: Literal["asked", "began", "ended"]
+    what: str = ""
+
+
 class CommitEvent(Payload):
     """A bundle (commit and checkpoints): the workspace's first one, one that the station took in, or an agent's answer.
 
@@ -418,6 +430,7 @@ KINDS: dict[str, type[Payload]] = {
     "learned": LearnedEvent,
     "provenance": ProvenanceEvent,
     "look": LookEvent,
+    "job": JobEvent,
     "commit": CommitEvent,
     "contents": ContentsEvent,
     "start": StartEvent,
