@@ -28,6 +28,7 @@ from autoenvbench.record.events import (
     TokensEvent,
 )
 from autoenvbench.record.first_use import FirstUses
+from autoenvbench.record.idea_book import IdeaBook
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.metrics import BestCurves, TokenCount
 from autoenvbench.record.starts import stream_of
@@ -93,7 +94,7 @@ class RunState:
         members: the agents by name; see `member`.
         ideas: by id, in the order in which they were registered.
         first_uses: when the files that test them were first run.
-        notes, submissions: how many there are.
+        book: whose ideas they are, what became of them, and the commits that members sent.
         submitted: the newest answer.
         episodes: judged, of every purpose.
         held_out: whether an attempt at a held-out start succeeded: the first outcome of each.
@@ -117,8 +118,7 @@ class RunState:
     members: dict[str, Member] = field(default_factory=dict)
     ideas: dict[str, IdeaEvent] = field(default_factory=dict)
     first_uses: FirstUses = field(default_factory=FirstUses)
-    notes: int = 0
-    submissions: int = 0
+    book: IdeaBook = field(default_factory=IdeaBook)
     submitted: CommitEvent | None = None
     episodes: int = 0
     held_out: dict[Attempt, bool] = field(default_factory=dict)
@@ -157,6 +157,7 @@ class RunState:
         self.seq, self.t_run = event.seq, event.t_run
         self.curves.add(event)
         self.first_uses.add(event)
+        self.book.add(event)
         payload = event.payload
         match event.kind:
             case "episode":
@@ -176,10 +177,8 @@ class RunState:
                 self._apply_agent(event, payload)
             case "idea":
                 self.ideas[payload.id] = payload
-            case "note":
-                self.notes += 1
             case "commit" if payload.phase == "submitted":
-                self.submissions, self.submitted = self.submissions + 1, payload
+                self.submitted = payload
         if event.agent is not None and event.kind in ("idea", "commit", "evaluation"):
             self._member(event.agent).achievements += 1
 

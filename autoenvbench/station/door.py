@@ -181,14 +181,14 @@ class Door:
     async def _idea(self, request: web.Request) -> web.Response:
         body = await _body(request)
         idea = await self._call(
-            self._station.idea, request["client"], str(body.get("title", "")), body.get("parent"),
+            self._station.ideas.register, request["client"], str(body.get("title", "")), body.get("parent"),
             body.get("inspired_by") or [], body.get("regime"),
         )  # fmt: skip
         return web.json_response(idea)
 
     async def _note(self, request: web.Request) -> web.Response:
         body = await _body(request)
-        await self._call(self._station.note, request["client"], str(body.get("text", "")))
+        await self._call(self._station.ideas.note, request["client"], str(body.get("text", "")))
         return web.json_response({"ok": True})
 
     async def _submit(self, request: web.Request) -> web.Response:

@@ -19,33 +19,30 @@ from autoenvbench.errors import BudgetOver, RobotBusy, UserError
 from autoenvbench.record.candidates import Candidate
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.events import (
-    MAX_TITLE,
     CommitEvent,
     ContentsEvent,
     EpisodeEvent,
-    IdeaEvent,
     NoteEvent,
     Purpose,
 )
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.regimes import REGIMES, contradictions, rules
+from autoenvbench.record.regimes import contradictions, rules
 from autoenvbench.record.starts import StartStreams
-from autoenvbench.record.state import Follower, RunState
+from autoenvbench.record.state import Follower
 from autoenvbench.station.allocator import Allocator
 from autoenvbench.station.answers import best_of, idea_line, outcome_of
 from autoenvbench.station.batch import Batch, Film, Insight, Keep, Start, Stop, draw_starts
 from autoenvbench.station.bundles import Bundle, BundleStore, look_through
 from autoenvbench.station.comparison import compare
-from autoenvbench.station.config import StationConfig
+from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.evaluation import OnEpisode, Tally, close_evaluations, evaluate, settle
+from autoenvbench.station.ideas import Ideas
 from autoenvbench.station.learning import Inbox, Learning, Session, require_learning
 from autoenvbench.station.practice import FILM, Practice, takes_starts
 from autoenvbench.station.remote_cell import CellLost, RemoteCell
 from autoenvbench.station.scripts import is_script
 
 MAX_EPISODES = 1000
-MAX_WORDS = 10_000  # ideas, notes, and submissions of a run
-MAX_SOURCES = 20  # that an idea names
 BATCHES: tuple[Purpose, ...] = ("evaluate", "confirm", "practice", "learn", "heldout")  # of a run
 
 
@@ -64,6 +61,8 @@ class Station:
         self.bundles = BundleStore(config.run_dir / "bundles")
         self._streams = StartStreams(bytes.fromhex(config.secret_hex))
         self._record = Follower(self.ledger, self._run.min_episodes)
+        members = [client for client in config.tokens.values() if client != ADMIN]
+        self.ideas = Ideas(self._run, self._record, self.ledger, len(members))
         # On the station's track, an agent is told no more of a start than its policy is, and of what followed no more than a station
         # of arms and cameras can know: a simulated one knows the truth.
         told = self._run.track == "open"
@@ -132,46 +131,6 @@ class Station:
         return {"acknowledged": ended}
 
     # -- what agents do ----------------------------------------------------------------------------------------------
-    def idea(
-        self, agent: str, title: str, parent: str | None, inspired_by: Sequence[str], regime: str | None
-    ) -> dict[str, Any]:
-        """Register a hypothesis; returns the event. Raises UserError for what is no idea, or too many."""
-        if (
-            not isinstance(inspired_by, list)
-            or len(inspired_by) > MAX_SOURCES
-            or len(set(map(str, inspired_by))) < len(inspired_by)
-        ):
-            raise UserError(f"inspired_by is a list of at most {MAX_SOURCES} different ideas, such as I3")
-        title = " ".join(title.split())
-        if not 3 <= len(title) <= MAX_TITLE:
-            raise UserError(
-                f'an idea needs a title of 3 to {MAX_TITLE} characters, this one has {len(title)}: aeb idea "what you will try, and why"'
-            )
-        if regime is not None and regime not in REGIMES:
-            raise UserError(f"unknown regime {regime!r}; choose one of {', '.join(REGIMES)}")
-        only = self._run.regime
-        if only is not None and regime not in (None, only):
-            raise UserError(f"this run is about {only} alone: no {regime}")
-        regime = regime or only
-        with self._record.read() as state:  # held until the idea is written, so that no other gets its id
-            if len(state.ideas) >= MAX_WORDS:
-                raise UserError(f"this run has {MAX_WORDS} ideas already; test some of them first")
-            for other in [parent, *inspired_by]:
-                if other is not None:
-                    _require_idea(other, state)
-            event = IdeaEvent(
-                id=f"I{len(state.ideas) + 1}", title=title, parent=parent, inspired_by=inspired_by, regime=regime
-            )
-            self.ledger.append(event, agent=agent)
-        return event.model_dump()
-
-    def note(self, agent: str, text: str) -> None:
-        """Write a text down, cut to 4,000 characters. Raises UserError where there are too many."""
-        with self._record.read() as state:
-            if state.notes >= MAX_WORDS:
-                raise UserError(f"this run has {MAX_WORDS} notes already")
-        self.ledger.append(NoteEvent(text=text[:4000]), agent=agent)
-
     def receive(self, agent: str, archive: Path, commit: str) -> Bundle:
         """Take in an upload (see `BundleStore.receive`). Raises UserError."""
         bundle = self.bundles.receive(archive, commit)
@@ -192,8 +151,7 @@ class Station:
         if must and (wrong := contradictions(self._run.regime, look_through(bundle))):
             raise UserError(f"{wrong[0]}. {must} Mend it and submit again; the run's last answer stands until then")
         with self._record.read() as state:
-            if state.submissions >= MAX_WORDS:
-                raise UserError(f"this run has {MAX_WORDS} submissions already; the last one counts")
+            self.ideas.require_room(state, agent, "submitted", "submissions")
         self.ledger.append(
             CommitEvent(
                 phase="submitted", commit=bundle.commit, digest=digest, content=bundle.content, subject=bundle.subject
@@ -285,10 +243,7 @@ class Station:
         self._require_robot()
         bundle = self._bundle(digest)
         _check_n(n)
-        with self._record.read() as state:
-            if idea is not None:
-                _require_idea(idea, state)
-            idea = idea or next(reversed(state.ideas), None)
+        idea = self.ideas.under_test(agent, idea)
         with self._leased(f"evaluation of {bundle.commit[:8]} by {agent}"):
             tally = self._judge("evaluate", bundle, n, agent, idea, None, self._stop_when(stop), on_episode)
             result = outcome_of(tally, bundle)
@@ -500,13 +455,6 @@ class Station:
         if bundle is None:
             raise UserError("the station does not have this commit; send it first (aeb does so by itself)")
         return bundle
-
-
-def _require_idea(id: object, state: RunState) -> None:
-    """Raises UserError for an id that no idea of the run has."""
-    if not isinstance(id, str) or id not in state.ideas:
-        known = ", ".join(list(state.ideas)[-20:])
-        raise UserError(f"there is no idea {str(id)[:40]!r}; known: {known or 'none yet'}")
 
 
 def _check_n(n: int) -> None:

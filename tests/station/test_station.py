@@ -10,8 +10,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import RunConfig
-from autoenvbench.station import bundles
-from autoenvbench.station import station as module
+from autoenvbench.station import bundles, ideas
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.control import Control
 from autoenvbench.station.station import Station
@@ -29,14 +28,14 @@ def station(tmp_path):
 
 
 def test_a_run_takes_only_so_many_ideas_and_notes(station, monkeypatch):
-    monkeypatch.setattr(module, "MAX_WORDS", 5)
+    monkeypatch.setattr(ideas, "MAX_WORDS", 5)
     for k in range(5):
-        station.idea("cem", f"idea {k}", None, [], None)
-        station.note("cem", "x" * 10**6)
+        station.ideas.register("cem", f"idea {k}", None, [], None)
+        station.ideas.note("cem", "x" * 10**6)
     with pytest.raises(UserError, match="5 ideas already"):
-        station.idea("cem", "one more", None, [], None)
+        station.ideas.register("cem", "one more", None, [], None)
     with pytest.raises(UserError, match="5 notes already"):
-        station.note("cem", "one more")
+        station.ideas.note("cem", "one more")
     assert len(list(station.ledger.events("idea"))) == 5
     assert max(len(e.payload.text) for e in station.ledger.events("note")) == 4000
 
@@ -108,7 +107,7 @@ def test_a_pause_stops_the_stations_clock_and_what_asks_for_the_robot(station):
 
 
 def test_submissions_do_not_fill_the_ledger(station, tmp_path, repo, monkeypatch):
-    monkeypatch.setattr(module, "MAX_WORDS", 3)
+    monkeypatch.setattr(ideas, "MAX_WORDS", 3)
     bundle = station.receive("a1", *pack(tmp_path, repo))
     for _ in range(3):
         station.submit("a1", bundle.digest)
