@@ -20,7 +20,8 @@ from autoenvbench.record.clock import format_duration
 from autoenvbench.record.regimes import board_of, contradictions
 from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
-from autoenvbench.record.statistics import run_interval, time_to
+from autoenvbench.record.statistics import run_interval
+from autoenvbench.record.survival import time_to
 
 MIN_RUNS = 3  # for a rank
 

@@ -1,13 +1,12 @@
 """Intervals and tests whose unit is stated. SciPy's where SciPy has them.
 
 Episodes test a policy; only runs test an agent. So an agent's interval resamples runs, several attempts at one start count
-as one cluster, and a run that never reached a threshold is censored, not left out.
+as one cluster. What runs spend until they reach something is in `survival`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -36,53 +35,19 @@ def run_interval(rates: Sequence[float], seed: int = 0) -> tuple[float, float] |
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-@dataclass(frozen=True, slots=True)
-class TimeTo:
-    """How long runs took to reach something, of which some never did within their budget.
-
-    Attributes:
-        median: Kaplan and Meier's (1958) median [s]; None where half of the runs did not get there.
-        mean: restricted mean up to `horizon` [s]: what a run spends until then, at most the horizon.
-        low, high: 95 % bootstrap interval of the restricted mean over runs, None with too few runs.
-    """
-
-    runs: int
-    reached: int
-    horizon: float
-    median: float | None
-    mean: float
-    low: float | None
-    high: float | None
-
-    def __str__(self) -> str:
-        return f"{self.reached} of {self.runs} runs"
-
-
-def time_to(times: Sequence[float | None], budgets: Sequence[float], seed: int = 0) -> TimeTo | None:
-    """Survival of "not there yet" over runs.
-
-    Args:
-        times: research time at which each run got there [s]; None where it never did.
-        budgets: how long each run was watched [s]; where a run that never got there is censored.
+def difference_interval(one: Sequence[float], two: Sequence[float], seed: int = 0) -> tuple[float, float] | None:
+    """95 % interval of the mean of `two` minus that of `one` over runs that have nothing to do with one another, by resampling
+    the runs of each.
 
     Returns:
-        None without runs. The horizon of the restricted mean is the shortest budget, up to which every run was watched.
+        (low, high), or None with fewer than `RUNS_FOR_AN_INTERVAL` runs in either.
     """
-    if not times:
+    if min(len(one), len(two)) < RUNS_FOR_AN_INTERVAL:
         return None
-    horizon = float(min(budgets))
-    reached = np.array([t for t in times if t is not None], float)
-    watched = np.array([b for t, b in zip(times, budgets, strict=True) if t is None], float)
-    survival = stats.ecdf(stats.CensoredData(uncensored=reached, right=watched)).sf
-    below = np.nonzero(survival.probabilities <= 0.5)[0]
-    spent = np.minimum([b if t is None else t for t, b in zip(times, budgets, strict=True)], horizon)
-    # All runs are watched up to the horizon, so the area under the Kaplan-Meier curve is the mean of what they spent.
-    ends = run_interval(spent.tolist(), seed)
-    return TimeTo(
-        runs=len(times), reached=len(reached), horizon=horizon,
-        median=float(survival.quantiles[below[0]]) if len(below) and len(reached) else None,
-        mean=float(spent.mean()), low=ends[0] if ends else None, high=ends[1] if ends else None,
-    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    means = [rng.choice(np.asarray(rates, float), (_RESAMPLES, len(rates))).mean(axis=1) for rates in (one, two)]
+    low, high = np.quantile(means[1] - means[0], (0.025, 0.975))
+    return float(low), float(high)
 
 
 def mcnemar(one: Sequence[bool], two: Sequence[bool]) -> float:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from autoenvbench.record.sequential import PairedTest
-from autoenvbench.record.statistics import RUNS_FOR_AN_INTERVAL, run_interval, time_to
+from autoenvbench.record.statistics import RUNS_FOR_AN_INTERVAL, difference_interval, run_interval
 from autoenvbench.record.summary import clustered_wilson, wilson
 
 
@@ -53,22 +53,15 @@ def test_few_runs_have_no_interval():
     assert run_interval([0.5] * RUNS_FOR_AN_INTERVAL) == (0.5, 0.5)
 
 
-def test_times_against_kaplan_and_meier_by_hand():
-    # Freireich et al. (1963), the 21 patients on 6-MP: median 23 weeks (Kalbfleisch and Prentice, 2002, section 1.1)
-    times = [6, 6, 6, 7, 10, 13, 16, 22, 23]
-    censored = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
-    found = time_to([*times, *([None] * len(censored))], [*([35.0] * len(times)), *censored])
-    assert found is not None
-    assert (found.runs, found.reached, found.median) == (21, 9, 23.0)
-
-
-def test_runs_that_never_got_there_are_neither_dropped_nor_taken_for_slow():
-    found = time_to([100.0, None, None, 200.0, None], [1000.0] * 5)
-    assert found is not None
-    assert found.median is None  # the median of those that got there would have been 150
-    assert found.mean == pytest.approx((100 + 200 + 3000) / 5)
-    assert found.low < found.mean < found.high
-    assert time_to([], []) is None
+def test_the_interval_of_a_difference_covers_it_and_wants_runs_on_both_sides():
+    rng = np.random.default_rng(3)
+    covered = 0
+    for trial in range(200):
+        low, high = difference_interval(rng.normal(0.5, 0.2, 8).tolist(), rng.normal(0.6, 0.1, 12).tolist(), seed=trial)
+        covered += low <= 0.1 <= high
+    assert 0.85 < covered / 200 < 0.99
+    assert difference_interval([0.5] * 4, [0.5] * 9) is None
+    assert difference_interval([0.5] * 5, [0.75] * 5) == (0.25, 0.25)
 
 
 # -- two policies --------------------------------------------------------------------------------------------------------
