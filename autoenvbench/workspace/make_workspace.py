@@ -169,7 +169,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
 
 {_ends(config)}{_regime(config)}{_learning(config)}{_demos(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
-actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}{_cells(config)}
+actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_durations(config, steps / env.metadata["render_fps"])}{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}{_cells(config)}
 
 {_network_section(env) if network else _policy_section(env) + _script_section(tools, config)}It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
 memory, numeric libraries set to one thread, no child processes, no file locks, and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
@@ -305,6 +305,22 @@ def _stages(env: gym.Env[Any, Any]) -> str:
     """What `score` counts, where the environment says it."""
     stages = contract_of(env).stages
     return f" Its stages, in order: {', '.join(stages)}." if len(stages) > 2 else ""
+
+
+def _durations(config: RunConfig, episode_s: float) -> str:
+    """How long the robot works for what an agent asks, at most, where robot time is scarce.
+
+    Args:
+        episode_s: the time limit of an episode [s], resets left out.
+    """
+    if not config.pace:
+        return ""
+    each = episode_s / config.pace / config.cells
+    evaluation, confirmation = (format_duration(n * each) for n in (config.min_episodes, config.confirm_episodes))
+    return (
+        f" An evaluation of {config.min_episodes} takes up to {evaluation} and resets, and a confirmation of {config.confirm_episodes}, where it beats the "
+        f"best, up to {confirmation} more: less where episodes succeed early."
+    )
 
 
 def _level(config: RunConfig) -> str:

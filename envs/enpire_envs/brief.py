@@ -151,7 +151,8 @@ def drives(model: mujoco.MjModel, turns: bool, factors: tuple[float, float] = (1
 def motion(names: str, step: float, hz: float, turn: bool = False) -> Row:
     """What an action of 1 does in a control period [m or rad]."""
     each, speed = (degrees(step), degrees(step * hz)) if turn else (mm(step), mm(step * hz))
-    return f"action of 1 along {names}", f"moves the commanded pose by {each} per step ({speed}/s)"
+    axes = "; the angles rx, ry, rz add up on their own, and the pose is turned by Rx(rx) Ry(ry) Rz(rz)" if turn else ""
+    return f"action of 1 along {names}", f"moves the commanded pose by {each} per step ({speed}/s){axes}"
 
 
 def delay(low: int, high: int, hz: float) -> Row:

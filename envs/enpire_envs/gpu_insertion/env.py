@@ -17,7 +17,7 @@ class GPUInsertionEnv(CellEnv):
 
     ## Description
     The gripper holds a card whose edge connector (84 x 1.6 mm) must go 9 mm deep into a slot that is 0.5 mm longer and, at
-    `intro`, 0.3 mm wider with a 0.5 mm lead-in (others: below). Two force stages are physical: sprung rails grip the edge (about 20 N at 4 mm)
+    `intro`, 0.3 mm wider, its upper edges cut back by 0.5 mm at 45 degrees (the lead-in; others: below). Two force stages are physical: sprung rails grip the edge (about 20 N at 4 mm)
     and a sprung nose gives way to the card's tab (about 28 N) and snaps back over it; pulling the card out again takes
     about 40 N. The end effector is compliant (2500 N/m, 60 Nm/rad, at most 25 N sideways and 90 N down).
 

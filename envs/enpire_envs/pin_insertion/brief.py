@@ -9,6 +9,7 @@ from enpire_envs.brief import (
     Brief,
     Row,
     commanded_pose,
+    degrees,
     delay,
     drawn,
     drives,
@@ -68,6 +69,7 @@ def describe(task: PinInsertion, model: mujoco.MjModel, obs_type: str) -> str:
             "has stopped pressing",
         ),
     ]
+    controller.insert(0, ("`tilt`", _tilted(task)))
     moved = [("end effector's position", encoders(linear))]
     if turns or level.view:
         moved.append(("end effector's rotation", encoders(angular, angles=True)))
@@ -131,6 +133,19 @@ def _by_image(task: PinInsertion, model: mujoco.MjModel, controller: list[Row], 
     ).markdown()  # fmt: skip
 
 
+def _tilted(task: PinInsertion) -> str:
+    """Whether the gripper can be turned, and how far a start is, as the page's `tilt` has it."""
+    level, turns = task._level, task._turns
+    near, far = (degrees(task._tilt[starts]) for starts in ("id", "ood"))
+    wide = f", up to {far} in those of the wider range" if level.wild else ""
+    acts = (
+        "an action is (x, y, z, rx, ry, rz): the gripper can be turned"
+        if turns
+        else "an action is (x, y, z): the gripper is not turned"
+    )
+    return f'"{"hard" if turns else "easy"}" in every episode: {acts}. A start is tilted by up to {near}{wide}'
+
+
 # -- parts that the pin board's brief has too ----------------------------------------------------------------------------------
 def times(one: tuple[float, float], two: tuple[float, float]) -> tuple[float, float]:
     """The range of what is a factor of one range times a factor of another."""
@@ -163,7 +178,8 @@ def guard_row(level: PinLevel, until: float = -GUARDED, since: float = 0.0) -> l
             "force guard",
             f"while the end effector is {f'at least {mm(since)} and ' if since else ''}less than {mm(until)} below its start and the last observed force along z is above "
             f"{number(level.guard)} N, nothing goes further down: an action keeps its x and y and loses its z. Height and force are those of the newest "
-            "observation, with their errors, lag and drift; it is asked when an action is given, so what is under way already still arrives",
+            "observation, with their errors, lag and drift; it is asked when an action is given, so what is under way already still arrives. Files of episodes "
+            "keep the action as the policy sent it",
         )
     ]
 

@@ -92,7 +92,7 @@ degrees, 20 % |
     |---|---|---|---|
     | 0-1 | displacement of the end effector's target along x, y | [-1, 1] | x 0.3 mm per step (9 mm/s) |
     | 2 | the same along z | [-1, 1] | x 0.6 mm per step (18 mm/s) |
-    | 3-5 | only with `tilt="hard"`: rotation about x, y, z | [-1, 1] | x 0.2 deg per step |
+    | 3-5 | only with `tilt="hard"`: the angles of Rx Ry Rz | [-1, 1] | x 0.2 deg per step |
 
     Displacements add up on the last *commanded* pose, so pressing is commanding a pose below the one reached.
 
