@@ -24,11 +24,13 @@ class WithArgument:
         make: makes it from the argument. Raises UserError.
         usage: how to write it, for lists of agents.
         summary: what it is, for lists of agents.
+        whole: whether the argument is all that follows, commas too: a program, or a file.
     """
 
     make: Callable[[str], Agent]
     usage: str
     summary: str
+    whole: bool = False
 
 
 AGENTS: dict[str, Callable[[], Agent]] = {}
@@ -42,10 +44,12 @@ def register(name: str, make: Callable[[], Agent]) -> None:
     AGENTS[name] = make
 
 
-def register_with_argument(name: str, make: Callable[[str], Agent], usage: str, summary: str) -> None:
-    """The same for `--agent NAME:ARGUMENT`."""
+def register_with_argument(
+    name: str, make: Callable[[str], Agent], usage: str, summary: str, *, whole: bool = False
+) -> None:
+    """The same for `--agent NAME:ARGUMENT`; `whole`: see `WithArgument`."""
     _check(name)
-    WITH_ARGUMENT[name] = WithArgument(make, usage, summary)
+    WITH_ARGUMENT[name] = WithArgument(make, usage, summary, whole)
 
 
 def make_agent(name: str) -> Agent:
@@ -74,5 +78,5 @@ register_with_argument(
     "recipe:ALGORITHM",
     f"built-in, no language model; learns weights by {', '.join(PLANS)} (autoenvbench train list)",
 )
-register_with_argument("command", Command, "command:PROGRAM", "any program that works in the workspace")
-register_with_argument("replay", Replay, "replay:SCRIPT", "shell steps from a JSON file")
+register_with_argument("command", Command, "command:PROGRAM", "any program that works in the workspace", whole=True)
+register_with_argument("replay", Replay, "replay:SCRIPT", "shell steps from a JSON file", whole=True)

@@ -204,12 +204,12 @@ def _policy_sandbox(args: argparse.Namespace, *policies: str) -> Any:
 def evaluate(args: argparse.Namespace) -> int:
     """Let an agent do research, then score its answer; exit code `RUN_VOID` for a run that measured nothing."""
     from autoenvbench.cli.progress import RunProgress
-    from autoenvbench.cli.run_arguments import run_config_from_args
+    from autoenvbench.cli.run_arguments import members_from_args, run_config_from_args
     from autoenvbench.research.run import research
     from autoenvbench.study.demos import of_a_run
 
     config = run_config_from_args(args)
-    result = research(config, args.out, RunProgress(), demonstrate=of_a_run(config))
+    result = research(config, args.out, RunProgress(), members_from_args(args), demonstrate=of_a_run(config))
     if args.json:
         print(json.dumps(result, indent=1))
     return _exit_code(result)

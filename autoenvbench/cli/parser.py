@@ -170,8 +170,22 @@ def _train(subparsers: Any) -> None:
 
 def _eval(subparsers: Any) -> None:
     run = subparsers.add_parser("eval", help="let an agent improve a policy over a wall-clock budget, then score it")
-    run.add_argument("--agent", default="codex", metavar="NAME",
-                     help="see `autoenvbench agents`; also command:PROGRAM and replay:SCRIPT (default codex)")  # fmt: skip
+    run.add_argument("--agent", action="append", metavar="NAME",
+                     help="see `autoenvbench agents`; also command:PROGRAM and replay:SCRIPT (default codex); a team: codex,claude-code or "
+                     "'codex*2,kimi-code' (repeatable)")  # fmt: skip
+    run.add_argument(
+        "--team",
+        type=arguments.whole(1, 64),
+        metavar="N",
+        help="so many members of the agent that is named (default 1)",
+    )
+    run.add_argument(
+        "--no-sharing", action="store_true", help="members neither see nor adopt one another's ideas: a team's control"
+    )
+    run.add_argument(
+        "--own-stations", action="store_true",
+        help="a team's members share no robots: member k works on cells k, k + team, ... alone",
+    )  # fmt: skip
     run.add_argument("--env", default=DEFAULT_ENV, metavar="ID")
     run.add_argument("--budget", default="2h", metavar="TIME", help="research wall-clock, like 8h, 90m, 120s")
     run.add_argument("--seed", type=arguments.seed, default=0)

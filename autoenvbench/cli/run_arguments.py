@@ -10,12 +10,18 @@ from typing import Any
 
 from enpire_envs.tools.config import ToolsConfig
 
+from autoenvbench.agents.team import parse_team, team_name
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import default_pace, default_track, is_real, parse_env_args
 from autoenvbench.record.clock import parse_duration
 from autoenvbench.record.goal import Goal
 from autoenvbench.record.prices import load as load_prices
 from autoenvbench.record.run_config import RunConfig
+
+
+def members_from_args(args: argparse.Namespace) -> list[str]:
+    """The agents of a run's members, in order. Raises UserError."""
+    return parse_team(args.agent or ["codex"], args.team)
 
 
 def run_config_from_args(args: argparse.Namespace) -> RunConfig:
@@ -26,6 +32,11 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         raise UserError("--held-out and --attempts must be at least 1, --seed and --nudges at least 0")
     if not 0 <= args.demos <= 10_000:
         raise UserError(f"--demos {args.demos}: 0 to 10,000 episodes")
+    members = members_from_args(args)
+    if args.own_stations and args.stations < len(members):
+        raise UserError(
+            f"--own-stations: {len(members)} members want {len(members)} robots, and --stations says {args.stations}"
+        )
     if args.goal is not None:
         Goal.parse(args.goal)
     if args.prices is not None or args.cost_budget is not None:
@@ -47,7 +58,10 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
     if not 0 <= pace <= 1:
         raise UserError(f"--pace {pace}: 1 is real time, 0 as fast as possible")
     return RunConfig(
-        agent=args.agent,
+        agent=team_name(members),
+        team=len(members),
+        sharing=not args.no_sharing,
+        own_stations=args.own_stations,
         env=args.env,
         env_kwargs=env_kwargs,
         budget_s=parse_duration(args.budget),

@@ -101,6 +101,8 @@ def conditions(result: Result) -> dict[str, Any]:
         apart.setdefault("starter", "parametric")  # runs from before there was a plain one
         apart.setdefault("demos", 0)  # and from before there were any
         apart.setdefault("cells", 1)  # or more than one
+        for name, value in (("team", result.team_size), ("sharing", True), ("own_stations", False)):  # or teams
+            apart.setdefault(name, value)
     return {
         **apart, "board": board_of(config.get("regime")), "track": result.track, "pace": result.pace, "sandbox": result.sandbox,
         "tools": result.tools, "budget_s": result.budget_s, "robot_budget_s": result.robot_budget_s,
@@ -239,12 +241,17 @@ def _condition_words(r: Result) -> str:
         words.append(f"budget {format_duration(r.budget_s)}")
     if r.robot_budget_s:
         words.append(f"robot time {format_duration(r.robot_budget_s)}")
+    if r.team_size > 1:
+        shared = bool((r.config or {}).get("sharing", True))
+        words.append(f"a team of {r.team_size}" + ("" if shared else " that shares nothing"))
     if r.cells > 1:
-        words.append(f"{r.cells} robots")
+        own = bool((r.config or {}).get("own_stations"))
+        words.append(f"{r.cells} robots" + (", each of one member" if own else ""))
     words += [r.sandbox, r.compute_class or "unknown computer"]
     if version := r.versions.get("autoenvbench"):
         words.append(f"autoenvbench {version}")
-    shown = {"board", "track", "sandbox", "budget_s", "robot_budget_s", "compute_class", "autoenvbench", "gateway", "replay", "tools_replay"}  # fmt: skip
+    shown = {"board", "track", "sandbox", "budget_s", "robot_budget_s", "compute_class", "autoenvbench", "gateway", "replay", "tools_replay",
+             "team", "team_size", "cells", "sharing", "own_stations"}  # fmt: skip
     for name, value in sorted(conditions(r).items()):
         usual = (
             RunConfig.model_fields[name].get_default(call_default_factory=True) if name in RunConfig.model_fields else 1

@@ -37,8 +37,8 @@ class Candidate:
         content: digest of tree and checkpoints.
         commit, digest: of the bundle that is or was confirmed.
         agent, idea, beats: of the evaluation that asked for the confirmation, and its id.
-        n, wins: episodes and successes of the confirmation alone.
-        more_n, more_wins: of the evaluations after it.
+        n, wins: episodes and successes of confirmations alone: one for each member that asked for it.
+        more_n, more_wins: of the evaluations after it by the same `agent`.
     """
 
     content: str
@@ -120,8 +120,10 @@ class Candidates:
         if e.purpose == "confirm":
             c.n, c.wins, c.score = c.n + e.episodes, c.wins + e.successes, c.score + e.score * e.episodes
             return self._place(c)
-        if not self.confirmed(c):
-            return False  # by these episodes it was chosen: they say too much
+        if not self.confirmed(c) or agent not in (None, c.agent):
+            # By these episodes it was chosen: they say too much. What others make of it pools once they have it confirmed, which is
+            # the station's job; their evaluations, which they may cut, do not, or a member could spoil its peer's best.
+            return False
         c.more_n, c.more_wins = c.more_n + e.episodes, c.more_wins + e.successes
         return any(c is member for member in self.group)
 
@@ -205,6 +207,11 @@ class Candidates:
         """The confirmed best: success rate of the group, 0 to 1; 0 before there is one."""
         wins, n = self.estimate()
         return wins / n if n else 0.0
+
+    def rests_on(self, c: Candidate) -> tuple[int, int]:
+        """(successes, episodes) that a candidate's own estimate rests on: what is missing of a confirmation has not succeeded. (0, 0)
+        before there is one."""
+        return (c.counted_wins, self._behind(c)) if c.n else (0, 0)
 
     def _behind(self, c: Candidate) -> int:
         return max(c.n, self.confirm_episodes) + c.more_n

@@ -16,7 +16,8 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    agent: str
+    agent: str  # what its members are: codex, or codex*2,kimi-code
+    team: int = Field(default=1, ge=1, le=64)  # how many there are
     env: str
     env_kwargs: dict[str, Any] = Field(default_factory=dict)
     budget_s: float = Field(gt=0)
@@ -25,6 +26,8 @@ class RunConfig(BaseModel):
     track: Track = "open"
     pace: float = Field(default=0.0, ge=0.0, le=1.0)
     cells: int = Field(default=1, ge=1, le=64)  # robots behind the run's one door
+    sharing: bool = True  # members see, and may adopt, one another's ideas
+    own_stations: bool = False  # member k works on cells k, k + team, ... alone
     sandbox: Sandbox | None = None  # None: bubblewrap, or what the agent falls back to
     model: str | None = None
     effort: str | None = None  # the model's reasoning effort, in the agent's own words

@@ -32,6 +32,7 @@ from autoenvbench.record.idea_book import IdeaBook
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.metrics import BestCurves, TokenCount
 from autoenvbench.record.starts import stream_of
+from autoenvbench.record.team import TeamCurves
 
 RECENT_EPISODES = 5000  # that can be listed without naming their evaluation
 
@@ -67,15 +68,18 @@ class Member:
         achievements: ideas, commits and evaluations: what shows that it works.
         calls: to its model that have ended, however they did.
         last_call: the newest of them.
-        exits: of its process.
+        exits: of its process; `at_work`: whether one is under way.
         session: the newest one that it can be sent back to.
+        submitted: its newest answer.
     """
 
     achievements: int = 0
     calls: int = 0
     last_call: TokensEvent | None = None
     exits: int = 0
+    at_work: bool = False
     session: str | None = None
+    submitted: CommitEvent | None = None
 
 
 @dataclass(slots=True)
@@ -90,8 +94,9 @@ class RunState:
         t_run: its research time [s].
         phases: how often each milestone of the run was passed.
         curves: best so far, raw and confirmed, and the candidates behind it.
+        team: the members' own curves, and the team's average.
         agent_tokens, policy_tokens: calls of the agents, and of the policies themselves.
-        members: the agents by name; see `member`.
+        members: who did something, by name; see `member`. (Who works in the run: `team.members`.)
         ideas: by id, in the order in which they were registered.
         first_uses: when the files that test them were first run.
         book: whose ideas they are, what became of them, and the commits that members sent.
@@ -113,6 +118,7 @@ class RunState:
     t_run: float = 0.0
     phases: Counter[str] = field(default_factory=Counter)
     curves: BestCurves = field(init=False)
+    team: TeamCurves = field(init=False)
     agent_tokens: TokenCount = field(default_factory=TokenCount)
     policy_tokens: TokenCount = field(default_factory=TokenCount)
     members: dict[str, Member] = field(default_factory=dict)
@@ -138,6 +144,7 @@ class RunState:
 
     def __post_init__(self) -> None:
         self.curves = BestCurves(self.min_episodes)
+        self.team = TeamCurves(self.min_episodes)
 
     @classmethod
     def of(cls, events: Iterable[Event], min_episodes: int = 20) -> RunState:
@@ -156,6 +163,7 @@ class RunState:
         """Take in the ledger's next event."""
         self.seq, self.t_run = event.seq, event.t_run
         self.curves.add(event)
+        self.team.add(event, self.curves)
         self.first_uses.add(event)
         self.book.add(event)
         payload = event.payload
@@ -179,6 +187,8 @@ class RunState:
                 self.ideas[payload.id] = payload
             case "commit" if payload.phase == "submitted":
                 self.submitted = payload
+                if event.agent is not None:
+                    self._member(event.agent).submitted = payload
         if event.agent is not None and event.kind in ("idea", "commit", "evaluation"):
             self._member(event.agent).achievements += 1
 
@@ -205,6 +215,10 @@ class RunState:
     def member(self, agent: str) -> Member:
         """What this agent has done so far; nothing, for one that the ledger does not know."""
         return self.members.get(agent, Member())
+
+    def of_member(self, agent: str) -> BestCurves:
+        """A member's own curves and candidates, from its own events alone: what an adopted commit is worth is measured anew."""
+        return self.team.member(agent)
 
     def next_index(self, purpose: Purpose) -> int:
         """The first start of a purpose's stream that no episode of this run has used."""
@@ -271,6 +285,7 @@ class RunState:
     def _apply_agent(self, event: Event, p: AgentEvent) -> None:
         member = self._member(event.agent or p.name)
         member.exits += p.phase == "exited"
+        member.at_work = p.phase == "started"
         member.session = p.session or member.session
 
     def _member(self, agent: str) -> Member:

@@ -27,6 +27,7 @@ from enpire_envs.reference import make_reference
 
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
+from autoenvbench.agents.team import parse_team, team_name
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.upstream import Replay
 from autoenvbench.make_env import ChosenStations, choose_stations, make_env
@@ -75,10 +76,12 @@ def research(
     """Make a new run in a fresh folder under `out`; returns the result. Raises UserError before anything is made.
 
     Args:
-        agents: its members, each named as `--agent` names it; by default one, the configuration's.
+        agents: its members, each as `make_agent` knows it; by default those that the configuration names.
         demonstrate: for a configuration with `demos`.
     """
-    members = name_members([config.agent] if agents is None else agents)
+    members = name_members(members_of(config) if agents is None else agents)
+    on_record = {"agent": team_name(list(members.values())), "team": len(members)}
+    config = config.model_copy(update=on_record)
     if all(make_agent(agent).tunes_parametric for agent in members.values()):
         config = config.model_copy(update={"starter": "parametric"})  # on record is what the workspaces hold
     sandbox, notice = preflight(config, list(members.values()))
@@ -209,10 +212,19 @@ async def _run(run: Run, observer: Observer) -> dict[str, Any]:
 
 
 # -- before anything is made -----------------------------------------------------------------------------------------
+def members_of(config: RunConfig) -> list[str]:
+    """The agents that a configuration names. Raises UserError."""
+    return parse_team([config.agent], config.team)
+
+
 def preflight(config: RunConfig, agents: Sequence[str] | None = None) -> tuple[Sandbox, str | None]:
     """Everything that can be wrong and be known now, for a run of these agents (by default the configuration's). Returns the
     sandbox to use, and what a person should know of it. Raises UserError."""
-    members = {name: make_agent(name) for name in ([config.agent] if agents is None else agents)}
+    members = {name: make_agent(name) for name in (members_of(config) if agents is None else agents)}
+    if config.own_stations and config.cells < config.team:
+        raise UserError(
+            f"{config.team} members with robots of their own want {config.team} of them: --stations {config.team}"
+        )
     if config.regime is not None and config.regime not in REGIMES:
         raise UserError(f"unknown regime {config.regime!r}; choose one of {', '.join(REGIMES)}")
     if answer_of(config.regime) == "network" and any(find_spec(name) is None for name in ("onnx", "onnxruntime")):

@@ -19,7 +19,8 @@ OTHERWISE = {
     "token_budget": 5, "cost_budget": 5.0, "regime": "bc", "tools": {"width": 640}, "tools_replay": "x.json", "goal": "success>=0.9",
     "nudges": 0, "agent_memory_gb": 1.0, "gateway": "replay", "replay": "x.json", "held_out": 201, "attempts": 2, "min_episodes": 10,
     "confirm_episodes": 20, "allow_hosted_tools": True,
-    "strict_episodes": 100, "starter": "parametric", "robot_budget_s": 60.0, "demos": 20, "cells": 2,
+    "strict_episodes": 100, "starter": "parametric", "robot_budget_s": 60.0, "demos": 20, "cells": 2, "team": 2,
+    "sharing": False, "own_stations": True,
 }  # fmt: skip
 
 
