@@ -109,7 +109,7 @@ class Door:
     # -- quick ones --------------------------------------------------------------------------------------------------
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response(
-            {"ok": True, "env": self._station.config.config.env, "busy": bool(self._station.current_job)}
+            {"ok": True, "env": self._station.config.config.env, "busy": bool(self._station.jobs.current_job)}
         )
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -158,8 +158,8 @@ class Door:
 
     async def _weights(self, request: web.Request) -> web.Response:
         require_learning(self._station.config.config.regime)
-        self._station.weights.admit(request["client"], request.content_length)
-        loop, receive = asyncio.get_running_loop(), self._station.weights.receive
+        self._station.trying.weights.admit(request["client"], request.content_length)
+        loop, receive = asyncio.get_running_loop(), self._station.trying.weights.receive
         digest = await self._upload(
             request, MAX_WEIGHTS, lambda client, file: loop.run_in_executor(self._quick, receive, client, file)
         )
@@ -196,15 +196,15 @@ class Door:
         return web.json_response(await self._call(self._station.submit, request["client"], str(body.get("digest"))))
 
     async def _halt(self, request: web.Request) -> web.Response:
-        self._station.halt()
+        self._station.jobs.halt()
         return web.json_response({"ok": True})
 
     async def _pause(self, request: web.Request) -> web.Response:
         """{"paused": true, "stopped_at": research time}, and later {"paused": false, "epoch": of the run's clock without the pause}."""
         body = await _body(request)
-        self._station.pause(bool(body.get("paused")), epoch=body.get("epoch"), stopped_at=body.get("stopped_at"))
+        self._station.jobs.pause(bool(body.get("paused")), epoch=body.get("epoch"), stopped_at=body.get("stopped_at"))
         if not body.get("paused"):  # research goes on, and so does what was cut when it was last ended
-            self._jobs.submit(self._station.finish_confirmations)
+            self._jobs.submit(self._station.judging.finish_confirmations)
         return web.json_response({"ok": True})
 
     # -- long ones ---------------------------------------------------------------------------------------------------
@@ -212,19 +212,19 @@ class Door:
         body = await _body(request)
         asked = Practice.of(body)
         self._require_free()
-        job = functools.partial(self._station.practice, request["client"], str(body.get("digest")), asked)
+        job = functools.partial(self._station.trying.practice, request["client"], str(body.get("digest")), asked)
         return await self._stream(request, job)
 
     async def _learn(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
         asked = Learning.of(body)
         self._require_free()
-        job = functools.partial(self._station.learn, request["client"], str(body.get("digest")), asked)
+        job = functools.partial(self._station.trying.learn, request["client"], str(body.get("digest")), asked)
         return await self._stream(request, job)
 
     async def _end_learning(self, request: web.Request) -> web.Response:
         why = str((await _body(request)).get("why", "the learner ended it"))
-        return web.json_response(await self._call(self._station.end_learning, request["client"], why))
+        return web.json_response(await self._call(self._station.trying.end_learning, request["client"], why))
 
     async def _evaluate(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
@@ -234,19 +234,19 @@ class Door:
             )
         self._require_free()
         return await self._stream(request, functools.partial(
-            self._station.evaluate, request["client"], str(body.get("digest")), whole(body, "n", 20),
+            self._station.judging.evaluate, request["client"], str(body.get("digest")), whole(body, "n", 20),
             body.get("idea"), body["confirm"] if isinstance(body.get("confirm"), bool) else None,
         ))  # fmt: skip
 
     async def _compare(self, request: web.Request) -> web.StreamResponse:
         digest = str((await _body(request)).get("digest"))
         self._require_free()
-        return await self._stream(request, functools.partial(self._station.compare, request["client"], digest))
+        return await self._stream(request, functools.partial(self._station.judging.compare, request["client"], digest))
 
     async def _held_out(self, request: web.Request) -> web.StreamResponse:
         digest = str((await _body(request)).get("digest"))
         # Not refused where the robot is busy: a job that the deadline cut off may be in its last step, and this waits behind it.
-        return await self._stream(request, functools.partial(self._station.held_out, digest))
+        return await self._stream(request, functools.partial(self._station.judging.held_out, digest))
 
     async def _stream(
         self, request: web.Request, job: Callable[[Callable[[], bool], OnEpisode], dict[str, Any]]
@@ -307,8 +307,10 @@ class Door:
         return response
 
     def _require_free(self) -> None:
-        if self._station.current_job:
-            raise RobotBusy(f"the robot is busy ({self._station.current_job}); wait for it to finish, then try again")
+        if self._station.jobs.current_job:
+            raise RobotBusy(
+                f"the robot is busy ({self._station.jobs.current_job}); wait for it to finish, then try again"
+            )
 
     async def _on_job_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._jobs, function, *args)
@@ -321,7 +323,7 @@ class Door:
 
     async def _ends_within(self, seconds: float) -> bool:
         for _ in range(round(seconds / 0.05)):
-            if not self._station.current_job:
+            if not self._station.jobs.current_job:
                 return True
             await asyncio.sleep(0.05)
         return False
@@ -402,7 +404,7 @@ async def _serve(config: StationConfig) -> None:
     end = threading.Timer(FOLD_S + 3 * END_S, os._exit, (1,))
     end.daemon = True
     end.start()
-    station.halt()
+    station.jobs.halt()
     await door.close()  # the arms first, then whoever is still connected
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(runner.cleanup(), END_S)

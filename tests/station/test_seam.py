@@ -407,7 +407,7 @@ def test_the_secret_is_nowhere_in_a_cell(tmp_path, policy_dir):
     try:
         station = Station(config, ledger, cells)
         bundle = Bundle("c", "d", "", policy_dir(ZERO_POLICY))
-        station._judge("evaluate", bundle, 1, "a", None, None, lambda: None, lambda event: None)
+        station.judging._judge("evaluate", bundle, 1, "a", None, None, lambda: None, lambda event: None)
         held = list(memory_of(cells[0]._process.pid))
         assert any(
             b"the station's door is gone" in part or b"ENPIRE/PushT-v0" in part for part in held

@@ -82,7 +82,7 @@ def test_a_pause_holds_a_batch_between_two_steps_and_leaves_its_time_out():
 
 
 def test_a_pause_stops_the_stations_clock_and_what_asks_for_the_robot(station):
-    station.pause(True, stopped_at=station.clock.elapsed())
+    station.jobs.pause(True, stopped_at=station.clock.elapsed())
     before = station.clock.elapsed()
     asked = []
 
@@ -96,12 +96,12 @@ def test_a_pause_stops_the_stations_clock_and_what_asks_for_the_robot(station):
     time.sleep(0.3)
     assert asked == []
     assert station.clock.elapsed() == before
-    station.pause(False, epoch=station.clock.epoch + 100)
+    station.jobs.pause(False, epoch=station.clock.epoch + 100)
     asking.join(5)
     assert "does not have this commit" in asked[0]
     assert station.clock.elapsed() == pytest.approx(before - 100, abs=1)
-    station.pause(True)
-    station.halt()  # a deadline ends a pause
+    station.jobs.pause(True)
+    station.jobs.halt()  # a deadline ends a pause
     with pytest.raises(UserError, match="budget"):
         station.submit("a1", "0" * 64)
 
