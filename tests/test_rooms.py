@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("workspace",),
     ("station",),
     ("publish",),
+    ("evolution",),
     ("make_env",),
     ("gateway",),
     ("record",),
