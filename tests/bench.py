@@ -13,6 +13,7 @@ from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import RunEvent
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.state import Follower
 from autoenvbench.station.client import CREDENTIALS, StationClient
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.process import StationProcess
@@ -49,6 +50,10 @@ class Bench:
 
     def client(self, token=None):
         return StationClient(str(self.socket), self.token if token is None else token)
+
+    def follow(self):
+        """The run's state, as `Follower.read` gives it."""
+        return Follower(self.ledger, 3).read()
 
     def aeb(self, *args):
         env = {**os.environ, "HOME": str(self.home)}

@@ -31,7 +31,8 @@ class Judging:
         self, agent: str, digest: str, n: int, idea: str | None, confirm: bool | None, stop: Callable[[], bool],
         on_episode: OnEpisode,
     ) -> dict[str, Any]:  # fmt: skip
-        """Episodes on fresh secret starts. A candidate that beats the confirmed best is confirmed on more of them at once, once.
+        """Episodes on fresh secret starts. A candidate that beats the member's own confirmed best is confirmed on more of them at once,
+        once for each member: what one adopts of another is measured anew.
 
         Args:
             confirm: True: also where it does not, as one that ties with the best; False: not even where it does.
@@ -48,8 +49,8 @@ class Judging:
             if tally.aborted:
                 return result
             with self._jobs.record.read() as state:
-                candidate = state.candidates.known.get(bundle.content or bundle.digest)
-                best = state.candidates.value
+                own = state.of_member(agent).candidates
+                candidate, best = own.known.get(bundle.content or bundle.digest), own.value
             if candidate is None or not candidate.begun:
                 wanted = n >= self._jobs.run.min_episodes and tally.rate > best if confirm is None else confirm
                 if not wanted:
@@ -57,14 +58,14 @@ class Judging:
                 candidate = Candidate(
                     bundle.content or bundle.digest, bundle.commit, bundle.digest, agent, idea, tally.id
                 )
-            if confirmation := self._confirm(candidate, on_episode):
+            if confirmation := self._confirm(candidate, agent, on_episode):
                 result["confirmation"] = outcome_of(confirmation, bundle)
             with self._jobs.record.read() as state:
-                known = state.candidates.known[candidate.content]
+                known = state.of_member(agent).candidates.known[candidate.content]
                 return {**result, "candidate": {"success_rate": round(known.rate, 4), "episodes": known.counted}}
 
-    def _confirm(self, candidate: Candidate, on_episode: OnEpisode) -> Tally | None:
-        """Run what is missing of a candidate's confirmation; returns what was run.
+    def _confirm(self, candidate: Candidate, agent: str, on_episode: OnEpisode) -> Tally | None:
+        """Run what is missing of a member's confirmation of a candidate; returns what was run.
 
         The station's own job: it goes on whatever becomes of who asked for the evaluation, until the run's end or a person's.
         """
@@ -72,9 +73,10 @@ class Judging:
         while True:
             self._jobs.not_paused.wait()
             with self._jobs.record.read() as state:
-                known = state.candidates.known.get(candidate.content)
+                own = state.of_member(agent).candidates
+                known = own.known.get(candidate.content)
                 begun = known is not None and known.begun
-                n = state.candidates.missing(known) if known is not None and begun else self._jobs.run.confirm_episodes
+                n = own.missing(known) if known is not None and begun else self._jobs.run.confirm_episodes
             stop = self._jobs.stop_when(lambda: False)
             if (
                 n == 0
@@ -83,10 +85,8 @@ class Judging:
             ):
                 return ran  # nothing left to do, or no time: what the end cuts would count as it stands
             began = self._jobs.clock.elapsed()
-            self._jobs.current_job = f"confirmation of {bundle.commit[:8]} by {candidate.agent}: {n} fresh episodes"
-            tally = self._judge(
-                "confirm", bundle, n, candidate.agent, candidate.idea, candidate.beats, stop, on_episode
-            )
+            self._jobs.current_job = f"confirmation of {bundle.commit[:8]} by {agent}: {n} fresh episodes"
+            tally = self._judge("confirm", bundle, n, agent, candidate.idea, candidate.beats, stop, on_episode)
             each_s = (self._jobs.clock.elapsed() - began) / max(len(tally.episodes), 1)
             ran = (
                 tally if ran is None else dataclasses.replace(tally, id=ran.id, episodes=ran.episodes + tally.episodes)
@@ -101,7 +101,7 @@ class Judging:
         bundle = self._jobs.bundle(digest)
         with self._jobs.leased(f"comparison of {bundle.commit[:8]} by {agent}"):
             with self._jobs.record.read() as state:
-                pair = state.candidates.to_compare(bundle.content or bundle.digest)
+                pair = state.of_member(agent).candidates.to_compare(bundle.content or bundle.digest)
                 challenger, incumbent = map(dataclasses.replace, pair)
                 number = state.candidates.comparisons + 1
             until = self._jobs.stop_when(stop)
@@ -137,10 +137,17 @@ class Judging:
     def finish_confirmations(self) -> None:
         """Run what is missing of confirmations that were cut when the station was last ended."""
         with self._jobs.record.read() as state:
-            pending = [dataclasses.replace(c) for c in state.candidates.pending()]
-        for candidate in pending:
-            with contextlib.suppress(UserError), self._jobs.leased(f"confirmation of {candidate.commit[:8]}"):
-                self._confirm(candidate, lambda event: None)
+            pending = [
+                (agent, dataclasses.replace(c))
+                for agent, own in state.team.of.items()
+                for c in own.candidates.pending()
+            ]
+        for agent, candidate in pending:
+            with (
+                contextlib.suppress(UserError),
+                self._jobs.leased(f"confirmation of {candidate.commit[:8]} by {agent}"),
+            ):
+                self._confirm(candidate, agent, lambda event: None)
 
     def held_out(self, digest: str, client_gone: Callable[[], bool], on_episode: OnEpisode) -> dict[str, Any]:
         """Score the answer on held-out starts, going on where an interrupted scoring ended: what began counts as it stood, and

@@ -209,6 +209,22 @@ def test_an_evaluation_that_beats_the_best_is_confirmed_on_fresh_starts(bench):
     assert status["best"]["episodes"] == 7
 
 
+def test_what_a_member_adopts_is_measured_anew_and_no_peer_can_spoil_it(bench):
+    """The same files, from two members: each has its own confirmation, and the team's estimate pools what the station ran by itself."""
+    bench.commit(_SOLVER)
+    head = send_head(bench.client(), bench.repo)
+    mine = bench.client().job("/evaluate", {"digest": head.digest, "n": 3})
+    peer = bench.client(bench.admin_token)
+    theirs = peer.job("/evaluate", {"digest": head.digest, "n": 3})
+    assert (mine["confirmation"]["episodes"], theirs["confirmation"]["episodes"]) == (4, 4)
+    assert "confirmation" not in peer.job("/evaluate", {"digest": head.digest, "n": 3})
+    with bench.follow() as state:
+        own, other = state.of_member("codex").candidates, state.of_member("admin").candidates
+        (both,) = state.candidates.known.values()
+    assert [c.counted for c in (*own.known.values(), *other.known.values())] == [4, 4 + 3]
+    assert (both.n, both.more_n) == (8, 0)  # confirmations pool; a peer's evaluations, which it may cut as it likes, do not
+
+
 def test_who_declines_a_confirmation_has_an_evaluation_and_the_robot_back(bench):
     bench.commit(_SOLVER)
     result = json.loads(bench.aeb("evaluate", "-n", "3", "--no-confirm", "--json")[1])
