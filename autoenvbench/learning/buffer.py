@@ -94,7 +94,7 @@ class Buffer:
             begin = 0
         span = slice(begin, begin + rows)
         self._episodes = [e for e in self._episodes if e[1] <= begin or e[0] >= begin + rows]
-        action = self._scaled(trajectory.action)
+        action = self._followed(self._scaled(trajectory.action))
         label = action if trajectory.label is None else self._scaled(trajectory.label)
         taught = np.isfinite(label).all(axis=1)
         self.numbers[span] = self.features.numbers(trajectory.observation)
@@ -114,6 +114,15 @@ class Buffer:
 
     def _scaled(self, action: np.ndarray) -> np.ndarray:
         return np.clip((action - self._middle) / self._half, -1, 1).astype(np.float32)
+
+    def _followed(self, commands: np.ndarray) -> np.ndarray:
+        """(T, a) what the controller made of an episode's commands."""
+        if not self.features.lead:
+            return commands
+        moving, found = np.zeros(commands.shape[1], np.float32), []
+        for command in commands:
+            found.append(moving := self.features.followed(moving, command))
+        return np.stack(found)
 
     # -- reading ---------------------------------------------------------------------------------------------------------
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:

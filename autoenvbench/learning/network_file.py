@@ -6,6 +6,7 @@ The graph holds normalisation, history and network; what was seen and done is it
     done   (reach, a) what was done with it
     begun  1 from the second step on: in the first one what is seen stands for all that was before
     plan   (steps, a) of an answer that lasts for several steps: what is left of it, the next action first
+    moving (a) what the controller did last, where it follows late
     wait   (steps - 1) a 1 that moves one place at each of these steps: a new plan is taken where there is none
 
 An average over what was done is a multiplication with a constant matrix, and so are the choice of the rows that `features` looks back at and
@@ -127,10 +128,17 @@ def declared_network(
         rest = add("Concat", part(plan, 1, steps), constant(np.zeros((1, 1, actions))), axis=1)
         waited = add("Concat", taken, part("wait", 0, steps - 2), axis=1) if steps > 2 else taken
         memory = [("plan", (1, steps, actions), rest), ("wait", (1, steps - 1), waited)]
+    command, done = action, action
+    if lead := features["lead"]:  # the controller runs behind what it is told
+        change = add("Mul", add("Sub", action, "moving"), constant(lead))
+        command = add("Clip", add("Add", action, change), constant(-1.0), constant(1.0))
+        both = add("Add", command, add("Mul", "moving", constant(lead)))
+        done = add("Div", both, constant(1 + lead))
+        memory.append(("moving", (1, actions), done))
     half = (weights["action.high"] - weights["action.low"]) / 2
     nodes.append(
         helper.make_node(
-            "Add", [add("Mul", action, constant(half)), constant(weights["action.low"] + half)], ["action"]
+            "Add", [add("Mul", command, constant(half)), constant(weights["action.low"] + half)], ["action"]
         )
     )
 
@@ -140,7 +148,7 @@ def declared_network(
             return add("Concat", part(old, 1, reach), add("Unsqueeze", new, constant([1], np.int64)), axis=1)
 
         memory += [
-            ("seen", (1, reach, size), pushed(before, now)), ("done", (1, reach, actions), pushed("done", action)),
+            ("seen", (1, reach, size), pushed(before, now)), ("done", (1, reach, actions), pushed("done", done)),
             ("begun", (1, 1, 1), constant(np.ones((1, 1, 1)))),
         ]  # fmt: skip
     nodes += [helper.make_node("Identity", [value], [f"{name}.next"]) for name, _, value in memory]

@@ -6,6 +6,7 @@ the smaller of two random members, and batches of which a fixed share comes from
     BC term      the actor is also pulled towards the demonstrations' actions (ENPIRE, arXiv 2606.19980), less and less
     targets      clipped to the returns that are possible at all
     temperature  bounded from below: where rewards are rare it falls until nothing new is tried
+    lead         commands that run ahead of a controller that follows them late
     warm-up      the critics learn from what the cloned actor does before it follows them (Zhou et al. 2024, arXiv 2412.07762)
     base         a trained policy that acts, of which the actor changes little (PLD, arXiv 2511.00091; see `residual`)
 """
@@ -49,6 +50,9 @@ class Settings:
     gamma: float = knob(0.985, "discount of one decision: about 1 / (1 - gamma) decisions count")
     n_step: int = knob(3, "decisions whose rewards a target adds up before it asks the critics")
     hold: int = knob(1, "control steps that a decision lasts: longer ones explore further and are fewer to learn")
+    lead: float = knob(
+        0.0, "control steps by which commands run ahead of a controller that follows displacements late; 0: as decided"
+    )
     history: int = knob(0, "looks back that the networks see beside the newest observation")
     stride: int = knob(15, "control steps between these looks")
     updates: float = knob(1.0, "gradient steps of the critics for each decision on the robot")
@@ -215,7 +219,9 @@ class RLPD:
 def learner_of(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: Settings) -> tuple[Features, RLPD]:
     """What is seen, and who learns: from nothing, or as a correction of the base. Raises UserError for a base that does not fit."""
     s, (low, high) = settings, action_bounds(env)
-    features = vector_features(env, demos, history=s.history, stride=s.stride)
+    if s.lead < 0:
+        raise UserError(f"lead={s.lead:g}: a controller runs 0 or more control steps behind what it is told")
+    features = vector_features(env, demos, history=s.history, stride=s.stride, lead=s.lead)
     if not s.base:
         return features, RLPD(features.size, len(low), s)
     base = Base(Path(s.base))
@@ -228,6 +234,10 @@ def learner_of(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: S
     if base.hold != s.hold:
         raise UserError(
             f"base={s.base} holds an action for {base.hold} control steps; train with --set hold={base.hold}"
+        )
+    if base.features.lead != s.lead:
+        raise UserError(
+            f"base={s.base} was trained with lead={base.features.lead:g}; say --set lead={base.features.lead:g}"
         )
     return base.features, RLPD(base.features.size, len(low), s, base)
 

@@ -1,14 +1,17 @@
 """The declared network answers as the exported policy does, step by step, in the station's own runner."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
+from autoenvbench.learning.buffer import Buffer
 from autoenvbench.learning.bundle.features import Features, flat
 from autoenvbench.learning.bundle.policy import Actor
+from autoenvbench.learning.episodes import Trajectory
 from autoenvbench.learning.export import pack
 from autoenvbench.learning.network_file import declared_network
 from autoenvbench.learning.networks import encoder, mlp
@@ -83,6 +86,36 @@ def test_actions_that_last_and_mixtures_are_in_the_graph(tmp_path, head, chunk, 
             assert network.act(step) == pytest.approx(action, abs=2e-4)
     changes = [bool(np.any(a != b)) for a, b in itertools.pairwise(acted)]
     assert changes == [(k + 1) % hold == 0 for k in range(6)]  # what is held is held, and nothing else
+
+
+def test_commands_run_ahead_of_a_controller_that_follows_late(tmp_path):
+    """What it makes of them is what a policy wants that takes it for granted; network and replay agree."""
+    torch.manual_seed(0)
+    VECTOR.seed(0)
+    seen, late = [VECTOR.sample() for _ in range(30)], 1.5
+    plain = Features.of([np.stack(seen)], 2, history=2, stride=3)
+    actor, half = mlp([plain.size, 32, 4]), (ACTIONS.high - ACTIONS.low) / 2
+    with torch.no_grad():
+        actor[-1].weight *= 0.5  # where a command would pass its bound, not all can be had
+        actor[-1].bias *= 0.5
+    acted = {}
+    for features in (plain, replace(plain, lead=late)):
+        packed = pack(features, {"actor": actor}, ACTIONS.low, ACTIONS.high, head="tanh", hold=2)
+        (tmp_path / "network.onnx").write_bytes(declared_network(*packed, VECTOR))
+        policy, network = Actor(*packed), NetworkPolicy(tmp_path / "network.onnx", VECTOR, ACTIONS)
+        policy.reset(seen[0])
+        network.reset(seen[0])
+        acted[features] = np.array([policy.act(step) for step in seen])
+        assert np.array([network.act(step) for step in seen]) == pytest.approx(acted[features], abs=2e-4)
+    wanted, commands = ((actions - ACTIONS.low) / half - 1 for actions in acted.values())
+    moving, moved = np.zeros(2), []
+    for command in commands:
+        moved.append(moving := moving + (command - moving) / (1 + late))
+    assert np.array(moved) == pytest.approx(wanted, abs=1e-4)
+    assert np.abs(commands - wanted).max() > 0.1
+    shown = Trajectory(np.stack([*seen, seen[-1]]), acted[features].astype(np.float32), np.zeros(30), False, False)
+    held = Buffer.of(features, [shown], ACTIONS.low, ACTIONS.high).batch(np.arange(0, 30, 2), gamma=0.9, hold=2)
+    assert held.action.numpy() == pytest.approx(wanted[::2], abs=1e-4)
 
 
 def test_the_likeliest_component_of_a_mixture_acts():

@@ -101,6 +101,10 @@ def test_a_base_that_does_not_fit_is_refused_with_what_to_type(reach, tmp_path):
     folder = str(export(tmp_path / "own", own, {}))
     with pytest.raises(UserError, match="--set hold=1"):
         rlpd.learner_of(env, None, Settings(base=folder, hold=2))
+    with pytest.raises(UserError, match="--set lead=0"):
+        rlpd.learner_of(env, None, Settings(base=folder, lead=2.0))
+    with pytest.raises(UserError, match="0 or more"):
+        rlpd.learner_of(env, None, Settings(lead=-1.0))
     _, learner = rlpd.learner_of(env, None, Settings(base=folder, hidden=8))
     corrected = export(tmp_path / "twice", learner.pack(rlpd.vector_features(env, None), *rlpd.action_bounds(env)), {})
     with pytest.raises(UserError, match="corrects no other"):

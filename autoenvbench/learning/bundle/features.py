@@ -8,6 +8,9 @@ network at step t is, end to end:
     mean action since t - stride, and of the stride before   `history` of them, if `actions`: what was done; nothing before the start
 
 A policy that searches by touch must know what it tried before: one look does not say which way it was going.
+
+A controller follows its commands late. With `lead`, actions are what a controller makes of commands that runs so many steps behind them, as a
+first-order lag does, and the policy commands what makes it do what it wants at once (`followed` and `ahead`). What was done is that, too.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ class Features:
         history: looks back; stride: steps between them; actions: whether what was done is looked back at, too.
         action_size: numbers of an action.
         mean, std: (numbers,) over the data.
+        lead: control steps that the controller runs behind displacements that it is told; 0: at once.
     """
 
     keys: tuple[str, ...]
@@ -42,11 +46,13 @@ class Features:
     action_size: int
     mean: np.ndarray
     std: np.ndarray
+    lead: float = 0.0
 
     @classmethod
     def of(
-        cls, observations: Sequence[Any], action_size: int, *, history: int = 0, stride: int = 1, actions: bool = True
-    ) -> Features:
+        cls, observations: Sequence[Any], action_size: int, *, history: int = 0, stride: int = 1, actions: bool = True,
+        lead: float = 0.0,
+    ) -> Features:  # fmt: skip
         """Normalised over these episodes' observations, each (T+1, ...) or a dictionary of such."""
         first = observations[0]
         parts = dict(first) if isinstance(first, Mapping) else {"": first}
@@ -58,7 +64,7 @@ class Features:
         rows = np.concatenate([plain.raw_numbers(observation) for observation in observations]).astype(np.float64)
         std = np.maximum(rows.std(axis=0), _MIN_STD)
         mean = rows.mean(axis=0).astype(np.float32)
-        return cls(keys, images, history, stride, actions, action_size, mean, std.astype(np.float32))
+        return cls(keys, images, history, stride, actions, action_size, mean, std.astype(np.float32), lead)
 
     @property
     def size(self) -> int:
@@ -94,6 +100,15 @@ class Features:
         """(..., height, width, channels) uint8."""
         return np.asarray(observation[key] if isinstance(observation, Mapping) else observation)
 
+    # -- actions, (..., a) in [-1, 1] -------------------------------------------------------------------------------------
+    def followed(self, before: np.ndarray, command: np.ndarray) -> np.ndarray:
+        """What the controller does by a command, after it did `before`."""
+        return (command + self.lead * before) / (1 + self.lead)
+
+    def ahead(self, before: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """The command by which it does what is wanted, as far as commands go."""
+        return np.clip(wanted + self.lead * (wanted - before), -1, 1)
+
     # -- inputs -----------------------------------------------------------------------------------------------------------
     def inputs(self, numbers: np.ndarray, done: np.ndarray, rows: np.ndarray, first: np.ndarray) -> np.ndarray:
         """(n, size) inputs at some rows of episodes that lie end to end.
@@ -116,7 +131,11 @@ class Features:
 
 
 class History:
-    """What one episode was so far: `begin`, then `did` and `see` by turns; `input` at any time."""
+    """What one episode was so far: `begin`, then `did` and `see` by turns; `input` at any time.
+
+    Attributes:
+        moving: (a,) what the controller did last.
+    """
 
     def __init__(self, features: Features) -> None:
         self._features = features
@@ -126,10 +145,12 @@ class History:
         """A new episode, by its first observation."""
         self._numbers = [self._features.numbers(observation)]
         self._done = [np.zeros(self._features.action_size)]
+        self.moving = np.zeros(self._features.action_size, np.float32)
 
     def did(self, action: np.ndarray) -> None:
-        """The action that is executed now, (a,) in [-1, 1]."""
-        self._done.append(self._done[-1] + np.asarray(action, np.float32))
+        """The command that is executed now, (a,) in [-1, 1]."""
+        self.moving = self._features.followed(self.moving, np.asarray(action, np.float32))
+        self._done.append(self._done[-1] + self.moving)
 
     def see(self, observation: Any) -> None:
         """What it led to."""

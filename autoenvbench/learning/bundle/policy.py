@@ -54,7 +54,8 @@ class Actor:
         if not self._plan:
             actions = self._decide(observation)[: self._about["execute"]]
             self._plan = [action for action in actions for _ in range(self._about["hold"])]
-        action = self._middle + self._half * self._plan.pop(0)
+        command = self._features.ahead(self._history.moving, self._plan.pop(0))
+        action = self._middle + self._half * command
         self.did(action)
         return np.asarray(action)
 
