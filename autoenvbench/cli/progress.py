@@ -15,9 +15,11 @@ from autoenvbench.cli.printing import add_plain
 from autoenvbench.publish import levels
 from autoenvbench.publish.ranking import unranked_because
 from autoenvbench.record.clock import RunClock, format_duration
+from autoenvbench.record.compute import compute_class
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.results import Answer, Result
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.record.standing import crowding
 from autoenvbench.record.state import RunState
 from autoenvbench.record.statistics import percent
 from autoenvbench.research.observer import Observer
@@ -45,7 +47,8 @@ class RunProgress(Observer):
         self._ledger = Ledger(run_dir / "ledger.sqlite")
         self.log(f"run {run_dir}  ({config.agent} on {config.env}, {format_duration(config.budget_s)})")
         self.log(_rules(config))
-        for reason in levels.unranked_because(config.env, config.env_kwargs):
+        crowded = crowding(config, compute_class())
+        for reason in [*levels.unranked_because(config.env, config.env_kwargs), *([crowded] if crowded else [])]:
             self.log(f"this run takes no rank: {reason}")
         if self._live:
             self._live.start()

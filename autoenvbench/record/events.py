@@ -36,13 +36,13 @@ class RunEvent(Payload):
     """A milestone of the run itself.
 
     `started` holds all that a result says and that nobody could look up later, `resumed` what of it may have changed since,
-    `agents_stopped` why research ended (`detail`), `scored` the answer's held-out score (`detail`, JSON), `finished` the secret
+    `joined` a member that came later, `agents_stopped` why research ended (`detail`), `scored` the answer's held-out score (`detail`, JSON), `finished` the secret
     of the held-out starts. (Ledgers before 25 November 2026 lack what may be None here.)
 
     Attributes:
         run_id: name of the run's folder.
         config: the run's `RunConfig`, but for the secret.
-        members: who works in it: each one's name and its agent, as `--agent` names it.
+        members: who works in it from here on, beside those before: each one's name and its agent, as `--agent` names it.
         secret_sha256: the commitment to the secret, in hexadecimal.
         fingerprint: of the environment: what decides its episodes.
         versions: of Python and the packages that decide an outcome.
@@ -53,7 +53,9 @@ class RunEvent(Payload):
     """
 
     version: int = 2
-    phase: Literal["started", "resumed", "paused", "unpaused", "deadline", "agents_stopped", "scored", "finished"]
+    phase: Literal[
+        "started", "resumed", "joined", "paused", "unpaused", "deadline", "agents_stopped", "scored", "finished"
+    ]
     run_id: str | None = None
     config: dict[str, Any] | None = None
     members: dict[str, str] = Field(default_factory=dict)

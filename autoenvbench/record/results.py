@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from autoenvbench.errors import UserError
 from autoenvbench.record import metrics, prices
+from autoenvbench.record.candidates import Candidates
 from autoenvbench.record.events import NOT_AGENTS, CommitEvent, EpisodeEvent, RunEvent
 from autoenvbench.record.ledger import Event, digest
 from autoenvbench.record.regimes import BundleContents
@@ -26,6 +28,7 @@ from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.standing import unranked_reasons, void_reasons
 from autoenvbench.record.stations import Source
 from autoenvbench.record.summary import summarise, wilson
+from autoenvbench.record.team import TeamCurves, spent_to, team_curves
 
 Kind = Literal["sim", "twin", "real", "stand-in", "reported"]
 #: A file name on every system, and never a path.
@@ -102,6 +105,31 @@ class Answer(StrictModel):
     how: Literal["submitted", "confirmed best", "best evaluated", "starter", "policy"]
 
 
+class MemberInfo(StrictModel):
+    """What one member of the run came to.
+
+    Attributes:
+        agent: as `--agent` names it; `model`: the one that used most of its tokens, None without one.
+        tokens: headline tokens of its calls; `calls`: how many.
+        best_confirmed: success rate by its own evaluations and confirmations, 0 to 1; None before it had any.
+        evaluations: of its own that were finished; `robot_s`: robot time of all that it had the robots do [s].
+        exits: why each of its processes ended, in order: more than one where it was sent back to work, or died.
+        submitted: the commit that it submitted last.
+    """
+
+    id: str
+    agent: str
+    model: str | None = None
+    tokens: int = 0
+    calls: int = 0
+    best_confirmed: float | None = Field(default=None, ge=0, le=1)
+    ideas: int = 0
+    evaluations: int = 0
+    robot_s: float = 0.0
+    exits: list[str] = Field(default_factory=list)
+    submitted: str | None = None
+
+
 class Result(StrictModel):
     """One run (or one scored policy). None means unknown, or nothing to say.
 
@@ -114,6 +142,9 @@ class Result(StrictModel):
         contents: what the answer's bundle holds, as the station found it: whether it is of its run's regime (`record.regimes`).
         stopped_by: what ended research: deadline, goal, token_budget, robot_budget, agent_ended, gave_up ...
         best_raw, best_confirmed: success rate during research, 0 to 1.
+        members: what each member came to, in the order in which they began.
+        team_average: mean over all members of each one's own confirmed best, 0 to 1; None before anyone had one.
+        average_to_threshold: by success rate, what all had spent until the team's average reached it; None where it never did.
         to_threshold: by success rate, what was spent until the confirmed best reached it; None where it never did.
         robot_budget_s: robot time granted [s].
         evaluations, episodes, robot_s: of research, held-out scoring left out; robot time [s].
@@ -159,6 +190,9 @@ class Result(StrictModel):
     best_raw: float | None = None
     best_confirmed: float | None = None
     to_threshold: dict[str, dict[str, float] | None] = Field(default_factory=dict)
+    members: list[MemberInfo] = Field(default_factory=list)
+    team_average: float | None = Field(default=None, ge=0, le=1)
+    average_to_threshold: dict[str, dict[str, float] | None] = Field(default_factory=dict)
     evaluations: int = 0
     disturbances: metrics.Disturbances | None = None  # resumes, aborts, interrupted episodes, reruns
     episodes: int = 0
@@ -227,25 +261,44 @@ def started(events: Sequence[Event]) -> tuple[Event, RunConfig]:
 
 
 def choose_answer(events: Sequence[Event], min_episodes: int) -> Answer:
-    """The submitted commit, else the confirmed best, else the best evaluated one (the budget ended before its
-    confirmation did), else the starter; by what was known when the agents had stopped: an episode that the deadline cut may
-    end after the answer was chosen. Raises UserError where not even that is known."""
+    """Each member's own answer is the commit that it submitted last, else its confirmed best. Of several members' answers the one counts
+    whose content has the highest lower bound by all of the team's confirmations, or where none is confirmed the newest. Without any, it
+    is the best evaluated commit (the budget ended before its confirmation did), else the starter. All by what was known when the agents
+    had stopped: an episode that the deadline cut may end after the answer was chosen. Raises UserError where nothing is known."""
     over = next(
         (k for k, e in enumerate(events) if e.kind == "run" and e.payload.phase == "agents_stopped"), len(events)
     )
     events = events[:over]
-    commits: list[CommitEvent] = [e.payload for e in events if e.kind == "commit"]
-    if submitted := [c for c in commits if c.phase == "submitted"]:
-        return Answer(commit=submitted[-1].commit, digest=submitted[-1].digest, how="submitted")
-    raw, confirmed = metrics.best_curves(events, min_episodes)
-    if confirmed:
+    run, team = metrics.BestCurves(min_episodes), TeamCurves(min_episodes)
+    submitted: dict[str | None, CommitEvent] = {}  # by member, in the order of these submissions
+    for event in events:
+        run.add(event)
+        team.add(event, run)
+        if event.kind == "commit" and event.payload.phase == "submitted":
+            submitted.pop(event.agent, None)
+            submitted[event.agent] = event.payload
+    leaders = [c for agent, own in team.of.items() if agent not in submitted and (c := own.candidates.leader)]
+    answers = [(c.content, Answer(commit=c.commit, digest=c.digest, how="confirmed best")) for c in leaders]
+    answers += [
+        (c.content or c.digest, Answer(commit=c.commit, digest=c.digest, how="submitted")) for c in submitted.values()
+    ]
+    if answers:
+        return max(enumerate(answers), key=lambda at: (_lower_bound(at[1][0], run.candidates), at[0]))[1][1]
+    raw, confirmed = run.raw, run.confirmed
+    if confirmed:  # of a ledger that names nobody
         return Answer(commit=confirmed[-1].commit, digest=confirmed[-1].digest, how="confirmed best")
     if raw and raw[-1].value > 0:
         return Answer(commit=raw[-1].commit, digest=raw[-1].digest, how="best evaluated")
-    for commit in commits:
+    for commit in (e.payload for e in events if e.kind == "commit"):
         if commit.phase in ("starter", "received"):  # what came first is the starter, in old ledgers too
             return Answer(commit=commit.commit, digest=commit.digest, how="starter")
     raise UserError("this ledger holds no commit that could have been scored")
+
+
+def _lower_bound(content: str, candidates: Candidates) -> float:
+    """Of a content's success rate, by what all members had confirmed of it; 0 where nobody had."""
+    known = candidates.known.get(content)
+    return 0.0 if known is None else wilson(*candidates.rests_on(known))[0]
 
 
 def cell_kind(episodes: Sequence[EpisodeEvent]) -> Any:
@@ -273,6 +326,9 @@ def _result(events: Sequence[Event]) -> Result:
         raise UserError("this run is not finished; take it up again: autoenvbench resume RUN")
     research_s = research_seconds(events)
     raw, confirmed = metrics.best_curves(events, config.min_episodes)
+    team = team_curves(events, config.min_episodes)
+    named = {name: agent for m in milestones for name, agent in m.members.items()}
+    since_teams = "team" in (start.config or {})  # runs from before did not say all of it
     tokens = metrics.token_totals(events, research_s)
     own = metrics.token_totals(events, research_s, of_policies=True)
     agents = [e.payload for e in events if e.kind == "agent"]
@@ -300,14 +356,14 @@ def _result(events: Sequence[Event]) -> Result:
             date=datetime.fromtimestamp(first.t_wall, UTC).isoformat(timespec="seconds"),
             kind=kind,  # type: ignore[arg-type]
             agent=AgentInfo(
-                name=agents[0].name if agents else config.agent.partition(":")[0], version="; ".join(versions_seen) or None,
+                name=_names(events, config), version="; ".join(versions_seen) or None,
                 model=most_used if most_used and tokens.by_model[most_used] else config.model,
                 effort=config.effort,
             ),
             env=EnvInfo(id=config.env, kwargs=config.env_kwargs, fingerprint=start.fingerprint),
             track=config.track, pace=config.pace, sandbox=config.sandbox or "unknown",
             gateway=config.gateway if tokens.calls or config.replay else "none",
-            seed=config.seed, team_size=max(1, len(start.members)), budget_s=config.budget_s, robot_budget_s=config.robot_budget_s,
+            seed=config.seed, team_size=max(1, len(named)), budget_s=config.budget_s, robot_budget_s=config.robot_budget_s,
             token_budget=config.token_budget, cost_budget=config.cost_budget, goal=config.goal,
             config={name: value for name, value in public_config(config).items() if name in (start.config or {})},  # as recorded
             stopped_by=next((m.detail for m in reversed(milestones) if m.phase == "agents_stopped"), None),
@@ -319,6 +375,9 @@ def _result(events: Sequence[Event]) -> Result:
             best_raw=raw[-1].value if raw else None,
             best_confirmed=confirmed[-1].value if confirmed else None,
             to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
+            members=[_member(name, agent, events, team) for name, agent in named.items()] if since_teams else [],
+            team_average=team.average[-1].value if team.average and since_teams else None,
+            average_to_threshold={f"{x:g}": spent_to(team.average, x) for x in metrics.THRESHOLDS} if since_teams else {},
             evaluations=evaluations.count("finished"), disturbances=metrics.disturbances(events),
             episodes=len(judged), robot_s=sum(map(metrics.robot_seconds, events)),
             ideas=sum(e.kind == "idea" for e in events),
@@ -332,6 +391,35 @@ def _result(events: Sequence[Event]) -> Result:
         )  # fmt: skip
     except (ValidationError, OverflowError, OSError, ValueError) as error:
         raise UserError(f"this ledger makes no result: {error}") from None
+
+
+def _names(events: Sequence[Event], config: RunConfig) -> str:
+    """The kinds of agent that worked, in one line: codex, or codex*2,kimi-code."""
+    kinds = {e.agent: e.payload.name for e in events if e.kind == "agent"}
+    counted = sorted(Counter(kinds.values()).items())
+    if len(counted) <= 1:
+        return counted[0][0] if counted else config.agent.partition(":")[0]
+    return ",".join(name if n == 1 else f"{name}*{n}" for name, n in counted)
+
+
+def _member(name: str, agent: str, events: Sequence[Event], team: TeamCurves) -> MemberInfo:
+    own = [e for e in events if e.agent == name]
+    count = metrics.TokenCount()
+    for e in own:
+        if e.kind == "tokens":
+            count.add(e.payload)
+    finished = [
+        e for e in own if e.kind == "evaluation" and (e.payload.purpose, e.payload.phase) == ("evaluate", "finished")
+    ]
+    submitted = [e.payload.commit for e in own if e.kind == "commit" and e.payload.phase == "submitted"]
+    confirmed = team.member(name).confirmed
+    return MemberInfo(
+        id=name, agent=agent, model=max(count.by_model, key=lambda model: (count.by_model[model], model), default=None),
+        tokens=count.headline, calls=count.calls, best_confirmed=confirmed[-1].value if confirmed else None,
+        ideas=sum(e.kind == "idea" for e in own), evaluations=len(finished), robot_s=sum(map(metrics.robot_seconds, own)),
+        exits=[e.payload.reason or "" for e in own if e.kind == "agent" and e.payload.phase == "exited"],
+        submitted=submitted[-1] if submitted else None,
+    )  # fmt: skip
 
 
 def public_config(config: RunConfig) -> dict[str, Any]:

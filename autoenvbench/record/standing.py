@@ -53,6 +53,7 @@ def unranked_reasons(
         f for f in ("run_id", "hardware", "compute_class", "known_starts", "prices") if getattr(start, f) is None
     ]
     before = (start.fingerprint, start.versions, start.hardware, start.compute_class)
+    crowded = crowding(config, start.compute_class)
     elsewhere = [m for m in milestones if m.phase == "resumed" and m.hardware is not None
                  and (m.fingerprint, m.versions, m.hardware, m.compute_class) != before]  # fmt: skip
     reasons = {
@@ -66,7 +67,19 @@ def unranked_reasons(
         "stand-in scene: not a score of the simulator itself": kind == "stand-in",
         "tools beyond the canonical ones": config.tools.get("mode", "canonical") != "canonical",
         "resumed on another machine, or under other versions or another environment": bool(elsewhere),
+        crowded or "": crowded is not None,
+        "somebody joined it late": any(m.phase == "joined" for m in milestones),
         f"only {held_out} of {asked} held-out episodes count": held_out < asked,
         f"fewer than {RANKED_EPISODES} held-out episodes": held_out < RANKED_EPISODES,
     }
     return [reason for reason, holds in reasons.items() if holds]
+
+
+def crowding(config: RunConfig, compute_class: str | None) -> str | None:
+    """Why a team does not fit a computer of this class, if it does not: each member and each cell wants a core, or what is measured is how
+    they wait for one another."""
+    count = (compute_class or "").partition("c-")[0]
+    wanted = config.team + config.cells
+    if config.team == 1 or not count.isdecimal() or int(count) >= wanted:
+        return None
+    return f"{config.team} members and {config.cells} {'cell' if config.cells == 1 else 'cells'} want {wanted} cores, and there are {count}"

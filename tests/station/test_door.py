@@ -222,7 +222,10 @@ def test_what_a_member_adopts_is_measured_anew_and_no_peer_can_spoil_it(bench):
         own, other = state.of_member("codex").candidates, state.of_member("admin").candidates
         (both,) = state.candidates.known.values()
     assert [c.counted for c in (*own.known.values(), *other.known.values())] == [4, 4 + 3]
-    assert (both.n, both.more_n) == (8, 0)  # confirmations pool; a peer's evaluations, which it may cut as it likes, do not
+    assert (both.n, both.more_n) == (
+        8,
+        0,
+    )  # confirmations pool; a peer's evaluations, which it may cut as it likes, do not
 
 
 def test_who_declines_a_confirmation_has_an_evaluation_and_the_robot_back(bench):
