@@ -289,16 +289,6 @@ def tools(args: argparse.Namespace) -> None:
     print_tools(args.env, parse_env_args(args.env_arg), parse_tools(args))
 
 
-def ablate(args: argparse.Namespace) -> None:
-    """Run a study."""
-    from autoenvbench.study.ablation import ablate
-
-    for path in ablate(
-        args.study, args.out, sandbox=args.sandbox, episodes=args.n, log=lambda text: print(text, file=sys.stderr)
-    ):
-        print(path)
-
-
 def setup(args: argparse.Namespace) -> None:
     """Install simulators in environments of their own, or say what is installed."""
     from enpire_envs.remote.setup import check, kitchen_tasks, setup

@@ -8,6 +8,7 @@ from typing import Any
 
 from autoenvbench.cli import arguments, commands
 from autoenvbench.cli import station as station_cli
+from autoenvbench.cli import study as study_cli
 from autoenvbench.cli.arguments import DEFAULT_ENV
 
 
@@ -19,7 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
-        _envs, _tools, _setup, _agents, _score, _compare, _demos, _train, _eval, _ablate, station_cli.add_parser, _pause,
+        _envs, _tools, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
         _resume, _report, _ledger, _leaderboard,
     ):  # fmt: skip
         add(subparsers)
@@ -265,25 +266,6 @@ def _eval(subparsers: Any) -> None:
     _cage_arguments(run)
     run.add_argument("--json", action="store_true", help="print the result as JSON at the end")
     run.set_defaults(run=commands.evaluate)
-
-
-def _ablate(subparsers: Any) -> None:
-    ablation = subparsers.add_parser(
-        "ablate", help="vary one thing at a time on matched scenes: a table and a figure per axis"
-    )
-    ablation.add_argument(
-        "study", type=arguments.path, metavar="STUDY", help="a YAML file; see examples/ablation_vision.yaml"
-    )
-    ablation.add_argument(
-        "-n", type=arguments.episodes, metavar="N", help="episodes of each level (default: the study's)"
-    )
-    ablation.add_argument(
-        "--out", type=arguments.path, default=Path("runs/ablations"), metavar="DIR", help="default runs/ablations/"
-    )
-    ablation.add_argument(
-        "--sandbox", choices=("bwrap", "docker", "none"), help="default bwrap; refused where it is missing"
-    )
-    ablation.set_defaults(run=commands.ablate)
 
 
 def _pause(subparsers: Any) -> None:

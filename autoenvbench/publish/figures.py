@@ -1,7 +1,8 @@
-"""Figures of a run and of an ablation: pure functions from events or numbers to matplotlib figures."""
+"""Figures of a run and of an axis of a study: pure functions from events or numbers to matplotlib figures."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,16 @@ def new_figure(width: float = 8.0, height: float = 3.2) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _style(ax: object) -> None:
+def svg_of(figure: Figure) -> str:
+    """The figure as an SVG element, to stand inside a page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True)
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def style_axes(ax: object) -> None:
+    """The house's look of a pair of axes."""
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)  # type: ignore[attr-defined]
     for side in ("left", "bottom"):
@@ -45,7 +55,7 @@ def hill_climb(events: Sequence[Event], research_s: float, held_out: float | Non
     """Success over research wall-clock: every evaluation, raw best (dashed), confirmed best with 95 % intervals."""
     figure = new_figure(8.6, 3.6)
     ax = figure.subplots()
-    _style(ax)
+    style_axes(ax)
     per, unit = time_unit(research_s)
     done = [e for e in events if e.kind == "evaluation" and e.payload.phase == "finished" and e.payload.episodes]
     for purpose, marker, color, label in (
@@ -80,11 +90,11 @@ def hill_climb(events: Sequence[Event], research_s: float, held_out: float | Non
     return figure
 
 
-def ablation_figure(axis: str, levels: Sequence[tuple[str, int, int]]) -> Figure:
+def axis_figure(axis: str, levels: Sequence[tuple[str, int, int]]) -> Figure:
     """Success rates of the levels of one axis, each (name, successes, episodes), with 95 % Wilson intervals."""
     figure = new_figure(6.4, 0.9 + 0.45 * len(levels))
     ax = figure.subplots()
-    _style(ax)
+    style_axes(ax)
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color="#e6e9ec", linewidth=0.8)
     for k, (_, successes, episodes) in enumerate(levels):
@@ -106,7 +116,7 @@ def stages(events: Sequence[Event]) -> Figure:
     """For each evaluation in order, the share of episodes by the last stage they reached."""
     figure = new_figure(8.6, 2.8)
     ax = figure.subplots()
-    _style(ax)
+    style_axes(ax)
     episodes = events_frame(events, "episode")
     episodes["stage"] = episodes.stage.replace("", "not run").mask(episodes.violations != "[]", "violation")
     order = episodes.groupby("stage").score.mean().sort_values(kind="stable").index  # ties stay by name
@@ -138,7 +148,7 @@ def utilisation(events: Sequence[Event], research_s: float) -> Figure:
     per, unit = time_unit(research_s)
     samples = [e for e in events if e.kind == "compute" and e.t_run <= research_s]
     ax = axes[0]
-    _style(ax)
+    style_axes(ax)
     t = [e.t_run / per for e in samples]
     ax.plot(t, [e.payload.cpu for e in samples], color=ACCENT, linewidth=1.2, label="CPU")
     if any(e.payload.gpu is not None for e in samples):
@@ -150,7 +160,7 @@ def utilisation(events: Sequence[Event], research_s: float) -> Figure:
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     if tokens:
         ax = axes[1]
-        _style(ax)
+        style_axes(ax)
         total, t, v = 0, [0.0], [0.0]
         for e in tokens:
             total += metrics.headline_tokens(e.payload)

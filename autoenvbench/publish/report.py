@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -115,13 +114,12 @@ def _caveats(result: Result | None) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True)
-    svg = buffer.getvalue()
-    return f"<figure>{svg[svg.index('<svg') :]}</figure>"
+    return f"<figure>{figures.svg_of(figure)}</figure>"
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+def html_table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table of plain text: whatever is in a cell is shown as it is."""
+
     def cells(tag: str, values: Iterable[Any]) -> str:
         return "".join(f"<{tag}>{html_text(str(v), lines=True)}</{tag}>" for v in values)
 
@@ -138,13 +136,13 @@ def _thresholds(confirmed: list[metrics.Point]) -> str:
                 format_duration(spent["time_s"]), f"{spent['tokens']:,.0f}", f"{spent['episodes']:,.0f}",
                 format_duration(spent["robot_s"]))))
         )  # fmt: skip
-    return _table(("confirmed success", "time", "tokens", "episodes", "robot time"), rows)
+    return html_table(("confirmed success", "time", "tokens", "episodes", "robot time"), rows)
 
 
 def _failures(summary: Summary) -> str:
     if not summary.failures:
         return ""
-    return "<h3>Why held-out episodes failed</h3>" + _table(("reason", "episodes"), summary.failures.items())
+    return "<h3>Why held-out episodes failed</h3>" + html_table(("reason", "episodes"), summary.failures.items())
 
 
 def _tokens(t: metrics.TokenTotals) -> str:
@@ -157,7 +155,7 @@ def _tokens(t: metrics.TokenTotals) -> str:
         ("calls cut off (counted apart)", t.in_flight_calls), ("fresh input + output of these, estimated", t.cut_headline), ("calls that failed", t.errors),
         ("time of all calls together", format_duration(t.wait_s)),
     ]  # fmt: skip
-    return "<h3>Tokens</h3>" + _table(("category", "tokens"), rows)
+    return "<h3>Tokens</h3>" + html_table(("category", "tokens"), rows)
 
 
 def _waits(events: list[Event], research_s: float) -> str:
@@ -171,7 +169,7 @@ def _waits(events: list[Event], research_s: float) -> str:
     stalled = format_duration(metrics.stalled_seconds(events, research_s))
     return (
         f"<h3>Waiting for the model's provider: {stalled}, which is research time and no working time</h3>"
-        + _table(("its answer", "times", "waits after it"), rows)
+        + html_table(("its answer", "times", "waits after it"), rows)
     )  # fmt: skip
 
 
@@ -184,7 +182,7 @@ def _refusals(events: list[Event]) -> str:
     rows = [(f"refused: {name}", f"{count} on record") for name, count in refused.most_common(20)]
     if dropped:
         rows.append(("left out of its requests", ", ".join(dropped)))
-    return "<h3>Not forwarded to the provider</h3>" + _table(("what", ""), rows) if rows else ""
+    return "<h3>Not forwarded to the provider</h3>" + html_table(("what", ""), rows) if rows else ""
 
 
 def _ideas(events: list[Event]) -> str:
@@ -202,7 +200,7 @@ def _ideas(events: list[Event]) -> str:
             rate = f"{best[p.id][0]:.0%} of {best[p.id][1]}" if p.id in best else "not evaluated"
             rows.append((p.id, format_duration(e.t_run), e.agent or "", p.title, p.regime or "", p.parent or "", rate,
                          uses.words(p.id)))  # fmt: skip
-    return _table(("idea", "at", "agent", "hypothesis", "regime", "parent", "best evaluation", "recorded"), rows) if rows else \
+    return html_table(("idea", "at", "agent", "hypothesis", "regime", "parent", "best evaluation", "recorded"), rows) if rows else \
         "<p class=note>No idea was registered.</p>"  # fmt: skip
 
 
@@ -215,7 +213,7 @@ def _notes(events: list[Event]) -> str:
             )
         if e.kind == "run" and e.payload.phase == "resumed":
             rows.append((format_duration(e.t_run), "run", "resumed after an interruption"))
-    return _table(("at", "by", "note"), rows) if rows else "<p class=note>None.</p>"
+    return html_table(("at", "by", "note"), rows) if rows else "<p class=note>None.</p>"
 
 
 def _pictures(run_dir: Path) -> str:

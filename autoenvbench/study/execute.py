@@ -1,20 +1,19 @@
-"""Measures one level of a study: a policy's episodes, or the held-out episodes of research runs."""
+"""What a level of a study came to: a policy's episodes, measured here, or the held-out episodes of its research runs."""
 
 from __future__ import annotations
 
 import json
 import os
+import statistics
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from enpire_envs.registry import entry_of
 
-from autoenvbench.errors import UserError
-from autoenvbench.record import metrics
-from autoenvbench.record.ledger import Ledger
-from autoenvbench.research.run import research
-from autoenvbench.study.demos import of_a_run
-from autoenvbench.study.plan import Level, Plan, research_config
+from autoenvbench.record.survival import time_to
+from autoenvbench.study.outcomes import RunOutcome
+from autoenvbench.study.plan import Level, Plan
 from autoenvbench.study.score import score
 
 
@@ -29,7 +28,7 @@ class Measured:
         kind: of the cell: "sim", "twin", "real" or "stand-in".
         policy_tokens: headline tokens of the policy's own calls to a model.
         tokens: headline tokens of the agents' calls, over all seeds.
-        time_to_80: median over seeds of the research time to a confirmed 80 % [s]; None where most never got there.
+        time_to_80: Kaplan-Meier median over seeds of the research time to a confirmed 80 % [s]; None where half never got there.
     """
 
     level: str
@@ -44,18 +43,11 @@ class Measured:
     time_to_80: float | None = None
 
 
-def measure(plan: Plan, level: Level) -> Measured:
-    """The level's measurement: read from its file, or made and kept there. Raises UserError for research that measured nothing."""
+def measure_policy(plan: Plan, level: Level) -> Measured:
+    """The measurement of a policy's level: read from its file, or made and kept there. Raises UserError."""
+    assert level.file is not None
     if level.measured:
         return Measured(**{**json.loads(level.file.read_text()), "level": level.name})
-    measured = _measure_research(plan, level) if level.condition.agent else _measure_policy(plan, level)
-    scratch = level.file.with_suffix(".part")
-    scratch.write_text(json.dumps(asdict(measured)))
-    os.replace(scratch, level.file)
-    return measured
-
-
-def _measure_policy(plan: Plan, level: Level) -> Measured:
     condition, study = level.condition, plan.study
     assert condition.env is not None
     assert condition.policy is not None
@@ -68,39 +60,34 @@ def _measure_policy(plan: Plan, level: Level) -> Measured:
         track=condition.track_in_force, protocol=study.protocol, tools=condition.tools,
         tools_replay=condition.tools_replay, tools_url=condition.base_url,
     )  # fmt: skip
-    return Measured(
+    measured = Measured(
         level.name, result["episodes"], result["successes"], result["outcomes"], result["scenes"], result["failures"],
         result["kind"], policy_tokens=result["policy_tokens"],
     )  # fmt: skip
+    scratch = level.file.with_suffix(".part")
+    scratch.write_text(json.dumps(asdict(measured)))
+    os.replace(scratch, level.file)
+    return measured
 
 
-def _measure_research(plan: Plan, level: Level) -> Measured:
-    """One run per seed; the outcomes of their answers on the seeds' held-out starts, one seed after the other."""
+def measured_research(level: Level, by_seed: Sequence[RunOutcome | None]) -> Measured:
+    """The outcomes of the answers of a level's finished runs on their held-out starts, one seed after the other. A run that is
+    missing leaves its starts open, so that levels stay comparable start by start."""
     outcomes: list[bool | None] = []
     scenes: list[str | None] = []
     failures: Counter[str] = Counter()
-    tokens, times, kind = 0, [], "sim"
-    for seed in plan.study.seeds:
-        config = research_config(plan.study, level.condition, seed, plan.sandbox)
-        result = research(config, plan.folder / "runs", demonstrate=of_a_run(config))
-        run_dir = plan.folder / "runs" / result["run_id"]
-        if result["void_because"]:
-            raise UserError(
-                f"the run {run_dir} of level {level.name} measured nothing: {'; '.join(result['void_because'])}. "
-                "Mend that and start the study again: it goes on where it was"
-            )
-        ledger = Ledger(run_dir / "ledger.sqlite")
-        episodes = metrics.heldout_episodes(ledger.events("episode"))
-        ledger.close()
-        outcomes += [None if e.infrastructure else e.success for e in episodes]
-        scenes += [e.scene for e in episodes]
-        failures.update(result["held_out"]["failures"])
-        tokens += int(result["tokens"].get("headline", 0))
-        reached = result["to_threshold"].get("0.8")
-        times.append(reached["time_s"] if reached else None)
-        kind = result["kind"]
-    known = [t for t in times if t is not None]
+    for planned, run in zip(level.runs, by_seed, strict=True):
+        if run is None:
+            outcomes += [None] * planned.config.held_out
+            scenes += [None] * planned.config.held_out
+            continue
+        outcomes += [None if e.infrastructure else e.success for e in run.held_out]
+        scenes += [e.scene for e in run.held_out]
+        failures.update(run.result.held_out.failures)
+    runs = [run for run in by_seed if run is not None]
+    reached = time_to([run.to(0.8, "time_s") for run in runs], [run.watched("time_s") for run in runs])
     return Measured(
-        level.name, len(outcomes) - outcomes.count(None), sum(map(bool, outcomes)), outcomes, scenes, dict(failures), kind,
-        tokens=tokens, time_to_80=sorted(known)[len(times) // 2] if len(known) > len(times) // 2 else None,
+        level.name, len(outcomes) - outcomes.count(None), sum(map(bool, outcomes)), outcomes, scenes, dict(failures),
+        statistics.mode(run.result.kind for run in runs) if runs else "sim",
+        tokens=round(sum(run.spent("tokens") for run in runs)), time_to_80=reached.median if reached else None,
     )  # fmt: skip

@@ -102,11 +102,11 @@ WRONG = [
     "tools ENPIRE/PushT-v0 --tool mode=banana",
     "setup banana",
     "setup robocasa --assets {missing}",
-    "ablate {missing}",
-    "ablate {binary}",
-    "ablate {folder}",
-    "ablate {list}",
-    "ablate {file} -n 0",
+    "study {missing} --yes",
+    "study {binary} --yes",
+    "study {folder} --yes",
+    "study {list} --yes",
+    "study {file} -n 0",
     # runs that are none
     *(f"{verb} {what}" for verb in ("pause", "resume", "report", "ledger", "leaderboard add")
       for what in ("{missing}", "{empty}", "{file}", "{broken}")),

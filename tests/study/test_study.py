@@ -14,9 +14,11 @@ from autoenvbench.errors import UserError
 from autoenvbench.record import metrics
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.statistics import mcnemar, paired_difference
-from autoenvbench.study.ablation import ablate
 from autoenvbench.study.execute import Measured
+from autoenvbench.study.local import StudyObserver, local_runner
+from autoenvbench.study.plan import make_plan
 from autoenvbench.study.spec import check, load_study, merge
+from autoenvbench.study.study import run_study
 from autoenvbench.study.tables import matched
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -62,11 +64,23 @@ def study(tmp_path):
     return write
 
 
+def measure(path, out, episodes=None, jobs=1):
+    """Run a study on this machine, uncaged."""
+    return run_study(make_plan(path, out, sandbox="none", episodes=episodes), local_runner(jobs), StudyObserver())
+
+
 @pytest.mark.cage
 def test_a_study_ends_in_a_table_and_a_figure_per_axis_and_goes_on_where_it_was(study, tmp_path, capsys):
     path = study()
-    assert main(["ablate", str(path), "--out", str(tmp_path / "out")]) == 0
-    table, *figures = [Path(line) for line in capsys.readouterr().out.split()]
+    assert main(["study", str(path), "--yes", "--out", str(tmp_path / "out")]) == 0
+    page, runs, comparisons, table, *figures = [Path(line) for line in capsys.readouterr().out.split()]
+    assert [path.name for path in (page, runs, comparisons, table)] == [
+        "index.html",
+        "runs.csv",
+        "comparisons.csv",
+        "README.md",
+    ]
+    assert "on 3 scenes" in page.read_text()
     text = table.read_text()
     assert "| images |" in text
     assert "on 3 scenes" in text
@@ -82,7 +96,7 @@ def test_a_study_ends_in_a_table_and_a_figure_per_axis_and_goes_on_where_it_was(
     assert len(before) == 5  # the script with images is on both axes, and was measured once
     one = sorted(table.parent.glob("level-*.json"))[0]
     one.unlink()  # as if it had been killed there
-    assert main(["ablate", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert main(["study", str(path), "--yes", "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().err
     assert said.count("measured already") >= 4
     after = {file.name: file.stat().st_mtime_ns for file in table.parent.glob("level-*.json")}
@@ -94,11 +108,11 @@ def test_a_study_ends_in_a_table_and_a_figure_per_axis_and_goes_on_where_it_was(
     for changed, again in ((tmp_path / "vlm.json", 1), (tmp_path / "script" / "weights.json", 3)):
         known = set(table.parent.glob("level-*.json"))
         changed.write_text(json.dumps({"steps": [{"text": "right", "usage": {"input": 100, "output": 2}}]}))
-        assert main(["ablate", str(path), "--out", str(tmp_path / "out")]) == 0
+        assert main(["study", str(path), "--yes", "--out", str(tmp_path / "out")]) == 0
         assert len(set(table.parent.glob("level-*.json")) - known) == again
 
 
-@pytest.mark.parametrize("example", ["ablation_vision.yaml", "ablation_agents.yaml"])
+@pytest.mark.parametrize("example", ["study_vision.yaml", "study_agents.yaml"])
 def test_the_examples_are_studies(example):
     made = load_study(EXAMPLES / example)
     for levels in made.axes.values():
@@ -137,7 +151,7 @@ def test_the_examples_are_studies(example):
 )
 def test_a_wrong_study_is_refused_before_anything_runs(study, tmp_path, changes, complaint):
     with pytest.raises(UserError, match=complaint):
-        ablate(study(**changes), tmp_path / "out", sandbox="none", episodes=None, log=print)
+        measure(study(**changes), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -146,11 +160,11 @@ def test_research_is_a_level_too(study, tmp_path):
     base = {"env": "ENPIRE/PushT-v0", "agent": "cem"}
     levels = {"6 s": {"budget": "6s"}, "7 s": {"budget": "7s", "regime": "heuristic"}}
     path = study(base=base, seeds=[0], axes={"budget": levels})
-    table, _ = ablate(path, tmp_path / "out", sandbox="none", episodes=4, log=print)
+    _, _, _, table, _ = measure(path, tmp_path / "out", episodes=4)
     rows = json.loads((table.parent / "results.json").read_text())["budget"]
     assert [row["episodes"] for row in rows] == [4, 4]
     starts = []
-    for run in (table.parent / "runs").iterdir():
+    for run in (table.parent / "runs").glob("*/*/"):
         ledger = Ledger(run / "ledger.sqlite")
         starts.append([e.seed for e in metrics.heldout_episodes(ledger.events("episode"))])
         ledger.close()
