@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def times_to(rate: float, levels: Sequence[tuple[str, TimeTo]], longest: float) 
     return figure
 
 
-def _look(k: int) -> dict[str, str]:
+def _look(k: int) -> dict[str, Any]:
     return {"color": _COLORS[k % len(_COLORS)], "linestyle": _LINES[k // len(_COLORS) % len(_LINES)]}
 
 

@@ -32,6 +32,11 @@ class Spent:
         amounts = [w if t is None else t for t, w in zip(to, watched, strict=True)]
         return cls(np.asarray(amounts, float), np.array([t is not None for t in to], bool))
 
+    def known_to(self) -> float:
+        """Up to which amount the curve is known: where its last run was watched to, or for ever if nobody is left."""
+        longest = self.amounts.max()
+        return float("inf") if self.reached[self.amounts == longest].all() else float(longest)
+
 
 @dataclass(frozen=True, slots=True)
 class TimeTo:
@@ -93,7 +98,8 @@ class Sooner:
     """Two groups of runs that try to reach the same thing.
 
     Attributes:
-        horizon: up to which both were watched: the shorter of the two groups' longest watches.
+        horizon: up to which both are known: the shorter of the two groups' longest watches. A group of which everybody got
+            there is known for ever.
         difference: restricted mean of the first group minus the second's; below zero, the first is sooner.
         low, high: its 95 % bootstrap interval over runs, None with too few runs in either group.
         p: of the log-rank test, two-sided; None where nobody got there.
@@ -108,7 +114,9 @@ class Sooner:
 
 def compare_times(one: Spent, two: Spent, seed: int = 0) -> Sooner:
     """Who gets there sooner. Both groups need a run at least."""
-    horizon = float(min(one.amounts.max(), two.amounts.max()))
+    horizon = min(one.known_to(), two.known_to())
+    if np.isinf(horizon):
+        horizon = float(max(one.amounts.max(), two.amounts.max()))
     rng = np.random.default_rng(seed)
     first, second = (_restricted_means(s, horizon, np.ones((1, len(s.amounts))))[0] for s in (one, two))
     ends = _interval(_resampled_means(one, horizon, rng) - _resampled_means(two, horizon, rng), [one, two])

@@ -1,1 +1,1 @@
-"""Many runs or policies: scores, comparisons and ablations on matched starts."""
+"""Many runs or policies: scores, comparisons and studies on matched starts."""

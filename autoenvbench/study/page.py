@@ -109,9 +109,9 @@ def _research(plan: Plan, levels: Sequence[Level], finished: Finished) -> list[s
         "<p class=note>Lines are medians over runs, bands quartiles. Times are Kaplan and Meier's: a run that did not get there counts as "
         "not there yet, up to its budget.</p>",
     ]
-    for rate, found in times.items():
-        if any(one.reached for _, one in found):
-            parts.append(_svg(times_to(rate, found, max(budgets.values()))))
+    for rate, of_levels in times.items():
+        if any(one.reached for _, one in of_levels):
+            parts.append(_svg(times_to(rate, of_levels, max(budgets.values()))))
     return parts
 
 

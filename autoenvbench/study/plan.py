@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autoenvbench.agents.team import team_name
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import default_pace, make_env
 from autoenvbench.record.clock import parse_duration
@@ -138,9 +139,9 @@ def research_config(study: Study, condition: Condition, seed: int, sandbox: Sand
     assert condition.env is not None
     assert condition.agent is not None
     secret = hashlib.sha256(f"autoenvbench study {study.name} {study.seed} {seed}".encode()).hexdigest()
-    track = condition.track_in_force
+    track, members = condition.track_in_force, condition.members
     return RunConfig(
-        agent=condition.agent, env=condition.env, env_kwargs=condition.env_kwargs, budget_s=parse_duration(condition.budget or ""),
+        agent=team_name(members), team=len(members), sharing=condition.sharing, own_stations=condition.own_stations, env=condition.env, env_kwargs=condition.env_kwargs, budget_s=parse_duration(condition.budget or ""),
         robot_budget_s=parse_duration(condition.robot_budget) if condition.robot_budget else None, token_budget=condition.token_budget,
         seed=seed, track=track, pace=default_pace(condition.env, condition.env_kwargs, track) if condition.pace is None else condition.pace,
         cells=condition.cells, sandbox=sandbox, model=condition.model, effort=condition.effort,

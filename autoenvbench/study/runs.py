@@ -6,9 +6,11 @@ the last one counts. So a study that was killed finds its finished runs, and goe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,7 +27,7 @@ from autoenvbench.research.observer import Observer
 from autoenvbench.research.run_dir import is_live
 
 #: Fields of a configuration that name files of the user's.
-FILES = tuple(name for name in ("replay", "tools_replay", "prices", "private_stations", "experience") if name in RunConfig.model_fields)  # fmt: skip
+FILES: tuple[str, ...] = tuple(name for name in ("replay", "tools_replay", "prices", "private_stations", "experience") if name in RunConfig.model_fields)  # fmt: skip
 _UNWATCHED = Observer()
 
 
@@ -78,14 +80,34 @@ class Standing:
 def standing_of(run: PlannedRun) -> Standing:
     """How far a planned run is, by what is in its folder. Raises UserError for a ledger that cannot be read."""
     for run_dir in sorted((p.parent for p in run.folder.glob("*/ledger.sqlite")), reverse=True):
-        ledger = Ledger(run_dir / "ledger.sqlite")
-        phases, t_run = [e.payload.phase for e in ledger.events("run")], ledger.last_t_run()
-        ledger.close()
+        phases, t_run = _progress(run_dir)
         if "finished" in phases:
             return Standing("void" if result_of(run_dir).void_because else "finished", run_dir, t_run)
         if phases:
             return Standing("interrupted", run_dir, t_run)
     return Standing("new")
+
+
+def _progress(run_dir: Path) -> tuple[list[str], float]:
+    """What has happened to a run, and its research time [s]; nothing before its first event."""
+    path = run_dir / "ledger.sqlite"
+    if (
+        not path.exists() or not path.stat().st_size or not _has_table(path)
+    ):  # being made at this moment, or killed in it
+        return [], 0.0
+    ledger = Ledger(path)
+    try:
+        return [e.payload.phase for e in ledger.events("run")], ledger.last_t_run()
+    finally:
+        ledger.close()
+
+
+def _has_table(path: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as db:
+        try:
+            return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'event'").fetchone())
+        except sqlite3.DatabaseError:
+            return True  # the ledger says what is wrong with it
 
 
 def result_of(run_dir: Path) -> Result:
@@ -114,7 +136,7 @@ def carry_out(run: PlannedRun, observer: Observer = _UNWATCHED) -> Path:
         research_run.resume(standing.run_dir, observer, demonstrate=of_a_run)
     else:
         for begun in run.folder.glob("*/"):  # killed before its first event
-            if not (begun / "ledger.sqlite").exists() and not is_live(begun):
+            if not _progress(begun)[0] and not is_live(begun):
                 shutil.rmtree(begun)
         research_run.research(run.config, run.folder, observer, run.agents, demonstrate=of_a_run(run.config))
     ended = standing_of(run)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from autoenvbench.agents.team import parse_team
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import default_track, is_real
 from autoenvbench.record.clock import parse_duration
@@ -80,7 +81,7 @@ class Condition(BaseModel):
     def members(self) -> list[str]:
         """The agents of its team, one per member. Raises UserError."""
         assert self.agent is not None
-        return [self.agent] * (self.team or 1)
+        return parse_team([self.agent], self.team)
 
     @property
     def cells(self) -> int:
@@ -261,6 +262,4 @@ def check(study: Study, condition: Condition) -> None:
             parse_duration(duration)
         if is_real(condition.env) and condition.cells > 1:
             raise UserError(f"{condition.env} moves the arms of one station; say stations: 1")
-        if len(condition.members) > 1:
-            raise UserError("teams of several agents cannot be run yet; team: 1 can")
     checked_tools(condition.tools, condition.tools_replay, condition.base_url)

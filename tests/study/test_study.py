@@ -17,7 +17,7 @@ from autoenvbench.record.statistics import mcnemar, paired_difference
 from autoenvbench.study.execute import Measured
 from autoenvbench.study.local import StudyObserver, local_runner
 from autoenvbench.study.plan import make_plan
-from autoenvbench.study.spec import check, load_study, merge
+from autoenvbench.study.spec import check, grid_levels, load_study, merge
 from autoenvbench.study.study import run_study
 from autoenvbench.study.tables import matched
 
@@ -112,10 +112,10 @@ def test_a_study_ends_in_a_table_and_a_figure_per_axis_and_goes_on_where_it_was(
         assert len(set(table.parent.glob("level-*.json")) - known) == again
 
 
-@pytest.mark.parametrize("example", ["study_vision.yaml", "study_agents.yaml"])
+@pytest.mark.parametrize("example", ["study_vision.yaml", "study_agents.yaml", "study_team.yaml"])
 def test_the_examples_are_studies(example):
     made = load_study(EXAMPLES / example)
-    for levels in made.axes.values():
+    for levels in (*made.axes.values(), grid_levels(made)):
         for change in levels.values():
             check(made, merge(made.base, change, EXAMPLES))
 
@@ -131,8 +131,8 @@ def test_the_examples_are_studies(example):
         ({"axes": {"a": {"x": {"agent": "cem"}}}}, "one of the two"),
         ({"base": {"env": "ENPIRE/PushT-v0", "agent": "cem"}, "axes": {"a": {"x": {}}}}, "needs a budget"),
         (
-            {"base": {"env": "ENPIRE/PushT-v0", "agent": "cem", "budget": "1m"}, "axes": {"a": {"x": {"team": 2}}}},
-            "teams",
+            {"base": {"env": "ENPIRE/PushT-v0", "agent": "cem*2", "budget": "1m"}, "axes": {"a": {"x": {"team": 3}}}},
+            "names 2 members",
         ),
         ({"axes": {"a": {"x": {"env": "ENPIRE/PushTea-v0"}}}}, "a: x: unknown environment"),
         (
@@ -147,6 +147,23 @@ def test_the_examples_are_studies(example):
             "a: x: cannot start codex",
         ),
         ({"axes": {"a b": {"x": {}}, "a_b": {"x": {}}}}, "both mean a_b.png"),
+        ({"contrls": []}, "unknown key 'contrls'; known are .*grid, controls"),
+        ({"axes": {"a": {"x": {"taem": 2}}}}, "unknown key 'axes.a.x.taem'; known are .*team, stations"),
+        ({"grid": {"taem": [2]}}, "unknown key 'taem'; known are .*team, stations"),
+        ({"grid": {"team": [2, 0]}}, "grid: team"),
+        ({"grid": {"team": [2, 2]}}, "values that differ"),
+        ({"controls": ["no-shering"]}, "no-sharing"),
+        ({"controls": ["no-sharing"]}, "no level has one; say team"),
+        ({"seeds": [1, 1]}, "1 is there twice"),
+        ({"reach": [80]}, "above 0 and at most 1"),
+        (
+            {
+                "base": {"env": "ENPIRE/PushT-v0", "agent": "cem,recipe:bc", "budget": "1m"},
+                "axes": {"a": {"x": {}}},
+                "controls": ["longer"],
+            },
+            "several kinds",
+        ),
     ],
 )
 def test_a_wrong_study_is_refused_before_anything_runs(study, tmp_path, changes, complaint):
