@@ -42,7 +42,7 @@ def _serve(listener: socket.socket, path: str) -> None:
 
 
 def main() -> int:
-    """Run the agent; returns its exit code, or 127 if it cannot be started."""
+    """Run the agent; returns its exit code, 128 + the signal that killed it as shells do, or 127 if it cannot be started."""
     path, command = sys.argv[1], sys.argv[3:]
     gateway = ""
     if path != "-":
@@ -68,7 +68,8 @@ def main() -> int:
         return 127
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: child.send_signal(number))
-    return child.wait()
+    code = child.wait()
+    return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":

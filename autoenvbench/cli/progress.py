@@ -45,7 +45,8 @@ class RunProgress(Observer):
     def on_start(self, run_dir: Path, clock: RunClock, config: RunConfig) -> None:
         self._clock, self._config, self._state = clock, config, RunState(config.min_episodes)
         self._ledger = Ledger(run_dir / "ledger.sqlite")
-        self.log(f"run {run_dir}  ({config.agent} on {config.env}, {format_duration(config.budget_s)})")
+        team = f", a team of {config.team}" if config.team > 1 else ""
+        self.log(f"run {run_dir}  ({config.agent}{team} on {config.env}, {format_duration(config.budget_s)})")
         self.log(_rules(config))
         crowded = crowding(config, compute_class())
         for reason in [*levels.unranked_because(config.env, config.env_kwargs), *([crowded] if crowded else [])]:
@@ -106,6 +107,15 @@ class RunProgress(Observer):
         add_plain(table, "answer", f"{result.answer.commit[:12]} ({result.answer.how})")
         best = "none" if result.best_confirmed is None else percent(result.best_confirmed)
         add_plain(table, "confirmed best", best)
+        if len(result.members) > 1:
+            average = "none" if result.team_average is None else percent(result.team_average)
+            add_plain(table, "team average", average)
+            for member in result.members:
+                best = (
+                    "none confirmed" if member.best_confirmed is None else f"{percent(member.best_confirmed)} confirmed"
+                )
+                tokens = f", {member.tokens} tokens in {member.calls} calls" if member.calls else ""
+                add_plain(table, member.id, f"{best}, {member.ideas} ideas, {member.evaluations} evaluations{tokens}")
         for threshold, spent in result.to_threshold.items():
             if spent is not None:
                 add_plain(
@@ -147,6 +157,10 @@ class RunProgress(Observer):
         rows.append(("episodes", str(state.episodes)))
         if state.agent_tokens.headline:
             rows.append(("tokens", f"{state.agent_tokens.headline:,}"))
+        if len(state.team.members) > 1:
+            average = state.team.average
+            rows.append(("team average", f"{average[-1].value:.0%}" if average else "none confirmed"))
+            rows += [(name, _member_words(name, state)) for name in state.team.members]
         if self._waiting and self._phase == "research":
             rows.append(("waiting", "; ".join(self._waiting.values())))
         if self._last_word and self._phase == "research":
@@ -159,6 +173,19 @@ class RunProgress(Observer):
         for key, value in self._rows():
             add_plain(table, key, value)
         return table
+
+
+def _member_words(name: str, state: RunState) -> str:
+    """How one member stands: its own best, and what it did and spent."""
+    member, own = state.member(name), state.of_member(name)
+    best = f"{own.confirmed[-1].value:.0%} confirmed" if own.confirmed else "none confirmed"
+    ideas = state.book.words[name, "idea"]
+    words = [best, f"{ideas} idea{'s' * (ideas != 1)}", f"{own.episodes} episodes"]
+    if own.tokens:
+        words.append(f"{own.tokens:,} tokens")
+    if not member.at_work:
+        words.append("ended" if member.exits else "not begun")
+    return ", ".join(words)
 
 
 def _rules(config: RunConfig) -> str:
@@ -180,4 +207,6 @@ def _rules(config: RunConfig) -> str:
     )
     robot = f"; robot time {format_duration(config.robot_budget_s)}" if config.robot_budget_s else ""
     cells = f"; {config.cells} cells" if config.cells > 1 else ""
-    return f"{track}; {pace}{robot}{cells}"
+    owned = ", each of one member alone" if config.own_stations else ""
+    alone = "; members work alone" if config.team > 1 and not config.sharing else ""
+    return f"{track}; {pace}{robot}{cells}{owned}{alone}"

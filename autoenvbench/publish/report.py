@@ -78,6 +78,7 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
         "<p class=note>Bars: 95 % Wilson intervals. The confirmed best rests on fresh episodes only; the raw best of many "
         "noisy evaluations flatters itself.</p>",
         _thresholds(confirmed),
+        _members(result),
         "<h2>Stages reached</h2>", _figure(figures.stages(events)),
         _failures(summary),
         "<h2>Utilisation</h2>", _figure(figures.utilisation(events, research_s)),
@@ -125,6 +126,20 @@ def html_table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f"<table><tr>{cells('th', head)}</tr>{body}</table>"
+
+
+def _members(result: Result | None) -> str:
+    """What each member of a team came to."""
+    if result is None or len(result.members) < 2:
+        return ""
+    rows = [
+        (m.id, m.agent, m.model or "-", "none" if m.best_confirmed is None else percent(m.best_confirmed), m.ideas, m.evaluations,
+         format_duration(m.robot_s), f"{m.tokens:,}", ", ".join(m.exits))
+        for m in result.members
+    ]  # fmt: skip
+    head = ("member", "agent", "model", "own confirmed best", "ideas", "evaluations", "robot time", "tokens", "ended")
+    average = "none" if result.team_average is None else percent(result.team_average)
+    return f"<h2>Members</h2><p class=note>Team average, over all members: {average}.</p>" + html_table(head, rows)
 
 
 def _thresholds(confirmed: list[metrics.Point]) -> str:

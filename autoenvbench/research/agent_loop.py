@@ -1,4 +1,4 @@
-"""One member at work: launch its agent, watch it, and send it back to work when it stops too early.
+"""One member at work: launch its agent, watch it, and send it back to work when it stops too early, or was killed.
 
 A session is one launch of the agent's program, from its start until nothing of it lives. The loop ends with the run, when the
 agent has nothing more to do, when it gave up, or when its model's provider refuses.
@@ -25,6 +25,7 @@ from autoenvbench.research.slots import AgentSlot, Run
 from autoenvbench.sandbox.limits import Limits
 
 NOT_STARTED = 127  # exit code of the cage's first process, as a shell's
+_SIGNALS = range(129, 129 + 64)  # exit codes of a process that a signal killed, as a shell's
 POLL_S = 0.2
 #: What ends a session and not the run: the agent may be sent back to work.
 ENDS_SESSION = ("agent_ended", "memory_limit", "process_limit", "disk_limit")
@@ -37,7 +38,7 @@ RESUME_PROMPT = (
     "The run was interrupted and goes on now. Check `aeb status` and `aeb episodes`, then continue your work."
 )
 NUDGE = """\
-You stopped{why}, but the run goes on: {left} of the budget is left, and the best confirmed success rate is {best}. What still \
+You stopped{why}, but the run goes on: {left} of the budget is left, and your best confirmed success rate is {best}. What still \
 fails is in `aeb episodes`. Continue: the next hypothesis, change, commit, evaluate, submit."""
 
 
@@ -64,6 +65,7 @@ class AgentLoop:
         self._launch, self._over = launch, over
         self._process: AgentProcess | None = None  # of the session under way
         self._disk_limit: str | None = None  # that the session is over
+        self._killed = False  # the last session ended by a signal that was none of ours
         self._run_end: str | None = None
         self._ended = asyncio.Event()
         self._version: str | None = None
@@ -96,13 +98,13 @@ class AgentLoop:
             else:
                 if failed is not None:
                     self._observer.log(f"{self.slot.id}'s model: HTTP {failed.status}: {failed.error}")
-                if not agent.resumes:
+                if not agent.resumes and not self._killed:
                     return kind if failed is None else "provider_error"
                 cut_off = 0
                 fruitless = 0 if achieved else fruitless + 1
                 if fruitless >= most:
                     return "provider_error" if failed is not None else "gave_up" if most else kind
-                prompt = self._nudge(reason)
+                prompt = self._nudge("killed: by a signal, not by the run" if self._killed else reason)
                 await self._back_off(2.0**fruitless)
             if self._run_end:
                 return self._run_end
@@ -140,6 +142,7 @@ class AgentLoop:
                 self._on_agent_event(event)
             if self.slot.session is None:
                 self.slot.session = self.slot.kind.stored_session(self.slot.home)
+            self._killed = reason == "agent_ended" and code is not None and (code < 0 or code in _SIGNALS)
             if reason == "agent_ended" and code:
                 self._observer.log(
                     f"{self.slot.id} ended with exit code {code}: {process.last_words(self._last_error)}"
@@ -203,7 +206,7 @@ class AgentLoop:
 
     def _nudge(self, reason: str) -> str:
         with self._run.state.read() as state:
-            confirmed = state.curves.confirmed
+            confirmed = state.of_member(self.slot.id).confirmed
             best = confirmed[-1].value if confirmed else None
         kind, _, detail = reason.partition(": ")
         why = f" (your processes were ended: {kind.replace('_', ' ')}, {detail})" if detail else ""

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,6 +57,7 @@ from autoenvbench.station.process import StationProcess
 from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.workspace.bundling import send_head
 from autoenvbench.workspace.make_workspace import make_workspace
+from autoenvbench.workspace.team_page import write_team_page
 
 _UNWATCHED = Observer()
 
@@ -113,7 +114,7 @@ def research(
         slots = make_slots(run_dir, members)
         _record_demos(run_dir, config, stations, secret, ledger, demonstrate)
         for slot in slots:
-            _make_workspace(slot, config, env, stations, secret)
+            _make_workspace(slot, members, config, env, stations, secret)
         env.close()
         run = Run(run_dir, config, slots, sandbox, clock, ledger, notice, stations=stations)
         try:
@@ -142,7 +143,8 @@ def resume(
             f"{run_dir} is finished already; see {run_dir / 'report.html'} or autoenvbench report {run_dir}"
         )
     started = next(e.payload for e in events if e.kind == "run")
-    config, members = RunConfig.of_ledger(started.config), started.members
+    config = RunConfig.of_ledger(started.config)
+    members = {name: agent for e in events if e.kind == "run" for name, agent in e.payload.members.items()}
     sandbox, notice = preflight(config, list(members.values()))
     first_calls = [] if "agents_stopped" in phases else check_models(config, list(members.values()))
     with exclusive(run_dir):
@@ -159,7 +161,7 @@ def resume(
         _record_demos(run_dir, config, stations, secret, ledger, demonstrate and demonstrate(config))
         for slot in slots:
             if not (slot.workspace / ".git").exists():  # killed while it was being made
-                _make_workspace(slot, config, env, stations, secret)
+                _make_workspace(slot, members, config, env, stations, secret)
         env.close()
         count_killed_calls(ledger)
         for call in first_calls:
@@ -269,7 +271,12 @@ def _problems(config: RunConfig, agent: Agent) -> list[str]:
 
 # -- parts -----------------------------------------------------------------------------------------------------------
 def _make_workspace(
-    slot: AgentSlot, config: RunConfig, env: gymnasium.Env[Any, Any], stations: ChosenStations, secret: bytes
+    slot: AgentSlot,
+    members: Mapping[str, str],
+    config: RunConfig,
+    env: gymnasium.Env[Any, Any],
+    stations: ChosenStations,
+    secret: bytes,
 ) -> None:
     """Its brief names the run's own station where it may be simulated: on the open track. A private one is never named."""
     starter = "parametric" if slot.kind.tunes_parametric else config.starter
@@ -278,6 +285,8 @@ def _make_workspace(
         slot.workspace, slot.id, config.model_copy(update={"starter": starter}), env, scope=stations.scope,
         station=None if drawn is None else drawn.of_cell(0),
     )  # fmt: skip
+    if len(members) > 1:
+        write_team_page(slot.workspace, config, slot.id, members)
 
 
 def _record_demos(

@@ -27,6 +27,7 @@ from autoenvbench.station.codec import leaves
 from autoenvbench.station.policy_process import PolicyLimits
 from autoenvbench.station.practice import takes_starts
 from autoenvbench.workspace.jobs import gpus
+from autoenvbench.workspace.team_page import TEAM
 
 #: Beside a task's own starter policy: the recipe with its numbers left open, which the researcher `cem` tunes.
 PARAMETRIC = "parametric.py"
@@ -167,7 +168,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
 
 **Budget.** {format_duration(config.budget_s)} of wall-clock from the start of the run. `aeb status` says what is left.
 
-{_ends(config)}{_regime(config)}{_learning(config)}{_demos(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
+{_ends(config)}{_team(config)}{_regime(config)}{_learning(config)}{_demos(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
 actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_durations(config, steps / env.metadata["render_fps"])}{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}{_cells(config)}
 
@@ -376,6 +377,13 @@ def _station(scope: Scope | None, station: int | None) -> str:
         " Stations differ: practice, evaluations and confirmations are at the run's own; every episode of the scoring at the end is at "
         f"another one, which nobody has met. {known}"
     )
+
+
+def _team(config: RunConfig) -> str:
+    """That there are others; who, `TEAM.md` says: this page is the same for all of them."""
+    if config.team == 1:
+        return ""
+    return f"**Team.** You are one of {config.team} members of this run. `{TEAM}` says which one, who the others are and whose answer counts.\n\n"
 
 
 def _cells(config: RunConfig) -> str:

@@ -1,0 +1,52 @@
+"""TEAM.md: who a member is and who its peers are. It lies beside the repository's files and in no commit, so that all members' histories
+begin with one and the same commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from autoenvbench.record.run_config import RunConfig
+
+TEAM = "TEAM.md"
+
+
+def write_team_page(workspace: Path, config: RunConfig, me: str, members: Mapping[str, str]) -> None:
+    """Put TEAM.md into a member's workspace, where Git passes it over.
+
+    Args:
+        me: the member's name.
+        members: all of the run's, with their agents as `--agent` names them.
+    """
+    (workspace / TEAM).write_text(team_page(config, me, members))
+    exclude = workspace / ".git" / "info" / "exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    with exclude.open("a") as file:
+        file.write(f"{TEAM}\n")
+
+
+def team_page(config: RunConfig, me: str, members: Mapping[str, str]) -> str:
+    """The page as it is when the member begins; whoever joins later stands in `aeb peers`."""
+    peers = ", ".join(f"`{name}` ({agent.partition(':')[0]})" for name, agent in members.items() if name != me)
+    robots = "one robot" if config.cells == 1 else f"{config.cells} robots"
+    if config.own_stations:
+        shared, place = "the wall-clock and the budgets", list(members).index(me) + 1
+        cells = ", ".join(map(str, range(place, config.cells + 1, len(members))))
+        work = f"You work on robots of your own: {cells} of {config.cells}. No peer uses them."
+    else:
+        shared = f"{robots}, the wall-clock and the budgets"
+        work = "Jobs of several members take turns, fairly; you may have one at a time."
+    ideas = (
+        "You see what the others try and may adopt it: `AGENTS.md` says how. What you adopt is measured anew by your own evaluations."
+        if config.sharing
+        else "Members work alone: nobody sees another's ideas or commits."
+    )
+    return f"""# You are `{me}`
+
+One of {len(members)} members of this run; your {"peer is" if len(members) == 2 else "peers are"} {peers}. Each has a repository and a home of its own. You share {shared}.
+
+{work} {ideas}
+
+What counts of the team is the mean of every member's own confirmed success rate over time, and in the end one answer: each member's is the
+commit that it submitted last, or else its confirmed best, and of these the one counts that the station has confirmed best.
+"""
