@@ -51,6 +51,11 @@ def html_text(text: str, *, lines: bool = False) -> str:
     return html.escape(visible(text, lines=lines), quote=True)
 
 
+def figure_text(text: str, length: int = 48) -> str:
+    """For a figure that matplotlib draws: one line, in which a dollar sign begins no formula."""
+    return short(text, length).replace("$", r"\$")
+
+
 def csv_cell(value: object) -> object:
     """For a cell of a CSV file that somebody opens in a spreadsheet: text that would be a formula gets a leading quote.
 

@@ -255,6 +255,14 @@ def report(args: argparse.Namespace) -> None:
     print(write_report(args.run_dir, args.out))
 
 
+def figures(args: argparse.Namespace) -> None:
+    """Write the figures of runs."""
+    from autoenvbench.publish.write_figures import write_figures
+
+    for path in write_figures(args.run_dirs, args.out, args.to):
+        print(visible(str(path)))
+
+
 def ledger(args: argparse.Namespace) -> None:
     """Print a run's events, or write them into tables."""
     from autoenvbench.cli.printing import print_ledger

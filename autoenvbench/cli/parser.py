@@ -21,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
         _envs, _tools, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
-        _resume, _report, _ledger, _leaderboard,
+        _resume, _report, _figures, _ledger, _leaderboard,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -285,6 +285,17 @@ def _report(subparsers: Any) -> None:
     report.add_argument("run_dir", type=arguments.path, metavar="RUN")
     report.add_argument("--out", type=arguments.path, metavar="FILE", help="default RUN/report.html")
     report.set_defaults(run=commands.report)
+
+
+def _figures(subparsers: Any) -> None:
+    figures = subparsers.add_parser(
+        "figures",
+        help="write figures as SVG and PDF: the idea tree of a run, its time and use; of several, how teams scale",
+    )
+    figures.add_argument("run_dirs", type=arguments.path, nargs="+", metavar="RUN")
+    figures.add_argument("--out", type=arguments.path, default=Path("figures"), metavar="DIR", help="default figures/")
+    figures.add_argument("--to", type=float, default=0.8, metavar="RATE", help="the confirmed success rate to which tokens and time are counted (default 0.8)")  # fmt: skip
+    figures.set_defaults(run=commands.figures)
 
 
 def _ledger(subparsers: Any) -> None:

@@ -1,10 +1,10 @@
 """What each member's time went into, as far as a ledger can tell: intervals of research time from its own events.
 
-Known from the ledger: when a call to the model was under way, when a job waited for a robot, and when robots worked for it. A member
-may do several of these at once; a moment counts once, as the first of `ACTIVITIES` that holds. What is left is work on its own
+Known from the ledger: when a call to the model was under way, when a job waited for a robot, when robots worked for it, and when it
+looked at others: from then to its next event, and in the call that took in what it saw, it is `summarising peers`. A member may do several of these at once; a moment counts once, as the first of `ACTIVITIES` that holds. What is left is work on its own
 machine, which nobody watches: it is named after the next thing that came of it. So `coding` is the work before a commit was sent or
-submitted, with any training that the member did by itself; `summarising peers` that before a look at others; `reading` all other,
-as before it wrote down an idea or what one taught, before an evaluation of what was there already, and at the end.
+submitted, with any training that the member did by itself; `reading` is all other: before it looked at others, wrote down an idea or
+what one taught, evaluated what was there already, and at the end.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from autoenvbench.record.events import NOT_AGENTS
@@ -20,14 +21,14 @@ from autoenvbench.record.ledger import Event
 from autoenvbench.record.metrics import headline_tokens
 
 Activity = Literal[
-    "training", "robot at work", "waiting for a robot", "waiting for the model", "coding", "summarising peers", "reading"
+    "training", "robot at work", "waiting for a robot", "summarising peers", "waiting for the model", "coding", "reading"
 ]  # fmt: skip
 ACTIVITIES: tuple[Activity, ...] = (
-    "training", "robot at work", "waiting for a robot", "waiting for the model", "coding", "summarising peers", "reading",
+    "training", "robot at work", "waiting for a robot", "summarising peers", "waiting for the model", "coding", "reading",
 )  # fmt: skip
 #: What local work was for, by the event that ends it.
-_CAME_OF_IT: dict[str, Activity] = {"commit": "coding", "look": "summarising peers", "learned": "reading",
-                                    "idea": "reading", "evaluation": "reading"}  # fmt: skip
+_CAME_OF_IT: dict[str, Activity] = {"commit": "coding", "look": "reading", "learned": "reading", "idea": "reading",
+                                    "evaluation": "reading"}  # fmt: skip
 
 Span = tuple[float, float]  # research time [s]
 
@@ -78,11 +79,13 @@ def _of_member(events: list[Event], resumed: list[float], research_s: float, pac
         [(e.t_run, "", e.payload.phase == "started") for e in events if e.kind == "agent"], resumed, research_s
     )
     made.alive_s = _length(alive)
+    took_in = _took_in(events)
     at_work = _at_work(events, research_s, paced)
     busy: list[tuple[Activity, list[Span]]] = [
         ("training", _batches(events, resumed, research_s, {"learn"})),
         ("robot at work", at_work),
         ("waiting for a robot", _waiting(events, resumed, research_s, at_work)),
+        ("summarising peers", _on_peers(events, resumed, research_s, took_in)),
         ("waiting for the model", _calls(events, resumed, research_s)),
     ]
     left = alive
@@ -98,19 +101,26 @@ def _of_member(events: list[Event], resumed: list[float], research_s: float, pac
     before["reading"].append((since, research_s))
     for activity, spans in before.items():
         made.seconds[activity] = _length(_both(left, _merged(spans)))
-    _count_tokens(events, made)
+    _count_tokens(events, took_in, made)
     return made
 
 
-def _count_tokens(events: Iterable[Event], made: MemberTime) -> None:
-    took_in, looked = set[str | None](), False
+def _took_in(events: Iterable[Event]) -> set[str | None]:
+    """Calls that took in what others do: the first one to begin after each look."""
+    calls, looked = set[str | None](), False
     for e in events:
         if e.kind == "look":
-            made.looks, looked = made.looks + 1, True
+            looked = True
         elif e.kind == "call" and looked:
             looked = False
-            took_in.add(e.payload.id)
-        elif e.kind == "tokens" and not e.payload.in_flight:
+            calls.add(e.payload.id)
+    return calls
+
+
+def _count_tokens(events: Iterable[Event], took_in: set[str | None], made: MemberTime) -> None:
+    for e in events:
+        made.looks += e.kind == "look"
+        if e.kind == "tokens" and not e.payload.in_flight:
             made.tokens += headline_tokens(e.payload)
             made.peer_tokens += headline_tokens(e.payload) if e.payload.call in took_in else 0
 
@@ -157,11 +167,24 @@ def _waiting(events: list[Event], resumed: list[float], research_s: float, at_wo
     return _merged([*_spans(asked, resumed, research_s), *_without(batches, at_work)])
 
 
-def _calls(events: list[Event], resumed: list[float], research_s: float) -> list[Span]:
-    """While a call to the model was under way, waits for its provider included."""
-    ends = [(e.t_run, e.payload.id, True) for e in events if e.kind == "call"]
+def _calls(
+    events: list[Event], resumed: list[float], research_s: float, only: set[str | None] | None = None
+) -> list[Span]:
+    """While a call to the model was under way (or one of these), waits for its provider included."""
+    ends = [
+        (e.t_run, e.payload.id, True) for e in events if e.kind == "call" and (only is None or e.payload.id in only)
+    ]
     ends += [(e.t_run, e.payload.call, False) for e in events if e.kind == "tokens" and e.payload.call is not None]
     return _spans(sorted(ends, key=lambda end: end[0]), resumed, research_s)
+
+
+def _on_peers(events: list[Event], resumed: list[float], research_s: float, took_in: set[str | None]) -> list[Span]:
+    """From a look at others to the member's next event, and the calls that took in what it saw."""
+    looks = [
+        (e.t_run, min(after.t_run if after else research_s, research_s))
+        for e, after in pairwise([*events, None]) if e is not None and e.kind == "look"
+    ]  # fmt: skip
+    return _merged([*looks, *_calls(events, resumed, research_s, took_in)])
 
 
 # -- intervals -----------------------------------------------------------------------------------------------------------

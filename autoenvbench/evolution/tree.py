@@ -67,7 +67,8 @@ class Idea:
         t_run: when it was registered [s].
         parent: the idea that it refines; None for a root.
         commits: that were evaluated for it, in order.
-        practised: episodes of practice and learning that its author ran while this was its newest idea.
+        tried: ids of the batches of practice and learning that its author began while this was its newest idea; `practised`: episodes
+            of these.
         learned: what it taught, in its author's words; empty where nobody wrote that down.
     """
 
@@ -79,6 +80,7 @@ class Idea:
     parent: str | None = None
     commits: list[str] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
     practised: int = 0
     learned: str = ""
 
@@ -112,6 +114,7 @@ class IdeaTree:
     edges: list[Edge] = field(default_factory=list)
     no_idea: list[Evaluation] = field(default_factory=list)
     _batches: dict[str, Evaluation] = field(default_factory=dict)  # by id
+    _trying: dict[str, Idea] = field(default_factory=dict)  # by batch of practice or learning
     _idea_of: dict[tuple[str | None, str], str] = field(default_factory=dict)  # (agent, commit) -> idea it tested last
     _newest: dict[str | None, str] = field(default_factory=dict)  # agent -> its newest idea
     _borrowed: list[tuple[Event, ProvenanceEvent, str | None]] = field(default_factory=list)  # and the idea of then
@@ -167,14 +170,15 @@ class IdeaTree:
                 idea.learned = p.text
             case "evaluation" if p.purpose in JUDGED:
                 self._evaluate(event, p)
+            case "evaluation" if p.purpose in TRIED and p.phase == "started" and event.agent in self._newest:
+                idea = self._trying[p.id] = self.ideas[self._newest[event.agent]]
+                idea.tried.append(p.id)
             case "episode" if p.purpose in JUDGED and not p.infrastructure and p.evaluation in self._batches:
                 batch = self._batches[p.evaluation]
                 if batch.ended is None:
                     batch.episodes, batch.successes = batch.episodes + 1, batch.successes + p.success
-            case "episode" if (
-                p.purpose in TRIED and (idea := self.ideas.get(self._newest.get(event.agent, ""))) is not None
-            ):
-                idea.practised += 1
+            case "episode" if p.evaluation in self._trying:
+                self._trying[p.evaluation].practised += 1
             case "provenance":
                 self._borrowed.append((event, p, self._newest.get(event.agent)))
 

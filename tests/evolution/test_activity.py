@@ -24,8 +24,9 @@ def after(author, seconds, payload):
 
 def test_a_day_in_the_life_of_a_member(author):
     author.call("a-1", 10.0)
-    after(author, 3.0, LookEvent(what="peers"))  # it asked for peers
-    author.call("a-1", 20.0, fresh=700, output=50)
+    after(author, 3.0, LookEvent(what="peers"))
+    author.t += 2.0
+    author.call("a-1", 20.0, fresh=700, output=50)  # this one takes in what it saw
     after(author, 5.0, IdeaEvent(id="I1", title="an idea"))
     author.t += 40.0  # edits, and trains on its own machine
     author.commit("a-1", "x")
@@ -39,10 +40,10 @@ def test_a_day_in_the_life_of_a_member(author):
     author.t += 1000.0
     author.write(RunEvent(phase="agents_stopped"))
     time = time_by_activity(author.sink.events, author.t)["a-1"]
-    assert time.alive_s == pytest.approx(275.0)
+    assert time.alive_s == pytest.approx(277.0)
     assert time.seconds == pytest.approx({
-        "training": 30.0, "robot at work": 70.0, "waiting for a robot": 90.0, "waiting for the model": 30.0, "coding": 40.0,
-        "summarising peers": 3.0, "reading": 12.0,
+        "training": 30.0, "robot at work": 70.0, "waiting for a robot": 90.0, "summarising peers": 22.0, "waiting for the model": 10.0,
+        "coding": 40.0, "reading": 15.0,
     })  # fmt: skip
     assert (time.looks, time.peer_tokens, time.tokens) == (1, 750, 3250)
 
