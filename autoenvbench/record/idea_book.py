@@ -39,6 +39,7 @@ class IdeaBook:
         newest: each member's own newest idea.
         words: how many events of a kind a member has caused, by (member, kind).
         sent: commits that the station took in, and from whom: by commit, then by member.
+        tested: which idea a member's commit was last evaluated for, by (member, commit).
         digests: (member, digest) of each bundle that it sent.
         provenance: what a member's commit has from others, by (member, commit).
         looks: when a member last looked at something, by (member, what, idea) [s].
@@ -49,6 +50,7 @@ class IdeaBook:
     newest: dict[str | None, str] = field(default_factory=dict)
     words: Counter[tuple[str | None, str]] = field(default_factory=Counter)
     sent: dict[str, dict[str | None, CommitEvent]] = field(default_factory=dict)
+    tested: dict[tuple[str | None, str], str] = field(default_factory=dict)
     digests: set[tuple[str | None, str]] = field(default_factory=set)
     provenance: dict[tuple[str | None, str], ProvenanceEvent] = field(default_factory=dict)
     looks: dict[tuple[str | None, str, str | None], float] = field(default_factory=dict)
@@ -65,6 +67,7 @@ class IdeaBook:
                 self.ideas[p.idea].learned = p.text
             case "evaluation" if p.phase != "started" and p.episodes and p.idea in self.ideas:
                 self.ideas[p.idea].evaluations.append(p)
+                self.tested[agent, p.commit] = p.idea
             case "commit" if p.phase == "received":
                 self.sent.setdefault(p.commit, {}).setdefault(agent, p)
                 self.digests.add((agent, p.digest))
