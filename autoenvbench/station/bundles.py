@@ -87,7 +87,7 @@ class BundleStore:
             raise UserError(f"this run's commits and checkpoints take over {MAX_STORE >> 30} GB; no more are taken in")
         with tempfile.TemporaryDirectory(dir=self._root) as scratch:
             unpacked = Path(scratch) / "unpacked"
-            _unpack(archive, unpacked, MAX_BUNDLE + MAX_CHECKPOINTS)
+            unpack_archive(archive, unpacked, MAX_BUNDLE + MAX_CHECKPOINTS)
             if not (unpacked / "commit.bundle").is_file():
                 raise UserError("the upload holds no commit.bundle")
             try:
@@ -108,7 +108,7 @@ class BundleStore:
             (made / "tree").mkdir(parents=True)
             tree = Path(scratch) / "tree.tar"
             self.objects.git("archive", "--format=tar", "-o", str(tree), commit)
-            _unpack(tree, made / "tree", MAX_TREE)
+            unpack_archive(tree, made / "tree", MAX_TREE)
             if checkpoints.is_dir():
                 own = made / "tree" / "checkpoints"
                 if own.is_file():
@@ -156,7 +156,7 @@ def on_disk(folder: Path) -> int:
     return sum(p.lstat().st_blocks * 512 for p in folder.rglob("*"))
 
 
-def _unpack(archive: Path, into: Path, max_bytes: int) -> None:
+def unpack_archive(archive: Path, into: Path, max_bytes: int) -> None:
     """Extract regular files and folders only, within bounds, by a process of its own. Raises UserError."""
     into.mkdir(exist_ok=True)
     line = [

@@ -71,6 +71,26 @@ class StationClient:
         with file.open("rb") as data:
             return self._request("POST", path, data, {"Content-Length": str(file.stat().st_size)})
 
+    def download(self, path: str, into: Path, most: int) -> None:
+        """Write what the station answers, of at most so many bytes, to a file."""
+        connection = self._connect(timeout=120)
+        try:
+            response = self._send(connection, "GET", path, None, {})
+            if response.status != 200:
+                raise _error(json.loads(response.read()))
+            size = int(response.headers.get("Content-Length", 0))
+            if size > most:
+                raise UserError(f"what the station sends is {size >> 20} MB; at most {most >> 20} MB are taken")
+            with into.open("wb") as file:
+                while chunk := response.read(1 << 20):
+                    file.write(chunk)
+            if into.stat().st_size != size:
+                raise UserError("the station hung up before it had sent all; try again")
+        except (OSError, http.client.HTTPException) as error:
+            raise UserError(f"cannot take what the station sends: {error or type(error).__name__}") from None
+        finally:
+            connection.close()
+
     def job(
         self, path: str, body: dict[str, Any], on_episode: Callable[[dict[str, Any]], None] = lambda e: None
     ) -> dict[str, Any]:

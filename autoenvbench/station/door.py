@@ -34,6 +34,7 @@ from autoenvbench.station.bundles import MAX_BUNDLE
 from autoenvbench.station.client import StationClient, stop_socket
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.evaluation import OnEpisode
+from autoenvbench.station.hub_routes import HubRoutes, body_of
 from autoenvbench.station.learning import MAX_WEIGHTS, Learning, require_learning
 from autoenvbench.station.practice import Practice, whole
 from autoenvbench.station.remote_cell import FOLD_S, open_cells
@@ -83,6 +84,7 @@ class Door:
             web.post("/held-out", self._held_out),
             web.post("/pause", self._pause),
         ])  # fmt: skip
+        app.add_routes(HubRoutes(self._station, self._call).routes())
         return app
 
     @web.middleware
@@ -113,14 +115,16 @@ class Door:
         )
 
     async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._call(self._station.status))
+        return web.json_response(await self._call(self._station.status, request["client"]))
 
     async def _episodes(self, request: web.Request) -> web.Response:
         try:
             limit = int(request.query.get("limit", 50))
         except ValueError:
             raise UserError("limit must be a whole number") from None
-        rows = await self._call(self._station.episodes, request.query.get("evaluation"), max(1, min(limit, 5000)))
+        rows = await self._call(
+            self._station.episodes, request["client"], request.query.get("evaluation"), max(1, min(limit, 5000))
+        )
         return web.json_response(rows)
 
     async def _frame(self, request: web.Request) -> web.Response:
@@ -144,8 +148,8 @@ class Door:
         return web.json_response(await self._call(self._station.acknowledge, request["client"]))
 
     async def _has_bundle(self, request: web.Request) -> web.Response:
-        bundle = await self._call(self._station.bundles.get, request.match_info["digest"])
-        return web.json_response({"known": bundle is not None})
+        known = await self._call(self._station.jobs.has_sent, request["client"], request.match_info["digest"])
+        return web.json_response({"known": known})
 
     async def _receive(self, request: web.Request) -> web.Response:
         commit = request.query.get("commit", "")
@@ -179,7 +183,7 @@ class Door:
             self._uploading[client] -= 1
 
     async def _idea(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await body_of(request)
         idea = await self._call(
             self._station.ideas.register, request["client"], str(body.get("title", "")), body.get("parent"),
             body.get("inspired_by") or [], body.get("regime"),
@@ -187,12 +191,12 @@ class Door:
         return web.json_response(idea)
 
     async def _note(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await body_of(request)
         await self._call(self._station.ideas.note, request["client"], str(body.get("text", "")))
         return web.json_response({"ok": True})
 
     async def _submit(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await body_of(request)
         return web.json_response(await self._call(self._station.submit, request["client"], str(body.get("digest"))))
 
     async def _halt(self, request: web.Request) -> web.Response:
@@ -201,7 +205,7 @@ class Door:
 
     async def _pause(self, request: web.Request) -> web.Response:
         """{"paused": true, "stopped_at": research time}, and later {"paused": false, "epoch": of the run's clock without the pause}."""
-        body = await _body(request)
+        body = await body_of(request)
         self._station.jobs.pause(bool(body.get("paused")), epoch=body.get("epoch"), stopped_at=body.get("stopped_at"))
         if not body.get("paused"):  # research goes on, and so does what was cut when it was last ended
             self._jobs.submit(self._station.judging.finish_confirmations)
@@ -209,25 +213,25 @@ class Door:
 
     # -- long ones ---------------------------------------------------------------------------------------------------
     async def _practice(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
+        body = await body_of(request)
         asked = Practice.of(body)
         self._require_free()
         job = functools.partial(self._station.trying.practice, request["client"], str(body.get("digest")), asked)
         return await self._stream(request, job)
 
     async def _learn(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
+        body = await body_of(request)
         asked = Learning.of(body)
         self._require_free()
         job = functools.partial(self._station.trying.learn, request["client"], str(body.get("digest")), asked)
         return await self._stream(request, job)
 
     async def _end_learning(self, request: web.Request) -> web.Response:
-        why = str((await _body(request)).get("why", "the learner ended it"))
+        why = str((await body_of(request)).get("why", "the learner ended it"))
         return web.json_response(await self._call(self._station.trying.end_learning, request["client"], why))
 
     async def _evaluate(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
+        body = await body_of(request)
         if given := {"seed", "start"} & body.keys():
             raise UserError(
                 f"an evaluation draws its starts itself, in secret; leave out {' and '.join(sorted(given))}"
@@ -239,12 +243,12 @@ class Door:
         ))  # fmt: skip
 
     async def _compare(self, request: web.Request) -> web.StreamResponse:
-        digest = str((await _body(request)).get("digest"))
+        digest = str((await body_of(request)).get("digest"))
         self._require_free()
         return await self._stream(request, functools.partial(self._station.judging.compare, request["client"], digest))
 
     async def _held_out(self, request: web.Request) -> web.StreamResponse:
-        digest = str((await _body(request)).get("digest"))
+        digest = str((await body_of(request)).get("digest"))
         # Not refused where the robot is busy: a job that the deadline cut off may be in its last step, and this waits behind it.
         return await self._stream(request, functools.partial(self._station.judging.held_out, digest))
 
@@ -348,17 +352,6 @@ async def _take(request: web.Request, file: IO[bytes], most: int) -> None:
             raise UserError(f"the upload is over {most >> 20} MB, which is the most{checkpoints}")
         file.write(chunk)
     file.flush()
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    try:
-        body = await request.json()
-        json.dumps(body, ensure_ascii=False).encode()  # half a character is a string in JSON, and in no file
-    except (ValueError, RecursionError):
-        raise UserError("the request's body is not JSON of whole characters") from None
-    if not isinstance(body, dict):
-        raise UserError("the request's body must be a JSON object")
-    return body
 
 
 def _failure(error: UserError, status: int = 400) -> web.Response:

@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from autoenvbench.errors import UserError
+from autoenvbench.record.candidates import Candidate
 from autoenvbench.record.events import CommitEvent, EvaluationEvent, LookEvent, NoteEvent
 from autoenvbench.record.idea_book import IdeaRecord
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.state import Follower, RunState
-from autoenvbench.record.statistics import wilson
+from autoenvbench.record.summary import wilson
 from autoenvbench.station.answers import best_of
 from autoenvbench.station.bundles import Bundle, BundleStore, bundle_digest
 from autoenvbench.station.config import ADMIN
-from autoenvbench.station.ideas import require_idea
+from autoenvbench.station.ideas import ALONE, require_idea
 from autoenvbench.station.provenance import Provenance
 from autoenvbench.text import visible
 
-ALONE = "this run's members work alone (--no-sharing): nobody sees, or takes over, what another does"
 LOOK_EVERY_S = 10.0  # of research time: looking at the same thing again within it is one look
 MAX_LOOKS = 2000  # of a member that are recorded
 MAX_DIFF = 20_000  # characters
@@ -68,15 +68,6 @@ class Hub:
             self._ledger.append(NoteEvent(text=f"{agent}: {history.trouble}"))
         if agent != ADMIN:
             self._bundles.objects.move(agent, commit)
-        return bundle
-
-    def sent(self, agent: str, digest: str) -> Bundle:
-        """A bundle that this member sent. Raises UserError for any other, whoever else sent it."""
-        with self._record.read() as state:
-            own = (agent, digest) in state.book.digests
-        bundle = self._bundles.get(digest) if own else None
-        if bundle is None:
-            raise UserError("the station does not have this commit from you; send it first (aeb does so by itself)")
         return bundle
 
     # -- what others do ----------------------------------------------------------------------------------------------
@@ -123,7 +114,9 @@ class Hub:
         if parent is not None and tested is not None:
             return tested.commit, parent.event.id
         starter = next((commit for commit, by in state.book.sent.items() if ADMIN in by), None)
-        return (starter, "the starter") if starter else ("4b825dc642cb6eb9a060e54bf8d69288fbee4904", "nothing")  # an empty tree
+        return (
+            (starter, "the starter") if starter else ("4b825dc642cb6eb9a060e54bf8d69288fbee4904", "nothing")
+        )  # an empty tree
 
     def _diff(self, base: str, commit: str) -> str:
         if (base, commit) not in self._diffs:
@@ -147,7 +140,9 @@ class Hub:
         if record.agent == agent:
             raise UserError(f"{idea} is yours; there is nothing to adopt. aeb peers lists what others do")
         if chosen is None:
-            raise UserError(f"nothing of {idea} has been tested yet, so there is nothing to adopt; aeb show {idea} says how it stands")
+            raise UserError(
+                f"nothing of {idea} has been tested yet, so there is nothing to adopt; aeb show {idea} says how it stands"
+            )
         self._require_plain(chosen.commit)
         self._look(agent, "adopt", idea)
         bundle = self._bundles.get(chosen.digest)
@@ -172,7 +167,8 @@ class Hub:
         bundle = self._bundles.get(digest)
         with self._record.read() as state:
             known = bundle is not None and any(
-                (member, digest) in state.book.digests and (member, bundle.commit) in state.book.tested for member in self._members
+                (member, digest) in state.book.digests and (member, bundle.commit) in state.book.tested
+                for member in self._members
             )
         folder = self._checkpoints(digest) if known else None
         if folder is None:
@@ -223,27 +219,35 @@ class Hub:
                 self._ledger.append(LookEvent(what=what, idea=idea), agent=agent)
 
 
+def _confirmed(record: IdeaRecord, state: RunState, test: EvaluationEvent) -> Candidate | None:
+    """What is known of a test's files by their member's own confirmation; None where that is not complete."""
+    own = state.of_member(record.agent or "").candidates
+    candidate = own.known.get(test.content or test.digest)
+    return candidate if candidate is not None and own.confirmed(candidate) else None
+
+
 def _to_adopt(record: IdeaRecord, state: RunState) -> EvaluationEvent | None:
     """Of an idea's tests, the one whose commit its adopter takes: the best confirmed one, or else the last. None without any."""
-    known = state.candidates.known
-    confirmed = [e for e in record.evaluations if (c := known.get(e.content or e.digest)) and state.candidates.confirmed(c)]
+    confirmed = [(c.rate, test) for test in record.evaluations if (c := _confirmed(record, state, test)) is not None]
     if confirmed:
-        return max(confirmed, key=lambda e: known[e.content or e.digest].rate)
+        return max(confirmed, key=lambda pair: pair[0])[1]
     return record.evaluations[-1] if record.evaluations else None
 
 
 def _told(record: IdeaRecord, state: RunState) -> dict[str, Any]:
     """An idea in JSON, without its changes."""
     commits: dict[str, dict[str, Any]] = {}
-    for e in record.evaluations:
-        row = commits.setdefault(e.commit, {"commit": e.commit, "evaluations": [], "confirmed": None, "sources": []})
-        row["evaluations"].append({"id": e.id, "purpose": e.purpose, "successes": e.successes, "episodes": e.episodes})
-        candidate = state.candidates.known.get(e.content or e.digest)
-        if candidate is not None and state.candidates.confirmed(candidate):
-            wins, n = candidate.counted_wins, candidate.counted
-            row["confirmed"] = {"success_rate": round(candidate.rate, 4), "wilson95": [round(x, 4) for x in wilson(wins, n)], "episodes": n}  # fmt: skip
-        found = state.book.provenance.get((record.agent, e.commit))
-        row["sources"] = [s.model_dump() for s in found.sources] if found else []
+    for test in record.evaluations:
+        row = commits.setdefault(test.commit, {"commit": test.commit, "evaluations": []})
+        row["evaluations"].append(test.model_dump(include={"id", "purpose", "successes", "episodes"}))
+        found = state.book.provenance.get((record.agent, test.commit))
+        row["sources"] = [source.model_dump() for source in found.sources] if found else []
+        row["confirmed"] = None
+        if (c := _confirmed(record, state, test)) is not None:
+            low, high = wilson(c.counted_wins, c.counted)
+            row["confirmed"] = {
+                "success_rate": round(c.rate, 4), "wilson95": [round(low, 4), round(high, 4)], "episodes": c.counted
+            }  # fmt: skip
     event, chosen = record.event, _to_adopt(record, state)
     return {
         "id": event.id, "title": event.title, "agent": record.agent, "t_run": round(record.t_run, 1), "regime": event.regime,

@@ -15,6 +15,7 @@ from autoenvbench.record.state import Follower, RunState
 MAX_WORDS = 10_000  # ideas of a run, and as many notes, submissions and lessons; its members have equal shares
 MAX_SOURCES = 20  # that an idea names
 MAX_LESSON = 2000  # characters
+ALONE = "this run's members work alone (--no-sharing): nobody sees, or takes over, what another does"
 
 
 class Ideas:
@@ -51,7 +52,9 @@ class Ideas:
         with self._record.read() as state:  # held until the idea is written, so that no other gets its id
             self.require_room(state, agent, "idea", "ideas")
             for other in [parent, *inspired_by]:
-                if other is not None:
+                if other is not None and not self._config.sharing:
+                    self.require_own(state, agent, other, "")
+                elif other is not None:
                     require_idea(other, state)
             event = IdeaEvent(
                 id=f"I{len(state.ideas) + 1}", title=title, parent=parent, inspired_by=inspired_by, regime=regime
@@ -90,6 +93,8 @@ class Ideas:
 
     def require_own(self, state: RunState, agent: str, idea: object, why: str) -> None:
         """Raises UserError for an idea that is not this member's."""
+        if not self._config.sharing and (idea not in state.ideas or state.book.author(str(idea)) != agent):
+            raise UserError(ALONE)
         author = state.book.author(require_idea(idea, state))
         if author != agent:
             raise UserError(f'{idea} is {author}\'s: {why}; type: aeb idea "what you will try with it" --parent {idea}')

@@ -116,12 +116,17 @@ class Jobs:
         if (why := self.robot_used_up()) is not None:
             raise BudgetOver(f"{why}; the robot does nothing more in this run")
 
-    def bundle(self, digest: str) -> Bundle:
-        """What was sent under this digest. Raises UserError."""
+    def bundle(self, digest: str, member: str | None = None) -> Bundle:
+        """What was sent under this digest: by this member itself, where one is named. Raises UserError."""
         bundle = self.bundles.get(digest)
-        if bundle is None:
-            raise UserError("the station does not have this commit; send it first (aeb does so by itself)")
+        if bundle is None or (member is not None and not self.has_sent(member, digest)):
+            raise UserError("the station does not have this commit from you; send it first (aeb does so by itself)")
         return bundle
+
+    def has_sent(self, member: str, digest: str) -> bool:
+        """Whether a member sent this bundle itself, so that it is known what is in it from others."""
+        with self.record.read() as state:
+            return (member, digest) in state.book.digests
 
 
 def check_n(n: int) -> None:

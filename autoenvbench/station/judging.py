@@ -40,7 +40,7 @@ class Judging:
         Raises UserError, BudgetOver.
         """
         self._jobs.require_robot()
-        bundle = self._jobs.bundle(digest)
+        bundle = self._jobs.bundle(digest, agent)
         check_n(n)
         idea = self._ideas.under_test(agent, idea)
         with self._jobs.leased(f"evaluation of {bundle.commit[:8]} by {agent}"):
@@ -98,7 +98,7 @@ class Judging:
         """Decide a tie: a confirmed candidate and the confirmed best that it cannot be told apart from, on shared fresh starts (see
         `comparison`). Raises UserError, BudgetOver."""
         self._jobs.require_robot()
-        bundle = self._jobs.bundle(digest)
+        bundle = self._jobs.bundle(digest, agent)
         with self._jobs.leased(f"comparison of {bundle.commit[:8]} by {agent}"):
             with self._jobs.record.read() as state:
                 pair = state.of_member(agent).candidates.to_compare(bundle.content or bundle.digest)

@@ -58,7 +58,9 @@ class Objects:
                 raise UserError(f"the upload's HEAD is not {commit}")
             behind = int(self.git("rev-list", "--count", f"--max-count={MAX_HISTORY + 1}", commit))
             if behind > MAX_HISTORY:
-                raise UserError(f"there are over {MAX_HISTORY} commits behind this one; join them: git reset --soft, then git commit")
+                raise UserError(
+                    f"there are over {MAX_HISTORY} commits behind this one; join them: git reset --soft, then git commit"
+                )
             self.git("update-ref", f"refs/received/{commit}", commit)
         finally:
             _run_git(["--git-dir", str(self.path), *_HARDENED, "update-ref", "-d", incoming])
@@ -106,7 +108,9 @@ def _run_git(
     args: Sequence[str], *, said: int = SAID, cpu_s: int = _CPU_S, wall_s: float = WALL_S, stdin: str = "", cut: bool = False
 ) -> tuple[int, str, str]:  # fmt: skip
     file = said if said > SAID or cut else _FILE
-    return run(["/bin/sh", "-c", f'{_bounds(file, cpu_s)} && exec "$@"', "sh", "git", *args], said, wall_s=wall_s, stdin=stdin)
+    return run(
+        ["/bin/sh", "-c", f'{_bounds(file, cpu_s)} && exec "$@"', "sh", "git", *args], said, wall_s=wall_s, stdin=stdin
+    )
 
 
 def _bounds(file: int, cpu_s: int) -> str:

@@ -134,7 +134,11 @@ class Provenance:
         if (origin := self._origins[f"t{history.tree}"]) is not None and origin.agent not in (agent, ADMIN):
             add(origin, book.tested.get(origin), "tree")
         for idea, origin in history.declared:
-            if idea in book.ideas and book.author(idea) == origin.agent != agent and origin.agent in book.sent.get(origin.commit, {}):
+            if (
+                idea in book.ideas
+                and book.author(idea) == origin.agent != agent
+                and origin.agent in book.sent.get(origin.commit, {})
+            ):
                 add(origin, idea, "declared")
         return ProvenanceEvent(
             commit=history.commit, content=content, parents=list(parents)[:MAX_NAMED],
@@ -168,7 +172,9 @@ class Provenance:
         if not commits:
             return []
         shown = f"--format=%(trailers:key={TRAILER},valueonly)"
-        said = self._git("log", "--no-walk=unsorted", "--stdin", shown, said=_MESSAGES, cut=True, stdin="\n".join(commits))
+        said = self._git(
+            "log", "--no-walk=unsorted", "--stdin", shown, said=_MESSAGES, cut=True, stdin="\n".join(commits)
+        )
         matches = (_DECLARED.fullmatch(line.strip()) for line in said.splitlines()[: 4 * _PATCHES])
         return [(match[1], Origin(match[3], match[2])) for match in matches if match]
 

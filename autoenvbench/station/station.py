@@ -23,6 +23,7 @@ from autoenvbench.station.answers import best_of, idea_line
 from autoenvbench.station.bundles import Bundle, look_through
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.evaluation import close_evaluations, settle
+from autoenvbench.station.hub import Hub
 from autoenvbench.station.ideas import Ideas
 from autoenvbench.station.jobs import Jobs
 from autoenvbench.station.judging import Judging
@@ -51,11 +52,12 @@ class Station:
         self.bundles = self.jobs.bundles
         members = [client for client in config.tokens.values() if client != ADMIN]
         self.ideas = Ideas(self._run, self._record, self.ledger, len(members))
+        self.hub = Hub(self._run, self._record, self.ledger, self.bundles, members)
         self.trying, self.judging = Trying(self.jobs), Judging(self.jobs, self.ideas)
 
     # -- what anyone may know ----------------------------------------------------------------------------------------
-    def status(self) -> dict[str, Any]:
-        """What `aeb status` shows: the budget [s], the robot, the best so far, ideas."""
+    def status(self, client: str) -> dict[str, Any]:
+        """What `aeb status` shows: the budget [s], the robot, the best so far, ideas: those of whom the client may know."""
         with self._record.read() as state:
             return {
                 "env": self._run.env,
@@ -71,13 +73,19 @@ class Station:
                 "best_single": best_of(state.curves.raw),
                 "submitted": state.submitted.commit if state.submitted else None,
                 "finished": {purpose: state.batches_finished[purpose] for purpose in BATCHES},
-                "ideas": [idea_line(idea, state) for idea in state.ideas.values()],
+                "ideas": [
+                    idea_line(idea, state)
+                    for idea in state.ideas.values()
+                    if self.hub.sees(client, state.book.author(idea.id))
+                ],
             }
 
-    def episodes(self, evaluation: str | None, limit: int) -> list[dict[str, Any]]:
-        """The newest judged episodes. Seeds of secret streams are not shown."""
+    def episodes(self, client: str, evaluation: str | None, limit: int) -> list[dict[str, Any]]:
+        """The newest judged episodes of whom the client may know. Seeds of secret streams are not shown."""
         found = []
         for e in self._record.newest_episodes(evaluation, limit):
+            if not self.hub.sees(client, e.agent):
+                continue
             p: EpisodeEvent = e.payload
             shown = p.model_dump(exclude={"version", "digest"} | (set() if p.purpose == "practice" else {"seed"}))
             found.append({**shown, "t_run": round(e.t_run, 1)})
@@ -104,21 +112,14 @@ class Station:
 
     # -- what agents do ----------------------------------------------------------------------------------------------
     def receive(self, agent: str, archive: Path, commit: str) -> Bundle:
-        """Take in an upload (see `BundleStore.receive`). Raises UserError."""
-        bundle = self.bundles.receive(archive, commit)
-        self.ledger.append(
-            CommitEvent(
-                phase="received", commit=commit, digest=bundle.digest, content=bundle.content, subject=bundle.subject
-            ),
-            agent=agent,
-        )  # fmt: skip
-        return bundle
+        """Take in an upload, and find out what it has from other members. Raises UserError."""
+        return self.hub.receive(agent, archive, commit)
 
     def submit(self, agent: str, digest: str) -> dict[str, Any]:
         """Make this bundle the answer; the last one counts. Raises UserError, also for one that is not of the run's regime, and
         BudgetOver."""
         self.jobs.require_budget()
-        bundle = self.jobs.bundle(digest)
+        bundle = self.jobs.bundle(digest, agent)
         must = rules(self._run.regime)
         if must and (wrong := contradictions(self._run.regime, look_through(bundle))):
             raise UserError(f"{wrong[0]}. {must} Mend it and submit again; the run's last answer stands until then")

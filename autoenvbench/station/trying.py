@@ -39,7 +39,7 @@ class Trying:
     ) -> dict[str, Any]:
         """Episodes on public starts, whose trajectories (and a script's tool calls) land in data/practice. Raises UserError, BudgetOver."""
         self._jobs.require_robot()
-        bundle, n = self._jobs.bundle(digest), asked.n
+        bundle, n = self._jobs.bundle(digest, agent), asked.n
         check_n(n)
         if asked.interactive and not is_script(bundle.path / "policy.py"):
             raise UserError("--interactive is for scripts (`def run(tools)`), and this policy.py is none; leave it out")
@@ -68,7 +68,10 @@ class Trying:
         data/learn. Raises UserError, BudgetOver."""
         require_learning(self._jobs.run.regime)
         self._jobs.require_robot()
-        bundle, session = self._jobs.bundle(digest), Session(agent, asked, self.weights, self._jobs.clock.elapsed)
+        bundle, session = (
+            self._jobs.bundle(digest, agent),
+            Session(agent, asked, self.weights, self._jobs.clock.elapsed),
+        )
 
         def judged(event: EpisodeEvent) -> None:
             session.judged(event)

@@ -21,7 +21,7 @@ from autoenvbench.record.clock import format_duration
 from autoenvbench.record.events import MAX_TITLE
 from autoenvbench.station.client import StationClient, StationGone
 from autoenvbench.text import short, visible
-from autoenvbench.workspace import job_verbs, learning, literature
+from autoenvbench.workspace import job_verbs, learning, literature, team_verbs
 from autoenvbench.workspace.bundling import git, send_head
 from autoenvbench.workspace.learner import LIVE, NEWEST
 
@@ -100,7 +100,7 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
 
 def _idea(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
     idea, words = _register(client, args.title, parent=args.parent, inspired_by=args.inspired_by, regime=args.regime)
-    return idea, f"{words}; evaluations count towards the newest idea unless you say --idea"
+    return idea, f"{words}; evaluations count towards your newest idea unless you say --idea"
 
 
 def _practice(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
@@ -397,7 +397,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = verb("evaluate", _evaluate, "score HEAD on fresh secret starts; the best is confirmed at once")
     evaluate.add_argument("-n", type=int, default=20, metavar="N", help="episodes (default 20, the least that counts)")
     evaluate.add_argument(
-        "--idea", metavar="I7", help="the idea under test, or a new one in words (default: the newest)"
+        "--idea", metavar="I7", help="the idea of yours under test, or a new one in words (default: your newest)"
     )
     evaluate.add_argument(
         "--confirm",
@@ -423,6 +423,7 @@ def _parser() -> argparse.ArgumentParser:
         "words", nargs="*", metavar="WORDS", help="such as: spiral search, cloning history, sparse reward"
     )
     job_verbs.add(verb, common)
+    team_verbs.add(verb)
     verb("stop", _stop, "stop a real station's arms at once; the episode under way counts as it stands")
     note = verb("note", _note, "write a remark into the run's record")
     note.add_argument("text")

@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium as gym
@@ -41,6 +43,9 @@ _SCRIPTS_TOO = (None, "mixed")  # regimes; in "tools" they are the only way, in 
 _TEMPLATES = Path(__file__).with_name("templates")
 #: In the regimes where the answer is a network: the program that makes the first one.
 TRAIN = "train.py"
+#: Who made the first commit, and when: nobody's name and no day's, so that equal files are one commit whoever begins with them.
+_FIRST = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in (
+    ("NAME", "AutoEnvBench"), ("EMAIL", "starter@autoenvbench.invalid"), ("DATE", "2026-01-01T00:00:00+0000"))}  # fmt: skip
 #: Where learning at the robot is what a run is about, or may be: a folder of templates with a learner.
 _LEARNERS = ("online-rl", "mixed")
 
@@ -60,8 +65,9 @@ def make_workspace(
     scope: Scope | None = None,
     station: int | None = None,
 ) -> None:
-    """Create the repository at `path`, on branch main, with one commit. What a task gives away by its parametric policy is there only with
-    the starter "parametric".
+    """Create the repository at `path`, on branch main. Its first commit is the same in all workspaces of a run, so that histories of
+    several members have a common beginning. What a task gives away by its parametric policy comes in a second commit, and only with the
+    starter "parametric".
 
     Args:
         author: who commits in it.
@@ -73,7 +79,7 @@ def make_workspace(
     if answer_of(config.regime) == "network":
         (path / TRAIN).write_text(_training(env))
     elif own is not None:
-        _copy(own, path, *([] if config.starter == "parametric" else [PARAMETRIC]))
+        _copy(own, path, PARAMETRIC)
     else:
         (path / "policy.py").write_text(_BARE_POLICY)
     if config.regime in _LEARNERS:
@@ -94,7 +100,11 @@ def make_workspace(
     _git(path, "config", "user.name", author)
     _git(path, "config", "user.email", f"{author}@autoenvbench.invalid")
     _git(path, "add", "--all")
-    _git(path, "commit", "--quiet", "-m", "Starter")
+    _git(path, "commit", "--quiet", "-m", "Starter", env=_FIRST)
+    if config.starter == "parametric" and own is not None and (own / PARAMETRIC).exists():
+        shutil.copy(own / PARAMETRIC, path)
+        _git(path, "add", PARAMETRIC)
+        _git(path, "commit", "--quiet", "-m", "The starter with its numbers left open", env=_FIRST)
 
 
 def recipes_of(config: RunConfig) -> list[str]:
@@ -427,8 +437,8 @@ def _copy(source: Path, into: Path, *but: str) -> None:
     shutil.copytree(source, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *but))
 
 
-def _git(path: Path, *args: str) -> None:
-    env = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+def _git(path: Path, *args: str, env: Mapping[str, str] = MappingProxyType({})) -> None:
+    env = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, **env}
     subprocess.run(["git", "-C", str(path), *args], check=True, capture_output=True, env=env)
 
 

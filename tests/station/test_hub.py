@@ -1,0 +1,422 @@
+"""Members of a team see one another's ideas and take them over; what they forge, flood or send does nothing to the others."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+
+import pytest
+from conftest import ZERO_POLICY
+from team_bench import Team
+
+from autoenvbench.errors import UserError
+from autoenvbench.station import hub, ideas, objects
+from autoenvbench.workspace import sharing
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory):
+    """Two members; Ada's I1 is tested, and each test begins with workspaces as they were."""
+    made = Team(tmp_path_factory.mktemp("team"))
+    ada = made.mates[0]
+    made.first = ada.idea("Push with more gain")
+    ada.write("policy.py", ZERO_POLICY + "GAIN = 2\n", "more gain")
+    made.tested(ada, made.first)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ada(team):
+    return team.mates[0]
+
+
+@pytest.fixture
+def bob(team):
+    return fresh(team.mates[1])
+
+
+def fresh(mate):
+    mate.git("reset", "-q", "--hard", mate.git("rev-list", "--max-parents=0", "HEAD"))
+    mate.git("clean", "-qfdx")
+    return mate
+
+
+# -- seeing and taking over --------------------------------------------------------------------------------------------
+def test_peers_and_show_say_what_the_record_holds(team, ada, bob):
+    team.tested(ada, team.first, wins=4, n=4, purpose="confirm")
+    ada.client.post(f"/ideas/{team.first}/learned", {"text": "More gain\nhelps,   a little."})
+    rows = {row["agent"]: row for row in bob.client.get("/peers")}
+    assert rows["ada-1"]["best"]["success_rate"] == 1
+    assert (rows["ada-1"]["best_idea"], rows["ada-1"]["you"]) == (team.first, False)
+    assert (rows["bob-1"]["best"], rows["bob-1"]["you"]) == (None, True)
+    shown = bob.client.get(f"/ideas/{team.first}")
+    assert (shown["agent"], shown["learned"]) == ("ada-1", "More gain helps, a little.")
+    (commit,) = shown["commits"]
+    assert [(e["successes"], e["episodes"]) for e in commit["evaluations"]] == [(2, 3), (4, 4)]
+    assert commit["confirmed"]["episodes"] == 4
+    assert (shown["against"], "+GAIN = 2" in shown["diff"]) == ("the starter", True)
+    assert "diff" not in bob.client.get(f"/ideas/{team.first}?diff=no")
+    seen = [(p.what, p.idea) for p in team.events("look", "bob-1")]
+    assert seen.count(("peers", None)) == seen.count(("show", team.first)) == 1
+
+
+def test_what_is_adopted_is_a_commit_that_says_so_and_has_no_score(team, ada, bob):
+    mine = bob.write("notes.txt", "mine\n")
+    taken = sharing.adopt(bob.client, bob.repo, team.first)
+    assert (taken.agent, taken.commit, taken.files) == ("ada-1", ada.head, ["policy.py"])
+    assert bob.git("rev-list", "--parents", "-n1", "HEAD").split()[1:] == [mine, ada.head]
+    assert (
+        bob.git("log", "-1", "--format=%an|%(trailers:key=Adopted,valueonly)")
+        == f"bob-1|{team.first} {ada.head} by ada-1"
+    )
+    assert "GAIN = 2" in (bob.repo / "policy.py").read_text()
+    assert sharing.adopt(bob.client, bob.repo, team.first).files == []  # it is there already
+    sent = bob.send()
+    assert team.sources(bob, sent.commit) == [("ada-1", ada.head, team.first, "merge")]
+    assert {row["agent"]: row["best"] for row in ada.client.get("/peers")}["bob-1"] is None
+    own = bob.write("notes.txt", "more\n")
+    bob.send()
+    assert team.sources(bob, own) == []  # what it had from others, it had before
+    assert team.station.bundles.objects.git("rev-parse", "refs/members/bob-1").strip() == own
+
+
+def test_a_picked_change_and_equal_files_are_found_without_any_trailer(team, ada, bob):
+    bob.write("notes.txt", "mine, too\n")
+    sharing.adopt(bob.client, bob.repo, team.first, pick=True)
+    bob.git("commit", "-q", "--amend", "-m", "my own idea")
+    assert len(bob.git("rev-list", "--parents", "-n1", "HEAD").split()) == 2
+    assert team.sources(bob, bob.send().commit) == [("ada-1", ada.head, team.first, "patch")]
+    fresh(bob)
+    bob.write("policy.py", ZERO_POLICY + "GAIN = 1.5\n")
+    bob.write("policy.py", ZERO_POLICY + "GAIN = 2\n", "found it")
+    assert team.sources(bob, bob.send().commit) == [("ada-1", ada.head, team.first, "tree")]
+
+
+def test_where_both_changed_the_same_lines_nothing_is_touched_and_it_says_what_to_type(team, ada, bob):
+    before = bob.write("policy.py", ZERO_POLICY + "GAIN = 3\n")
+    (bob.repo / "mess.txt").write_text("not committed")
+    with pytest.raises(
+        UserError, match=r"both changed policy\.py; your workspace is as it was\. Type: aeb adopt I1 --theirs"
+    ):
+        sharing.adopt(bob.client, bob.repo, team.first)
+    assert (bob.head, bob.git("status", "--porcelain")) == (before, "?? mess.txt")
+    (bob.repo / "policy.py").write_text("half done")
+    with pytest.raises(UserError, match="uncommitted changes"):
+        sharing.adopt(bob.client, bob.repo, team.first)
+    bob.git("checkout", "-q", "policy.py")
+    sharing.adopt(bob.client, bob.repo, team.first, theirs=True)
+    assert "GAIN = 2" in (bob.repo / "policy.py").read_text()
+    assert (bob.repo / "mess.txt").read_text() == "not committed"
+
+
+def test_an_untracked_file_in_the_way_is_not_lost(team, ada, bob):
+    idea = ada.idea("A file of helpers")
+    ada.write("helpers.py", "HELP = 1\n")
+    team.tested(ada, idea)
+    (bob.repo / "helpers.py").write_text("mine")
+    before = bob.head
+    with pytest.raises(UserError, match=r"helpers\.py"):
+        sharing.adopt(bob.client, bob.repo, idea)
+    assert (bob.head, (bob.repo / "helpers.py").read_text()) == (before, "mine")
+
+
+def test_checkpoints_come_only_when_asked_for_and_are_those_that_were_tested(team, ada, bob):
+    idea = ada.idea("Weights beside the policy")
+    (ada.repo / "checkpoints").mkdir()
+    (ada.repo / "checkpoints/w.bin").write_bytes(b"\x01" * 1000)
+    head = team.tested(ada, idea)
+    assert sharing.adopt(bob.client, bob.repo, idea).checkpoints is False
+    assert not (bob.repo / "checkpoints").exists()
+    assert sharing.adopt(bob.client, bob.repo, idea, checkpoints=True).checkpoints is True
+    assert (bob.repo / "checkpoints/w.bin").read_bytes() == b"\x01" * 1000
+    with pytest.raises(UserError, match=r"mv checkpoints checkpoints\.mine"):
+        sharing.adopt(bob.client, bob.repo, idea, checkpoints=True)
+    weights = team.station.bundles.get(head.digest).path / "checkpoints/w.bin"
+    weights.write_bytes(b"\x02" * 1000)  # as if the disk had failed
+    fresh(bob)
+    with pytest.raises(UserError, match="no checkpoints came with"):
+        sharing.adopt(bob.client, bob.repo, idea, checkpoints=True)
+    weights.write_bytes(b"\x01" * 1000)
+
+
+def test_members_who_work_alone_see_nothing_of_one_another(tmp_path):
+    made = Team(tmp_path, sharing=False)
+    try:
+        ada, bob = made.mates
+        idea = ada.idea("A secret of mine")
+        made.tested(ada, idea)
+        for ask in (
+            lambda: bob.client.get("/peers"),
+            lambda: bob.client.get(f"/ideas/{idea}"),
+            lambda: bob.client.get("/ideas/I99"),
+            lambda: bob.client.post(f"/adopt/{idea}", {}),
+            lambda: bob.client.download(f"/commits/{ada.head}", tmp_path / "x", 10**6),
+            lambda: bob.idea("Mine", parent=idea),
+            lambda: bob.idea("Mine", inspired_by=[idea]),
+        ):
+            with pytest.raises(UserError, match=r"work alone \(--no-sharing\)"):
+                ask()
+        assert bob.client.get("/status")["ideas"] == []
+        assert len(ada.client.get("/status")["ideas"]) == 1
+        assert ada.client.get(f"/ideas/{idea}")["title"] == "A secret of mine"
+        assert made.events("look", "bob-1") == []
+    finally:
+        made.close()
+
+
+# -- attacks -----------------------------------------------------------------------------------------------------------
+def test_nobody_writes_what_a_peers_idea_taught_or_counts_a_test_to_it(team, ada, bob):
+    with pytest.raises(UserError, match="only its author writes what it taught"):
+        bob.client.post(f"/ideas/{team.first}/learned", {"text": "It is worthless"})
+    with pytest.raises(UserError, match="an evaluation counts to an idea of your own"):
+        team.station.ideas.under_test("bob-1", team.first)
+    mine = bob.idea("My own")
+    ada.idea("A newer one of another's")
+    assert team.station.ideas.under_test("bob-1", None) == mine
+    for forged in ({"id": team.first}, {"agent": "ada-1"}, {"id": "I99", "agent": "ada-1"}):
+        made = bob.client.post("/ideas", {"title": "Forged", **forged})
+        assert team.station.ideas.under_test("bob-1", made["id"]) == made["id"]
+    assert {e.agent for e in team.ledger.events("idea") if e.payload.title == "Forged"} == {"bob-1"}
+    assert all(p.text != "It is worthless" for p in team.events("learned"))
+
+
+def test_a_commit_under_a_peers_name_changes_nothing_of_the_peers(team, ada, bob, tmp_path):
+    before = ada.head
+    bob.write("policy.py", "EVIL = 1\n")
+    with pytest.raises(UserError, match=f"HEAD is not {before}"):
+        team.upload(bob, claim=before)
+    store = team.station.bundles.objects
+    assert store.git("rev-parse", f"refs/received/{before}").strip() == before
+    assert store.git("for-each-ref", "refs/incoming") == ""
+    for ref in ("refs/members/ada-1", f"refs/received/{before}"):
+        bob.git("update-ref", ref, "HEAD")
+        team.upload(bob, ref)
+        assert store.git("rev-parse", "refs/members/ada-1", f"refs/received/{before}").split() == [before, before]
+    got = tmp_path / "got"
+    bob.client.download(f"/commits/{before}", got, 10**7)
+    assert bob.git("bundle", "list-heads", str(got)) == f"{before} refs/received/{before}"
+
+
+def test_only_what_members_sent_and_tested_is_handed_out(team, ada, bob, tmp_path):
+    starter = bob.head
+    untested = bob.write("policy.py", ZERO_POLICY + "UNTESTED = 1\n")
+    bob.send()
+    hidden = team.station.bundles.objects.git("rev-parse", f"{ada.head}^{{tree}}").strip()
+    for name in (
+        starter,
+        untested,
+        hidden,
+        "HEAD",
+        "0" * 40,
+        "refs/received",
+        "--upload-pack=id",
+        "a" * 39,
+        f"{ada.head}^",
+    ):
+        with pytest.raises(UserError):
+            ada.client.download(f"/commits/{name}", tmp_path / "x", 10**7)
+    digest = team.station.bundles.get(ada.send().digest).digest
+    for path in (
+        f"/bundles/{'0' * 64}/checkpoints",
+        f"/bundles/..%2f{digest}/checkpoints",
+        f"/bundles/{bob.send().digest}/checkpoints",
+    ):
+        with pytest.raises(UserError):
+            ada.client.download(path, tmp_path / "x", 10**7)
+    with pytest.raises(UserError, match="nothing of I"):
+        ada.client.post(f"/adopt/{bob.idea('Never tested')}", {})
+    with pytest.raises(UserError, match="is yours"):
+        ada.client.post(f"/adopt/{team.first}", {})
+
+
+def test_a_digest_is_no_way_to_a_peers_bundle(team, ada, bob):
+    digest = ada.send().digest
+    assert bob.client.get(f"/bundles/{digest}") == {"known": False}
+    with pytest.raises(UserError, match="does not have this commit from you"):
+        bob.client.post("/submit", {"digest": digest})
+    with pytest.raises(UserError, match="does not have this commit from you"):
+        bob.client.job("/evaluate", {"digest": digest, "n": 1})
+    assert team.events("commit", "bob-1") == [] or all(p.digest != digest for p in team.events("commit", "bob-1"))
+
+
+def test_a_false_trailer_is_a_declaration_and_nonsense_is_nothing(team, ada, bob):
+    claim = f"Adopted: {team.first} {ada.head} by ada-1"
+    made = bob.write("policy.py", ZERO_POLICY + "OWN = 1\n", f"mine\n\n{claim}\nAdopted: I999 {ada.head} by ada-1\nAdopted: {team.first} "
+                     f"{'0' * 40} by ada-1\nAdopted: {team.first} {ada.head} by nobody-1\nAdopted: {team.first} {ada.head} by admin")  # fmt: skip
+    bob.send()
+    assert team.sources(bob, made) == [("ada-1", ada.head, team.first, "declared")]
+
+
+def test_words_and_looks_are_bounded_by_member(team, ada, bob, monkeypatch):
+    counts = {kind: len(team.events(kind, "bob-1")) for kind in ("idea", "note", "learned", "look")}
+    room = max(counts.values()) + 5
+    monkeypatch.setattr(ideas, "MAX_WORDS", 2 * room)
+    monkeypatch.setattr(hub, "MAX_LOOKS", room)
+    monkeypatch.setattr(hub, "LOOK_EVERY_S", 0.0)
+    mine = bob.idea("One of my own")
+    for kind, ask in {
+        "idea": lambda: bob.idea("flood"),
+        "note": lambda: bob.client.post("/notes", {"text": "flood"}),
+        "learned": lambda: bob.client.post(f"/ideas/{mine}/learned", {"text": "flood"}),
+    }.items():
+        for _ in range(room - len(team.events(kind, "bob-1"))):
+            ask()
+        with pytest.raises(UserError, match="which is your share of this run"):
+            ask()
+        assert len(team.events(kind, "bob-1")) == room
+    for _ in range(room + 3):
+        bob.client.get("/peers")
+    assert len(team.events("look", "bob-1")) == room
+    assert ada.idea("There is room for me")
+    ada.client.post("/notes", {"text": "and for this"})
+    ada.client.get("/peers")
+    assert team.events("look", "ada-1")
+
+
+def test_to_adopt_in_a_loop_writes_one_look_and_hands_out_one_thing_at_a_time(team, ada, bob, monkeypatch, tmp_path):
+    monkeypatch.setattr(hub, "LOOK_EVERY_S", 3600.0)
+    bob.client.post(f"/adopt/{team.first}", {})
+    before = len(team.events("look", "bob-1"))
+    for _ in range(20):
+        bob.client.post(f"/adopt/{team.first}", {})
+    assert len(team.events("look", "bob-1")) == before
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def slow(commit, into):
+        at_work.set()
+        assert go_on.wait(60)
+        into.write_bytes(b"it")
+
+    monkeypatch.setattr(team.station.hub, "commit", slow)
+    asking = threading.Thread(target=bob.client.download, args=(f"/commits/{ada.head}", tmp_path / "first", 100))
+    asking.start()
+    assert at_work.wait(60)
+    for _ in range(3):
+        with pytest.raises(UserError, match="one thing at a time"):
+            bob.client.download(f"/commits/{ada.head}", tmp_path / "more", 100)
+    assert ada.client.get("/peers")  # nobody else waits for it
+    go_on.set()
+    asking.join(60)
+    assert (tmp_path / "first").read_bytes() == b"it"
+
+
+def raw(mate, kind, content):
+    """An object that no porcelain would write."""
+    return mate.git("hash-object", "-t", kind, "-w", "--literally", "--stdin", stdin=content)
+
+
+def entry(mode, name, sha):
+    return f"{mode} {name}\0".encode() + bytes.fromhex(sha)
+
+
+#: Commits that are run without what is no file, and are not handed out.
+RUN_WITHOUT = ("submodule", "link", "link to a folder")
+
+
+@pytest.mark.parametrize("case", [".git/hooks", "..", "../x", ".GIT", "git~1", *RUN_WITHOUT])
+def test_poisoned_objects_are_refused_or_not_handed_out(team, bob, ada, case):
+    blob = raw(bob, "blob", b"#!/bin/sh\ntouch /tmp/never\n")
+    policy = raw(bob, "blob", ZERO_POLICY.encode())
+    inner = raw(bob, "tree", entry("100755", "post-merge", blob))
+    rows = {
+        ".git/hooks": [entry("40000", ".git", raw(bob, "tree", entry("40000", "hooks", inner)))],
+        "..": [entry("40000", "..", inner)],
+        "../x": [entry("100644", "../x", blob)],
+        ".GIT": [entry("40000", ".GIT", inner)],
+        "git~1": [entry("40000", "git~1", inner)],
+        "submodule": [entry("160000", "sub", bob.head)],
+        "link": [entry("120000", "out", raw(bob, "blob", b"/etc"))],
+        "link to a folder": [entry("120000", "checkpoints", raw(bob, "blob", b"../home"))],
+    }[case]
+    tree = raw(
+        bob,
+        "tree",
+        b"".join(sorted([*rows, entry("100644", "policy.py", policy)], key=lambda row: row.split(b" ", 1)[1])),
+    )
+    commit = bob.git("commit-tree", tree, "-p", bob.head, "-m", f"poisoned with {case}")
+    bob.git("update-ref", "refs/heads/main", commit)
+    idea, before = bob.idea(f"Poison: {case}"), ada.head
+    if case in RUN_WITHOUT:
+        team.tested(bob, idea, digest=team.upload(bob))
+    else:
+        with pytest.raises(UserError):
+            team.upload(bob)
+    with pytest.raises(
+        UserError, match="which the station never ran; it is not handed out" if case in RUN_WITHOUT else "nothing of"
+    ):
+        sharing.adopt(ada.client, ada.repo, idea)
+    assert ada.head == before
+
+
+def test_no_file_of_a_peers_steers_an_agent_or_runs_by_itself(team, ada, bob):
+    """Not by Git's own means, and not by those of the agents' programs, which obey files that lie in a workspace."""
+    idea, mark = bob.idea("A plan with surprises"), team.dir / "ran"
+    before = {p.name for p in ada.repo.iterdir()}
+    evil = f"#!/bin/sh\ntouch {mark}\n"
+    for name in (".githooks/post-merge", ".githooks/fsmonitor", ".git-hooks/post-checkout", "AGENTS.md", "sub/CLAUDE.md", ".gitattributes", ".envrc", ".mcp.json",
+                 ".claude/settings.json", ".codex/config.toml", "sub/.hidden"):  # fmt: skip
+        (bob.repo / name).parent.mkdir(exist_ok=True)
+        (bob.repo / name).write_text(evil if "hooks" in name else f"*.py filter=evil\n{evil}")
+        (bob.repo / name).chmod(0o755)
+    bob.git("add", "-f", ".")
+    bob.write("plan.py", "PLAN = 1\n")
+    team.tested(bob, idea)
+    ada.git("config", "core.hooksPath", ".githooks")  # as she may have it, for hooks of her own
+    ada.git("config", "filter.evil.smudge", f"touch {mark}; cat")
+    ada.git("config", "core.fsmonitor", ".githooks/fsmonitor")
+    (ada.repo / ".githooks").mkdir()
+    (ada.repo / ".githooks/post-merge").write_text(evil)
+    (ada.repo / ".githooks/post-merge").chmod(0o755)
+    try:
+        mark.unlink(missing_ok=True)
+        taken = sharing.adopt(ada.client, ada.repo, idea)
+        ran = mark.exists()
+    finally:
+        for key in ("core.hooksPath", "filter.evil.smudge", "core.fsmonitor"):
+            ada.git("config", "--unset", key)
+    assert not ran
+    assert taken.files == ["plan.py"]
+    assert len(taken.left_out) == 11
+    assert (ada.repo / "AGENTS.md").read_text() == "how to work\n"
+    assert {p.name for p in ada.repo.iterdir()} == before | {"plan.py", ".githooks"}
+
+
+def test_a_history_without_end_is_refused_and_a_long_one_hides_nothing(team, ada, bob, monkeypatch):
+    taken = sharing.adopt(bob.client, bob.repo, team.first)
+    monkeypatch.setattr(objects, "MAX_HISTORY", 400)
+
+    def grow(commits):
+        stream = [
+            b"commit refs/heads/main\ncommitter b <b@b> %d +0000\ndata 1\nx\n%s\n"
+            % (10**9 + k, b"" if k else b"from %s\n" % bob.head.encode())
+            for k in range(commits)
+        ]
+        bob.git("fast-import", "--quiet", "--force", stdin=b"".join(stream))
+        bob.git("reset", "-q", "--hard")
+        team.upload(bob)
+
+    grow(350)
+    assert team.sources(bob, bob.head)[0] == ("ada-1", taken.commit, team.first, "merge")
+    with pytest.raises(UserError, match="over 400 commits behind this one"):
+        grow(100)
+
+
+def test_a_message_of_megabytes_or_of_control_characters_is_no_message(team, ada, bob):
+    words = b"\x1b]0;owned\x07\x1b[2J evil \xe2\x80\xae\n\nAdopted: I1 \x1b[31m\nAdopted: " + b"x" * (10 << 20) + b"\n"
+    (bob.repo / "policy.py").write_text(ZERO_POLICY + "LONG = 1\n")
+    bob.git("commit", "-qa", "--cleanup=verbatim", "-F", "-", stdin=words)
+    idea = bob.idea("Long \x1b[2J words")
+    team.tested(bob, idea)
+    assert team.sources(bob, bob.head) == []
+    assert len(team.events("commit", "bob-1")[-1].subject) <= 200
+    done = subprocess.run([sys.executable, "-m", "autoenvbench.workspace.aeb", "show", idea], cwd=ada.repo, env={**os.environ, "HOME": str(ada.home)},
+                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "LONG = 1" in done.stdout
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e]", done.stdout)
+    taken = sharing.adopt(ada.client, ada.repo, idea, theirs=True)
+    message = ada.git("log", "-1", "--format=%B")
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", message)
+    assert message.endswith(f"Adopted: {idea} {taken.commit} by bob-1")
