@@ -75,6 +75,9 @@ def make_workspace(
     """
     path.mkdir(parents=True)
     _copy(_TEMPLATES / "common", path)
+    if config.team > 1 and config.sharing:
+        before, heading, after = (path / "AGENTS.md").read_text().partition("## Exit codes of `aeb`")
+        (path / "AGENTS.md").write_text(before + (_TEMPLATES / "team" / "AGENTS.md").read_text() + heading + after)
     own = template_for(env)
     if answer_of(config.regime) == "network":
         (path / TRAIN).write_text(_training(env))

@@ -31,7 +31,13 @@ def ask():
     url = os.environ["AEB_GATEWAY"] + "/v1/chat/completions"
     urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})).read()
 """
-WORK = """
+LOOK = """
+seen = [os.path.join(folder, name) for top in ("/home", "/run", "/tmp", "/workspace", "/root", "/var", sys.argv[2])
+        for folder, folders, files in os.walk(top) for name in folders + files]
+open("seen", "w").write("\\n".join(seen))
+os.symlink(sys.argv[2], "way-out")
+"""
+WORK = LOOK + """
 ask()
 print(json.dumps({"text": "I am " + sys.argv[1]}), flush=True)
 subprocess.run(["aeb", "idea", "The idea of " + sys.argv[1]], check=True)
@@ -96,7 +102,7 @@ def config(out, agent, **more):
 def team(tmp_path_factory):
     """A run of two, paused once in its middle: the first leaves after its work, the second is ended by the deadline."""
     out = tmp_path_factory.mktemp("team")
-    agents = [program(ASK + WORK + LAST, "Ada"), program(ASK + WORK + BEAT, "Bob")]
+    agents = [program(ASK + WORK + LAST, "Ada", str(out)), program(ASK + WORK + BEAT, "Bob", str(out))]
     watcher, results, threads = Watcher(), [], {}
     monkeypatch = pytest.MonkeyPatch()
     for owner, name in (
@@ -160,6 +166,16 @@ def test_each_member_has_a_place_of_its_own(team):
         assert (folder / "transcript.jsonl.gz").exists()
     tokens = [json.loads((team["dir"] / "agents" / name / "home/.aeb.json").read_text())["token"] for name in folders]
     assert tokens[0] != tokens[1]
+
+
+@pytest.mark.cage
+def test_a_member_finds_nothing_of_its_peer(team):
+    for own, other in (("command-1", "command-2"), ("command-2", "command-1")):
+        workspace = team["dir"] / "agents" / own / "workspace"
+        seen = (workspace / "seen").read_text().splitlines()
+        assert "/workspace/policy.py" in seen
+        assert [path for path in seen if path.endswith(".aeb.json")] == ["/home/agent/.aeb.json"]
+        assert not [path for path in seen if other in path or str(team["dir"]) in path]
 
 
 @pytest.mark.cage

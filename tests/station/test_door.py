@@ -215,6 +215,7 @@ def test_what_a_member_adopts_is_measured_anew_and_no_peer_can_spoil_it(bench):
     head = send_head(bench.client(), bench.repo)
     mine = bench.client().job("/evaluate", {"digest": head.digest, "n": 3})
     peer = bench.client(bench.admin_token)
+    send_head(peer, bench.repo)
     theirs = peer.job("/evaluate", {"digest": head.digest, "n": 3})
     assert (mine["confirmation"]["episodes"], theirs["confirmation"]["episodes"]) == (4, 4)
     assert "confirmation" not in peer.job("/evaluate", {"digest": head.digest, "n": 3})

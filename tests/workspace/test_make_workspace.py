@@ -128,3 +128,21 @@ def test_recipes_are_those_of_the_regime_that_can_learn_on_the_track(regime, tra
 def test_without_pytorch_there_are_no_recipes(monkeypatch):
     monkeypatch.setattr(made_by, "find_spec", lambda name: None)
     assert recipes_of(RunConfig(agent="codex", env="ENPIRE/PushT-v0", budget_s=60)) == []
+
+
+def test_members_begin_with_the_same_commit_and_are_told_of_one_another_where_they_share(tmp_path):
+    def first(name, **config):
+        made = workspace(tmp_path / name, **config)
+        commits = subprocess.run(
+            ["git", "-C", made, "rev-list", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        text = (made / "AGENTS.md").read_text()
+        assert text.count("## Exit codes of `aeb`") == 1
+        return commits, "aeb adopt" in text
+
+    ada, bob = first("ada", team=2), first("bob", team=2)
+    assert ada == bob
+    (tuned, plain), told = first("cem", team=2, starter="parametric")
+    assert ([plain], told, tuned != plain) == (ada[0], True, True)
+    assert not first("alone")[1]
+    assert not first("apart", team=2, sharing=False)[1]
