@@ -241,6 +241,13 @@ def resume(args: argparse.Namespace) -> int:
     return _exit_code(result)
 
 
+def join(args: argparse.Namespace) -> None:
+    """Let one more member join a run that is under way."""
+    from autoenvbench.research.joining import join
+
+    print(f"{join(args.run_dir, args.agent)} works in {args.run_dir}")
+
+
 def agents(args: argparse.Namespace) -> None:
     """List the agents."""
     from autoenvbench.cli.printing import print_agents

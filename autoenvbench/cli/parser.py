@@ -21,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
         _envs, _tools, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
-        _resume, _report, _figures, _ledger, _leaderboard,
+        _join, _resume, _report, _figures, _ledger, _leaderboard,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -272,6 +272,15 @@ def _pause(subparsers: Any) -> None:
     pause = subparsers.add_parser("pause", help="let a run that is under way stand still; the time does not count")
     pause.add_argument("run_dir", type=arguments.path, metavar="RUN")
     pause.set_defaults(run=commands.pause)
+
+
+def _join(subparsers: Any) -> None:
+    join = subparsers.add_parser(
+        "join", help="let one more member join a run that is under way; its result takes no rank"
+    )
+    join.add_argument("run_dir", type=arguments.path, metavar="RUN")
+    join.add_argument("--agent", required=True, metavar="NAME", help="as in eval")
+    join.set_defaults(run=commands.join)
 
 
 def _resume(subparsers: Any) -> None:

@@ -185,7 +185,9 @@ class AgentLoop:
             return
         with self._run.state.read() as state:
             members = [state.member(slot.id) for slot in self._run.slots]
-            untouched = not any(member.exits or member.achievements or member.calls for member in members)
+            untouched = not state.phases["joined"] and not any(
+                member.exits or member.achievements or member.calls for member in members
+            )
         if untouched:
             raise CannotStart(words)
 

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -108,11 +108,8 @@ def allowance(run: Run) -> Allowance:
     return made
 
 
-@contextlib.asynccontextmanager
-async def open_gateways(
-    run: Run, allowed: Allowance, folder: Path, on_wait: Callable[[str, str, float], None]
-) -> AsyncIterator[dict[str, Gateway]]:
-    """A gateway for each slot whose agent asks a model, by the slot's id, while the agents live. All draw on one allowance.
+class Gateways:
+    """The gateways of a run's members, which all draw on one allowance. Used as an async context manager, around their work.
 
     They are served in an event loop of their own: nothing that the rest of the run does (the ledger's fsync, looks into /proc,
     reading what agents print) stands between a model and its agent.
@@ -120,29 +117,45 @@ async def open_gateways(
     Args:
         folder: where their sockets lie.
         on_wait: called in the caller's loop with a slot's id, and the reason and seconds of a wait (see `Gateway`).
+
+    Attributes:
+        of: by slot's id, of those whose agent asks a model.
     """
-    here, gateways = asyncio.get_running_loop(), dict[str, Gateway]()
 
-    def tell(slot: str, reason: str, seconds: float) -> None:
-        here.call_soon_threadsafe(on_wait, slot, reason, seconds)
+    def __init__(self, run: Run, allowed: Allowance, folder: Path, on_wait: Callable[[str, str, float], None]) -> None:
+        self._run, self._allowed, self._folder, self._on_wait = run, allowed, folder, on_wait
+        self.of: dict[str, Gateway] = {}
+        self._stack, self._thread = contextlib.AsyncExitStack(), LoopThread("model-gateways")
 
-    async with contextlib.AsyncExitStack() as stack:
-        thread = stack.enter_context(LoopThread("model-gateways"))
+    async def __aenter__(self) -> Gateways:
+        self._here = asyncio.get_running_loop()
+        self._stack.enter_context(self._thread)
+        for slot in self._run.slots:
+            await self.open(slot)
+        return self
 
-        async def close(gateway: Gateway) -> None:
-            await asyncio.wrap_future(thread.submit(gateway.close()))
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
 
-        for number, slot in enumerate(run.slots, 1):
-            if not slot.kind.needs_model and not run.config.replay:
-                continue
-            gateway = gateways[slot.id] = Gateway(
-                folder / f"model-{number}.sock", run.ledger, _upstream(run.config, slot.kind), slot.id,
-                transcript=slot.folder / "transcript.jsonl.gz", admission=_admission(run.config, slot.kind),
-                allowance=allowed, on_wait=functools.partial(tell, slot.id), seed=run.config.seed,
-            )  # fmt: skip
-            stack.push_async_callback(close, gateway)
-            await asyncio.wrap_future(thread.submit(gateway.start()))
-        yield gateways
+    async def open(self, slot: AgentSlot) -> None:
+        """Open a member's, if its agent asks a model."""
+        config = self._run.config
+        if not slot.kind.needs_model and not config.replay:
+            return
+        gateway = Gateway(
+            self._folder / f"model-{len(self.of) + 1}.sock", self._run.ledger, _upstream(config, slot.kind), slot.id,
+            transcript=slot.folder / "transcript.jsonl.gz", admission=_admission(config, slot.kind),
+            allowance=self._allowed, on_wait=functools.partial(self._tell, slot.id), seed=config.seed,
+        )  # fmt: skip
+        self.of[slot.id] = gateway
+        self._stack.push_async_callback(self._close, gateway)
+        await asyncio.wrap_future(self._thread.submit(gateway.start()))
+
+    async def _close(self, gateway: Gateway) -> None:
+        await asyncio.wrap_future(self._thread.submit(gateway.close()))
+
+    def _tell(self, slot: str, reason: str, seconds: float) -> None:
+        self._here.call_soon_threadsafe(self._on_wait, slot, reason, seconds)
 
 
 def _upstream(config: RunConfig, agent: Agent) -> Upstream:

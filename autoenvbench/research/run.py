@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -27,10 +28,10 @@ from enpire_envs.reference import make_reference
 
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
-from autoenvbench.agents.team import parse_team, team_name
+from autoenvbench.agents.team import MAX_TEAM, parse_team, team_name
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.upstream import Replay
-from autoenvbench.make_env import ChosenStations, choose_stations, make_env
+from autoenvbench.make_env import ChosenStations, choose_stations, is_real, make_env
 from autoenvbench.publish.report import write_report
 from autoenvbench.record import results
 from autoenvbench.record.clock import RunClock
@@ -45,10 +46,10 @@ from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.stations import ARGUMENT
 from autoenvbench.research.agent_loop import CannotStart
-from autoenvbench.research.model_access import allowance, check_models, count_killed_calls, cross_check, open_gateways
+from autoenvbench.research.model_access import Gateways, allowance, check_models, count_killed_calls, cross_check
 from autoenvbench.research.observer import Observer
 from autoenvbench.research.run_dir import exclusive, make_run_dir, unpause
-from autoenvbench.research.slots import AgentSlot, Run, make_slots, name_members
+from autoenvbench.research.slots import AgentSlot, Run, make_slots, name_members, name_newcomer
 from autoenvbench.research.supervisor import Supervisor
 from autoenvbench.sandbox.cage import Sandbox, choose_sandbox
 from autoenvbench.station.client import StationClient
@@ -193,8 +194,9 @@ async def _run(run: Run, observer: Observer) -> dict[str, Any]:
             observer.log(run.notice)
         if not run.research_over:
             allowed = allowance(run)
-            async with open_gateways(run, allowed, Path(sockets), observer.on_wait) as gateways:
-                reason = await Supervisor(run, station, admin, gateways, allowed, observer).run()
+            async with Gateways(run, allowed, Path(sockets), observer.on_wait) as gateways:
+                recruit = functools.partial(_recruit, run, admin, gateways)
+                reason = await Supervisor(run, station, admin, gateways.of, allowed, observer, recruit).run()
             run.ledger.append(RunEvent(phase="agents_stopped", detail=reason))
             for slot in run.slots:
                 if difference := cross_check(slot, run.ledger):
@@ -267,6 +269,43 @@ def _problems(config: RunConfig, agent: Agent) -> list[str]:
             f"--cost-budget needs a price for {model}; give one with --prices FILE, or set --token-budget instead"
         )
     return problems
+
+
+# -- a member that comes later -----------------------------------------------------------------------------------------
+async def _recruit(run: Run, admin: StationClient, gateways: Gateways, agent: str) -> AgentSlot:
+    """Make an agent a member of a run that is under way: all that a member from the beginning has. Raises UserError."""
+    slot = await asyncio.to_thread(_newcomer, run, agent)
+    await asyncio.to_thread(admin.post, "/members", {"member": slot.id, "token": slot.token})
+    await gateways.open(slot)
+    return slot
+
+
+def _newcomer(run: Run, agent: str) -> AgentSlot:
+    """Its place in the run's folder, and its workspace, with what was tested of it written down."""
+    if run.config.own_stations:
+        raise UserError("its members have robots of their own (--own-stations), and none is left")
+    if is_real(run.config.env):
+        raise UserError(f"{run.config.env} moves arms, which whoever comes later could not stop")
+    if len(run.slots) >= MAX_TEAM:
+        raise UserError(f"it has {MAX_TEAM} members already")
+    (agent,) = parse_team([agent], 1)
+    sandbox, _ = preflight(run.config, [agent])
+    ours = all(slot.kind.trusted for slot in run.slots) and not make_agent(agent).trusted
+    if sandbox != run.sandbox or (sandbox == "none" and ours):
+        raise UserError(f"its members work in the sandbox {run.sandbox}, where {agent} must not")
+    for call in check_models(run.config, [agent]):
+        run.ledger.append(call, agent=PREFLIGHT)
+    name = name_newcomer(agent, [slot.id for slot in run.slots])
+    (slot,) = make_slots(run.dir, {name: agent})
+    shutil.rmtree(slot.folder, ignore_errors=True)  # of one that was killed on its way in
+    env = make_env(run.config.env, run.config.env_kwargs)
+    try:
+        secret = StartStreams.parse_secret((run.dir / "secret").read_text())
+        members = {**{slot.id: slot.agent for slot in run.slots}, name: agent}
+        _make_workspace(slot, members, run.config, env, run.stations, secret)
+    finally:
+        env.close()
+    return slot
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------

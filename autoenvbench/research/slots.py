@@ -24,13 +24,14 @@ class AgentSlot:
 
     Attributes:
         id: its name in this run, such as codex-1: the ledger's `agent` column, its folder, its author's name in Git.
-        kind: what works in it.
+        agent: what works in it, as `--agent` names it; `kind`: the same as an object.
         folder: holds workspace/, home/, events.jsonl, stderr.log and transcript.jsonl.gz.
         token: its bearer token at the station.
         session: the agent's own id of its session, once it is known; with one, it is continued and not begun anew.
     """
 
     id: str
+    agent: str
     kind: Agent
     folder: Path
     token: str
@@ -78,16 +79,22 @@ def name_members(agents: Sequence[str]) -> dict[str, str]:
     """Ids of a new run's members and their agents as `--agent` names them: codex, codex, cem are codex-1, codex-2, cem-1."""
     number, members = Counter[str](), dict[str, str]()
     for agent in agents:
-        name = make_agent(agent).name
-        number[name] += 1
-        members[f"{name}-{number[name]}"] = agent
+        kind = make_agent(agent).name
+        number[kind] += 1
+        members[f"{kind}-{number[kind]}"] = agent
     return members
+
+
+def name_newcomer(agent: str, taken: Iterable[str]) -> str:
+    """The id of a member that joins those who are there."""
+    kind, there = make_agent(agent).name, set(taken)
+    return next(name for k in range(1, len(there) + 2) if (name := f"{kind}-{k}") not in there)
 
 
 def make_slots(run_dir: Path, members: Mapping[str, str], events: Iterable[Event] = ()) -> list[AgentSlot]:
     """The members at their places, with new tokens and the sessions that `events` tell of."""
     sessions = {e.agent: e.payload.session for e in events if e.kind == "agent" and e.payload.session}
     return [
-        AgentSlot(id, make_agent(agent), run_dir / "agents" / id, secrets.token_urlsafe(32), sessions.get(id))
+        AgentSlot(id, agent, make_agent(agent), run_dir / "agents" / id, secrets.token_urlsafe(32), sessions.get(id))
         for id, agent in members.items()
     ]

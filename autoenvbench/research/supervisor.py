@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from autoenvbench.agents.process import AgentProcess
@@ -18,10 +19,11 @@ from autoenvbench.gateway.gateway import Gateway
 from autoenvbench.record.compute import ComputeSampler
 from autoenvbench.record.events import NoteEvent, RunEvent
 from autoenvbench.record.goal import Goal
+from autoenvbench.research import joining
 from autoenvbench.research.agent_loop import AgentLoop
 from autoenvbench.research.observer import Observer
 from autoenvbench.research.run_dir import PAUSE_FILE
-from autoenvbench.research.slots import Run
+from autoenvbench.research.slots import AgentSlot, Run
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.process import StationProcess
 
@@ -39,18 +41,18 @@ class Supervisor:
         admin: the run's own client of the station.
         gateways: by slot, of agents that have a model.
         allowance: what all of them together may spend on their models.
+        recruit: makes ready all that a new member needs, from its agent's name. Raises UserError.
     """
 
     def __init__(
         self, run: Run, station: StationProcess, admin: StationClient, gateways: Mapping[str, Gateway],
-        allowance: Allowance, observer: Observer,
+        allowance: Allowance, observer: Observer, recruit: Callable[[str], Awaitable[AgentSlot]],
     ) -> None:  # fmt: skip
         self._run, self._station, self._admin, self._observer = run, station, admin, observer
-        self._gateways, self._allowance = gateways, allowance
-        self._loops = [
-            AgentLoop(run, slot, station.socket, gateways.get(slot.id), self._launch, self._over, observer)
-            for slot in run.slots
-        ]
+        self._gateways, self._allowance, self._recruit = gateways, allowance, recruit
+        self._loops: list[AgentLoop] = []
+        self._at_work: dict[asyncio.Task[str], AgentSlot] = {}
+        self._joining = asyncio.Lock()  # one newcomer after the other
         self._reason: str | None = None  # what ended the run for all
         self._done = asyncio.Event()  # no agent is left
         self._clock = asyncio.Lock()  # held while the run is paused, and by whatever must not happen then
@@ -60,9 +62,11 @@ class Supervisor:
         Raises UserError if the station died, and CannotStart."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for duty in (self._keep_time(), self._beat(), self._watch_disks()):
+                for duty in (self._keep_time(tasks), self._beat(), self._watch_disks()):
                     tasks.create_task(duty)
-                reason = await self._work(tasks)
+                for slot in self._run.slots:
+                    self._begin(slot, tasks)
+                reason = await self._work()
                 self._done.set()
         except BaseExceptionGroup as group:  # one of them failed, and the others were ended for it
             raise group.exceptions[0] from None
@@ -71,19 +75,46 @@ class Supervisor:
         await self._robot_done()
         return self._reason or reason
 
-    async def _work(self, tasks: asyncio.TaskGroup) -> str:
+    def _begin(self, slot: AgentSlot, tasks: asyncio.TaskGroup) -> None:
+        """Let a member work."""
+        gateway = self._gateways.get(slot.id)
+        loop = AgentLoop(self._run, slot, self._station.socket, gateway, self._launch, self._over, self._observer)
+        self._loops.append(loop)
+        self._at_work[tasks.create_task(loop.run())] = slot
+
+    async def _work(self) -> str:
         """All agents, side by side; returns the reason of the last to end."""
-        at_work = {tasks.create_task(loop.run()): loop.slot for loop in self._loops}
         reason = ""
-        while at_work:
-            ended, _ = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
+        while self._at_work or self._joining.locked():
+            if not self._at_work:
+                await asyncio.sleep(POLL_S)
+                continue
+            # Not longer than a moment: somebody may join.
+            ended, _ = await asyncio.wait(self._at_work, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
-                slot, reason = at_work.pop(task), task.result()
-                if at_work and reason not in ENDS_RUN:
-                    others = ", ".join(other.id for other in at_work.values())
+                slot, reason = self._at_work.pop(task), task.result()
+                if self._at_work and reason not in ENDS_RUN:
+                    others = ", ".join(other.id for other in self._at_work.values())
                     self._run.ledger.append(NoteEvent(text=f"has ended: {reason}"), agent=slot.id)
                     self._observer.log(f"{slot.id} has ended ({reason}); still at work: {others}")
         return reason
+
+    async def _admit(self, request: joining.Request, tasks: asyncio.TaskGroup) -> None:
+        """Take in one more member, or say why not."""
+        async with self._joining:
+            try:
+                slot = await self._recruit(request.agent)
+            except (UserError, OSError, subprocess.SubprocessError) as error:
+                request.refuse(str(error))
+                return
+            if self._reason is not None or self._done.is_set():
+                request.refuse("the run has just ended")
+                return
+            self._run.ledger.append(RunEvent(phase="joined", members={slot.id: slot.agent}))
+            self._run.slots.append(slot)
+            self._begin(slot, tasks)
+        request.accept(slot.id)
+        self._observer.log(f"{slot.id} has joined")
 
     async def _launch(self, process: AgentProcess) -> None:
         """Start an agent's process with the clock running, at the station too; while the run is paused, wait."""
@@ -92,14 +123,16 @@ class Supervisor:
             process.start()
 
     # -- duties, until no agent is left ------------------------------------------------------------------------------
-    async def _keep_time(self) -> None:
-        """Pause when a person asks for it, and end the run at its deadline or when a budget is spent."""
+    async def _keep_time(self, tasks: asyncio.TaskGroup) -> None:
+        """Pause when a person asks for it, take in who wants to join, and end the run at its deadline or when a budget is spent."""
         while not await self._done_within(POLL_S):
             self._observer.refresh()
             if self._reason is not None:  # the agents are being ended
                 continue
             if (self._run.dir / PAUSE_FILE).exists():
                 await self._pause()
+            for request in joining.requests(self._run.dir):
+                tasks.create_task(self._admit(request, tasks))
             if over := self._over():
                 await self._end_run(over)
             elif not self._station.alive():

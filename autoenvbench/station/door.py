@@ -83,6 +83,7 @@ class Door:
             web.post("/halt", self._halt),
             web.post("/held-out", self._held_out),
             web.post("/pause", self._pause),
+            web.post("/members", self._member),
         ])  # fmt: skip
         app.add_routes(HubRoutes(self._station, self._call).routes())
         return app
@@ -96,7 +97,7 @@ class Door:
                 return _failure(UserError("this station does not know you: no valid bearer token"), 401)
             request["client"] = names[0]
             request["token"] = given.decode()
-            if request.path in ("/halt", "/held-out", "/pause", "/acknowledge") and names[0] != ADMIN:
+            if request.path in ("/halt", "/held-out", "/pause", "/acknowledge", "/members") and names[0] != ADMIN:
                 return _failure(UserError(f"{request.path} is not for agents"), 403)
         try:
             return await handler(request)
@@ -210,6 +211,15 @@ class Door:
         if not body.get("paused"):  # research goes on, and so does what was cut when it was last ended
             self._jobs.submit(self._station.judging.finish_confirmations)
         return web.json_response({"ok": True})
+
+    async def _member(self, request: web.Request) -> web.Response:
+        """{"member": its name, "token": its bearer token}: a client that comes later."""
+        body = await _body(request)
+        member, token = str(body.get("member", "")), str(body.get("token", ""))
+        if not member or member in self._tokens.values() or len(token) < 32:
+            raise UserError("a new member has a name of its own, and a token of at least 32 characters")
+        self._tokens[token] = member
+        return web.json_response({"member": member})
 
     # -- long ones ---------------------------------------------------------------------------------------------------
     async def _practice(self, request: web.Request) -> web.StreamResponse:
