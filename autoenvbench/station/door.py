@@ -214,7 +214,7 @@ class Door:
 
     async def _member(self, request: web.Request) -> web.Response:
         """{"member": its name, "token": its bearer token}: a client that comes later."""
-        body = await _body(request)
+        body = await body_of(request)
         member, token = str(body.get("member", "")), str(body.get("token", ""))
         if not member or member in self._tokens.values() or len(token) < 32:
             raise UserError("a new member has a name of its own, and a token of at least 32 characters")
