@@ -36,8 +36,9 @@ def team_page(config: RunConfig, me: str, members: Mapping[str, str]) -> str:
     else:
         shared = f"{robots}, the wall-clock and the budgets"
         work = "Jobs of several members take turns, fairly; you may have one at a time."
+    how = "`AGENTS.md` says how" if config.team > 1 else "`aeb peers --help`, `aeb show --help`, `aeb adopt --help`"
     ideas = (
-        "You see what the others try and may adopt it: `AGENTS.md` says how. What you adopt is measured anew by your own evaluations."
+        f"You see what the others try and may adopt it: {how}. What you adopt is measured anew by your own evaluations."
         if config.sharing
         else "Members work alone: nobody sees another's ideas or commits."
     )
