@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import nn
@@ -112,36 +111,29 @@ class EnsembleCritic(nn.Module):
     """`members` Q functions of the same shape, (n, obs) and (n, a) -> (members, n).
 
     `layer_norm` normalises each hidden layer before its ReLU, without gain or shift, of which the next layer has enough: it bounds what
-    they say of actions that no data show.
+    they say of actions that no data show. With `precision="bfloat16"` hidden layers are computed in that, and the parameters and values stay
+    float32: half the memory moves, and processors with AMX multiply several times faster.
     """
 
-    def __init__(self, members: int, obs: int, actions: int, hidden: Sequence[int], *, layer_norm: bool = True) -> None:
+    def __init__(
+        self, members: int, obs: int, actions: int, hidden: Sequence[int], *, layer_norm: bool = True,
+        precision: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:  # fmt: skip
         super().__init__()
         sizes = [obs + actions, *hidden, 1]
-        self.members, self.layer_norm = members, layer_norm
+        self.members, self.layer_norm, self.precision = members, layer_norm, precision
         self.layers = nn.ModuleList(EnsembleLinear(members, n, m) for n, m in itertools.pairwise(sizes))
 
     def forward(self, obs: torch.Tensor, action: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
         """Values of all members, or (len(chosen), n) of those of these indices alone."""
         x = torch.cat([obs, action], dim=-1)
         x = x.expand(self.members if chosen is None else len(chosen), *x.shape)
-        for layer in self.layers[:-1]:
-            x = layer(x, chosen)
-            x = F.relu_(F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x)
-        out: torch.Tensor = self.layers[-1](x, chosen)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+            for layer in self.layers[:-1]:
+                x = layer(x, chosen)
+                x = F.relu_(F.layer_norm(x, x.shape[-1:]) if self.layer_norm else x)
+        out: torch.Tensor = self.layers[-1](x.float(), chosen)
         return out.squeeze(-1)
-
-
-@contextlib.contextmanager
-def multiplying(precision: str) -> Iterator[None]:
-    """Within, PyTorch multiplies matrices of float32 in "bfloat16" (sums stay float32), if the processor can, or in "float32"."""
-    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = matmul.fp32_precision
-    matmul.fp32_precision = {"float32": "ieee", "bfloat16": "bf16"}[precision]
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
 
 
 def track(target: nn.Module, source: nn.Module, share: float) -> None:

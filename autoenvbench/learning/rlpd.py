@@ -28,7 +28,7 @@ from autoenvbench.learning.buffer import Batch, Buffer, Mixture
 from autoenvbench.learning.bundle.features import Features
 from autoenvbench.learning.episodes import Demonstrations
 from autoenvbench.learning.export import Packed, action_bounds, pack
-from autoenvbench.learning.networks import EnsembleCritic, SquashedGaussian, multiplying, track
+from autoenvbench.learning.networks import EnsembleCritic, SquashedGaussian, track
 from autoenvbench.learning.online import Explorer, Practice, vector_features
 from autoenvbench.learning.residual import Base, Residual, described
 from autoenvbench.learning.run import Training
@@ -72,7 +72,7 @@ class Settings:
     base: str = knob("", "folder of a trained policy that the actor corrects, on its history and stride; empty: none")
     residual: float = knob(0.2, "the most that the actor adds to the base's action, of half its range")
     precision: Literal["float32", "bfloat16"] = knob(
-        "float32", "of multiplications; bfloat16: half the time or less on processors with AMX, three digits"
+        "float32", "of the critics' hidden layers; bfloat16: half their time on processors with AMX, three digits"
     )
     average: float = knob(0.001, "share by which the policy that is exported follows the actor at each of its steps")
     imitate_own: bool = knob(False, "whether its own successes join the demonstrations, the oldest of which make room")
@@ -96,8 +96,10 @@ class RLPD:
         self.actor = (
             Residual(base, sizes, s.residual, std=s.noise) if base else SquashedGaussian(sizes, actions, std=s.noise)
         )
-        self.critic = EnsembleCritic(s.critics, obs, actions, [s.hidden] * 2, layer_norm=s.layer_norm)
-        self.target = EnsembleCritic(s.critics, obs, actions, [s.hidden] * 2, layer_norm=s.layer_norm)
+        self.critic, self.target = (
+            EnsembleCritic(s.critics, obs, actions, [s.hidden] * 2, layer_norm=s.layer_norm, precision=s.precision)
+            for _ in range(2)
+        )
         self.target.load_state_dict(self.critic.state_dict())
         self.average = copy.deepcopy(self.actor).requires_grad_(
             False
@@ -119,10 +121,9 @@ class RLPD:
     # -- learning --------------------------------------------------------------------------------------------------------
     def update(self, batch: Batch, shown: Batch | None = None) -> dict[str, float]:
         """One gradient step on a batch of replay and demonstrations; `shown` are those of the demonstrations, for the BC term."""
-        with multiplying(self.settings.precision):
-            self._measured |= self.update_critic(batch)
-            if self.steps > self.settings.warm_up and self.steps % self.settings.critic_steps == 0:
-                self._measured |= self.update_actor(batch, shown)
+        self._measured |= self.update_critic(batch)
+        if self.steps > self.settings.warm_up and self.steps % self.settings.critic_steps == 0:
+            self._measured |= self.update_actor(batch, shown)
         return self._measured
 
     def clone(self, shown: Batch) -> float:

@@ -117,11 +117,18 @@ def test_the_actor_waits_until_the_critics_are_warm():
     assert np.isfinite(measured[-1]["entropy"])
 
 
-def test_in_bfloat16_it_learns_the_same_and_leaves_pytorch_as_it_was():
-    before = torch.backends.mkldnn.matmul.fp32_precision
+def test_in_bfloat16_it_learns_the_same_and_its_values_stay_exact():
     torch.manual_seed(1)
-    assert learn(plane.transitions(3000), precision="bfloat16")[1] >= 0.9
-    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    data = plane.transitions(3000)
+    assert learn(data, precision="bfloat16")[1] >= 0.9
+    learner = RLPD(2, 2, Settings(**QUICK, precision="bfloat16"))
+    learner.update(plane.part(data, 128))
+    values = learner.critic(data.obs, data.action)
+    assert {values.dtype, *(p.dtype for p in learner.critic.parameters())} == {torch.float32}
+    assert (values != values.bfloat16()).any()
+    learner.critic.precision = "float32"
+    exact = learner.critic(data.obs, data.action)
+    assert 0 < (values - exact).abs().max() < 0.05 * exact.std() + 0.02  # three digits of what is hidden
 
 
 # -- the loop ----------------------------------------------------------------------------------------------------------
