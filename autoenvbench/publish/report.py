@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoenvbench.errors import UserError
-from autoenvbench.publish import figures
+from autoenvbench.evolution.activity import ACTIVITIES, time_by_activity
+from autoenvbench.evolution.team import TeamClimb
+from autoenvbench.evolution.tree import IdeaTree
+from autoenvbench.publish import figures, idea_page
+from autoenvbench.publish.idea_files import diffs, strips
+from autoenvbench.publish.idea_page import Extras, idea_section
 from autoenvbench.publish.ranking import unranked_because
 from autoenvbench.record import metrics
 from autoenvbench.record.clock import format_duration
@@ -79,17 +84,17 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
         "noisy evaluations flatters itself.</p>",
         _thresholds(confirmed),
         _members(result),
+        "<h2>Ideas</h2>", _ideas(run_dir, config, events, research_s),
         "<h2>Stages reached</h2>", _figure(figures.stages(events)),
         _failures(summary),
         "<h2>Utilisation</h2>", _figure(figures.utilisation(events, research_s)),
-        _tokens(tokens), _waits(events, research_s), _refusals(events),
-        "<h2>Ideas</h2>", _ideas(events),
+        _activity(events, research_s), _tokens(tokens), _waits(events, research_s), _refusals(events),
         _pictures(run_dir),
         "<h2>Notes</h2>", _notes(events),
     ]  # fmt: skip
     title = html_text(f"{config.agent} on {config.env}")
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>" \
-           f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
+           f"<meta http-equiv=Content-Security-Policy content=\"{POLICY}\"><meta name=viewport content='width=device-width,initial-scale=1'><style>{STYLE}{idea_page.STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
 
 
 def _use(use: metrics.RobotUse) -> str:
@@ -200,23 +205,39 @@ def _refusals(events: list[Event]) -> str:
     return "<h3>Not forwarded to the provider</h3>" + html_table(("what", ""), rows) if rows else ""
 
 
-def _ideas(events: list[Event]) -> str:
-    best: dict[str, tuple[float, int]] = {}
-    for e in events:
-        p = e.payload
-        if e.kind == "evaluation" and p.phase == "finished" and p.idea and p.episodes:
-            best[p.idea] = max(best.get(p.idea, (0.0, 0)), (p.successes / p.episodes, p.episodes))
-    uses, rows = FirstUses(), []
+def _ideas(run_dir: Path, config: RunConfig, events: list[Event], research_s: float) -> str:
+    """The tree with a card an idea, and the same as a table."""
+    tree, climb, uses = IdeaTree.of(events), TeamClimb.of(events, config.min_episodes), FirstUses()
     for e in events:
         uses.add(e)
-    for e in events:
-        if e.kind == "idea":
-            p = e.payload
-            rate = f"{best[p.id][0]:.0%} of {best[p.id][1]}" if p.id in best else "not evaluated"
-            rows.append((p.id, format_duration(e.t_run), e.agent or "", p.title, p.regime or "", p.parent or "", rate,
-                         uses.words(p.id)))  # fmt: skip
-    return html_table(("idea", "at", "agent", "hypothesis", "regime", "parent", "best evaluation", "recorded"), rows) if rows else \
-        "<p class=note>No idea was registered.</p>"  # fmt: skip
+    raised_first = sorted(tree.ideas, key=lambda id: -climb.gain(id))
+    extras = Extras(diffs(run_dir, tree), strips(run_dir, tree, raised_first))
+    rows = [(i.id, format_duration(i.t_run), i.agent or "", i.title, i.regime or "", i.parent or "",
+             "{} of {}".format(*i.evaluated) if i.evaluated else "", "{} of {}".format(*i.confirmed) if i.confirmed else "",
+             climb.verdict(i.id), uses.words(i.id)) for i in tree.ideas.values()]  # fmt: skip
+    head = (
+        "idea",
+        "at",
+        "member",
+        "hypothesis",
+        "regime",
+        "parent",
+        "evaluated",
+        "confirmed",
+        "team average",
+        "recorded",
+    )
+    table = f"<details><summary>all ideas as a table</summary>{html_table(head, rows)}</details>" if rows else ""
+    return idea_section(tree, climb, uses, research_s, extras) + table
+
+
+def _activity(events: list[Event], research_s: float) -> str:
+    """Where each member's time went; see `evolution.activity` for what is known and what is inferred."""
+    times = time_by_activity(events, research_s)
+    rows = [(name, format_duration(t.alive_s), *(percent(t.seconds[a] / t.alive_s) if t.alive_s else "" for a in ACTIVITIES),
+             f"{t.peer_tokens:,} of {t.tokens:,}" if t.tokens else "") for name, t in times.items()]  # fmt: skip
+    note = "<p class=note>Coding (with training of its own) and reading are inferred from what came next; the rest is on record.</p>"
+    return f"<h3>Time by activity</h3>{html_table(('member', 'time', *ACTIVITIES, 'tokens on peers'), rows)}{note}"
 
 
 def _notes(events: list[Event]) -> str:
@@ -242,6 +263,8 @@ def _pictures(run_dir: Path) -> str:
     return "<h2>Episodes</h2>" + "".join(parts) if parts else ""
 
 
+#: The page runs nothing and asks nobody for anything.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 STYLE = """
 body{margin:0;background:#f6f7f8;color:#1c2733;font:15px/1.5 system-ui,"Segoe UI",Roboto,"Liberation Sans",sans-serif}
 main{max-width:960px;margin:0 auto;padding:32px 20px 60px}
@@ -254,4 +277,5 @@ figure{margin:8px 0;background:#fff;border:1px solid #e2e6ea;border-radius:8px;p
 figure svg,figure img{max-width:100%;height:auto;display:block} figcaption{color:#5d6873;font-size:13px;padding-top:6px}
 table{border-collapse:collapse;background:#fff;border:1px solid #e2e6ea;width:100%;font-size:13.5px;margin:8px 0}
 th,td{text-align:left;padding:6px 10px;border-bottom:1px solid #eceff1;vertical-align:top} th{color:#5d6873;font-weight:600}
+@media(max-width:700px){table{display:block;overflow-x:auto}}
 """
