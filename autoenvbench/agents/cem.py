@@ -57,7 +57,7 @@ class Cem(BuiltIn):
             "env": config.env, "env_kwargs": config.env_kwargs, "seed": config.seed, "track": config.track,
             "settings": config.agent_args,
         }  # fmt: skip
-        return Launch([python_path(), "-s", "-m", "autoenvbench.agents.cem", json.dumps(told)])
+        return Launch([python_path(), "-sP", "-m", "autoenvbench.agents.cem", json.dumps(told)])
 
 
 # -- the researcher itself, inside its cage --------------------------------------------------------------------------

@@ -121,7 +121,7 @@ class Recipe(BuiltIn):
             "demos": config.demos,
         }  # fmt: skip
         return Launch(
-            [python_path(), "-s", "-m", "autoenvbench.agents.learner", json.dumps(told)], env={"OMP_NUM_THREADS": "1"}
+            [python_path(), "-sP", "-m", "autoenvbench.agents.learner", json.dumps(told)], env={"OMP_NUM_THREADS": "1"}
         )
 
 

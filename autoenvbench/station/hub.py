@@ -30,6 +30,7 @@ from autoenvbench.text import visible
 LOOK_EVERY_S = 10.0  # of research time: looking at the same thing again within it is one look
 MAX_LOOKS = 2000  # of a member that are recorded
 MAX_DIFF = 20_000  # characters
+MAX_COMMITS = 20  # of an idea that are shown, the newest ones
 _DIFF_CPU_S, _DIFF_WALL_S = 5, 10.0
 _LISTING = 16 << 20  # bytes
 _KEPT = 64  # answers of Git that are kept, since they cannot change
@@ -177,11 +178,16 @@ class Hub:
             tar.add(folder, "checkpoints", filter=lambda m: m if m.isfile() or m.isdir() else None)
 
     def _checkpoints(self, digest: str) -> Path | None:
-        """What came beside a commit, and is not a part of it."""
+        """What came beside a commit, and is not a part of it; None where nothing did. Raises UserError where it is not what it was."""
         bundle = self._bundles.get(digest)
-        folder = None if bundle is None else bundle.path / "checkpoints"
-        sent = bundle is not None and folder is not None and bundle_digest(bundle.commit, folder) == digest
-        return folder if sent and folder is not None and folder.is_dir() else None
+        if bundle is None or bundle_digest(bundle.commit, Path("/nonexistent")) == digest:
+            return None
+        folder = bundle.path / "checkpoints"
+        if bundle_digest(bundle.commit, folder) != digest:
+            raise UserError(
+                "the checkpoints that came with this commit are no longer what was tested; they are not handed out"
+            )
+        return folder
 
     def _require_plain(self, commit: str) -> None:
         """Raises UserError for a commit with links or submodules: the station leaves them out of what it runs, so that nobody tested them."""
@@ -251,6 +257,6 @@ def _told(record: IdeaRecord, state: RunState) -> dict[str, Any]:
     event, chosen = record.event, _to_adopt(record, state)
     return {
         "id": event.id, "title": event.title, "agent": record.agent, "t_run": round(record.t_run, 1), "regime": event.regime,
-        "parent": event.parent, "inspired_by": event.inspired_by, "learned": record.learned, "commits": list(commits.values()),
+        "parent": event.parent, "inspired_by": event.inspired_by, "learned": record.learned, "commits": list(commits.values())[-MAX_COMMITS:],
         "commit": chosen.commit if chosen else None,
     }  # fmt: skip

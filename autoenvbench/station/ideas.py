@@ -93,7 +93,8 @@ class Ideas:
 
     def require_own(self, state: RunState, agent: str, idea: object, why: str) -> None:
         """Raises UserError for an idea that is not this member's."""
-        if not self._config.sharing and (idea not in state.ideas or state.book.author(str(idea)) != agent):
+        known = isinstance(idea, str) and idea in state.ideas
+        if not self._config.sharing and not (known and state.book.author(str(idea)) == agent):
             raise UserError(ALONE)
         author = state.book.author(require_idea(idea, state))
         if author != agent:

@@ -41,6 +41,7 @@ _BRIEFS = {
     "gemini.md",
     "kimi.md",
     "task.md",
+    "team.md",
     "tools.md",
     "task.json",
 }
@@ -79,7 +80,7 @@ def adopt(
     Args:
         pick: the change that its last commit makes, and not all that led to it.
         theirs: where both changed the same lines, take the other's.
-        checkpoints: its checkpoints as well.
+        checkpoints: its checkpoints as well, where it has any.
     """
     own = git(workspace, "rev-parse", "HEAD")
     if git(workspace, "status", "--porcelain", "--untracked-files=no"):
@@ -92,7 +93,9 @@ def adopt(
         raise UserError(f"the station named no commit of {idea}")
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        weights = _fetch_checkpoints(client, workspace, source, scratch) if checkpoints else None
+        weights = (
+            _fetch_checkpoints(client, workspace, source, scratch) if checkpoints and source["checkpoints"] else None
+        )
         client.download(f"/commits/{commit}", scratch / "commit.bundle", MAX_BUNDLE)
         clone = _Clone.of(workspace, own, scratch)
         clone.take(scratch / "commit.bundle", commit)
@@ -198,8 +201,6 @@ def steers(path: str) -> bool:
 
 def _fetch_checkpoints(client: StationClient, workspace: Path, source: Mapping[str, Any], scratch: Path) -> Path:
     """The other's checkpoints in a scratch folder, known by their digest. Raises UserError, also where they would replace one's own."""
-    if not source["checkpoints"]:
-        raise UserError(f"no checkpoints came with {source['idea']}; leave out --checkpoints")
     mine = workspace / CHECKPOINTS
     if mine.is_symlink() or (mine.exists() and any(mine.iterdir())):
         raise UserError(

@@ -136,9 +136,16 @@ def test_checkpoints_come_only_when_asked_for_and_are_those_that_were_tested(tea
     weights = team.station.bundles.get(head.digest).path / "checkpoints/w.bin"
     weights.write_bytes(b"\x02" * 1000)  # as if the disk had failed
     fresh(bob)
-    with pytest.raises(UserError, match="no checkpoints came with"):
+    with pytest.raises(UserError, match="no longer what was tested"):
         sharing.adopt(bob.client, bob.repo, idea, checkpoints=True)
     weights.write_bytes(b"\x01" * 1000)
+
+
+def test_an_idea_without_checkpoints_is_adopted_as_it_is(team, ada, bob):
+    (bob.repo / "checkpoints").mkdir()
+    (bob.repo / "checkpoints/mine").write_text("mine")
+    assert sharing.adopt(bob.client, bob.repo, team.first, checkpoints=True).checkpoints is False
+    assert (bob.repo / "checkpoints/mine").read_text() == "mine"
 
 
 def test_members_who_work_alone_see_nothing_of_one_another(tmp_path):
@@ -155,6 +162,8 @@ def test_members_who_work_alone_see_nothing_of_one_another(tmp_path):
             lambda: bob.client.download(f"/commits/{ada.head}", tmp_path / "x", 10**6),
             lambda: bob.idea("Mine", parent=idea),
             lambda: bob.idea("Mine", inspired_by=[idea]),
+            lambda: bob.idea("Mine", parent=[idea]),
+            lambda: bob.client.post(f"/ideas/{idea}/learned", {"text": "Not mine"}),
         ):
             with pytest.raises(UserError, match=r"work alone \(--no-sharing\)"):
                 ask()
