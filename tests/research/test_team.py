@@ -32,12 +32,12 @@ def ask():
     urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})).read()
 """
 LOOK = """
-seen = [os.path.join(folder, name) for top in ("/home", "/run", "/tmp", "/workspace", "/root", "/var", sys.argv[2])
+seen = [os.path.join(folder, name) for top in ("/home", "/run", "/tmp", "/workspace", sys.argv[2])
         for folder, folders, files in os.walk(top) for name in folders + files]
 open("seen", "w").write("\\n".join(seen))
 os.symlink(sys.argv[2], "way-out")
 """
-WORK = LOOK + """
+WORK = """
 ask()
 print(json.dumps({"text": "I am " + sys.argv[1]}), flush=True)
 subprocess.run(["aeb", "idea", "The idea of " + sys.argv[1]], check=True)
@@ -102,7 +102,7 @@ def config(out, agent, **more):
 def team(tmp_path_factory):
     """A run of two, paused once in its middle: the first leaves after its work, the second is ended by the deadline."""
     out = tmp_path_factory.mktemp("team")
-    agents = [program(ASK + WORK + LAST, "Ada", str(out)), program(ASK + WORK + BEAT, "Bob", str(out))]
+    agents = [program(ASK + LOOK + WORK + LAST, "Ada", str(out)), program(ASK + LOOK + WORK + BEAT, "Bob", str(out))]
     watcher, results, threads = Watcher(), [], {}
     monkeypatch = pytest.MonkeyPatch()
     for owner, name in (
