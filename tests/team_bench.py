@@ -90,15 +90,15 @@ class Team:
                           clock_epoch=clock.epoch, tokens=tokens), self.ledger, cells=[],
         )  # fmt: skip
         self._loop, ready = asyncio.new_event_loop(), threading.Event()
-        self._thread = threading.Thread(target=self._serve, args=(tokens, ready))
+        self._thread = threading.Thread(target=self._serve, args=(ready,))
         self._thread.start()
         assert ready.wait(20)
         send_head(self.admin, self.mates[0].repo, starter=True)
 
-    def _serve(self, tokens, ready):
+    def _serve(self, ready):
         async def start():
             self._runner = web.AppRunner(
-                Door(self.station, tokens).app(), handler_cancellation=True, shutdown_timeout=1.0
+                Door(self.station, self.station.config.tokens).app(), handler_cancellation=True, shutdown_timeout=1.0
             )
             await self._runner.setup()
             await web.UnixSite(self._runner, str(self.socket)).start()

@@ -44,6 +44,11 @@ class StationConfig(BaseModel):
     cells: int = Field(default=1, ge=1, le=64)
 
     @property
+    def members(self) -> list[str]:
+        """Its clients but for the run itself, in their order."""
+        return [client for client in self.tokens.values() if client != ADMIN]
+
+    @property
     def stations(self) -> Stations | None:
         """Where its episodes are, where stations differ."""
         if self.station_scope is None:

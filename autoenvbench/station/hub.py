@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tarfile
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ from autoenvbench.record.candidates import Candidate
 from autoenvbench.record.events import CommitEvent, EvaluationEvent, LookEvent, NoteEvent
 from autoenvbench.record.idea_book import IdeaRecord
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.state import Follower, RunState
 from autoenvbench.record.summary import wilson
 from autoenvbench.station.answers import best_of
 from autoenvbench.station.bundles import Bundle, BundleStore, bundle_digest
-from autoenvbench.station.config import ADMIN
+from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.ideas import ALONE, require_idea
 from autoenvbench.station.provenance import Provenance
 from autoenvbench.text import visible
@@ -37,17 +35,11 @@ _KEPT = 64  # answers of Git that are kept, since they cannot change
 
 
 class Hub:
-    """What one member may know and have of the others.
+    """What one member may know and have of the others."""
 
-    Args:
-        members: their names, in the run's order.
-    """
-
-    def __init__(
-        self, config: RunConfig, record: Follower, ledger: Ledger, bundles: BundleStore, members: Sequence[str]
-    ) -> None:
-        self._config, self._record, self._ledger, self._bundles = config, record, ledger, bundles
-        self._members = list(members)
+    def __init__(self, station: StationConfig, record: Follower, ledger: Ledger, bundles: BundleStore) -> None:
+        self._station, self._config, self._record, self._ledger = station, station.config, record, ledger
+        self._bundles = bundles
         self._provenance = Provenance(bundles.objects, bundles.objects.path.with_name("origins.tsv"))
         self._diffs = OrderedDict[tuple[str, str], str]()
 
@@ -76,7 +68,7 @@ class Hub:
         """Each member with its newest idea, its confirmed best and its robot time [s]. Raises UserError where members work alone."""
         self._require_sharing()
         with self._record.read() as state:
-            rows = [self._member(state, member) | {"you": member == agent} for member in self._members]
+            rows = [self._member(state, member) | {"you": member == agent} for member in self._station.members]
         self._look(agent, "peers", None)
         return rows
 
@@ -156,7 +148,7 @@ class Hub:
         """A commit that a member sent and tested, with its history, as a Git bundle. Raises UserError for any other."""
         self._require_sharing()
         with self._record.read() as state:
-            tested = any((member, commit) in state.book.tested for member in self._members)
+            tested = any((member, commit) in state.book.tested for member in self._station.members)
         if not tested:
             raise UserError(f"no member of this run has tested a commit {commit[:40]}; aeb adopt I7 takes an idea over")
         self._require_plain(commit)
@@ -169,7 +161,7 @@ class Hub:
         with self._record.read() as state:
             known = bundle is not None and any(
                 (member, digest) in state.book.digests and (member, bundle.commit) in state.book.tested
-                for member in self._members
+                for member in self._station.members
             )
         folder = self._checkpoints(digest) if known else None
         if folder is None:

@@ -9,8 +9,8 @@ from autoenvbench.errors import UserError
 from autoenvbench.record.events import MAX_TITLE, IdeaEvent, LearnedEvent, NoteEvent
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.regimes import REGIMES
-from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.state import Follower, RunState
+from autoenvbench.station.config import StationConfig
 
 MAX_WORDS = 10_000  # ideas of a run, and as many notes, submissions and lessons; its members have equal shares
 MAX_SOURCES = 20  # that an idea names
@@ -19,14 +19,10 @@ ALONE = "this run's members work alone (--no-sharing): nobody sees, or takes ove
 
 
 class Ideas:
-    """The ideas and notes of a run.
+    """The ideas and notes of a run."""
 
-    Args:
-        members: how many clients share what the run may write.
-    """
-
-    def __init__(self, config: RunConfig, record: Follower, ledger: Ledger, members: int) -> None:
-        self._config, self._record, self._ledger, self._members = config, record, ledger, max(members, 1)
+    def __init__(self, station: StationConfig, record: Follower, ledger: Ledger) -> None:
+        self._station, self._config, self._record, self._ledger = station, station.config, record, ledger
 
     def register(
         self, agent: str, title: str, parent: str | None, inspired_by: Sequence[str], regime: str | None
@@ -102,7 +98,7 @@ class Ideas:
 
     def require_room(self, state: RunState, agent: str, kind: str, words: str) -> None:
         """Raises UserError where a member has written its share of one kind."""
-        most = MAX_WORDS // self._members
+        most = MAX_WORDS // max(len(self._station.members), 1)
         if state.book.words[agent, kind] >= most:
             raise UserError(
                 f"you have written {most} {words} already, which is your share of this run; do without more"

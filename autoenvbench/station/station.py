@@ -50,15 +50,17 @@ class Station:
         close_evaluations(self._record)
         self.jobs = Jobs(config, ledger, self._record, cells)
         self.bundles = self.jobs.bundles
-        members = [client for client in config.tokens.values() if client != ADMIN]
-        self.ideas = Ideas(self._run, self._record, self.ledger, len(members))
-        self.hub = Hub(self._run, self._record, self.ledger, self.bundles, members)
+        self.ideas = Ideas(config, self._record, self.ledger)
+        self.hub = Hub(config, self._record, self.ledger, self.bundles)
         self.trying, self.judging = Trying(self.jobs), Judging(self.jobs, self.ideas)
 
     # -- what anyone may know ----------------------------------------------------------------------------------------
     def status(self, client: str) -> dict[str, Any]:
-        """What `aeb status` shows: the budget [s], the robot, the best so far, ideas: those of whom the client may know."""
+        """What `aeb status` shows: the budget [s], the robot, the client's own best and answer, and the ideas and the team's best where
+        members know of one another."""
         with self._record.read() as state:
+            own = state.curves if client == ADMIN else state.of_member(client)
+            submitted = state.submitted if client == ADMIN else state.member(client).submitted
             return {
                 "env": self._run.env,
                 "track": self._run.track,
@@ -68,10 +70,11 @@ class Station:
                 "robot_s": round(state.robot_s, 1),
                 "robot_budget_s": self._run.robot_budget_s,
                 "robot": self.jobs.current_job or "free",
-                "best": best_of(state.curves.confirmed),
-                "best_pools": [[c.counted_wins, c.counted] for c in state.curves.candidates.own()],
-                "best_single": best_of(state.curves.raw),
-                "submitted": state.submitted.commit if state.submitted else None,
+                "best": best_of(own.confirmed),
+                "best_pools": [[c.counted_wins, c.counted] for c in own.candidates.own()],
+                "best_single": best_of(own.raw),
+                "team_best": best_of(state.curves.confirmed) if self._run.sharing and self._run.team > 1 else None,
+                "submitted": submitted.commit if submitted else None,
                 "finished": {purpose: state.batches_finished[purpose] for purpose in BATCHES},
                 "ideas": [
                     idea_line(idea, state)

@@ -89,6 +89,7 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
         f"robot         {s['robot']}",
         f"best          {_rate(s['best'])}  (confirmed{_pooled(s['best_pools'])})",
         *_what_is_left(s["best"]),
+        *([f"team's best   {_rate(s['team_best'])}  (aeb peers)"] if s["team_best"] else []),
         f"best single   {_single(s['best_single'])}",
         f"finished      {done['evaluate']} evaluations, {done['confirm']} confirmations, {done['practice']} practices, "
         f"{done['heldout']} held-out scorings, {done['learn']} learning sessions",

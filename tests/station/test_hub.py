@@ -8,10 +8,11 @@ import threading
 
 import pytest
 from conftest import ZERO_POLICY
-from team_bench import Team
+from team_bench import Mate, Team
 
 from autoenvbench.errors import UserError
 from autoenvbench.station import hub, ideas, objects
+from autoenvbench.station.client import StationClient
 from autoenvbench.workspace import sharing
 
 
@@ -60,6 +61,33 @@ def test_peers_and_show_say_what_the_record_holds(team, ada, bob):
     assert "diff" not in bob.client.get(f"/ideas/{team.first}?diff=no")
     seen = [(p.what, p.idea) for p in team.events("look", "bob-1")]
     assert seen.count(("peers", None)) == seen.count(("show", team.first)) == 1
+
+
+def test_each_members_status_has_its_own_best_and_the_teams(team, ada, bob):
+    mine, others = ada.client.get("/status"), bob.client.get("/status")
+    assert mine["best"]["success_rate"] == 1
+    assert (others["best"], others["best_pools"], others["team_best"]) == (None, [], mine["best"])
+    assert team.admin.get("/status")["best"] == mine["best"]
+
+
+def test_who_joins_later_is_a_member_as_the_others_are(team, tmp_path):
+    eve = Mate("eve-1", tmp_path, team.socket)
+    with pytest.raises(UserError, match="does not know you"):
+        eve.client.get("/peers")
+    eve.token = "e" * 32
+    team.admin.post("/members", {"member": "eve-1", "token": eve.token})
+    eve.client = StationClient(str(team.socket), eve.token)
+    try:
+        idea = eve.idea("I am new")
+        eve.write("policy.py", ZERO_POLICY + "NEW = 1\n")
+        team.tested(eve, idea)
+        rows = team.mates[1].client.get("/peers")
+        assert [(row["agent"], row["newest_idea"]["id"]) for row in rows if row["agent"] == "eve-1"] == [
+            ("eve-1", idea)
+        ]
+        assert sharing.adopt(team.mates[1].client, fresh(team.mates[1]).repo, idea).agent == "eve-1"
+    finally:
+        team.station.config.tokens.pop(eve.token)
 
 
 def test_what_is_adopted_is_a_commit_that_says_so_and_has_no_score(team, ada, bob):
