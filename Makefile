@@ -20,7 +20,7 @@ demo: $(VENV)/.core
 test:
 	@$(MAKE) --no-print-directory -j3 $(VENV)/.test .tools/.agents .tools/.lerobot
 	@$(MAKE) --no-print-directory -j2 simulators lint
-	$(PY) -m pytest
+	$(PY) -m pytest --durations=30
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -76,7 +76,10 @@ def judge(
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Tests run two at a time (`-n 2`), but one that keeps time with motors and cameras has the machine to itself."""
+    """Tests run three at a time (`-n 3`: two cores are enough, since many tests wait for a clock).
+
+    But one that keeps time with motors and cameras has the machine to itself.
+    """
     alone = item.get_closest_marker("real_time") is not None
     stem = Path(tempfile.gettempdir()) / f"autoenvbench-tests-{os.getuid()}"
     with stem.with_suffix(".lock").open("w") as lock:
