@@ -6,20 +6,19 @@ agent: in the simulator on the `open` track, by practice episodes on the `statio
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autoenvbench.agents.base import BuiltIn, Launch
 from autoenvbench.agents.lab import RUN_OVER, Lab
+from autoenvbench.agents.parametric import commit_values, load_parametric, rehearse, start_worker
 from autoenvbench.errors import UserError
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.sandbox.cage import python_path
@@ -71,7 +70,7 @@ def main() -> None:
 
     told = json.loads(sys.argv[1])
     lab, settings = Lab.here(), _settings(told["settings"])
-    parameters = _load_parametric(lab.workspace).PARAMETERS
+    parameters = load_parametric(lab.workspace).PARAMETERS
     params_file = lab.workspace / "params.json"
     known = json.loads(params_file.read_text()) if params_file.exists() else {}
     search = Search.over(parameters, known, settings)
@@ -80,7 +79,7 @@ def main() -> None:
     def on_station(population: list[dict[str, float]], seeds: Sequence[int]) -> list[float]:
         fitness = []
         for values in population:
-            _commit(lab, values, "cem: candidate")
+            commit_values(lab, values, "cem: candidate")
             result = lab.practise(len(seeds), seeds[0])
             fitness.append(result["success_rate"] + 0.5 * result["score"])
         return fitness
@@ -95,11 +94,12 @@ def main() -> None:
             return
         env = (str(lab.workspace), told["env"], told["env_kwargs"])
         workers = len(os.sched_getaffinity(0))
-        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, env) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), start_worker, env) as pool:
 
             def in_simulator(population: list[dict[str, float]], seeds: Sequence[int]) -> list[float]:
                 jobs = [(values, seed) for values in population for seed in seeds]
-                scores = list(pool.map(_try, *zip(*jobs, strict=True), chunksize=4))
+                tried = pool.map(rehearse, *zip(*jobs, strict=True), chunksize=4)
+                scores = [success + 0.5 * score for success, score in tried]
                 return np.array(scores).reshape(len(population), len(seeds)).mean(axis=1).tolist()
 
             _generations(lab, search, in_simulator, rng, idea)
@@ -118,7 +118,7 @@ def _generations(lab: Lab, search: Search, judge: Judge, rng: np.random.Generato
         order = np.argsort(fitness)[::-1][: settings.elites]
         search.refit(points[order])
         elite = float(np.mean([fitness[k] for k in order]))
-        _commit(lab, search.values(search.mean), f"cem: generation {generation}, elite fitness {elite:.2f}")
+        commit_values(lab, search.values(search.mean), f"cem: generation {generation}, elite fitness {elite:.2f}")
         if elite >= promised + WORTH_TESTING:
             promised = elite
             result = lab.evaluate(idea)
@@ -132,59 +132,6 @@ def _settings(pairs: Sequence[str]) -> Settings:
 
     return parse_settings(Settings, pairs)
 
-
-def _commit(lab: Lab, values: dict[str, float], message: str) -> None:
-    (lab.workspace / "params.json").write_text(json.dumps(values, indent=1))
-    (lab.workspace / "policy.py").write_text(_POLICY)
-    lab.commit(message, "params.json", "policy.py")
-
-
-def _load_parametric(workspace: Path) -> Any:
-    file = workspace / "parametric.py"
-    if not file.is_file():
-        raise UserError(
-            "cem needs a parametric.py with PARAMETERS and ParametricPolicy; this task's workspace has none"
-        )
-    spec = importlib.util.spec_from_file_location("parametric", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-# -- a process of the simulator's pool -------------------------------------------------------------------------------
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(workspace: str, env_id: str, env_kwargs: dict[str, Any]) -> None:
-    import gymnasium as gym
-
-    import autoenvbench  # noqa: F401  (registers the environments)
-
-    _worker["module"] = _load_parametric(Path(workspace))
-    _worker["env"] = gym.make(env_id, disable_env_checker=True, **env_kwargs)
-
-
-def _try(values: dict[str, float], seed: int) -> float:
-    """Fitness of one simulated episode: success, and the stages reached."""
-    env = _worker["env"]
-    policy = _worker["module"].ParametricPolicy(env.observation_space, env.action_space, values)
-    observation, info = env.reset(seed=seed)
-    policy.reset(observation)
-    over = False
-    while not over:
-        observation, _, terminated, truncated, info = env.step(policy.act(observation))
-        over = terminated or truncated
-    return float(info["success"]) + 0.5 * float(info["score"])
-
-
-_POLICY = '''"""The parametric policy with the numbers in params.json."""
-
-from parametric import ParametricPolicy as Policy
-
-__all__ = ["Policy"]
-'''
 
 if __name__ == "__main__":
     try:

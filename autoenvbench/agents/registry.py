@@ -10,6 +10,7 @@ from autoenvbench.agents.cem import Cem
 from autoenvbench.agents.claude_code import ClaudeCode
 from autoenvbench.agents.codex import Codex
 from autoenvbench.agents.command import Command, Replay
+from autoenvbench.agents.evolve import Evolve
 from autoenvbench.agents.kimi_code import KimiCode
 from autoenvbench.agents.mini import Mini
 from autoenvbench.agents.recipe import PLANS, Recipe
@@ -70,7 +71,7 @@ def _check(name: str) -> None:
         raise ValueError(f"{name!r} is no agent's name: letters, digits and dashes, such as my-cli")
 
 
-for agent in (Codex, ClaudeCode, KimiCode, Mini, Cem):
+for agent in (Codex, ClaudeCode, KimiCode, Mini, Cem, Evolve):
     register(agent.name, agent)
 register_with_argument(
     "recipe",

@@ -289,6 +289,7 @@ class Door:
                             "stage",
                             "reason",
                             "steps",
+                            "robot_s",
                             "weights",
                         }
                     )
