@@ -162,8 +162,10 @@ def tie_truth(env: CellEnv) -> Truth:
     crossing = (points[:, 0] > 0) & (points[:, 0] < SLOT)
     if not within.any() or not (within | ~crossing).all():
         return False
-    beyond = (len(points) - 1 - int(np.flatnonzero(within)[-1])) * LINK / 50
-    return band(beyond, 0.015, 2e-4)
+    last = int(np.flatnonzero(within)[-1])
+    if last + 1 < len(points) and points[last + 1, 0] < SLOT:
+        return False  # it turns round in the slot and leaves by the mouth
+    return band((len(points) - 1 - last) * LINK / 50, 0.015, 2e-4)
 
 
 def cut_truth(env: CellEnv) -> Truth:
