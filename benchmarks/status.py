@@ -36,6 +36,7 @@ from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.state import Follower
 from autoenvbench.station.config import StationConfig
+from autoenvbench.station.fleet import Fleet
 from autoenvbench.station.station import Station
 
 BATCH = 20  # episodes of an evaluation
@@ -109,7 +110,8 @@ def main() -> None:
         clock = RunClock.start(CONFIG.budget_s)
         config = StationConfig(run_dir=Path(folder), socket=Path(folder) / "s.sock", sandbox="none", secret_hex="00" * 32,
                                tokens={}, config=CONFIG, clock_epoch=clock.epoch)  # fmt: skip
-        station = Station(config, Ledger(path, clock), cells=[])
+        ledger = Ledger(path, clock)
+        station = Station(config, ledger, Fleet(config, ledger, print))
         other = Ledger(path, clock)  # as the run's own process writes
         show("status, nothing new", timed(lambda: json.dumps(station.status()), args.repeats))
         fresh = []

@@ -20,15 +20,17 @@ from autoenvbench.station.process import StationProcess
 
 
 class Bench:
-    """A station with one agent's home and repository; `scope` says whose stations differ, `run` are further fields of its run's configuration."""
+    """A station with one agent's home and repository; `members` are further ones, `scope` says whose stations differ, `run` are further fields
+    of its run's configuration."""
 
-    def __init__(self, tmp_path, repo, socket_dir, budget, cells=1, scope=None, **run):
+    def __init__(self, tmp_path, repo, socket_dir, budget, cells=1, scope=None, members=(), **run):
         self.repo, self.home, self.run_dir = repo, tmp_path / "home", tmp_path / "run"
         self.home.mkdir()
         (self.run_dir / "data").mkdir(parents=True)
         self.clock = RunClock.start(budget)
         self.ledger = Ledger(self.run_dir / "ledger.sqlite", self.clock)
         self.token, self.admin_token = secrets.token_hex(8), secrets.token_hex(8)
+        self.tokens = {"codex": self.token} | {member: secrets.token_hex(8) for member in members}
         self.socket = socket_dir / "s.sock"
         usual = {
             "agent": "codex",
@@ -43,7 +45,7 @@ class Bench:
         self.station = StationProcess(
             StationConfig(
                 run_dir=self.run_dir, socket=self.socket, sandbox="none", secret_hex="00" * 32, config=config,
-                clock_epoch=self.clock.epoch, tokens={self.token: "codex", self.admin_token: "admin"}, cells=cells, station_scope=scope,
+                clock_epoch=self.clock.epoch, tokens={token: m for m, token in self.tokens.items()} | {self.admin_token: "admin"}, cells=cells, station_scope=scope,
             )
         )  # fmt: skip
         (self.home / CREDENTIALS).write_text(json.dumps({"socket": str(self.socket), "token": self.token}))
@@ -66,11 +68,17 @@ class Bench:
         return self.station._process.pid
 
     @property
-    def cell_pid(self):
-        """The door has one child that lives on: the cell worker."""
+    def cell_pids(self):
+        """The door's children that live on: the cell workers, in the order in which they were started."""
         tasks = Path(f"/proc/{self.door_pid}/task").iterdir()
         children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-        return next(pid for pid in children if b"cell_worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        return sorted(pid for pid in children if b"cell_worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+    @property
+    def cell_pid(self):
+        """Of the one cell worker."""
+        (pid,) = self.cell_pids
+        return pid
 
     def kill(self, victim):
         """`kill -9` of the door or the cell worker; returns when neither is left."""

@@ -19,6 +19,7 @@ from autoenvbench.record.run_config import RunConfig
 from autoenvbench.station.client import CREDENTIALS, StationClient
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.door import Door
+from autoenvbench.station.fleet import Fleet
 from autoenvbench.station.station import Station
 from autoenvbench.workspace.bundling import send_head
 
@@ -85,10 +86,9 @@ class Team:
             RunEvent(phase="started", config=config.model_dump(), members={m.name: "codex" for m in self.mates})
         )
         tokens = {"admin-token": ADMIN, **{mate.token: mate.name for mate in self.mates}}
-        self.station = Station(
-            StationConfig(run_dir=self.dir, socket=self.socket, sandbox="none", secret_hex="00" * 32, config=config,
-                          clock_epoch=clock.epoch, tokens=tokens), self.ledger, cells=[],
-        )  # fmt: skip
+        started = StationConfig(run_dir=self.dir, socket=self.socket, sandbox="none", secret_hex="00" * 32, config=config,
+                                clock_epoch=clock.epoch, tokens=tokens)  # fmt: skip
+        self.station = Station(started, self.ledger, Fleet(started, self.ledger, print))  # whose cells are not opened
         self._loop, ready = asyncio.new_event_loop(), threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(ready,))
         self._thread.start()

@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from enpire_envs.episode_file import Source
 
+from autoenvbench.errors import UserError
 from autoenvbench.record.events import Purpose
 from autoenvbench.record.ledger import EventSink
 from autoenvbench.record.starts import StartStreams
@@ -102,11 +103,13 @@ class Film:
 
     Attributes:
         strip: six pictures side by side (.jpg) in place of a film of every control step (.mp4).
+        done: which of the two there are already.
     """
 
     folder: Path
     stem: str
     strip: bool = False
+    done: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +154,17 @@ class CellResult:
         through: whether it ran until there were no more starts; False where it was stopped, or a person stopped the arms.
         shown: file names of the films, by "success" and "failure".
         full: why no more episodes are kept in the batch's folder, or None.
+        sheets: how many failures are left that may leave pictures in their files.
     """
 
     through: bool
     shown: dict[str, str] = field(default_factory=dict)
     full: str | None = None
+    sheets: int = 0
+
+
+class CellLost(UserError):
+    """A cell's worker ended by itself, or sent what is no message. What began counts as it stands."""
 
 
 class Cell(Protocol):
@@ -171,4 +180,34 @@ class Cell(Protocol):
 
         Raises:
             UserError: the scene could not be made ready, or the bundle cannot run here; what ran before counts.
+            CellLost: it will run nothing more.
         """
+
+
+C = TypeVar("C", bound=Cell)
+
+
+class Crew(Protocol[C]):
+    """Where a batch has its cells from, which may be lent to others between two of its episodes. Safe from any thread.
+
+    Attributes:
+        most: cells that it is given at once.
+    """
+
+    @property
+    def most(self) -> int: ...
+
+    def take(self, until: Callable[[], bool]) -> C | None:
+        """A cell to run episodes on, as soon as there is one; None once `until` is true, or where no further one will come.
+
+        Raises CellLost where every cell is lost.
+        """
+
+    def keeps(self, cell: C) -> bool:
+        """Asked before each episode on a cell that was taken: whether it may begin. If not, the cell is given back."""
+
+    def give_back(self, cell: C) -> None:
+        """Nothing of the batch runs on this cell any more."""
+
+    def lose(self, cell: C) -> bool:
+        """A cell was lost. Returns whether others are left to go on with."""

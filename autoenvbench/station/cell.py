@@ -11,6 +11,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from autoenvbench.record.events import TRIED, EpisodeEvent, NoteEvent, ResetEven
 from autoenvbench.record.ledger import EventSink
 from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.sandbox.cage import Sandbox, Track
-from autoenvbench.station.batch import Batch, CellResult, Keep, Start, Stop
+from autoenvbench.station.batch import Batch, CellResult, Film, Keep, Start, Stop
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.codec import leaves
 from autoenvbench.station.faults import BY_PERSON
@@ -99,13 +100,14 @@ class LocalCell:
             self._kept.setdefault(batch.keep, Trajectories(batch.keep))
         answer: AnswerKind | None = "weights" if batch.purpose == "learn" else None
         process = None if self.policy is not None else self.policy_process(batch.bundle, answer)
-        shown: dict[str, str] = {}  # "success"/"failure" -> file name of the film
+        extras = _Extras(batch.sheets)
         with contextlib.ExitStack() as stack:
             if process is not None:
                 stack.enter_context(process)
                 stack.enter_context(self._sharing_a_core(process))
-            through = self._episodes(process or self.policy, batch, sink, stop, shown)  # type: ignore[arg-type]
-        return CellResult(through, shown, self._kept[batch.keep].full if batch.keep is not None else None)
+            through = self._episodes(process or self.policy, batch, sink, stop, extras)  # type: ignore[arg-type]
+        full = self._kept[batch.keep].full if batch.keep is not None else None
+        return CellResult(through, extras.shown, full, extras.sheets)
 
     @contextlib.contextmanager
     def _sharing_a_core(self, process: PolicyProcess) -> Iterator[None]:
@@ -119,12 +121,11 @@ class LocalCell:
         finally:
             os.sched_setaffinity(0, affinity)
 
-    def _episodes(self, policy: Policy, batch: Batch, sink: EventSink, stop: Stop, shown: dict[str, str]) -> bool:
-        """Run the batch's episodes; returns whether it went through. `shown` takes the names of films."""
+    def _episodes(self, policy: Policy, batch: Batch, sink: EventSink, stop: Stop, extras: _Extras) -> bool:
+        """Run the batch's episodes; returns whether it went through."""
         process = policy if isinstance(policy, PolicyProcess) and policy is not self.policy else None
         silent = 0  # episodes in a row without an answer
         lives_for = 0  # the attempt that the policy's process has been started for
-        sheets = batch.sheets  # that are left
         for start in batch.starts:
             if start.attempt != lives_for and process is not None:
                 process.close()  # whoever comes to a start again shall not remember it
@@ -139,9 +140,9 @@ class LocalCell:
             if silent >= GIVE_UP_AFTER or refused is not None:
                 outcome, reruns, because = _not_run(self.kind, refused), 0, None
             else:
-                if batch.film is not None and len(shown) < 2 and self._can_render(sink):
+                if batch.film is not None and extras.wants_film(batch.film) and self._can_render(sink):
                     lens = Lens.strip(self.env) if batch.film.strip else Lens.film(self.env)
-                elif sheets and record is not None and self._renders is not False:
+                elif extras.sheets and record is not None and self._renders is not False:
                     lens = Lens.glimpses(self.env)
                 try:
                     outcome, reruns, because = self._episode(policy, batch, start, event, sink, lens, record, stop)
@@ -158,12 +159,12 @@ class LocalCell:
             learns = batch.purpose == "learn"  # from the file, which is there before anybody hears of the episode
             if not learns:
                 sink.append(judged)
-            filmed = self._film(batch, "success" if judged.success else "failure", lens, shown, sink, stop)
+            filmed = self._film(batch, "success" if judged.success else "failure", lens, extras, sink, stop)
             if record is not None and keep is not None:
-                wanted = filmed or (sheets > 0 and not judged.success)
+                wanted = filmed or (extras.sheets > 0 and not judged.success)
                 frames = lens.choose(FRAMES) if lens is not None and wanted else []
                 evidence = self._evidence(lens, frames, sink)
-                sheets -= sheets > 0 and "frames" in evidence and not judged.success
+                extras.sheets -= extras.sheets > 0 and "frames" in evidence and not judged.success
                 why_not = keep.keep(
                     f"{batch.evaluation}-{start.index}" + (f".{start.attempt}" if batch.attempts > 1 else ""), record,
                     judged, self._about, began=began, agent=batch.agent, station=self.name, evidence=evidence,
@@ -258,14 +259,12 @@ class LocalCell:
             )
         return start
 
-    def _film(
-        self, batch: Batch, kind: str, lens: Lens | None, shown: dict[str, str], sink: EventSink, stop: Stop
-    ) -> bool:
+    def _film(self, batch: Batch, kind: str, lens: Lens | None, extras: _Extras, sink: EventSink, stop: Stop) -> bool:
         """Write the film of an episode, if it is the batch's first success or failure; returns whether it is."""
-        if batch.film is None or lens is None or not len(lens) or kind in shown or len(shown) == 2:
+        if batch.film is None or lens is None or not len(lens) or not extras.wants_film(batch.film, kind):
             return False
         try:
-            shown[kind] = write_film(batch.film, kind, lens, self._contract.control_hz, stop)
+            extras.shown[kind] = write_film(batch.film, kind, lens, self._contract.control_hz, stop)
         except Exception as error:  # pictures are extras
             sink.append(NoteEvent(text=f"no pictures, they cannot be written: {error!r}"))
             return False
@@ -292,6 +291,23 @@ class LocalCell:
                 self._renders = False
                 sink.append(NoteEvent(text=f"no pictures, rendering fails here: {error!r}"))
         return self._renders
+
+
+@dataclass(slots=True)
+class _Extras:
+    """What of a batch's pictures is still to be made.
+
+    Attributes:
+        sheets: failures that may leave pictures in their files.
+        shown: "success"/"failure" -> file name of the film.
+    """
+
+    sheets: int
+    shown: dict[str, str] = field(default_factory=dict)
+
+    def wants_film(self, film: Film, *kinds: str) -> bool:
+        """Whether one of these is still to be filmed."""
+        return any(kind not in self.shown and kind not in film.done for kind in kinds or ("success", "failure"))
 
 
 def _has_pixels(space: gym.Space[Any]) -> bool:

@@ -186,7 +186,9 @@ class Worker:
     def _run(self, request: messages.Run) -> messages.RunEnded:
         assert self._cell is not None
         result = self._cell.run(request.batch(self._starts()), self._reports, self._control)
-        return messages.RunEnded(number=request.number, through=result.through, shown=result.shown, full=result.full)
+        return messages.RunEnded(
+            number=request.number, through=result.through, shown=result.shown, full=result.full, sheets=result.sheets
+        )
 
     def _starts(self) -> Iterator[Start]:
         """The batch's starts, as the door gives them out. Raises DoorLost."""

@@ -92,9 +92,15 @@ class StationClient:
             connection.close()
 
     def job(
-        self, path: str, body: dict[str, Any], on_episode: Callable[[dict[str, Any]], None] = lambda e: None
-    ) -> dict[str, Any]:
-        """Start a long job and follow it to its result."""
+        self, path: str, body: dict[str, Any], on_episode: Callable[[dict[str, Any]], None] = lambda e: None,
+        on_wait: Callable[[list[str]], None] = lambda jobs: None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Start a long job and follow it to its result.
+
+        Args:
+            on_episode: called with each episode as it is judged.
+            on_wait: called where it waits for a robot, with the jobs of others that have them.
+        """
         connection = self._connect(timeout=None)
         try:
             response = self._send(connection, "POST", path, json.dumps(body).encode(), {})
@@ -104,6 +110,8 @@ class StationClient:
                 event = json.loads(line)
                 if "episode" in event:
                     on_episode(event["episode"])
+                elif "waiting" in event:
+                    on_wait(event["waiting"])
                 elif "result" in event:
                     result: dict[str, Any] = event["result"]
                     return result

@@ -33,26 +33,31 @@ from autoenvbench.record.ledger import Ledger
 from autoenvbench.station.bundles import MAX_BUNDLE
 from autoenvbench.station.client import StationClient, stop_socket
 from autoenvbench.station.config import ADMIN, StationConfig
-from autoenvbench.station.evaluation import OnEpisode
+from autoenvbench.station.fleet import Fleet
 from autoenvbench.station.hub_routes import HubRoutes, body_of
+from autoenvbench.station.jobs import Caller
 from autoenvbench.station.learning import MAX_WEIGHTS, Learning, require_learning
+from autoenvbench.station.leases import busy_with
 from autoenvbench.station.practice import Practice, whole
-from autoenvbench.station.remote_cell import FOLD_S, open_cells
+from autoenvbench.station.remote_cell import FOLD_S
 from autoenvbench.station.station import Station
 
 MAX_UPLOADS = 2  # under way at once, of one client: so it holds two times MAX_BUNDLE of disk at most
 UPLOAD_SILENCE_S = 30.0
+MAX_JOBS = 200  # threads: for each of 64 members a job and what is left of its confirmations
 END_S = 3.0  # that a halted job may take to end before its cells are closed
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Door:
-    """Routes to a `Station`. Jobs run on one thread."""
+    """Routes to a `Station`. A client has one job at a time, on a thread of its own; the run's own wait for one another."""
 
     def __init__(self, station: Station, tokens: dict[str, str]) -> None:
         self._station, self._tokens = station, tokens
-        self._jobs = ThreadPoolExecutor(1, thread_name_prefix="job")
+        self._jobs = ThreadPoolExecutor(MAX_JOBS, thread_name_prefix="job")
+        self._own_jobs = ThreadPoolExecutor(1, thread_name_prefix="own job")
+        self._working: Counter[str] = Counter()  # by client: jobs that are under way or wait
         self._quick = ThreadPoolExecutor(2, thread_name_prefix="quick")
         self._stops = ThreadPoolExecutor(2, thread_name_prefix="stop")
         self._uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
@@ -111,9 +116,7 @@ class Door:
 
     # -- quick ones --------------------------------------------------------------------------------------------------
     async def _health(self, request: web.Request) -> web.Response:
-        return web.json_response(
-            {"ok": True, "env": self._station.config.config.env, "busy": bool(self._station.jobs.current_job)}
-        )
+        return web.json_response({"ok": True, "env": self._station.config.config.env, "busy": self._station.jobs.busy})
 
     async def _status(self, request: web.Request) -> web.Response:
         return web.json_response(await self._call(self._station.status, request["client"]))
@@ -129,15 +132,11 @@ class Door:
         return web.json_response(rows)
 
     async def _frame(self, request: web.Request) -> web.Response:
-        self._require_free()
-        png = await self._on_job_thread(self._station.frame, request.match_info["camera"])
+        png = await self._brief_job(request, self._station.frame, request.match_info["camera"])
         return web.Response(body=png, content_type="image/png")
 
     async def _move(self, request: web.Request) -> web.Response:
-        self._require_free()
-        return web.json_response(
-            await self._on_job_thread(self._station.move, request["client"], request.match_info["where"])
-        )
+        return web.json_response(await self._brief_job(request, self._station.move, request.match_info["where"]))
 
     async def _stop(self, request: web.Request) -> web.Response:
         """Passed on to where the arms are. (Their own socket is quicker where much is under way: `client.stop_socket`.)"""
@@ -209,7 +208,7 @@ class Door:
         body = await body_of(request)
         self._station.jobs.pause(bool(body.get("paused")), epoch=body.get("epoch"), stopped_at=body.get("stopped_at"))
         if not body.get("paused"):  # research goes on, and so does what was cut when it was last ended
-            self._jobs.submit(self._station.judging.finish_confirmations)
+            await self._call(self._station.judging.finish_confirmations, self._jobs.submit)
         return web.json_response({"ok": True})
 
     async def _member(self, request: web.Request) -> web.Response:
@@ -218,6 +217,10 @@ class Door:
         member, token = str(body.get("member", "")), str(body.get("token", ""))
         if not member or member in self._tokens.values() or len(token) < 32:
             raise UserError("a new member has a name of its own, and a token of at least 32 characters")
+        if self._station.config.config.own_stations:
+            raise UserError(
+                "nobody joins a run whose members have robots of their own (--own-stations): all are given out"
+            )
         self._tokens[token] = member
         return web.json_response({"member": member})
 
@@ -225,16 +228,12 @@ class Door:
     async def _practice(self, request: web.Request) -> web.StreamResponse:
         body = await body_of(request)
         asked = Practice.of(body)
-        self._require_free()
-        job = functools.partial(self._station.trying.practice, request["client"], str(body.get("digest")), asked)
-        return await self._stream(request, job)
+        return await self._stream(request, self._station.trying.practice, str(body.get("digest")), asked)
 
     async def _learn(self, request: web.Request) -> web.StreamResponse:
         body = await body_of(request)
         asked = Learning.of(body)
-        self._require_free()
-        job = functools.partial(self._station.trying.learn, request["client"], str(body.get("digest")), asked)
-        return await self._stream(request, job)
+        return await self._stream(request, self._station.trying.learn, str(body.get("digest")), asked)
 
     async def _end_learning(self, request: web.Request) -> web.Response:
         why = str((await body_of(request)).get("why", "the learner ended it"))
@@ -246,29 +245,36 @@ class Door:
             raise UserError(
                 f"an evaluation draws its starts itself, in secret; leave out {' and '.join(sorted(given))}"
             )
-        self._require_free()
-        return await self._stream(request, functools.partial(
-            self._station.judging.evaluate, request["client"], str(body.get("digest")), whole(body, "n", 20),
-            body.get("idea"), body["confirm"] if isinstance(body.get("confirm"), bool) else None,
-        ))  # fmt: skip
+        confirm = body["confirm"] if isinstance(body.get("confirm"), bool) else None
+        return await self._stream(
+            request,
+            self._station.judging.evaluate,
+            str(body.get("digest")),
+            whole(body, "n", 20),
+            body.get("idea"),
+            confirm,
+        )
 
     async def _compare(self, request: web.Request) -> web.StreamResponse:
         digest = str((await body_of(request)).get("digest"))
-        self._require_free()
-        return await self._stream(request, functools.partial(self._station.judging.compare, request["client"], digest))
+        return await self._stream(request, self._station.judging.compare, digest)
 
     async def _held_out(self, request: web.Request) -> web.StreamResponse:
         digest = str((await body_of(request)).get("digest"))
-        # Not refused where the robot is busy: a job that the deadline cut off may be in its last step, and this waits behind it.
-        return await self._stream(request, functools.partial(self._station.judging.held_out, digest))
+        return await self._stream(request, self._station.judging.held_out, digest, waits=True)
 
     async def _stream(
-        self, request: web.Request, job: Callable[[Callable[[], bool], OnEpisode], dict[str, Any]]
+        self, request: web.Request, job: Callable[..., dict[str, Any]], *args: Any, waits: bool = False
     ) -> web.StreamResponse:
-        """Run a job on the job thread; send each episode as a line, then the result or the error as the last line.
+        """Run a job on a thread; send whom it waits for and each episode as a line, then the result or the error as the last line.
 
-        A client that goes away ends its job: its lease is free again within a step.
+        A client that goes away ends its job, whose cells are free again within a step, or leaves the line.
+
+        Args:
+            waits: for the client's other jobs; it is refused otherwise where there is one.
         """
+        if not waits:
+            self._require_no_job(request["client"])
         loop = asyncio.get_running_loop()
         lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         gone = threading.Event()
@@ -296,9 +302,11 @@ class Door:
                 }
             )
 
+        caller = Caller(request["client"], gone.is_set, on_episode, lambda jobs: put({"waiting": jobs}))
+
         def work() -> None:
             try:
-                put({"result": job(gone.is_set, on_episode)})
+                put({"result": job(caller, *args)})
             except BaseException as error:
                 told = error if isinstance(error, UserError) else StationFault.of(error)
                 if isinstance(told, StationFault):
@@ -309,7 +317,7 @@ class Door:
             finally:
                 put(None)
 
-        future = loop.run_in_executor(self._jobs, work)
+        future = self._on_job_thread(request["client"], work)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         try:
             await response.prepare(request)
@@ -321,24 +329,38 @@ class Door:
             await asyncio.shield(future)
         return response
 
-    def _require_free(self) -> None:
-        if self._station.jobs.current_job:
-            raise RobotBusy(
-                f"the robot is busy ({self._station.jobs.current_job}); wait for it to finish, then try again"
-            )
+    async def _brief_job(self, request: web.Request, function: Callable[..., T], *args: Any) -> T:
+        """A job that has a result and nothing to tell before."""
+        self._require_no_job(request["client"])
+        gone = threading.Event()
+        caller = Caller(request["client"], gone.is_set)
+        future = self._on_job_thread(request["client"], functools.partial(function, caller, *args))
+        try:
+            return await asyncio.shield(future)
+        finally:
+            gone.set()
 
-    async def _on_job_thread(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._jobs, function, *args)
+    def _require_no_job(self, client: str) -> None:
+        if self._working[client]:
+            raise RobotBusy(busy_with("it is under way, or waits for a robot; `aeb status` says which"))
+
+    def _on_job_thread(self, client: str, function: Callable[[], T]) -> asyncio.Future[T]:
+        """Run one of a client's jobs, which counts until it has ended, whoever hangs up."""
+        self._working[client] += 1
+        threads = self._own_jobs if client == ADMIN else self._jobs
+        future = asyncio.get_running_loop().run_in_executor(threads, function)
+        future.add_done_callback(lambda _: self._working.subtract([client]))
+        return future
 
     async def close(self) -> None:
         """End the cells, which fold their arms; the job under way must have been halted. One that does not end is not waited for."""
         await self._ends_within(END_S)
-        await asyncio.gather(*(asyncio.to_thread(cell.close, FOLD_S) for cell in self._station.cells))
+        await asyncio.to_thread(self._station.fleet.close)
         await self._ends_within(END_S)  # what lost its cell by this is judged as it stands
 
     async def _ends_within(self, seconds: float) -> bool:
         for _ in range(round(seconds / 0.05)):
-            if not self._station.jobs.current_job:
+            if not self._station.jobs.busy:
                 return True
             await asyncio.sleep(0.05)
         return False
@@ -385,11 +407,12 @@ async def _serve(config: StationConfig) -> None:
             ledger.append(NoteEvent(text=words), station=config.name)
         loop.call_soon_threadsafe(closed.set)
 
+    fleet = Fleet(config, ledger, on_lost)
     try:
-        cells = open_cells(config, ledger, on_lost)
+        fleet.open()
     except UserError as error:
         raise SystemExit(str(error)) from None
-    station = Station(config, ledger, cells)
+    station = Station(config, ledger, fleet)
     door = Door(station, config.tokens)
     # A lost client must be noticed while a job runs: aiohttp then cancels the handler.
     runner = web.AppRunner(door.app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)

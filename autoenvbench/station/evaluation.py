@@ -7,18 +7,21 @@ as it stands: as a failure, never run again.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from autoenvbench.record.events import TRIED, EpisodeEvent, EvaluationEvent, Payload, StartEvent
 from autoenvbench.record.ledger import EventSink
 from autoenvbench.record.state import Follower
-from autoenvbench.station.batch import Batch, Cell, CellResult, Start, Stop
+from autoenvbench.station.batch import Batch, Cell, CellLost, CellResult, Crew, Film, Start, Stop
 
 OnEpisode = Callable[[EpisodeEvent], None]
+C = TypeVar("C", bound=Cell)
 
 
 @dataclass(slots=True)
@@ -52,6 +55,32 @@ class Tally:
         return sum(e.score for e in self.counted) / len(self.counted) if self.counted else 0.0
 
 
+class Fixed(Generic[C]):
+    """A crew of cells that nobody else wants."""
+
+    def __init__(self, cells: Sequence[C]) -> None:
+        self._all, self._idle = list(cells), deque(cells)
+        self.most = len(cells)
+
+    def take(self, until: Callable[[], bool]) -> C | None:
+        """The next that is idle; None where none is."""
+        return self._idle.popleft() if self._idle and not until() else None
+
+    def keeps(self, cell: C) -> bool:
+        """Always."""
+        return True
+
+    def give_back(self, cell: C) -> None:
+        """It is idle again, if it is not lost."""
+        if cell in self._all:
+            self._idle.append(cell)
+
+    def lose(self, cell: C) -> bool:
+        """Go on with the others, if there are any."""
+        self._all.remove(cell)
+        return bool(self._all)
+
+
 def evaluate(
     cells: Sequence[Cell],
     batch: Batch,
@@ -61,54 +90,94 @@ def evaluate(
     on_episode: OnEpisode = lambda event: None,
     admit: Stop | None = None,
 ) -> Tally:
-    """Run a batch on these cells, all of which are free. The same starts give the same episodes however many cells there are,
-    where all cells are the same station.
+    """Run a batch on these cells, all of which are free (see `evaluate_with`)."""
+    crew = Fixed(cells)
+    return evaluate_with(crew, batch, ledger, cells[0].name, stop=stop, on_episode=on_episode, admit=admit)
+
+
+def evaluate_with(
+    crew: Crew[C],
+    batch: Batch,
+    ledger: EventSink,
+    station: str,
+    *,
+    stop: Stop = lambda: None,
+    on_episode: OnEpisode = lambda event: None,
+    admit: Stop | None = None,
+) -> Tally:
+    """Run a batch on the cells of a crew. The same starts give the same episodes however many cells there are, and whoever has them in
+    between, where all cells are the same station.
 
     Args:
+        station: the evaluation's in the ledger; each episode has its cell's.
         stop: asked before each step of each cell; an answer ends the batch. Its unfinished episodes are judged as they stand.
         admit: asked before each start is given out, when the ledger has what its cell ran before; an answer ends the batch once the
             episodes under way are over.
         on_episode: called with each episode after the ledger has it.
 
     Raises:
-        UserError: a cell could not go on (see `Cell.run`); the evaluation is on record as aborted, with what ran.
+        UserError: a cell could not go on (see `Cell.run`); the evaluation is on record as aborted, with what ran. One that was lost is
+            missed only where no other is left: the episode that it was in is judged as it stands.
     """
     books = _Books(batch, ledger, on_episode, admit)
     tally = Tally(batch.evaluation, aborted=True)  # until it is through
-    _log(ledger, "started", batch, tally, cells[0].name)
+    _log(ledger, "started", batch, tally, station)
     try:
-        results = _run_on(cells, batch, books, stop)
-        tally.aborted = books.cut or not all(result.through for result in results)
+        results = _run_on(crew, batch, books, stop)
+        tally.aborted = not books.through or not all(result.through for result in results)
         tally.full = next((result.full for result in results if result.full is not None), None)
-        tally.shown = {kind: name for result in results for kind, name in result.shown.items()}
+        tally.shown = books.shown
     finally:
         books.settle()
         tally.episodes = sorted(books.episodes, key=lambda e: (e.attempt, e.index))
-        _log(ledger, "aborted" if tally.aborted else "finished", batch, tally, cells[0].name)
+        _log(ledger, "aborted" if tally.aborted else "finished", batch, tally, station)
     return tally
 
 
-def _run_on(cells: Sequence[Cell], batch: Batch, books: _Books, stop: Stop) -> list[CellResult]:
-    """Every cell takes starts until there are none; where one cannot go on, the others end with the episode they are in."""
+def _run_on(crew: Crew[C], batch: Batch, books: _Books, stop: Stop) -> list[CellResult]:
+    """Every cell takes starts until there are none or others want it; where one cannot go on, all end with the episode they are in."""
 
-    def share(cell: Cell) -> CellResult:
-        film = batch.film if cell is cells[0] else None
-        mine = dataclasses.replace(batch, starts=books.starts(cell.name), film=film)
+    def done() -> bool:
+        return books.finished or stop() is not None
+
+    def share(cell: C) -> CellResult:
+        film, sheets = books.pictures()
+        starts = books.starts(cell.name, functools.partial(crew.keeps, cell))
         try:
-            result = cell.run(mine, books.sink(cell.name), stop)
+            result = cell.run(
+                dataclasses.replace(batch, starts=starts, film=film, sheets=sheets), books.sink(cell.name), stop
+            )
+            if not result.through:
+                books.close()
+        except CellLost as lost:
+            if not crew.lose(cell):
+                books.close()
+                raise
+            books.lose(cell.name, str(lost))
+            result = CellResult(through=True, sheets=sheets)
         except BaseException:
             books.close()
             raise
-        if not result.through:
-            books.close()
+        finally:
+            crew.give_back(cell)
+        books.pictured(film, result)
         return result
 
-    if len(cells) == 1:
-        return [share(cells[0])]
-    with ThreadPoolExecutor(len(cells), thread_name_prefix="cell") as pool:
-        shares = [pool.submit(share, cell) for cell in cells]
-        wait(shares)
-    return [each.result() for each in shares]
+    results: list[CellResult] = []
+    if crew.most == 1:  # on this thread, to which rendering contexts may belong
+        while (cell := crew.take(done)) is not None:
+            results.append(share(cell))
+        return results
+    with ThreadPoolExecutor(crew.most, thread_name_prefix="cell") as pool:
+        while not done():  # again where a cell was lost that had a start it had not begun, when the others were through
+            shares = []
+            while (cell := crew.take(done)) is not None:
+                shares.append(pool.submit(share, cell))
+            if not shares:
+                break
+            wait(shares)
+            results += [each.result() for each in shares]
+    return results
 
 
 class _Books:
@@ -119,9 +188,10 @@ class _Books:
 
     def __init__(self, batch: Batch, ledger: EventSink, on_episode: OnEpisode, admit: Stop | None) -> None:
         self._batch, self._ledger, self._on_episode, self._admit = batch, ledger, on_episode, admit
-        self._starts = iter(batch.starts)
-        self._open = True
-        self.cut = False  # a start that was asked for was not admitted
+        self._starts, self._back = iter(batch.starts), deque[Start]()  # with what a lost cell had not begun
+        self._open, self._drawn = True, False
+        self._sheets, self._filming = batch.sheets, False
+        self.shown: dict[str, str] = {}
         # Nobody waits for the disk to be given a start, but where `admit` must know what came of the one before.
         self._giving, self._lock = threading.Lock(), threading.Lock()
         self._settled = threading.Condition(self._lock)
@@ -130,21 +200,40 @@ class _Books:
         self._begun: dict[tuple[int, int], StartEvent] = {}
         self.episodes: list[EpisodeEvent] = []
 
-    def starts(self, cell: str) -> Iterator[Start]:
-        """What is left, one at a time, shared with all other cells."""
+    @property
+    def finished(self) -> bool:
+        """Whether no start will be given out, or none is left for now. (A cell that is lost may bring one back.)"""
+        return not self._open or self.through
+
+    @property
+    def through(self) -> bool:
+        """Whether every start was given out, and begun where its cell was lost."""
+        return self._drawn and not self._back
+
+    def starts(self, cell: str, keeps: Callable[[], bool]) -> Iterator[Start]:
+        """What is left, one at a time, shared with all other cells, while this one is kept."""
         while True:
             if self._admit is not None:
                 with self._settled:
                     self._settled.wait_for(lambda: cell not in self._at_work or not self._open)
+            if not keeps():
+                return
             with self._giving:
-                start = next(self._starts, None) if self._open else None
-                if start is not None and self._admit is not None and self._admit() is not None:
-                    self.cut, self._open, start = True, False, None
-                if start is None:
+                if (start := self._next()) is None:
                     return
                 self._given[start.index, start.attempt] = start, cell
                 self._at_work.add(cell)
             yield start
+
+    def _next(self) -> Start | None:
+        if not self._open:
+            return None
+        start = self._back.popleft() if self._back else next(self._starts, None)
+        if start is None:
+            self._drawn = True
+        elif self._admit is not None and self._admit() is not None:
+            self._open, self._drawn, start = False, False, None
+        return start
 
     def close(self) -> None:
         """Give out no more starts."""
@@ -152,6 +241,35 @@ class _Books:
             self._open = False
         with self._settled:
             self._settled.notify_all()
+
+    def lose(self, cell: str, why: str) -> None:
+        """Judge what this cell had begun as it stands, and let another begin what it had not."""
+        with self._giving, self._settled:
+            for key, (start, given_to) in list(self._given.items()):
+                if given_to != cell:
+                    continue
+                if key in self._begun:
+                    self._interrupt(key, f"the station failed: {why}")
+                elif self._batch.purpose not in TRIED:  # of which nobody knows whether they had begun
+                    del self._given[key]
+                    self._back.append(start)
+            self._at_work.discard(cell)
+            self._settled.notify_all()
+
+    def pictures(self) -> tuple[Film | None, int]:
+        """What one cell may make of the batch's pictures: the film, if no other cell has it now, and so many sheets."""
+        with self._lock:
+            if self._batch.film is None or self._filming:
+                return None, self._sheets
+            self._filming = True
+            return dataclasses.replace(self._batch.film, done=tuple(self.shown)), self._sheets
+
+    def pictured(self, film: Film | None, result: CellResult) -> None:
+        """What it made of them."""
+        with self._lock:
+            self._filming = self._filming and film is None
+            self._sheets = min(self._sheets, result.sheets)
+            self.shown |= result.shown
 
     def sink(self, cell: str) -> EventSink:
         """Where a cell reports to."""
@@ -202,12 +320,15 @@ class _Books:
         """Judge what began and never ended, as it stands."""
         self.close()
         with self._lock:
-            for key, start in self._begun.items():
-                event = _interrupted(start, "the station failed")
-                self._ledger.append(event, agent=self._batch.agent, station=self._given[key][1])
-                self.episodes.append(event)
-            self._begun.clear()
+            for key in list(self._begun):
+                self._interrupt(key, "the station failed")
             self._given.clear()
+
+    def _interrupt(self, key: tuple[int, int], why: str) -> None:
+        _, cell = self._given.pop(key)
+        event = _interrupted(self._begun.pop(key), why)
+        self._ledger.append(event, agent=self._batch.agent, station=cell)
+        self.episodes.append(event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,115 @@
-"""What every job on the robots needs and is held to: the run's record, clock, budgets, starts and bundles, and a lease."""
+"""What every job on the robots needs and is held to: its place in line, and the run's record, clock, budgets, starts and bundles."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from autoenvbench.errors import BudgetOver, RobotBusy, UserError
+from autoenvbench.errors import BudgetOver, UserError
 from autoenvbench.record.clock import format_duration
-from autoenvbench.record.events import Purpose
+from autoenvbench.record.events import JobEvent, Purpose
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.state import Follower
 from autoenvbench.station.allocator import Allocator
 from autoenvbench.station.batch import Batch, Start, Stop, draw_starts
 from autoenvbench.station.bundles import Bundle, BundleStore
-from autoenvbench.station.config import StationConfig
-from autoenvbench.station.evaluation import OnEpisode, Tally, evaluate
+from autoenvbench.station.config import ADMIN, StationConfig
+from autoenvbench.station.evaluation import OnEpisode, Tally, evaluate_with
+from autoenvbench.station.fleet import Fleet
+from autoenvbench.station.leases import Lease
 from autoenvbench.station.remote_cell import RemoteCell
 
 MAX_EPISODES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for a job.
+
+    Attributes:
+        gone: whether it hung up: its job ends then, or leaves the line.
+        on_episode: called with each episode after the ledger has it.
+        on_wait: called with the jobs that it waits for, where it waits for a cell.
+    """
+
+    member: str
+    gone: Callable[[], bool] = lambda: False
+    on_episode: OnEpisode = lambda event: None
+    on_wait: Callable[[list[str]], None] = lambda jobs: None
+
+
+class Job:
+    """A client's job from its place in line to its last cell: a `Crew`, for one batch after the other. It is entered when it has a cell.
+
+    Args:
+        stop: why it must not go on waiting, or None.
+        ledger: where its waiting and its work are on record; None: nowhere.
+    """
+
+    def __init__(self, lease: Lease[RemoteCell], caller: Caller, stop: Stop, ledger: Ledger | None) -> None:
+        self.caller = caller
+        self._lease, self._stop, self._ledger = lease, stop, ledger
+        self._phase = ""
+        self.most = lease.most
+
+    def __enter__(self) -> Job:
+        try:
+            self._lease.untake(self.cell())
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        self._lease.close()
+        if self._phase:
+            self._note("ended")
+
+    def cell(self) -> RemoteCell:
+        """A cell for as long as it goes on. Raises BudgetOver where it was stopped before there was one, CellLost."""
+        if (cell := self.take(lambda: self._stop() is not None)) is None:
+            raise BudgetOver(f"no robot was free before it ended ({self._stop()}); nothing was run")
+        return cell
+
+    def rename(self, what: str) -> None:
+        """It does something else now, in words."""
+        self._lease.what = what
+
+    # -- as a crew ---------------------------------------------------------------------------------------------------
+    def take(self, until: Callable[[], bool]) -> RemoteCell | None:
+        """See `Crew`. Whoever asked is told where it waits."""
+        if until():
+            self._lease.enough()
+            return None
+        cell = self._lease.poll()
+        if cell is None:
+            if not self._lease.held:
+                self._note("asked")
+                self.caller.on_wait(self._lease.waits_for())
+            cell = self._lease.take(until)
+        if cell is not None and self._phase != "began":
+            self._note("began")
+        return cell
+
+    def keeps(self, cell: RemoteCell) -> bool:
+        """See `Crew`."""
+        return self._lease.keeps(cell)
+
+    def give_back(self, cell: RemoteCell) -> None:
+        """See `Crew`."""
+        self._lease.give_back(cell)
+
+    def lose(self, cell: RemoteCell) -> bool:
+        """See `Crew`."""
+        return self._lease.lose(cell)
+
+    def _note(self, phase: Literal["asked", "began", "ended"]) -> None:
+        self._phase = phase
+        if self._ledger is not None:
+            self._ledger.append(JobEvent(phase=phase, what=self._lease.what), agent=self.caller.member)
 
 
 class Jobs:
@@ -27,37 +117,55 @@ class Jobs:
 
     Args:
         record: of the ledger; nothing in it is left open.
-        cells: those that run the episodes, one batch at a time; the first one is that of the arms, where there are any.
+        fleet: the cells.
 
     Attributes:
-        current_job: what holds the robot, in words; None where it is free.
         halts: how often everything was halted.
     """
 
-    def __init__(self, config: StationConfig, ledger: Ledger, record: Follower, cells: Sequence[RemoteCell]) -> None:
+    def __init__(self, config: StationConfig, ledger: Ledger, record: Follower, fleet: Fleet) -> None:
         assert ledger.clock is not None
-        self.config, self.run, self.cells = config, config.config, cells
+        self.config, self.run, self._fleet = config, config.config, fleet
         self.ledger, self.clock, self.record = ledger, ledger.clock, record
+        self.arms = fleet.arms
         self.bundles = BundleStore(config.run_dir / "bundles")
         self.streams = StartStreams(bytes.fromhex(config.secret_hex))
         self.allocator = Allocator(record)
-        self._lease = threading.Lock()
-        self.current_job: str | None = None
         self._halt, self.halts = threading.Event(), 0
         self.not_paused = threading.Event()
         self.not_paused.set()
 
-    @contextmanager
-    def leased(self, what: str) -> Iterator[None]:
-        """Hold the robot for a job, named for who looks. Raises RobotBusy."""
-        if not self._lease.acquire(blocking=False):
-            raise RobotBusy(f"the robot is busy ({self.current_job}); wait for it to finish, then try again")
-        self.current_job = what
-        try:
-            yield
-        finally:
-            self.current_job = None
-            self._lease.release()
+    def open(
+        self, caller: Caller, what: str, most: int | None = None, *, stop: Stop | None = None, noted: bool = False
+    ) -> Job:
+        """A job's place in line.
+
+        Args:
+            what: the job in words, for who looks.
+            most: cells at once; None: all that are free.
+            stop: why it must not go on waiting; by default, that its caller hung up or the run was halted.
+            noted: it is on record when it waits, begins and ends.
+
+        Raises RobotBusy where this caller has a job already.
+        """
+        lease = self._fleet.pool.open(caller.member, what, most)
+        ledger = self.ledger if noted and caller.member != ADMIN else None
+        return Job(lease, caller, stop or self.stop_when(caller.gone), ledger)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job is under way or waits."""
+        return bool(self._fleet.pool.jobs())
+
+    def standing(self) -> dict[str, Any]:
+        """What `status` says of the robots: of all in a line, each cell's job, and the jobs that wait for one."""
+        pool = self._fleet.pool
+        at_work, names = pool.at_work(), self._fleet.names
+        return {
+            "robot": "; ".join(pool.jobs()) or "free",
+            "cells": [{"cell": name, "job": at_work.get(place, "lost")} for place, name in enumerate(names)],
+            "waiting": pool.waiting(),
+        }
 
     def stop_when(self, client_gone: Callable[[], bool]) -> Stop:
         """For batches that the run's clock rules; what pauses and ends them by the clock, the cells know."""
@@ -73,11 +181,15 @@ class Jobs:
         """`n` starts of a purpose's stream from index `first` on."""
         return draw_starts(self.streams, purpose, first, n)
 
-    def run_batch(self, batch: Batch, stop: Stop, on_episode: OnEpisode) -> Tally:
+    def run_batch(self, job: Job, batch: Batch, stop: Stop, on_episode: OnEpisode, *, in_turn: bool = False) -> Tally:
         """Episodes that are charged to the robot budget: none begins when it is used up, and those under way then are finished. So it is
-        exceeded by one episode of each cell at most."""
-        admit = None if self.run.robot_budget_s is None else self.robot_used_up
-        return evaluate(self.cells, batch, self.ledger, stop=stop, on_episode=on_episode, admit=admit)
+        exceeded by one episode of each cell at most.
+
+        Args:
+            in_turn: each start is given out after the verdict before is on record, whether there is a budget or not.
+        """
+        admit = self.robot_used_up if in_turn or self.run.robot_budget_s is not None else None
+        return evaluate_with(job, batch, self.ledger, self.config.name, stop=stop, on_episode=on_episode, admit=admit)
 
     def halt(self) -> None:
         """The deadline: end the job under way after the step it is in."""
@@ -92,9 +204,9 @@ class Jobs:
         self.clock.stopped_at = stopped_at
         if paused:
             self.not_paused.clear()
-        for cell in self.cells:
-            cell.pause(stopped_at) if paused else cell.resume(epoch)
-        if not paused:
+            self._fleet.pause(stopped_at)
+        else:
+            self._fleet.resume(epoch)
             self.not_paused.set()
 
     def require_budget(self) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from autoenvbench.errors import UserError
+from autoenvbench.errors import BudgetOver, RobotBusy, UserError
 from autoenvbench.record.candidates import Candidate
 from autoenvbench.record.events import ContentsEvent, NoteEvent, Purpose
 from autoenvbench.station.answers import outcome_of
-from autoenvbench.station.batch import Batch, Film, Keep, Stop, draw_starts
+from autoenvbench.station.batch import Batch, CellLost, Film, Keep, Stop, draw_starts
 from autoenvbench.station.bundles import Bundle, look_through
 from autoenvbench.station.comparison import compare
-from autoenvbench.station.evaluation import OnEpisode, Tally, evaluate
+from autoenvbench.station.evaluation import Tally, evaluate_with
 from autoenvbench.station.ideas import Ideas
-from autoenvbench.station.jobs import Jobs, check_n
-from autoenvbench.station.remote_cell import CellLost
+from autoenvbench.station.jobs import Caller, Job, Jobs, check_n
 
 
 class Judging:
@@ -27,10 +27,7 @@ class Judging:
         self._jobs, self._ideas = jobs, ideas
         self._keep = Keep(jobs.config.run_dir / "episodes", secret=True)  # no agent sees these
 
-    def evaluate(
-        self, agent: str, digest: str, n: int, idea: str | None, confirm: bool | None, stop: Callable[[], bool],
-        on_episode: OnEpisode,
-    ) -> dict[str, Any]:  # fmt: skip
+    def evaluate(self, caller: Caller, digest: str, n: int, idea: str | None, confirm: bool | None) -> dict[str, Any]:
         """Episodes on fresh secret starts. A candidate that beats the member's own confirmed best is confirmed on more of them at once,
         once for each member: what one adopts of another is measured anew.
 
@@ -40,11 +37,12 @@ class Judging:
         Raises UserError, BudgetOver.
         """
         self._jobs.require_robot()
+        agent = caller.member
         bundle = self._jobs.bundle(digest, agent)
         check_n(n)
         idea = self._ideas.under_test(agent, idea)
-        with self._jobs.leased(f"evaluation of {bundle.commit[:8]} by {agent}"):
-            tally = self._judge("evaluate", bundle, n, agent, idea, None, self._jobs.stop_when(stop), on_episode)
+        with self._jobs.open(caller, f"evaluation of {bundle.commit[:8]} by {agent}", noted=True) as job:
+            tally = self._judge(job, "evaluate", bundle, n, idea, None, self._jobs.stop_when(caller.gone))
             result = outcome_of(tally, bundle)
             if tally.aborted:
                 return result
@@ -58,18 +56,18 @@ class Judging:
                 candidate = Candidate(
                     bundle.content or bundle.digest, bundle.commit, bundle.digest, agent, idea, tally.id
                 )
-            if confirmation := self._confirm(candidate, agent, on_episode):
+            if confirmation := self._confirm(job, candidate):
                 result["confirmation"] = outcome_of(confirmation, bundle)
             with self._jobs.record.read() as state:
                 known = state.of_member(agent).candidates.known[candidate.content]
                 return {**result, "candidate": {"success_rate": round(known.rate, 4), "episodes": known.counted}}
 
-    def _confirm(self, candidate: Candidate, agent: str, on_episode: OnEpisode) -> Tally | None:
+    def _confirm(self, job: Job, candidate: Candidate) -> Tally | None:
         """Run what is missing of a member's confirmation of a candidate; returns what was run.
 
         The station's own job: it goes on whatever becomes of who asked for the evaluation, until the run's end or a person's.
         """
-        bundle, ran, each_s = self._jobs.bundle(candidate.digest), None, 0.0
+        agent, bundle, ran, each_s = job.caller.member, self._jobs.bundle(candidate.digest), None, 0.0
         while True:
             self._jobs.not_paused.wait()
             with self._jobs.record.read() as state:
@@ -85,8 +83,8 @@ class Judging:
             ):
                 return ran  # nothing left to do, or no time: what the end cuts would count as it stands
             began = self._jobs.clock.elapsed()
-            self._jobs.current_job = f"confirmation of {bundle.commit[:8]} by {agent}: {n} fresh episodes"
-            tally = self._judge("confirm", bundle, n, agent, candidate.idea, candidate.beats, stop, on_episode)
+            job.rename(f"confirmation of {bundle.commit[:8]} by {agent}: {n} fresh episodes")
+            tally = self._judge(job, "confirm", bundle, n, candidate.idea, candidate.beats, stop)
             each_s = (self._jobs.clock.elapsed() - began) / max(len(tally.episodes), 1)
             ran = (
                 tally if ran is None else dataclasses.replace(tally, id=ran.id, episodes=ran.episodes + tally.episodes)
@@ -94,22 +92,22 @@ class Judging:
             if tally.aborted or not tally.counted:
                 return ran
 
-    def compare(self, agent: str, digest: str, stop: Callable[[], bool], on_episode: OnEpisode) -> dict[str, Any]:
+    def compare(self, caller: Caller, digest: str) -> dict[str, Any]:
         """Decide a tie: a confirmed candidate and the confirmed best that it cannot be told apart from, on shared fresh starts (see
         `comparison`). Raises UserError, BudgetOver."""
         self._jobs.require_robot()
+        agent = caller.member
         bundle = self._jobs.bundle(digest, agent)
-        with self._jobs.leased(f"comparison of {bundle.commit[:8]} by {agent}"):
+        with self._jobs.open(caller, f"comparison of {bundle.commit[:8]} by {agent}", noted=True) as job:
             with self._jobs.record.read() as state:
                 pair = state.of_member(agent).candidates.to_compare(bundle.content or bundle.digest)
                 challenger, incumbent = map(dataclasses.replace, pair)
-                number = state.candidates.comparisons + 1
-            until = self._jobs.stop_when(stop)
+            number, until = self._jobs.allocator.comparison(), self._jobs.stop_when(caller.gone)
 
             def block(n: int, challenger_first: bool) -> list[Tally]:
                 order = (challenger, incumbent) if challenger_first else (incumbent, challenger)
                 with self._jobs.allocator.starts("compare", n) as first:
-                    return [self._run_judged("compare", self._jobs.bundle(c.digest), first, n, agent, None, f"C{number}", until, on_episode)
+                    return [self._run_judged(job, "compare", self._jobs.bundle(c.digest), first, n, None, f"C{number}", until)
                             for c in order]  # fmt: skip
 
             event = compare(number, challenger, incumbent, self._jobs.ledger, agent, block)
@@ -117,46 +115,53 @@ class Judging:
         return {**told, "commit": bundle.commit, "against": incumbent.commit}
 
     def _judge(
-        self, purpose: Purpose, bundle: Bundle, n: int, agent: str | None, idea: str | None, beats: str | None, stop: Stop,
-        on_episode: OnEpisode,
-    ) -> Tally:  # fmt: skip
+        self, job: Job, purpose: Purpose, bundle: Bundle, n: int, idea: str | None, beats: str | None, stop: Stop
+    ) -> Tally:
         """Episodes on fresh starts of the secret stream that evaluations and confirmations share."""
         with self._jobs.allocator.starts(purpose, n) as first:
-            return self._run_judged(purpose, bundle, first, n, agent, idea, beats, stop, on_episode)
+            return self._run_judged(job, purpose, bundle, first, n, idea, beats, stop)
 
     def _run_judged(
-        self, purpose: Purpose, bundle: Bundle, first: int, n: int, agent: str | None, idea: str | None, beats: str | None,
-        stop: Stop, on_episode: OnEpisode,
+        self, job: Job, purpose: Purpose, bundle: Bundle, first: int, n: int, idea: str | None, beats: str | None, stop: Stop,
     ) -> Tally:  # fmt: skip
         batch = Batch(
-            self._jobs.allocator.evaluation(), purpose, bundle, n, self._jobs.draw(purpose, first, n), agent=agent, idea=idea,
+            self._jobs.allocator.evaluation(), purpose, bundle, n, self._jobs.draw(purpose, first, n),
+            agent=job.caller.member, idea=idea,
             beats=beats, keep=self._keep, by_clock=True,
         )  # fmt: skip
-        return self._jobs.run_batch(batch, stop, on_episode)
+        return self._jobs.run_batch(job, batch, stop, job.caller.on_episode)
 
-    def finish_confirmations(self) -> None:
-        """Run what is missing of confirmations that were cut when the station was last ended."""
+    def finish_confirmations(self, start: Callable[[Callable[[], None]], object]) -> None:
+        """Run what is missing of confirmations that were cut when the station was last ended, each member's as a job of its own.
+
+        Args:
+            start: runs a job on a thread of its own.
+        """
         with self._jobs.record.read() as state:
-            pending = [
-                (agent, dataclasses.replace(c))
+            pending = {
+                agent: [dataclasses.replace(c) for c in own.candidates.pending()]
                 for agent, own in state.team.of.items()
-                for c in own.candidates.pending()
-            ]
-        for agent, candidate in pending:
-            with (
-                contextlib.suppress(UserError),
-                self._jobs.leased(f"confirmation of {candidate.commit[:8]} by {agent}"),
-            ):
-                self._confirm(candidate, agent, lambda event: None)
+            }
+        for agent, candidates in pending.items():
+            if candidates:
+                with contextlib.suppress(RobotBusy):  # by a job of its own, which may be one of them
+                    what = f"confirmation of {candidates[0].commit[:8]} by {agent}"
+                    job = self._jobs.open(Caller(agent), what, noted=True)
+                    start(functools.partial(self._finish, job, candidates))
 
-    def held_out(self, digest: str, client_gone: Callable[[], bool], on_episode: OnEpisode) -> dict[str, Any]:
+    def _finish(self, job: Job, candidates: Sequence[Candidate]) -> None:
+        with contextlib.suppress(UserError), job:
+            for candidate in candidates:
+                self._confirm(job, candidate)
+
+    def held_out(self, caller: Caller, digest: str) -> dict[str, Any]:
         """Score the answer on held-out starts, going on where an interrupted scoring ended: what began counts as it stood, and
         only starts that nobody has seen are run. Raises UserError if it is interrupted."""
         bundle, halts = self._jobs.bundle(digest), self._jobs.halts
         again = f"go on with: autoenvbench resume {self._jobs.config.run_dir}"
 
         def stop() -> str | None:
-            if client_gone():
+            if caller.gone():
                 return "whoever asked for it hung up"
             return "the scoring was halted" if self._jobs.halts > halts else None
 
@@ -170,12 +175,15 @@ class Judging:
         batch = Batch(
             "held-out", "heldout", bundle, n * attempts, starts, attempts=attempts, keep=self._keep, film=film
         )
-        with self._jobs.leased("held-out scoring"):
-            self._remember_contents(bundle)
-            try:
-                tally = evaluate(self._jobs.cells, batch, self._jobs.ledger, stop=stop, on_episode=on_episode)
-            except CellLost as error:
-                raise UserError(f"held-out scoring was interrupted: {error}; {again}") from None
+        try:
+            with self._jobs.open(
+                caller, "held-out scoring", stop=stop
+            ) as job:  # behind a job that the deadline cut, in its last step
+                self._remember_contents(bundle)
+                ledger, name = self._jobs.ledger, self._jobs.config.name
+                tally = evaluate_with(job, batch, ledger, name, stop=stop, on_episode=caller.on_episode)
+        except (CellLost, BudgetOver) as error:
+            raise UserError(f"held-out scoring was interrupted: {error}; {again}") from None
         if tally.aborted:
             raise UserError(f"held-out scoring was interrupted; {again}")
         return {**outcome_of(tally, bundle), "shown": tally.shown}

@@ -104,6 +104,7 @@ class FilmAs(Message):
     folder: str
     stem: str
     strip: bool
+    done: list[str] = []
 
 
 class Run(Message):
@@ -138,7 +139,9 @@ class Run(Message):
                 folder=str(keep.folder.absolute()), secret=keep.secret, starts=keep.starts, insight=keep.insight,
                 source=int(keep.source), policy=keep.policy, most=keep.most, required=keep.required,
             ),
-            film=None if film is None else FilmAs(folder=str(film.folder.absolute()), stem=film.stem, strip=film.strip),
+            film=None if film is None else FilmAs(
+                folder=str(film.folder.absolute()), stem=film.stem, strip=film.strip, done=list(film.done),
+            ),
         )  # fmt: skip
 
     def batch(self, starts: Any) -> Batch:
@@ -151,7 +154,8 @@ class Run(Message):
                 Path(keep.folder), keep.secret, keep.starts, keep.insight, keep.source, keep.policy, keep.most,
                 keep.required,
             ),
-            film=None if film is None else Film(Path(film.folder), film.stem, film.strip), sheets=self.sheets,
+            film=None if film is None else Film(Path(film.folder), film.stem, film.strip, tuple(film.done)),
+            sheets=self.sheets,
             by_clock=self.by_clock,
         )  # fmt: skip
 
@@ -289,10 +293,11 @@ class RunEnded(Message):
     through: bool
     shown: dict[str, str]
     full: str | None
+    sheets: Count = 0
 
     def result(self) -> CellResult:
         """As the cell returned it."""
-        return CellResult(self.through, self.shown, self.full)
+        return CellResult(self.through, self.shown, self.full, self.sheets)
 
 
 class Picture(Message):

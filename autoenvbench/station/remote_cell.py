@@ -22,7 +22,7 @@ from autoenvbench.record.regimes import answer_of
 from autoenvbench.record.stations import ARGUMENT
 from autoenvbench.sandbox.cage import python_path
 from autoenvbench.station import messages
-from autoenvbench.station.batch import Batch, CellResult, Start, Stop
+from autoenvbench.station.batch import Batch, CellLost, CellResult, Start, Stop
 from autoenvbench.station.client import stop_socket
 from autoenvbench.station.config import StationConfig
 
@@ -30,10 +30,6 @@ OPEN_S = 300.0  # that an environment may take to be made: other simulators take
 FOLD_S = 33.0  # that a cell may take to end its batch and to fold its arms
 _LOOK_S = 0.02  # between two looks at whether a batch must end
 _Answer = TypeVar("_Answer", messages.RunEnded, messages.Picture, messages.Moved, messages.Acknowledged)
-
-
-class CellLost(UserError):
-    """The worker ended by itself, or sent what is no message. What began counts as it stands."""
 
 
 @dataclass(slots=True)
@@ -76,6 +72,11 @@ class RemoteCell:
         threading.Thread(target=self._work_off, daemon=True, name=f"{self.name} record").start()
         with contextlib.suppress(messages.Closed):  # it has ended already: `wait_ready` says so
             self._link.send(opened)
+
+    @property
+    def lost(self) -> str | None:
+        """How its worker was lost, in words; None while it was not."""
+        return self._lost
 
     def wait_ready(self, seconds: float) -> None:
         """Until the environment is made. Raises UserError with what the worker says, CellLost."""
@@ -234,42 +235,30 @@ class RemoteCell:
             self._lost = words
             waiting = [*self._answers.values()]
             self._answers.clear()
-        for answer in waiting:
-            answer.set_exception(CellLost(words))
-        if not self._ready.done():
-            self._ready.set_exception(CellLost(words))
-        if not self._closing:
-            self._on_lost(words)
+        try:
+            if not self._closing:
+                self._on_lost(words)
+        finally:  # who goes on with other cells finds this one gone
+            for answer in waiting:
+                answer.set_exception(CellLost(words))
+            if not self._ready.done():
+                self._ready.set_exception(CellLost(words))
 
 
-def open_cells(config: StationConfig, ledger: EventSink, on_lost: Callable[[str], None]) -> list[RemoteCell]:
-    """Start the workers, and return when their environments are made. Raises UserError.
+def cell_name(config: StationConfig, place: int) -> str:
+    """What the cell at a place (0, 1, ...) is called: the first one as its station is."""
+    return config.name if place == 0 else f"{config.name}.{place + 1}"
 
-    Args:
-        on_lost: called, from any thread, with the reason when a worker is lost later on.
-    """
-    run, stations, cells = config.config, config.stations, []
-    for k in range(config.cells):
-        cells.append(
-            RemoteCell(
-                messages.Open(
-                    name=config.name if k == 0 else f"{config.name}.{k + 1}", env=run.env,
-                    env_kwargs=run.env_kwargs if stations is None else {**run.env_kwargs, ARGUMENT: stations.of_cell(k)},
-                    run_dir=str(config.run_dir.absolute()), sandbox=config.sandbox, track=run.track, pace=run.pace, answer=answer_of(run.regime),
-                    tools=run.tools, tools_replay=run.tools_replay, base_url=run.base_url,
-                    stop_socket=str(stop_socket(config.socket)) if k == 0 else None, tokens=config.tokens,
-                    clock_epoch=config.clock_epoch, clock_budget=run.budget_s, clock_stopped_at=config.clock_stopped_at,
-                ),
-                ledger, on_lost,
-            )
-        )  # fmt: skip
-    try:
-        for cell in cells:
-            cell.wait_ready(OPEN_S)
-            if cell.arms and len(cells) > 1:
-                raise UserError(f"{run.env} moves arms: it has one cell, not {len(cells)}")
-    except BaseException:
-        for cell in cells:
-            cell.close(FOLD_S)
-        raise
-    return cells
+
+def open_cell(config: StationConfig, ledger: EventSink, place: int, on_lost: Callable[[str], None]) -> RemoteCell:
+    """Start the worker of a cell at its place (0, 1, ...), which makes its environment then (`RemoteCell.wait_ready`)."""
+    run, stations = config.config, config.stations
+    opened = messages.Open(
+        name=cell_name(config, place), env=run.env,
+        env_kwargs=run.env_kwargs if stations is None else {**run.env_kwargs, ARGUMENT: stations.of_cell(place)},
+        run_dir=str(config.run_dir.absolute()), sandbox=config.sandbox, track=run.track, pace=run.pace, answer=answer_of(run.regime),
+        tools=run.tools, tools_replay=run.tools_replay, base_url=run.base_url,
+        stop_socket=str(stop_socket(config.socket)) if place == 0 else None, tokens=config.tokens,
+        clock_epoch=config.clock_epoch, clock_budget=run.budget_s, clock_stopped_at=config.clock_stopped_at,
+    )  # fmt: skip
+    return RemoteCell(opened, ledger, on_lost)

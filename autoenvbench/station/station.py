@@ -5,7 +5,6 @@ The door (`door.py`) adds HTTP and nothing else; cells run the episodes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +22,11 @@ from autoenvbench.station.answers import best_of, idea_line
 from autoenvbench.station.bundles import Bundle, look_through
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.evaluation import close_evaluations, settle
+from autoenvbench.station.fleet import Fleet
 from autoenvbench.station.hub import Hub
 from autoenvbench.station.ideas import Ideas
-from autoenvbench.station.jobs import Jobs
+from autoenvbench.station.jobs import Caller, Jobs
 from autoenvbench.station.judging import Judging
-from autoenvbench.station.remote_cell import RemoteCell
 from autoenvbench.station.trying import Trying
 
 BATCHES: tuple[Purpose, ...] = ("evaluate", "confirm", "practice", "learn", "heldout")  # of a run
@@ -37,18 +36,18 @@ class Station:
     """Everything a client can ask for.
 
     Args:
-        cells: those that run its episodes, one batch at a time; the first one is that of the arms, where there are any.
         ledger: opened by whoever started the cells, which write to no other.
+        fleet: the cells that run its episodes.
     """
 
-    def __init__(self, config: StationConfig, ledger: Ledger, cells: Sequence[RemoteCell]) -> None:
-        self.config, self._run, self.cells = config, config.config, cells
+    def __init__(self, config: StationConfig, ledger: Ledger, fleet: Fleet) -> None:
+        self.config, self._run, self.fleet = config, config.config, fleet
         assert ledger.clock is not None
         self.ledger, self.clock = ledger, ledger.clock
         self._record = Follower(self.ledger, self._run.min_episodes)
         settle(self._record, "the station was ended in the middle of it")
         close_evaluations(self._record)
-        self.jobs = Jobs(config, ledger, self._record, cells)
+        self.jobs = Jobs(config, ledger, self._record, fleet)
         self.bundles = self.jobs.bundles
         self.ideas = Ideas(config, self._record, self.ledger)
         self.hub = Hub(config, self._record, self.ledger, self.bundles)
@@ -69,7 +68,7 @@ class Station:
                 "budget_s": self._run.budget_s,
                 "robot_s": round(state.robot_s, 1),
                 "robot_budget_s": self._run.robot_budget_s,
-                "robot": self.jobs.current_job or "free",
+                **self.jobs.standing(),
                 "best": best_of(own.confirmed),
                 "best_pools": [[c.counted_wins, c.counted] for c in own.candidates.own()],
                 "best_single": best_of(own.raw),
@@ -94,22 +93,22 @@ class Station:
             found.append({**shown, "t_run": round(e.t_run, 1)})
         return found
 
-    def frame(self, camera: str = "top") -> bytes:
-        """A PNG of what people see of the cell now, or of one of a real station's cameras by name."""
-        with self.jobs.leased("frame"):
-            return self.cells[0].picture(camera)
+    def frame(self, caller: Caller, camera: str = "top") -> bytes:
+        """A PNG of what people see of a cell now that is free, or of one of a real station's cameras by name."""
+        with self.jobs.open(caller, f"picture for {caller.member}", 1) as job:
+            return job.cell().picture(camera)
 
     # -- what moves a real station between jobs ----------------------------------------------------------------------
-    def move(self, agent: str, where: Literal["home", "avoid", "resume"]) -> dict[str, Any]:
+    def move(self, caller: Caller, where: Literal["home", "avoid", "resume"]) -> dict[str, Any]:
         """Bring the arms home, out of the camera's view, or back over the work."""
         self.jobs.require_robot()
-        with self.jobs.leased(f"{where} by {agent}"):
-            self.cells[0].move(where)
+        with self.jobs.open(caller, f"{where} by {caller.member}", 1) as job:
+            job.cell().move(where)
         return {"at": where}
 
     def acknowledge(self, client: str) -> dict[str, Any]:
         """A person says that the arms may move again, when somebody next asks for it. Raises UserError."""
-        ended = self.cells[0].acknowledge(client)
+        ended = self.fleet.first.acknowledge(client)
         self.ledger.append(NoteEvent(text=f"acknowledged {len(ended)} stops: {'; '.join(ended)}"), agent=client)
         return {"acknowledged": ended}
 

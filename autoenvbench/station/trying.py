@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 from enpire_envs.episode_file import SUFFIX
@@ -13,8 +12,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent
 from autoenvbench.station.answers import outcome_of
 from autoenvbench.station.batch import Batch, Film, Insight, Keep
-from autoenvbench.station.evaluation import OnEpisode, evaluate
-from autoenvbench.station.jobs import Jobs, check_n
+from autoenvbench.station.jobs import Caller, Jobs, check_n
 from autoenvbench.station.learning import Inbox, Learning, Session, require_learning
 from autoenvbench.station.practice import FILM, Practice, takes_starts
 from autoenvbench.station.scripts import is_script
@@ -28,18 +26,17 @@ class Trying:
         # On the station's track, an agent is told no more of a start than its policy is, and of what followed no more than a station
         # of arms and cameras can know: a simulated one knows the truth.
         told = jobs.run.track == "open"
-        insight: Insight = "all" if told or jobs.cells[0].arms else "stage"
+        insight: Insight = "all" if told or jobs.arms else "stage"
         self._practised = Keep(data / "practice", secret=False, starts=told, insight=insight)
         self._learned = dataclasses.replace(self._practised, folder=data / "learn")
         self.weights = Inbox(jobs.config.run_dir / "weights")
-        self._session: Session | None = None
+        self._sessions: dict[str, Session] = {}  # by member
 
-    def practice(
-        self, agent: str, digest: str, asked: Practice, stop: Callable[[], bool], on_episode: OnEpisode
-    ) -> dict[str, Any]:
-        """Episodes on public starts, whose trajectories (and a script's tool calls) land in data/practice. Raises UserError, BudgetOver."""
+    def practice(self, caller: Caller, digest: str, asked: Practice) -> dict[str, Any]:
+        """Episodes on public starts, on one cell at a time, whose trajectories (and a script's tool calls) land in data/practice. Raises
+        UserError, BudgetOver."""
         self._jobs.require_robot()
-        bundle, n = self._jobs.bundle(digest, agent), asked.n
+        bundle, n = self._jobs.bundle(digest, caller.member), asked.n
         check_n(n)
         if asked.interactive and not is_script(bundle.path / "policy.py"):
             raise UserError("--interactive is for scripts (`def run(tools)`), and this policy.py is none; leave it out")
@@ -48,60 +45,53 @@ class Trying:
                 f"{self._jobs.run.env} takes no --start on the track {self._jobs.run.track}: nothing places things more exactly than it sees them; "
                 "--seed N begins where the Nth practice start is, as often as you like"
             )
-        with self._jobs.leased(f"practice of {bundle.commit[:8]} by {agent}"), contextlib.ExitStack() as stack:
+        job = self._jobs.open(caller, f"practice of {bundle.commit[:8]} by {caller.member}", 1, noted=True)
+        with job, contextlib.ExitStack() as stack:
             seed, folder = asked.seed, self._practised.folder
             first = stack.enter_context(self._jobs.allocator.starts("practice", n)) if seed is None else seed
             evaluation = self._jobs.allocator.evaluation()
             starts = (dataclasses.replace(start, named=asked.start) for start in self._jobs.draw("practice", first, n))
             batch = Batch(
-                evaluation, "practice", bundle, n, starts, agent=agent, interactive=asked.interactive, keep=self._practised,
+                evaluation, "practice", bundle, n, starts, agent=caller.member, interactive=asked.interactive, keep=self._practised,
                 film=Film(folder, f"{evaluation}-") if asked.video else None, sheets=asked.sheets, by_clock=True,
             )  # fmt: skip
-            tally = self._jobs.run_batch(batch, self._jobs.stop_when(stop), on_episode)
+            tally = self._jobs.run_batch(job, batch, self._jobs.stop_when(caller.gone), caller.on_episode)
         return {**outcome_of(tally, bundle), "trajectories": tally.full or f"data/practice/{tally.id}-*{SUFFIX}",
                 "videos": [f"data/practice/{name}" for name in tally.shown.values()], "film": FILM}  # fmt: skip
 
-    def learn(
-        self, agent: str, digest: str, asked: Learning, stop: Callable[[], bool], on_episode: OnEpisode
-    ) -> dict[str, Any]:
-        """Episodes on public starts by the newest weights that the agent's learner has sent (see `learning`), whose trajectories land in
-        data/learn. Raises UserError, BudgetOver."""
+    def learn(self, caller: Caller, digest: str, asked: Learning) -> dict[str, Any]:
+        """Episodes on public starts, on one cell at a time, by the newest weights that the agent's learner has sent (see `learning`), whose
+        trajectories land in data/learn. Raises UserError, BudgetOver."""
         require_learning(self._jobs.run.regime)
         self._jobs.require_robot()
         bundle, session = (
-            self._jobs.bundle(digest, agent),
-            Session(agent, asked, self.weights, self._jobs.clock.elapsed),
+            self._jobs.bundle(digest, caller.member),
+            Session(caller.member, asked, self.weights, self._jobs.clock.elapsed),
         )
 
         def judged(event: EpisodeEvent) -> None:
             session.judged(event)
-            on_episode(event)
+            caller.on_episode(event)
 
-        with self._jobs.leased(f"learning by {agent}"), self._jobs.allocator.starts("learn", asked.n) as first:
-            self._session = session
-            try:
+        job = self._jobs.open(caller, f"learning by {caller.member}", 1, noted=True)
+        self._sessions[caller.member] = session
+        try:
+            with job, self._jobs.allocator.starts("learn", asked.n) as first:
                 batch = Batch(
                     self._jobs.allocator.evaluation(), "learn", bundle, asked.n, session.starts(self._jobs.draw("learn", first, asked.n)),
-                    agent=agent, keep=self._learned, by_clock=True,
+                    agent=caller.member, keep=self._learned, by_clock=True,
                 )  # fmt: skip
-                # With `admit`, each start is given out after the verdict before is on record, so that a session's end is heeded.
-                tally = evaluate(
-                    self._jobs.cells,
-                    batch,
-                    self._jobs.ledger,
-                    stop=self._jobs.stop_when(stop),
-                    on_episode=judged,
-                    admit=self._jobs.robot_used_up,
-                )
-            finally:
-                self._session = None
+                # In turn, so that a session's end is heeded.
+                tally = self._jobs.run_batch(job, batch, self._jobs.stop_when(caller.gone), judged, in_turn=True)
+        finally:
+            del self._sessions[caller.member]
         return {**outcome_of(tally, bundle), "ended": session.why or self._jobs.robot_used_up() or "it was cut off",
                 "weights": len(session.weights), "trajectories": tally.full or f"data/learn/{tally.id}-*{SUFFIX}"}  # fmt: skip
 
     def end_learning(self, agent: str, why: str) -> dict[str, Any]:
         """Let an agent's session begin no further episode. Raises UserError where it has none."""
-        session = self._session
-        if session is None or session.agent != agent:
+        session = self._sessions.get(agent)
+        if session is None:
             raise UserError("no session of yours is under way; aeb learn begins one")
         session.end(why[:200])
         return {"ended": session.why}

@@ -86,7 +86,7 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
         f"environment   {s['env']}  (track {s['track']}, pace {s['pace']:g})",
         f"budget left   {format_duration(s['budget_left_s'])} of {format_duration(s['budget_s'])}",
         *_robot_time(s),
-        f"robot         {s['robot']}",
+        *_robots(s),
         f"best          {_rate(s['best'])}  (confirmed{_pooled(s['best_pools'])})",
         *_what_is_left(s["best"]),
         *([f"team's best   {_rate(s['team_best'])}  (aeb peers)"] if s["team_best"] else []),
@@ -97,6 +97,16 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
         *(f"idea          {idea}" for idea in s["ideas"][-10:]),
     ]
     return s, "\n".join(lines)
+
+
+def _robots(s: dict[str, Any]) -> list[str]:
+    """Who has which robot, and who waits."""
+    cells = s["cells"]
+    if len(cells) == 1:
+        lines = [f"robot         {cells[0]['job'] or 'free'}"]
+    else:
+        lines = [f"robot         {cell['cell']}: {cell['job'] or 'free'}" for cell in cells]
+    return [*lines, *(f"waiting       {job}" for job in s["waiting"])]
 
 
 def _idea(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
@@ -111,7 +121,7 @@ def _practice(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
         body["seed"] = args.seed
     if args.start is not None:
         body["start"] = _json(args.start)
-    result = client.job("/practice", body, watch)
+    result = client.job("/practice", body, watch, watch.waits)
     where = [f"trajectories  {result['trajectories']}"]
     if result["videos"]:
         where += [f"video         {video}" for video in result["videos"]]
@@ -146,7 +156,7 @@ def _evaluate(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
         idea = registered["id"]
         watch.say(words)
     body = {"digest": head.digest, "n": args.n, "idea": idea, "confirm": args.confirm}
-    result = client.job("/evaluate", body, watch)
+    result = client.job("/evaluate", body, watch, watch.waits)
     text = _table(result, watch.ends["evaluate"])
     if confirmation := result.get("confirmation"):
         why = "As asked, it was" if args.confirm else "This beat the best so far, so it was"
@@ -159,7 +169,7 @@ def _evaluate(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
 
 def _compare(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
     head, watch = send_head(client, _workspace()), _Watch(quiet=args.json)
-    r = client.job("/compare", {"digest": head.digest}, watch)
+    r = client.job("/compare", {"digest": head.digest}, watch, watch.waits)
     what = {
         "challenger": "HEAD is better: it is the best now, and what was leads no more",
         "incumbent": "the best is better: it stays, and HEAD leads no more",
@@ -286,6 +296,12 @@ class _Watch:
         if now >= self._due or purpose != self._purpose:
             self._due, self._purpose = now + _LINE_EVERY_S, purpose
             self.say(f"  {purpose}: {self._judged[purpose]} episodes so far, {self._succeeded[purpose]} succeeded")
+
+    def waits(self, jobs: list[str]) -> None:
+        """Say whom the job waits for."""
+        self.say(
+            f"  waiting for a robot; they have: {'; '.join(jobs) or 'none that is ready'}. Yours goes on by itself"
+        )
 
     def say(self, line: str) -> None:
         """Print a line, unless the output is one JSON object."""

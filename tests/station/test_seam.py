@@ -30,7 +30,9 @@ from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.evaluation import evaluate
-from autoenvbench.station.remote_cell import CellLost, RemoteCell, open_cells
+from autoenvbench.station.fleet import Fleet
+from autoenvbench.station.jobs import Caller
+from autoenvbench.station.remote_cell import CellLost, RemoteCell
 from autoenvbench.station.station import Station
 
 STUMBLING = ZERO_POLICY.replace(
@@ -317,30 +319,28 @@ def test_the_same_starts_give_the_same_episodes_however_many_cells_there_are(mak
     assert len(last) == 10
 
 
-def test_where_one_cell_is_lost_the_others_end_with_the_episode_they_are_in(make_cell, ledger, policy_dir):
+def test_where_one_cell_is_lost_the_others_go_on_without_it(make_cell, ledger, policy_dir):
     slow = policy_dir(ZERO_POLICY.replace("return np", "__import__('time').sleep(0.01); return np"))
     lost = []
     cells = [make_cell("station-1", lost), make_cell("station-1.2", lost)]
     for cell in cells:
         cell.wait_ready(60)
-    failed = []
-
-    def run():
-        with pytest.raises(CellLost, match="SIGKILL"):
-            judge(cells, ledger, Bundle("c", "d", "", slow), "evaluate", 40)
-        failed.append(True)
-
-    running = threading.Thread(target=run)
+    tallies = []
+    running = threading.Thread(
+        target=lambda: tallies.append(judge(cells, ledger, Bundle("c", "d", "", slow), "evaluate", 6))
+    )
     running.start()
     while len({e.station for e in ledger.events("start")}) < 2:
         time.sleep(0.02)
     os.kill(cells[1]._process.pid, signal.SIGKILL)
-    running.join(30)
-    assert failed == [True]
+    running.join(60)
+    assert (tallies[0].aborted, len(tallies[0].episodes)) == (False, 6)  # all that were asked for, none twice
     starts = [e.payload.index for e in ledger.events("start")]
     judged = {e.payload.index: (e.station, e.payload.reason) for e in ledger.events("episode")}
-    assert sorted(judged) == sorted(starts)
+    assert sorted(judged) == sorted(starts) == list(range(6))
     assert [s for s, reason in judged.values() if reason == "interrupted"] == ["station-1.2"]
+    with pytest.raises(CellLost, match="SIGKILL"):
+        judge(cells[1:], ledger, Bundle("c", "d", "", slow), "evaluate", 1)
     assert lost == ["station-1.2's worker ended by signal SIGKILL"]
     with pytest.raises(CellLost):
         cells[1].picture("top")
@@ -403,20 +403,21 @@ def test_the_secret_is_nowhere_in_a_cell(tmp_path, policy_dir):
         config=RunConfig(agent="cem", env="ENPIRE/PushT-v0", budget_s=600), tokens={},
     )  # fmt: skip
     short = {"socket": Path("/tmp") / f"aeb-{secrets.token_hex(4)}"}  # pytest's own paths are too long for a socket
-    cells = open_cells(config.model_copy(update=short), ledger, print)
+    fleet = Fleet(config.model_copy(update=short), ledger, print)
+    fleet.open()
     try:
-        station = Station(config, ledger, cells)
+        station = Station(config, ledger, fleet)
         bundle = Bundle("c", "d", "", policy_dir(ZERO_POLICY))
-        station.judging._judge("evaluate", bundle, 1, "a", None, None, lambda: None, lambda event: None)
-        held = list(memory_of(cells[0]._process.pid))
+        with station.jobs.open(Caller("a"), "evaluation") as job:
+            station.judging._judge(job, "evaluate", bundle, 1, None, None, lambda: None)
+        held = list(memory_of(fleet.first._process.pid))
         assert any(
             b"the station's door is gone" in part or b"ENPIRE/PushT-v0" in part for part in held
         )  # it is read, really
         for form in (secret, secret.hex().encode()):
             assert not any(form in part for part in held)
     finally:
-        for cell in cells:
-            cell.close(20)
+        fleet.close()
 
 
 def test_a_worker_that_cannot_make_its_environment_says_why(make_cell):

@@ -13,6 +13,7 @@ from autoenvbench.record.run_config import RunConfig
 from autoenvbench.station import bundles, ideas
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.control import Control
+from autoenvbench.station.fleet import Fleet
 from autoenvbench.station.station import Station
 
 
@@ -24,7 +25,8 @@ def station(tmp_path):
         run_dir=tmp_path, socket=tmp_path / "s.sock", sandbox="none", secret_hex="00" * 32, tokens={},
         config=RunConfig(agent="cem", env="ENPIRE/PushT-v0", budget_s=600), clock_epoch=clock.epoch,
     )  # fmt: skip
-    return Station(config, Ledger(tmp_path / "ledger.sqlite", clock), cells=[])
+    ledger = Ledger(tmp_path / "ledger.sqlite", clock)
+    return Station(config, ledger, Fleet(config, ledger, print))
 
 
 def test_a_run_takes_only_so_many_ideas_and_notes(station, monkeypatch):
