@@ -11,33 +11,42 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from autoenvbench.evolution.tree import Idea, IdeaTree
 from autoenvbench.text import html_text
 
 _TOTAL_DIFF = 40_000  # characters of all diffs of a page, as the page writes them
-_MOST_DIFF = 6_000  # of one
+_MOST_DIFF, _MOST_DIFFS = 6_000, 200  # characters of one; how many
+_ALL_S = 60.0  # for all of them
 _GIT_S, _GIT_MEMORY, _GIT_OUTPUT = 10.0, 1 << 30, 1 << 20
 _SHA = re.compile(r"[0-9a-f]{40}")
 _STRIPS, _STRIP_FRAMES, _STRIP_SIDE = 24, 5, 144  # strips of a page; pictures of each, and their side [px]
 _MOST_FILM = 64 << 20  # bytes of a film that is read
 
 
-def diffs(run_dir: Path, tree: IdeaTree) -> dict[str, tuple[str, str]]:
+def diffs(run_dir: Path, tree: IdeaTree, first: list[str]) -> dict[str, tuple[str, str]]:
     """By idea: what its last commit changed against what it was made from, and what that is, in words. Ideas whose commits the run's
-    folder does not have are left out."""
-    objects = run_dir / "bundles/objects.git/objects"
-    wanted = {id: pair for id, pair in _bases(tree).items() if all(_SHA.fullmatch(sha) for sha in pair[:2])}
+    folder does not have are left out.
+
+    Args:
+        first: ideas in the order in which they are shown, as far as a page has room and Git is quick enough.
+    """
+    objects, until = run_dir / "bundles/objects.git/objects", time.monotonic() + _ALL_S
+    bases = _bases(tree)
+    wanted = {id: bases[id] for id in first if id in bases and all(map(_SHA.fullmatch, bases[id][:2]))}
+    wanted = dict(islice(wanted.items(), _MOST_DIFFS))
     if not wanted or not objects.is_dir():
         return {}
     most = min(_MOST_DIFF, _TOTAL_DIFF // len(wanted))
     found = {}
     with _repository(objects) as env:
         for id, (base, commit, words) in wanted.items():
-            if (text := _diff(env, base, commit)) is not None:
+            if time.monotonic() < until and (text := _diff(env, base, commit)) is not None:
                 found[id] = _cut(text, most), words
     return found
 
@@ -101,11 +110,7 @@ def _git(env: dict[str, str], *args: str) -> str | None:
 
 
 def strips(run_dir: Path, tree: IdeaTree, first: list[str]) -> dict[str, str]:
-    """By idea: a few pictures of a film of it as a JPEG's data URI, start to end.
-
-    Args:
-        first: ideas in the order in which they are given pictures, as long as a page has room for them.
-    """
+    """By idea: a few pictures of a film of it as a JPEG's data URI, start to end; `first` as above."""
     found: dict[str, str] = {}
     for id in first:
         if len(found) == _STRIPS:

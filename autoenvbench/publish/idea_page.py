@@ -6,6 +6,7 @@ button closes it, and a page may forbid all scripts. All text that others wrote 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,12 @@ from autoenvbench.text import html_text, short
 
 _LEFT, _RIGHT, _WIDTH = 110, 16, 1000
 _LANE, _ROW, _CLIMB = 54, 9, 130  # heights of a lane, a row of it and the team's curve
-_MOST_EVALUATIONS, _MOST_LEARNT, _TOTAL_LEARNT = 8, 1500, 25_000  # of an idea; characters of one, and of all
+_MOST_LINKS, _MOST_EVALUATIONS, _MOST_LEARNT, _TOTAL_LEARNT = (
+    30,
+    8,
+    1500,
+    25_000,
+)  # of an idea; characters of one, and of all
 _HOW = {"parent": "refines", "said": "is inspired by", "merge": "has, by a merge, commits of", "patch": "has the patch of",
         "tree": "has the files of", "declared": "says in a trailer that it has commits of"}  # fmt: skip
 
@@ -43,7 +49,7 @@ def idea_section(tree: IdeaTree, climb: TeamClimb, uses: FirstUses, research_s: 
     if not tree.ideas:
         return "<p class=note>No idea was registered.</p>"
     numbers = {id: k + 1 for k, id in enumerate(tree.ideas)}
-    cards = "".join(_card(idea, tree, climb, uses, numbers, extras) for idea in tree.ideas.values())
+    cards = "".join(map(_Cards(tree, climb, uses, numbers, extras).card, tree.ideas.values()))
     marks = ",".join(f"body:has(#idea-{k}:target) .n{k}" for k in numbers.values())
     return (
         f"<style>{marks}{{stroke:#c8553d;stroke-width:4}}</style><p class=note>Choose an idea to read about it. A lane is a member, across "
@@ -125,57 +131,77 @@ def _jump(jump: Jump, x: float, y: float, numbers: Mapping[str, int]) -> str:
     return f"<a href='#idea-{number}' tabindex=-1>{text}</a>" if number else text
 
 
-# -- a card ------------------------------------------------------------------------------------------------------------------
-def _card(
-    idea: Idea, tree: IdeaTree, climb: TeamClimb, uses: FirstUses, numbers: Mapping[str, int], extras: Extras
-) -> str:
-    k, last = numbers[idea.id], len(numbers)
-    before = f"<a href='#idea-{k - 1}'>&larr; before</a>" if k > 1 else ""
-    after = f"<a href='#idea-{k + 1}'>next &rarr;</a>" if k < last else ""
-    about = " &middot; ".join(filter(None, (html_text(idea.agent or ""), format_duration(idea.t_run), html_text(short(idea.regime or "", 40)),
-                                           html_text(uses.words(idea.id)))))  # fmt: skip
-    strip = extras.strips.get(idea.id)
-    body = [
-        f"<nav>{before}{after}<a href='#ideas'>close</a></nav>",
-        f"<h3>{html_text(short(idea.id, 20))} {html_text(short(idea.title, 220))}</h3><p class=note>{about}</p>",
-        f"<p>{_verdict(idea, climb)}</p>",
-        _relations(idea, tree, numbers),
-        f"<p class=learned>Learnt: {_text(idea.learned, min(_MOST_LEARNT, _TOTAL_LEARNT // last))}</p>"
-        if idea.learned
-        else "",
-        _evaluations(idea),
-        f"<details><summary>a film of it, start to end</summary><img src='{strip}' alt='pictures of an episode'></details>"
-        if strip
-        else "",
-    ]
-    if idea.id in extras.diffs:
-        diff, against = extras.diffs[idea.id]
-        body.append(
-            f"<details><summary>what it changed against {html_text(against)}</summary><pre>{html_text(diff, lines=True)}</pre></details>"
+# -- the cards ---------------------------------------------------------------------------------------------------------------
+class _Cards:
+    """Writes the cards of a tree, each in a time that does not grow with the tree."""
+
+    def __init__(
+        self, tree: IdeaTree, climb: TeamClimb, uses: FirstUses, numbers: Mapping[str, int], extras: Extras
+    ) -> None:
+        self._climb, self._uses, self._numbers, self._extras = climb, uses, numbers, extras
+        self._sources, self._targets = defaultdict[str, list[Edge]](list), defaultdict[str, list[Edge]](list)
+        for edge in tree.edges:
+            self._sources[edge.target].append(edge)
+            self._targets[edge.source].append(edge)
+
+    def card(self, idea: Idea) -> str:
+        """One idea's."""
+        k, last = self._numbers[idea.id], len(self._numbers)
+        before = f"<a href='#idea-{k - 1}'>&larr; before</a>" if k > 1 else ""
+        after = f"<a href='#idea-{k + 1}'>next &rarr;</a>" if k < last else ""
+        about = (idea.agent or "", format_duration(idea.t_run), short(idea.regime or "", 40), self._uses.words(idea.id))
+        learned = _text(idea.learned, min(_MOST_LEARNT, _TOTAL_LEARNT // last))
+        parts = [
+            f"<nav>{before}{after}<a href='#ideas'>close</a></nav>",
+            f"<h3>{html_text(short(idea.id, 20))} {html_text(short(idea.title, 220))}</h3>",
+            f"<p class=note>{' &middot; '.join(html_text(word) for word in about if word)}</p>",
+            f"<p><b>{self._verdict(idea)}</b> {_measured(idea)}</p>",
+            self._relations(idea),
+            f"<p class=learned>Learnt: {learned}</p>" if idea.learned else "",
+            _evaluations(idea),
+        ]
+        if (strip := self._extras.strips.get(idea.id)) is not None:
+            parts.append(
+                f"<details><summary>a film of it, start to end</summary><img src='{strip}' alt='pictures of an episode'></details>"
+            )
+        if idea.id in self._extras.diffs:
+            diff, against = self._extras.diffs[idea.id]
+            said = f"what it changed against {html_text(short(against))}"
+            parts.append(f"<details><summary>{said}</summary><pre>{html_text(diff, lines=True)}</pre></details>")
+        return f"<article class=idea id=idea-{k}>{''.join(parts)}</article>"
+
+    def _verdict(self, idea: Idea) -> str:
+        verdict, gain = self._climb.verdict(idea.id), 100 * self._climb.gain(idea.id)
+        if verdict == "raised":
+            return f"Its confirmation raised the team average by {gain:.1f} points."
+        if verdict == "did not raise":
+            return "Confirmed: it did not raise the team average" + (
+                f", which fell by {-gain:.1f} points." if gain < 0 else "."
+            )
+        return "Not confirmed." if idea.evaluations else "Never evaluated."
+
+    def _relations(self, idea: Idea) -> str:
+        has, gave = self._sources[idea.id], self._targets[idea.id]
+        lines = [f"{_HOW[edge.how]} {self._link(edge.source)}" for edge in has]
+        if gave:
+            rest = f" and {len(gave) - _MOST_LINKS} more" if len(gave) > _MOST_LINKS else ""
+            lines.append(f"something of it is in {', '.join(self._link(e.target) for e in gave[:_MOST_LINKS])}{rest}")
+        return (
+            f"<p>{'; '.join(lines)}</p>" if lines else "<p>From nowhere else in this run, and nothing came of it.</p>"
         )
-    return f"<article class=idea id=idea-{k}>{''.join(body)}</article>"
+
+    def _link(self, id: str) -> str:
+        return f"<a href='#idea-{self._numbers[id]}'>{html_text(short(id, 20))}</a>"
 
 
-def _verdict(idea: Idea, climb: TeamClimb) -> str:
-    verdict, gain = climb.verdict(idea.id), 100 * climb.gain(idea.id)
-    if verdict == "raised":
-        said = f"Its confirmation raised the team average by {gain:.1f} points."
-    elif verdict == "did not raise":
-        said = "Confirmed: it did not raise the team average" + (
-            f", which fell by {-gain:.1f} points." if gain < 0 else "."
-        )
-    else:
-        said = "Not confirmed." if idea.evaluations else "Never evaluated."
-    rates = [
+def _measured(idea: Idea) -> str:
+    said = [
         f"{what} {_rate(*counts)}"
         for what, counts in (("confirmed", idea.confirmed), ("evaluated", idea.evaluated))
         if counts
     ]
-    return (
-        said
-        + (f" {'; '.join(rates)}." if rates else "")
-        + (f" Practised: {idea.practised} episodes." if idea.practised else "")
-    )
+    said += [f"practised for {idea.practised} episodes"] if idea.practised else []
+    return f"{'; '.join(said)}." if said else ""
 
 
 def _rate(wins: int, n: int) -> str:
@@ -183,24 +209,14 @@ def _rate(wins: int, n: int) -> str:
     return f"{wins} of {n} ({percent(wins / n)} [{100 * low:.0f}, {100 * high:.0f}])" if n else "no episode"
 
 
-def _relations(idea: Idea, tree: IdeaTree, numbers: Mapping[str, int]) -> str:
-    def link(id: str) -> str:
-        return f"<a href='#idea-{numbers[id]}'>{html_text(short(id, 20))}</a>"
-
-    lines = [f"{_HOW[edge.how]} {link(edge.source)}" for edge in tree.sources(idea.id)]
-    used = [link(edge.target) for edge in tree.edges if edge.source == idea.id]
-    if used:
-        lines.append(f"others have something of it: {', '.join(used[:40])}")
-    return (
-        f"<p>{'; '.join(lines)}</p>" if lines else "<p>A root that nothing came of.</p>" if idea.parent is None else ""
-    )
-
-
 def _evaluations(idea: Idea) -> str:
     def row(e: Evaluation) -> str:
         how = "" if e.whole else " (under way)" if e.ended is None else " (cut)"
         whose = "" if e.agent == idea.agent else f" by {html_text(short(e.agent or '', 20))}"
-        return f"<tr><td>{html_text(short(e.id, 12))}<td>{e.purpose}{whose}{how}<td>{format_duration(e.began)}<td>{_rate(e.successes, e.episodes)}"
+        return (
+            f"<tr><td>{html_text(short(e.id, 12))}<td>{e.purpose}{whose}{how}<td>{format_duration(e.began)}"
+            f"<td>{_rate(e.successes, e.episodes)}"
+        )
 
     if not idea.evaluations:
         return ""

@@ -211,7 +211,7 @@ def _ideas(run_dir: Path, config: RunConfig, events: list[Event], research_s: fl
     for e in events:
         uses.add(e)
     raised_first = sorted(tree.ideas, key=lambda id: -climb.gain(id))
-    extras = Extras(diffs(run_dir, tree), strips(run_dir, tree, raised_first))
+    extras = Extras(diffs(run_dir, tree, raised_first), strips(run_dir, tree, raised_first))
     rows = [(i.id, format_duration(i.t_run), i.agent or "", i.title, i.regime or "", i.parent or "",
              "{} of {}".format(*i.evaluated) if i.evaluated else "", "{} of {}".format(*i.confirmed) if i.confirmed else "",
              climb.verdict(i.id), uses.words(i.id)) for i in tree.ideas.values()]  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 
 from autoenvbench.evolution.activity import ACTIVITIES, MemberTime, team_time
 from autoenvbench.publish.figures import ACCENT, GREEN, INK, SOFT, WARM, new_figure, style_axes, time_unit
+from autoenvbench.publish.study_figures import climbs
 from autoenvbench.publish.team_runs import TeamRun
 from autoenvbench.text import figure_text
 
@@ -39,28 +40,10 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 def scaling(runs: Sequence[TeamRun]) -> Figure:
     """Confirmed best of the whole team over hours: per condition the median over runs, and the band between quartiles. A run that ended
     early keeps its last value; a line ends where the first of its runs was cut by its budget."""
-    figure = new_figure(8.6, 4.0)
-    ax = figure.subplots()
-    style_axes(ax)
-    longest = max(run.research_s for run in runs)
-    per, unit = time_unit(longest)
-    for color, (name, group) in zip(_COLORS * 9, groups_of(runs).items(), strict=False):
-        until = min(max(run.research_s, run.budget_s if run.ended_early else 0.0) for run in group)
-        grid = np.linspace(0, min(until, longest), 241)
-        values = np.array([run.best_at(grid) for run in group])
-        low, middle, high = (np.quantile(values, q, axis=0) for q in (0.25, 0.5, 0.75))
-        ax.plot(
-            grid / per, middle, color=color, linewidth=2, label=f"{figure_text(name, 48)}, {_count(len(group), 'run')}"
-        )
-        if len(group) > 1:
-            ax.fill_between(grid / per, low, high, color=color, alpha=0.16, linewidth=0)
-    ax.set_ylim(-0.02, 1.04)
-    ax.set_xlim(0, longest / per * 1.01)
-    ax.yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
-    ax.set_xlabel(f"research wall-clock [{unit}]", color=INK)
-    ax.set_ylabel("confirmed best of the team", color=INK)
-    _legend(ax)
-    return figure
+    return climbs([
+        (figure_text(name), [run.confirmed for run in group], min(max(r.research_s, r.budget_s) if r.ended_early else r.research_s for r in group))
+        for name, group in groups_of(runs).items()
+    ])  # fmt: skip
 
 
 # -- utilisation by team size -----------------------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
 from autoenvbench.evolution.activity import MemberTime, team_time, time_by_activity
 from autoenvbench.record import metrics
 from autoenvbench.record.ledger import Event
@@ -67,11 +65,6 @@ class TeamRun:
             mtu=metrics.token_totals(events, research_s).per_minute, time=team_time(time_by_activity(events, research_s)),
             first_at=_first_at(events),
         )  # fmt: skip
-
-    def best_at(self, times: np.ndarray) -> np.ndarray:
-        """Confirmed best at these research times [s], 0 to 1; 0 before there is one."""
-        values = np.array([0.0, *(p.value for p in self.confirmed)])
-        return values[np.searchsorted([p.t_run for p in self.confirmed], times, side="right")]
 
     def spent_to(self, threshold: float, what: Literal["time_s", "tokens"]) -> float:
         """What was spent when the confirmed best first reached `threshold`; infinite where it never did."""

@@ -106,7 +106,7 @@ def section(run, events):
     tree, uses = IdeaTree.of(events), FirstUses()
     for event in events:
         uses.add(event)
-    extras = Extras(idea_files.diffs(run, tree), {})
+    extras = Extras(idea_files.diffs(run, tree, list(tree.ideas)), {})
     return idea_section(tree, TeamClimb.of(events), uses, events[-1].t_run, extras)
 
 
@@ -140,7 +140,7 @@ def test_a_card_says_what_became_of_its_idea(tmp_path):
     assert "evaluated 120 of 200 (60.0 % [53, 67])" in texts[0]
     assert "confirm (under way)" in texts[0]
     assert "and 3 before these" in texts[0]
-    assert "others have something of it: I2, I3" in texts[0]
+    assert "something of it is in I2, I3" in texts[0]
     assert "raised the team average by 10.0 points" in texts[1]  # 10 of 50, over two members
     assert "the gain\nwas too high" in texts[1]
     assert "what it changed against its parent I1" in texts[1]
@@ -168,7 +168,7 @@ def test_the_configuration_of_a_runs_repository_is_not_heeded(tmp_path):
     author = Author.in_memory()
     author.begin({"a-1": "cem"})
     author.batch("a-1", shas[1], 1, 2, author.idea("a-1"))
-    ((diff, against),) = idea_files.diffs(tmp_path, IdeaTree.of(author.sink.events)).values()
+    ((diff, against),) = idea_files.diffs(tmp_path, IdeaTree.of(author.sink.events), ["I1"]).values()
     assert "-a = 1\n+a = 2" in diff
     assert against == "the commit before it"
     assert not ran.exists()
@@ -180,7 +180,7 @@ def test_commits_that_are_none_or_not_there_have_no_diff(tmp_path):
     author.begin({"a-1": "cem"})
     for commit in ("--output=/tmp/x", "f" * 40, "HEAD"):
         author.batch("a-1", commit, 1, 2, author.idea("a-1"))
-    assert idea_files.diffs(tmp_path, IdeaTree.of(author.sink.events)) == {}
+    assert idea_files.diffs(tmp_path, IdeaTree.of(author.sink.events), ["I1", "I2", "I3"]) == {}
 
 
 def test_a_film_of_practice_is_a_strip_and_a_link_to_elsewhere_is_none(tmp_path):

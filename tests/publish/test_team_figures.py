@@ -156,7 +156,7 @@ def test_what_cannot_be_drawn_together_is_refused_in_words(two_runs, tmp_path):
 
 def test_names_that_would_be_formulas_or_escapes_are_drawn_as_they_are(tmp_path):
     """A dollar sign begins a formula in matplotlib, and one that is none ends the program."""
-    bad = "$\\frac{</text><script>\x1b]0;"
+    bad = "$\\frac{</text>$<script>\x1b]0;"
     author = Author.in_memory()
     author.begin({bad: bad, "b-1": "cem"})
     author.write(AgentEvent(phase="started", name=bad), bad)
