@@ -151,26 +151,23 @@ def test_a_card_says_what_became_of_its_idea(tmp_path):
 
 
 def test_the_configuration_of_a_runs_repository_is_not_heeded(tmp_path):
-    """Whoever hands over a run's folder chooses what Git would do in it."""
+    """Whoever hands over a run's folder chooses what Git would do in it: here, to fetch by a program what is missing."""
     shas = commits(tmp_path, "a = 1\n", "a = 2\n")
     repository, ran = tmp_path / "bundles/objects.git", tmp_path / "ran"
-    for name in (
-        "diff.external",
-        "diff.x.textconv",
-        "diff.x.command",
-        "core.fsmonitor",
-        "core.pager",
-        "core.sshCommand",
-    ):
-        git(repository, "config", name, f"touch {ran}; cat")
-    (repository / "info").mkdir(exist_ok=True)
-    (repository / "info/attributes").write_text("* diff=x\n")
     author = Author.in_memory()
     author.begin({"a-1": "cem"})
     author.batch("a-1", shas[1], 1, 2, author.idea("a-1"))
-    ((diff, against),) = idea_files.diffs(tmp_path, IdeaTree.of(author.sink.events), ["I1"]).values()
+    tree = IdeaTree.of(author.sink.events)
+    ((diff, against),) = idea_files.diffs(tmp_path, tree, ["I1"]).values()
     assert "-a = 1\n+a = 2" in diff
     assert against == "the commit before it"
+    hostile = {"core.repositoryformatversion": "1", "extensions.partialClone": "evil", "remote.evil.promisor": "true",
+               "remote.evil.url": f"ext::touch {ran}", "protocol.ext.allow": "always"}  # fmt: skip
+    for name, value in hostile.items():
+        git(repository, "config", name, value)
+    blob = git(repository, "rev-parse", f"{shas[0]}:policy.py")
+    (repository / "objects" / blob[:2] / blob[2:]).unlink()
+    assert idea_files.diffs(tmp_path, tree, ["I1"]) == {}
     assert not ran.exists()
 
 
