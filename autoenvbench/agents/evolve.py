@@ -45,5 +45,5 @@ class Evolve(BuiltIn):
             "regime": config.regime, "settings": config.agent_args, "alone": config.team == 1 or not config.sharing,
         }  # fmt: skip
         return Launch(
-            [python_path(), "-s", "-m", "autoenvbench.agents.evolver", json.dumps(told)], env={"OMP_NUM_THREADS": "1"}
+            [python_path(), "-sP", "-m", "autoenvbench.agents.evolver", json.dumps(told)], env={"OMP_NUM_THREADS": "1"}
         )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from autoenvbench.record.events import AgentEvent, NoteEvent, TokensEvent
 from autoenvbench.research.observer import Observer
 from autoenvbench.research.slots import AgentSlot, Run
 from autoenvbench.sandbox.limits import Limits
+from autoenvbench.station.config import data_folder
 
 NOT_STARTED = 127  # exit code of the cage's first process, as a shell's
 _SIGNALS = range(129, 129 + 64)  # exit codes of a process that a signal killed, as a shell's
@@ -156,8 +159,13 @@ class AgentLoop:
         limits = Limits.default()
         if config.agent_memory_gb:
             limits = replace(limits, memory=int(config.agent_memory_gb * 2**30))
+        data = data_folder(self._run.dir, slot.id, sharing=config.sharing)
+        data.mkdir(exist_ok=True)
+        demos = self._run.dir / "data" / "demos"
+        if demos.exists() and not (data / "demos").exists():
+            shutil.copytree(demos, data / "demos", copy_function=os.link)
         return AgentProcess(
-            slot.kind.launch(config, prompt, slot.session), slot.folder, self._run.dir / "data", self._run.sandbox,
+            slot.kind.launch(config, prompt, slot.session), slot.folder, data, self._run.sandbox,
             config.track, self._station_socket, slot.token, self._gateway.socket if self._gateway else None, limits,
         )  # fmt: skip
 

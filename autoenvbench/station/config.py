@@ -14,6 +14,11 @@ from autoenvbench.sandbox.cage import Sandbox
 ADMIN = "admin"
 
 
+def data_folder(run_dir: Path, member: str, *, sharing: bool) -> Path:
+    """What a member sees read-only as data/: whatever members tried out, or its own alone where they do not share."""
+    return run_dir / "data" if sharing else run_dir / "data" / member
+
+
 class StationConfig(BaseModel):
     """What a door is started with, over its standard input: it holds secrets.
 

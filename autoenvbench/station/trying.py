@@ -12,6 +12,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.record.events import EpisodeEvent
 from autoenvbench.station.answers import outcome_of
 from autoenvbench.station.batch import Batch, Film, Insight, Keep
+from autoenvbench.station.config import data_folder
 from autoenvbench.station.jobs import Caller, Jobs, check_n
 from autoenvbench.station.learning import Inbox, Learning, Session, require_learning
 from autoenvbench.station.practice import FILM, Practice, takes_starts
@@ -22,15 +23,19 @@ class Trying:
     """Practice and learning."""
 
     def __init__(self, jobs: Jobs) -> None:
-        self._jobs, data = jobs, jobs.config.run_dir / "data"  # what agents see read-only as data/
+        self._jobs = jobs
         # On the station's track, an agent is told no more of a start than its policy is, and of what followed no more than a station
         # of arms and cameras can know: a simulated one knows the truth.
         told = jobs.run.track == "open"
         insight: Insight = "all" if told or jobs.arms else "stage"
-        self._practised = Keep(data / "practice", secret=False, starts=told, insight=insight)
-        self._learned = dataclasses.replace(self._practised, folder=data / "learn")
+        self._keep = Keep(jobs.config.run_dir / "data", secret=False, starts=told, insight=insight)
         self.weights = Inbox(jobs.config.run_dir / "weights")
         self._sessions: dict[str, Session] = {}  # by member
+
+    def _kept_for(self, member: str, what: str) -> Keep:
+        """Where a member finds its episodes, as data/practice or data/learn."""
+        data = data_folder(self._jobs.config.run_dir, member, sharing=self._jobs.run.sharing)
+        return dataclasses.replace(self._keep, folder=data / what)
 
     def practice(self, caller: Caller, digest: str, asked: Practice) -> dict[str, Any]:
         """Episodes on public starts, on one cell at a time, whose trajectories (and a script's tool calls) land in data/practice. Raises
@@ -47,13 +52,13 @@ class Trying:
             )
         job = self._jobs.open(caller, f"practice of {bundle.commit[:8]} by {caller.member}", 1, noted=True)
         with job, contextlib.ExitStack() as stack:
-            seed, folder = asked.seed, self._practised.folder
+            seed, keep = asked.seed, self._kept_for(caller.member, "practice")
             first = stack.enter_context(self._jobs.allocator.starts("practice", n)) if seed is None else seed
             evaluation = self._jobs.allocator.evaluation()
             starts = (dataclasses.replace(start, named=asked.start) for start in self._jobs.draw("practice", first, n))
             batch = Batch(
-                evaluation, "practice", bundle, n, starts, agent=caller.member, interactive=asked.interactive, keep=self._practised,
-                film=Film(folder, f"{evaluation}-") if asked.video else None, sheets=asked.sheets, by_clock=True,
+                evaluation, "practice", bundle, n, starts, agent=caller.member, interactive=asked.interactive, keep=keep,
+                film=Film(keep.folder, f"{evaluation}-") if asked.video else None, sheets=asked.sheets, by_clock=True,
             )  # fmt: skip
             tally = self._jobs.run_batch(job, batch, self._jobs.stop_when(caller.gone), caller.on_episode)
         return {**outcome_of(tally, bundle), "trajectories": tally.full or f"data/practice/{tally.id}-*{SUFFIX}",
@@ -79,7 +84,7 @@ class Trying:
             with job, self._jobs.allocator.starts("learn", asked.n) as first:
                 batch = Batch(
                     self._jobs.allocator.evaluation(), "learn", bundle, asked.n, session.starts(self._jobs.draw("learn", first, asked.n)),
-                    agent=caller.member, keep=self._learned, by_clock=True,
+                    agent=caller.member, keep=self._kept_for(caller.member, "learn"), by_clock=True,
                 )  # fmt: skip
                 # In turn, so that a session's end is heeded.
                 tally = self._jobs.run_batch(job, batch, self._jobs.stop_when(caller.gone), judged, in_turn=True)

@@ -1,6 +1,7 @@
 """Practice at a start that is asked for: what environments take, what reaches no cell, and what no evaluation ever hears."""
 
 import json
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -31,6 +32,12 @@ def test_a_start_in_words_is_where_every_episode_begins(bench):
         assert episode["observation"][0][2:4] == pytest.approx(START["block"][:2], abs=0.01)
     seeds = [meta["seed"] for meta in Episodes(bench.run_dir / "data/practice").meta]
     assert seeds == [0, 1]  # sensing and physics are drawn anew at each
+
+
+@pytest.mark.parametrize("bench", [{"sharing": False}], indirect=True)
+def test_where_members_work_alone_each_has_the_episodes_that_it_tried_out(bench):
+    assert bench.aeb("practice", "-n", "1")[0] == 0
+    assert [p.relative_to(bench.run_dir).parent for p in bench.run_dir.rglob("*.episode")] == [Path("data/codex/practice")]
 
 
 REFUSED = {
