@@ -62,7 +62,7 @@ def demos(args: argparse.Namespace) -> None:
     """Record demonstrations, or a named data set."""
     from autoenvbench.cli.printing import episode_progress
     from autoenvbench.make_env import default_track, parse_env_args
-    from autoenvbench.study.demos import record_demos
+    from autoenvbench.study.demos import MOST, record_demos
     from autoenvbench.study.teleoperation import DEVICES
 
     if args.source is not None:
@@ -73,11 +73,12 @@ def demos(args: argparse.Namespace) -> None:
     if args.data_set is not None:
         _data_set(args)
         return
-    env, by, n = args.env or DEFAULT_ENV, args.by or "scripted", args.n or 100
-    sandbox = _policy_sandbox(args, *([] if by in DEVICES else [by]))
-    with episode_progress(n, f"{by} on {env}") as advance:
+    env, by, n = args.env or DEFAULT_ENV, args.by, args.n or 100
+    sandbox = _policy_sandbox(args, *([] if by in DEVICES else [by or "scripted"]))
+    most = MOST if args.max_gb is None else int(args.max_gb * 2**30)
+    with episode_progress(n, f"{by or 'demonstrations'} on {env}") as advance:
         made = record_demos(
-            env, by, n, args.out, noise=args.noise or 0.0, keep_failures=args.all, env_kwargs=parse_env_args(args.env_arg),
+            env, by, n, args.out, noise=args.noise or 0.0, keep_failures=args.all, most=most, env_kwargs=parse_env_args(args.env_arg),
             seed=args.seed or 0, sandbox=sandbox, track=args.track or default_track(env), on_kept=advance,
         )  # fmt: skip
     print(
@@ -104,7 +105,8 @@ def _convert_demos(args: argparse.Namespace) -> None:
 
 def _only(args: argparse.Namespace, why: str, *, env_of: bool = False) -> None:
     """Refuse arguments of recording where nothing, or what a recipe says, is recorded; `env_of`: --env may be said."""
-    given = {"-n": args.n, "--by": args.by, "--noise": args.noise, "--seed": args.seed, "--all": args.all or None}
+    given = {"-n": args.n, "--by": args.by, "--noise": args.noise, "--seed": args.seed, "--all": args.all or None,
+             "--max-gb": args.max_gb}  # fmt: skip
     if not env_of:
         given |= {"--env": args.env, "--env-arg": args.env_arg or None}
     if args.source is not None:

@@ -113,11 +113,14 @@ def _demos(subparsers: Any) -> None:
     demos.add_argument("-n", type=arguments.episodes, metavar="N", help="demonstrations (default 100)")
     demos.add_argument(
         "--by", metavar="PATH|scripted|reference|naive|random|keyboard|gamepad|spacemouse",
-        help="who shows how (default scripted: the task's script that sees what policies see; keyboard, gamepad, spacemouse: you, in real time)",
+        help="who shows how (default: the task's script that sees what policies see, or where only pictures are seen its reference; "
+        "keyboard, gamepad, spacemouse: you, in real time)",
     )  # fmt: skip
     demos.add_argument("--noise", type=arguments.real(0, 0.95), metavar="SHARE",
                        help="of the steps in which bursts of random actions interrupt a task's own policy (default 0)")  # fmt: skip
     demos.add_argument("--out", type=arguments.path, required=True, metavar="DIR", help="a new folder")
+    demos.add_argument("--max-gb", type=arguments.real(0, 1e6), metavar="GB",
+                       help="what the folder may hold (default 20); an episode of 8 s with pictures of 96 x 96 takes some MB")  # fmt: skip
     demos.add_argument("--all", action="store_true", help="keep failures, too (default: successes alone)")
     demos.add_argument("--seed", type=arguments.seed, help="of the starts (default 0); `score` never has the same ones")
     demos.add_argument("--set", metavar="NAME", dest="data_set",
@@ -202,7 +205,8 @@ def _eval(subparsers: Any) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="put N successful episodes of the task's script, which sees what policies see, into the workspace's data/demos; "
+        help="put N successful episodes of the task's script, which sees what policies see (from pictures: of its reference), into the "
+        "workspace's data/demos; "
         "runs with and without are ranked apart",
     )
     run.add_argument("--model", metavar="NAME", help="the agent's model")

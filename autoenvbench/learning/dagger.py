@@ -2,7 +2,8 @@
 
 Cloning fails where the learner's own errors lead: no demonstration was ever there. Here the learner drives some episodes, again and again,
 and what the task's script would have done at each step of them is added to what is learnt. In half of them the script takes over at a
-random step, so that there are ends to learn from as well. The script sees what the learner sees, so it can be asked everywhere.
+random step, so that there are ends to learn from as well. The script sees what the learner sees, so it can be asked everywhere. No script reads
+pictures: there the task's reference teaches, which sees the true state (as in Chen et al. 2019, arXiv 1912.12294), where it can look on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 from enpire_envs.contract import step_limit
-from enpire_envs.reference import Teacher, make_reference
+from enpire_envs.reference import NAMES, Teacher, demonstrator
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from autoenvbench.errors import UserError
@@ -92,14 +93,15 @@ def train(env: gym.Env[Any, Any], demos: Demonstrations | None, settings: Settin
 
 
 def teacher_of(env: gym.Env[Any, Any]) -> Teacher:
-    """The task's script. Raises UserError where there is none that can look on."""
+    """The task's script, or its reference where only pictures are seen. Raises UserError where there is none that can look on."""
     try:
-        teacher: Any = make_reference(env, "Scripted")
+        kind, found = demonstrator(env)
     except LookupError as error:
         raise UserError(f"dagger needs a teacher: {error}") from None
+    teacher: Any = found
     if not hasattr(teacher, "did"):
         raise UserError(
-            f"the script of {env.spec.id if env.spec else env} cannot look on while another drives: it has no did(action)"
+            f"the {NAMES[kind]} policy of {env.spec.id if env.spec else env} cannot look on while another drives: it has no did(action)"
         )
     return teacher
 

@@ -39,7 +39,7 @@ def vector_features(env: gym.Env[Any, Any], demos: Demonstrations | None, **look
     if features.images:
         raise UserError(
             f"this algorithm learns from numbers, and the observations hold images ({', '.join(features.images) or 'alone'}); "
-            "choose an environment with obs_type=state, or the algorithm bc"
+            "choose an environment with obs_type=state, or an algorithm that sees: bc, dagger"
         )
     return features
 

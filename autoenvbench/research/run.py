@@ -24,7 +24,7 @@ from typing import Any
 import gymnasium
 from enpire_envs.contract import contract_of
 from enpire_envs.fingerprint import fingerprint
-from enpire_envs.reference import make_reference
+from enpire_envs.reference import demonstrator
 
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
@@ -242,7 +242,7 @@ def preflight(config: RunConfig, agents: Sequence[str] | None = None) -> tuple[S
         if config.demos and contract_of(env).real_cell is not None:
             raise UserError("--demos is for simulated environments: on arms, demonstrations take the robot's own time")
         if config.demos:
-            make_reference(env, "Scripted")
+            demonstrator(env)
     except (LookupError, ValueError) as error:
         raise UserError(f"--demos {config.demos}: {error}") from None
     finally:
@@ -345,7 +345,7 @@ def _record_demos(
     made = demonstrate({**config.env_kwargs, **({} if drawn is None else {ARGUMENT: drawn.of_cell(0)})}, folder)
     ledger.append(
         NoteEvent(
-            text=f"data/demos holds {made['episodes']} demonstrations by the task's script, which solved {made['successes']} of "
+            text=f"data/demos holds {made['episodes']} demonstrations by the task's {made['by']} policy, which solved {made['successes']} of "
             f"{made['attempted']} starts; sha256 {made['sha256']}"
         )
     )

@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 from enpire_envs.episode_file import SUFFIX
 from enpire_envs.episodes import Episodes
 from enpire_envs.fingerprint import fingerprint
+from enpire_envs.reference import NAMES, demonstrator
 
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import choose_stations, make_env
@@ -34,17 +36,19 @@ from autoenvbench.study.score import keep_all, station_of_start
 from autoenvbench.study.teleoperation import DEVICES, Operator
 
 GIVE_UP_AFTER = 50  # starts in a row that were not solved
+MOST = 20 << 30  # bytes of a folder
 ROUND = 25  # starts between two looks at what was solved
 
 
 def record_demos(
     env_id: str,
-    by: str,
+    by: str | None,
     n: int,
     out: Path,
     *,
     noise: float = 0.0,
     keep_failures: bool = False,
+    most: int = MOST,
     env_kwargs: dict[str, Any] | None = None,
     seed: int = 0,
     sandbox: Sandbox = "bwrap",
@@ -57,18 +61,19 @@ def record_demos(
     score of any seed ever begins where a demonstration did.
 
     Args:
-        by: "scripted", "reference", "naive", "random", a folder with policy.py, or one of `teleoperation.DEVICES`: a person, in real time,
+        by: None: whoever can show how (`enpire_envs.reference.demonstrator`); "scripted", "reference", "naive", "random", a folder with policy.py, or one of `teleoperation.DEVICES`: a person, in real time,
             who may end it before `n` are kept.
         noise: share of the control steps in which a task's own policy does something else (`policies.NoisyPolicy`).
         out: a new folder.
         keep_failures: keep what was not solved, too; then `n` starts are run.
+        most: what the folder may hold [bytes]; pictures are kept as PNG.
 
     Returns:
         env, env_kwargs (without the station, which whoever learns from them may not know), fingerprint; by, its digest and noise; seed; kept ("successes" or "all"); attempted, successes (of the starts run),
         episodes and steps kept; sha256 over all kept files.
 
     Raises:
-        UserError: for a policy or folder that cannot be used, or a policy that solves nothing.
+        UserError: for a policy or folder that cannot be used, a policy that solves nothing, or more than `most`.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already; name a new folder")
@@ -76,6 +81,7 @@ def record_demos(
     env = make_env(env_id, env_kwargs)
     operator: Operator | None = None
     try:
+        by = by or _shown_by(env)
         if by in DEVICES:
             operator = Operator(env, by)
         bundle, driver = (Bundle(by, by, "", Path()), operator) if operator else resolve_policy(env, by, seed)
@@ -88,7 +94,7 @@ def record_demos(
         secret = hashlib.sha256(f"autoenvbench demos {seed}".encode()).digest()
         station = station_of_start(chosen, secret, "score")
         part.mkdir(parents=True)
-        keep = keep_all(part, by, bundle, "stage")
+        keep = replace(keep_all(part, by, bundle, "stage"), most=most)
         ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
         cell = LocalCell(env, sandbox=sandbox, track=track, policy=driver, pace=0.0 if operator is None else 1.0)
         kept, attempted, successes, in_vain = 0, 0, 0, 0
@@ -134,12 +140,19 @@ def record_demos(
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _shown_by(env: gym.Env[Any, Any]) -> str:
+    try:
+        return NAMES[demonstrator(env)[0]]
+    except LookupError as error:
+        raise UserError(str(error)) from None
+
+
 def of_a_run(config: RunConfig) -> Demonstrate:
-    """What records the demonstrations that a run begins with: the task's script, at the run's own station."""
+    """What records the demonstrations that a run begins with, by whoever can show how, at the run's own station."""
 
     def demonstrate(env_kwargs: dict[str, Any], out: Path) -> dict[str, Any]:
         return record_demos(
-            config.env, "scripted", config.demos, out, env_kwargs=env_kwargs, seed=config.seed, track=config.track
+            config.env, None, config.demos, out, env_kwargs=env_kwargs, seed=config.seed, track=config.track
         )
 
     return demonstrate

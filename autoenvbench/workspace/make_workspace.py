@@ -16,6 +16,7 @@ from typing import Any
 import gymnasium as gym
 from enpire_envs.contract import brief_of, contract_of, step_limit
 from enpire_envs.episode_file import describe_space, plain
+from enpire_envs.reference import demonstrator
 from enpire_envs.registry import entry_of, folder
 from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.toolbox import available, reference
@@ -181,7 +182,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
 
 **Budget.** {format_duration(config.budget_s)} of wall-clock from the start of the run. `aeb status` says what is left.
 
-{_ends(config)}{_team(config)}{_regime(config)}{_learning(config)}{_demos(config)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
+{_ends(config)}{_team(config)}{_regime(config)}{_learning(config)}{_demos(config, env)}**This run.** `gymnasium.make("{config.env}"{kwargs})`, track `{config.track}`, \
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
 actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_durations(config, steps / env.metadata["render_fps"])}{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}{_cells(config)}
 
@@ -305,12 +306,16 @@ def _learning(config: RunConfig) -> str:
     )
 
 
-def _demos(config: RunConfig) -> str:
+def _demos(config: RunConfig, env: gym.Env[Any, Any]) -> str:
     """That there is something to learn from, where there is."""
     if not config.demos:
         return ""
+    who = {
+        "Scripted": "a script that sees what your policy sees",
+        "Expert": "a policy that sees the true state, of which your policy has pictures alone",
+    }[demonstrator(env)[0]]
     return (
-        f"**Demonstrations.** `data/demos` holds {config.demos} successful episodes of a script that sees what your policy sees, at this run's "
+        f"**Demonstrations.** `data/demos` holds {config.demos} successful episodes of {who}, at this run's "
         "station, in the format of practice episodes (`AGENTS.md`).\n\n"
     )
 

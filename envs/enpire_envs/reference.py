@@ -31,7 +31,7 @@ class Expert(Protocol):
 
 
 class Teacher(Expert, Protocol):
-    """A script that can say what it would do while somebody else drives."""
+    """One that can say what it would do while somebody else drives."""
 
     def did(self, action: np.ndarray) -> None:
         """After `act`: this was executed, and not what it said."""
@@ -52,6 +52,17 @@ def make_reference(env: gym.Env[Any, Any], kind: Kind = "Expert") -> Expert:
         )
     policy: Expert = made(env.observation_space, env.action_space) if kind == "Scripted" else made(env.unwrapped)
     return policy
+
+
+def demonstrator(env: gym.Env[Any, Any]) -> tuple[Kind, Expert]:
+    """Who can show how to do the task of `env`: its script, or the privileged expert where the script cannot read what is observed (pictures).
+
+    Raises LookupError where nobody can.
+    """
+    try:
+        return "Scripted", make_reference(env, "Scripted")
+    except ValueError:
+        return "Expert", make_reference(env, "Expert")
 
 
 def _class_of(entry: TaskEntry, kind: Kind) -> Any:

@@ -57,6 +57,16 @@ def test_who_solves_nothing_shows_nothing(reach, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_task_without_a_script_has_no_demonstrations_to_give(reach, tmp_path, monkeypatch, capsys):
+    monkeypatch.delattr("reach.reference.Scripted")
+    assert main(["demos", "--env", reach, "-n", "3", "--out", str(tmp_path / "demos")]) == 2
+    assert "Example/Reach-v0 has no scripted policy" in capsys.readouterr().err
+    assert main(["eval", "--agent", "cem", "--env", reach, "--demos", "3", "--budget", "60s", "--sandbox", "none",
+                 "--out", str(tmp_path / "runs")]) == 2  # fmt: skip
+    assert "--demos 3: Example/Reach-v0 has no scripted policy" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_in_use_is_left_alone(reach, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").write_text("")

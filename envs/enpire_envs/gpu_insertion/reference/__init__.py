@@ -30,6 +30,9 @@ class Expert:
     def reset(self, observation: object) -> None:
         pass
 
+    def did(self, action: np.ndarray) -> None:
+        """Nothing to remember: all is read anew."""
+
     def act(self, observation: object) -> np.ndarray:
         r = self._cell.read()
         # where the target will be once all actions have taken effect
