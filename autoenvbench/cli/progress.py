@@ -14,10 +14,11 @@ from rich.table import Table
 from autoenvbench.cli.printing import add_plain
 from autoenvbench.publish import levels
 from autoenvbench.publish.ranking import unranked_because
+from autoenvbench.record.answer import Answer
 from autoenvbench.record.clock import RunClock, format_duration
 from autoenvbench.record.compute import compute_class
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.results import Answer, Result
+from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.standing import crowding
 from autoenvbench.record.state import RunState

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import get_args
 
 from autoenvbench.errors import UserError
+from autoenvbench.record.answer import choose_answer
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, EvaluationEvent
 from autoenvbench.record.ledger import Event, Ledger
-from autoenvbench.record.results import Kind, choose_answer, started
+from autoenvbench.record.results import Kind, started
 from autoenvbench.record.sequential import COMPARED_STARTS, PairedTest, alpha_of
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.summary import summarise
@@ -166,18 +167,21 @@ def _comparison_faults(events: Sequence[Event]) -> Iterator[str]:
         e.payload.id: e.payload.beats for e in events if e.kind == "evaluation" and e.payload.purpose == "compare"
     }
     outcomes: defaultdict[tuple[str | None, str], dict[int, bool]] = defaultdict(dict)
-    begun = 0
+    begun: list[str] = []  # several members' may be under way at once
     for event in events:
         p = event.payload
         if event.kind == "episode" and p.purpose == "compare" and not p.infrastructure:
             outcomes[batches.get(p.evaluation), p.content or p.digest][p.index] = p.success
         elif event.kind == "comparison" and p.phase == "started":
-            begun += 1
-            if (p.id, p.most, p.alpha) != (f"C{begun}", COMPARED_STARTS, alpha_of(begun)):
-                yield f"event {event.seq}: comparison {begun} is {p.id}, of {p.most} starts at {p.alpha:g}"
+            begun.append(p.id)
+            number = len(begun)
+            if (p.id, p.most, p.alpha) != (f"C{number}", COMPARED_STARTS, alpha_of(number)):
+                yield f"event {event.seq}: comparison {number} is {p.id}, of {p.most} starts at {p.alpha:g}"
+        elif event.kind == "comparison" and p.id not in begun:
+            yield f"event {event.seq}: {p.id} ends, and never began"
         elif event.kind == "comparison" and p.verdict != "undecided":
             challenger, incumbent = outcomes[p.id, p.challenger], outcomes[p.id, p.incumbent]
-            test = PairedTest(COMPARED_STARTS, alpha_of(begun))
+            test = PairedTest(COMPARED_STARTS, alpha_of(1 + begun.index(p.id)))
             for index in sorted(challenger.keys() & incumbent.keys()):
                 if test.verdict is None:
                     test.add(challenger[index], incumbent[index])

@@ -11,8 +11,10 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.results import AgentInfo, Answer, EnvInfo, HeldOut, Kind, Result, StrictModel
+from autoenvbench.record.answer import Answer
+from autoenvbench.record.results import AgentInfo, EnvInfo, HeldOut, Kind, Result
 from autoenvbench.record.stations import Source
+from autoenvbench.record.strict_model import StrictModel
 from autoenvbench.record.summary import pass_at_k, streak
 
 #: Why policies with a name are not ranked.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import platform
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,19 +15,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from autoenvbench.errors import UserError
 from autoenvbench.record import metrics, prices
-from autoenvbench.record.candidates import Candidates
-from autoenvbench.record.events import NOT_AGENTS, CommitEvent, EpisodeEvent, RunEvent
+from autoenvbench.record.answer import Answer, choose_answer
+from autoenvbench.record.events import NOT_AGENTS, EpisodeEvent, RunEvent
 from autoenvbench.record.ledger import Event, digest
+from autoenvbench.record.member_info import MemberInfo, kinds_at_work, member_info
 from autoenvbench.record.regimes import BundleContents
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.standing import unranked_reasons, void_reasons
 from autoenvbench.record.stations import Source
+from autoenvbench.record.strict_model import StrictModel
 from autoenvbench.record.summary import summarise, wilson
-from autoenvbench.record.team import TeamCurves, spent_to, team_curves
+from autoenvbench.record.team import spent_to, team_curves
 
 Kind = Literal["sim", "twin", "real", "stand-in", "reported"]
 #: A file name on every system, and never a path.
@@ -39,12 +40,6 @@ _FILES = (
     "prices",
     "private_stations",
 )  # of a configuration: where they lay is nobody's business
-
-
-class StrictModel(BaseModel):
-    """Fields that nobody knows are refused, so that a misspelt one is noticed; so are numbers that are none."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class AgentInfo(StrictModel):
@@ -95,39 +90,6 @@ class HeldOut(StrictModel):
         if sum(self.failures.values()) != self.episodes - self.successes or min(self.failures.values(), default=1) < 1:
             raise ValueError("the counts in failures do not add up to the episodes that failed")
         return self
-
-
-class Answer(StrictModel):
-    """Which bundle was scored, and how it was chosen."""
-
-    commit: str
-    digest: str
-    how: Literal["submitted", "confirmed best", "best evaluated", "starter", "policy"]
-
-
-class MemberInfo(StrictModel):
-    """What one member of the run came to.
-
-    Attributes:
-        agent: as `--agent` names it; `model`: the one that used most of its tokens, None without one.
-        tokens: headline tokens of its calls; `calls`: how many.
-        best_confirmed: success rate by its own evaluations and confirmations, 0 to 1; None before it had any.
-        evaluations: of its own that were finished; `robot_s`: robot time of all that it had the robots do [s].
-        exits: why each of its processes ended, in order: more than one where it was sent back to work, or died.
-        submitted: the commit that it submitted last.
-    """
-
-    id: str
-    agent: str
-    model: str | None = None
-    tokens: int = 0
-    calls: int = 0
-    best_confirmed: float | None = Field(default=None, ge=0, le=1)
-    ideas: int = 0
-    evaluations: int = 0
-    robot_s: float = 0.0
-    exits: list[str] = Field(default_factory=list)
-    submitted: str | None = None
 
 
 class Result(StrictModel):
@@ -260,47 +222,6 @@ def started(events: Sequence[Event]) -> tuple[Event, RunConfig]:
         ) from None
 
 
-def choose_answer(events: Sequence[Event], min_episodes: int) -> Answer:
-    """Each member's own answer is the commit that it submitted last, else its confirmed best. Of several members' answers the one counts
-    whose content has the highest lower bound by all of the team's confirmations, or where none is confirmed the newest. Without any, it
-    is the best evaluated commit (the budget ended before its confirmation did), else the starter. All by what was known when the agents
-    had stopped: an episode that the deadline cut may end after the answer was chosen. Raises UserError where nothing is known."""
-    over = next(
-        (k for k, e in enumerate(events) if e.kind == "run" and e.payload.phase == "agents_stopped"), len(events)
-    )
-    events = events[:over]
-    run, team = metrics.BestCurves(min_episodes), TeamCurves(min_episodes)
-    submitted: dict[str | None, CommitEvent] = {}  # by member, in the order of these submissions
-    for event in events:
-        run.add(event)
-        team.add(event, run)
-        if event.kind == "commit" and event.payload.phase == "submitted":
-            submitted.pop(event.agent, None)
-            submitted[event.agent] = event.payload
-    leaders = [c for agent, own in team.of.items() if agent not in submitted and (c := own.candidates.leader)]
-    answers = [(c.content, Answer(commit=c.commit, digest=c.digest, how="confirmed best")) for c in leaders]
-    answers += [
-        (c.content or c.digest, Answer(commit=c.commit, digest=c.digest, how="submitted")) for c in submitted.values()
-    ]
-    if answers:
-        return max(enumerate(answers), key=lambda at: (_lower_bound(at[1][0], run.candidates), at[0]))[1][1]
-    raw, confirmed = run.raw, run.confirmed
-    if confirmed:  # of a ledger that names nobody
-        return Answer(commit=confirmed[-1].commit, digest=confirmed[-1].digest, how="confirmed best")
-    if raw and raw[-1].value > 0:
-        return Answer(commit=raw[-1].commit, digest=raw[-1].digest, how="best evaluated")
-    for commit in (e.payload for e in events if e.kind == "commit"):
-        if commit.phase in ("starter", "received"):  # what came first is the starter, in old ledgers too
-            return Answer(commit=commit.commit, digest=commit.digest, how="starter")
-    raise UserError("this ledger holds no commit that could have been scored")
-
-
-def _lower_bound(content: str, candidates: Candidates) -> float:
-    """Of a content's success rate, by what all members had confirmed of it; 0 where nobody had."""
-    known = candidates.known.get(content)
-    return 0.0 if known is None else wilson(*candidates.rests_on(known))[0]
-
-
 def cell_kind(episodes: Sequence[EpisodeEvent]) -> Any:
     """Where all of these episodes happened, as their cell said; a mixture is nobody's result."""
     kinds = {e.cell for e in episodes}
@@ -356,7 +277,7 @@ def _result(events: Sequence[Event]) -> Result:
             date=datetime.fromtimestamp(first.t_wall, UTC).isoformat(timespec="seconds"),
             kind=kind,  # type: ignore[arg-type]
             agent=AgentInfo(
-                name=_names(events, config), version="; ".join(versions_seen) or None,
+                name=kinds_at_work(events, config), version="; ".join(versions_seen) or None,
                 model=most_used if most_used and tokens.by_model[most_used] else config.model,
                 effort=config.effort,
             ),
@@ -375,7 +296,7 @@ def _result(events: Sequence[Event]) -> Result:
             best_raw=raw[-1].value if raw else None,
             best_confirmed=confirmed[-1].value if confirmed else None,
             to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
-            members=[_member(name, agent, events, team) for name, agent in named.items()] if since_teams else [],
+            members=[member_info(name, agent, events, team) for name, agent in named.items()] if since_teams else [],
             team_average=team.average[-1].value if team.average and since_teams else None,
             average_to_threshold={f"{x:g}": spent_to(team.average, x) for x in metrics.THRESHOLDS} if since_teams else {},
             evaluations=evaluations.count("finished"), disturbances=metrics.disturbances(events),
@@ -391,35 +312,6 @@ def _result(events: Sequence[Event]) -> Result:
         )  # fmt: skip
     except (ValidationError, OverflowError, OSError, ValueError) as error:
         raise UserError(f"this ledger makes no result: {error}") from None
-
-
-def _names(events: Sequence[Event], config: RunConfig) -> str:
-    """The kinds of agent that worked, in one line: codex, or codex*2,kimi-code."""
-    kinds = {e.agent: e.payload.name for e in events if e.kind == "agent"}
-    counted = sorted(Counter(kinds.values()).items())
-    if len(counted) <= 1:
-        return counted[0][0] if counted else config.agent.partition(":")[0]
-    return ",".join(name if n == 1 else f"{name}*{n}" for name, n in counted)
-
-
-def _member(name: str, agent: str, events: Sequence[Event], team: TeamCurves) -> MemberInfo:
-    own = [e for e in events if e.agent == name]
-    count = metrics.TokenCount()
-    for e in own:
-        if e.kind == "tokens":
-            count.add(e.payload)
-    finished = [
-        e for e in own if e.kind == "evaluation" and (e.payload.purpose, e.payload.phase) == ("evaluate", "finished")
-    ]
-    submitted = [e.payload.commit for e in own if e.kind == "commit" and e.payload.phase == "submitted"]
-    confirmed = team.member(name).confirmed
-    return MemberInfo(
-        id=name, agent=agent, model=max(count.by_model, key=lambda model: (count.by_model[model], model), default=None),
-        tokens=count.headline, calls=count.calls, best_confirmed=confirmed[-1].value if confirmed else None,
-        ideas=sum(e.kind == "idea" for e in own), evaluations=len(finished), robot_s=sum(map(metrics.robot_seconds, own)),
-        exits=[e.payload.reason or "" for e in own if e.kind == "agent" and e.payload.phase == "exited"],
-        submitted=submitted[-1] if submitted else None,
-    )  # fmt: skip
 
 
 def public_config(config: RunConfig) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from autoenvbench.record.answer import Answer
 from autoenvbench.record.clock import RunClock
-from autoenvbench.record.results import Answer, Result
+from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
 
 

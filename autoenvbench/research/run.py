@@ -34,6 +34,7 @@ from autoenvbench.gateway.upstream import Replay
 from autoenvbench.make_env import ChosenStations, choose_stations, is_real, make_env
 from autoenvbench.publish.report import write_report
 from autoenvbench.record import results
+from autoenvbench.record.answer import choose_answer
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.compute import compute_class, hardware
 from autoenvbench.record.events import PREFLIGHT, CommitEvent, NoteEvent, RunEvent
@@ -202,7 +203,7 @@ async def _run(run: Run, observer: Observer) -> dict[str, Any]:
                 if difference := cross_check(slot, run.ledger):
                     run.ledger.append(NoteEvent(text=difference))
                     observer.log(difference)
-        answer = results.choose_answer(list(run.ledger.events()), run.config.min_episodes)
+        answer = choose_answer(list(run.ledger.events()), run.config.min_episodes)
         observer.on_scoring(answer)
         scored = await asyncio.to_thread(
             admin.job, "/held-out", {"digest": answer.digest}, lambda _: observer.refresh()

@@ -17,7 +17,7 @@ class Allocator:
 
     def __init__(self, record: Follower) -> None:
         self._record, self._lock = record, threading.Lock()
-        self._number = self._compared = 0  # of the evaluation and of the comparison that was given out last
+        self._number = 0  # of the evaluation that was given out last
         self._taken: defaultdict[str, list[range]] = defaultdict(list)  # by stream
 
     def evaluation(self) -> str:
@@ -25,12 +25,6 @@ class Allocator:
         with self._lock, self._record.read() as state:
             self._number = max(self._number, state.evaluation_number) + 1
             return f"E{self._number}"
-
-    def comparison(self) -> int:
-        """A new comparison's number: 1, 2, ..."""
-        with self._lock, self._record.read() as state:
-            self._compared = max(self._compared, state.candidates.comparisons) + 1
-            return self._compared
 
     @contextmanager
     def starts(self, purpose: Purpose, n: int) -> Iterator[int]:

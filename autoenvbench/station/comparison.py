@@ -18,24 +18,24 @@ BLOCK = 10  # starts between two looks: a policy's process is started once for t
 _VERDICTS = {"first": "challenger", "second": "incumbent"}
 
 
-def compare(
-    number: int,
-    challenger: Candidate,
-    incumbent: Candidate,
-    ledger: EventSink,
-    agent: str,
-    block: Callable[[int, bool], list[Tally]],
-) -> ComparisonEvent:
-    """Compare two candidates, as the run's comparison of this number (1, 2, ...); it is in the ledger when it begins and when it ends.
-
-    Args:
-        block: runs both from the next `n` fresh starts, the challenger first or second; returns their tallies in that order.
-    """
+def begin(number: int, challenger: Candidate, incumbent: Candidate, ledger: EventSink, agent: str) -> ComparisonEvent:
+    """Put the run's comparison of this number (1, 2, ...) on record. Whoever counts them holds others off until it is there."""
     event = ComparisonEvent(
         phase="started", id=f"C{number}", challenger=challenger.content, incumbent=incumbent.content, most=COMPARED_STARTS,
         alpha=alpha_of(number),
     )  # fmt: skip
     ledger.append(event, agent=agent)
+    return event
+
+
+def compare(
+    event: ComparisonEvent, ledger: EventSink, agent: str, block: Callable[[int, bool], list[Tally]]
+) -> ComparisonEvent:
+    """Compare two candidates, as `begin` has put it on record; it is in the ledger when it ends as well.
+
+    Args:
+        block: runs both from the next `n` fresh starts, the challenger first or second; returns their tallies in that order.
+    """
     test, cut, asked = PairedTest(event.most, event.alpha), False, 0
     try:
         while test.verdict is None and not cut and asked < event.most:

@@ -14,7 +14,7 @@ from autoenvbench.record.events import ContentsEvent, NoteEvent, Purpose
 from autoenvbench.station.answers import outcome_of
 from autoenvbench.station.batch import Batch, CellLost, Film, Keep, Stop, draw_starts
 from autoenvbench.station.bundles import Bundle, look_through
-from autoenvbench.station.comparison import compare
+from autoenvbench.station.comparison import begin, compare
 from autoenvbench.station.evaluation import Tally, evaluate_with
 from autoenvbench.station.ideas import Ideas
 from autoenvbench.station.jobs import Caller, Job, Jobs, check_n
@@ -102,16 +102,18 @@ class Judging:
             with self._jobs.record.read() as state:
                 pair = state.of_member(agent).candidates.to_compare(bundle.content or bundle.digest)
                 challenger, incumbent = map(dataclasses.replace, pair)
-            number, until = self._jobs.allocator.comparison(), self._jobs.stop_when(caller.gone)
+                # Held until it is on record, so that no other member's gets its number.
+                event = begin(state.candidates.comparisons + 1, challenger, incumbent, self._jobs.ledger, agent)
+            until = self._jobs.stop_when(caller.gone)
 
             def block(n: int, challenger_first: bool) -> list[Tally]:
                 order = (challenger, incumbent) if challenger_first else (incumbent, challenger)
                 with self._jobs.allocator.starts("compare", n) as first:
-                    return [self._run_judged(job, "compare", self._jobs.bundle(c.digest), first, n, None, f"C{number}", until)
+                    return [self._run_judged(job, "compare", self._jobs.bundle(c.digest), first, n, None, event.id, until)
                             for c in order]  # fmt: skip
 
-            event = compare(number, challenger, incumbent, self._jobs.ledger, agent, block)
-        told = event.model_dump(include={"id", "starts", "most", "wins", "losses", "verdict"})
+            ended = compare(event, self._jobs.ledger, agent, block)
+        told = ended.model_dump(include={"id", "starts", "most", "wins", "losses", "verdict"})
         return {**told, "commit": bundle.commit, "against": incumbent.commit}
 
     def _judge(

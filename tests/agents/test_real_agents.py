@@ -18,12 +18,14 @@ from aiohttp import web
 from autoenvbench.agents.mini import Mini
 from autoenvbench.agents.registry import AGENTS, make_agent
 from autoenvbench.errors import RUN_VOID
+from autoenvbench.evolution.tree import IdeaTree
 from autoenvbench.gateway.chat import Chat
 from autoenvbench.gateway.dialect import Step
 from autoenvbench.publish.leaderboard import check_run
 from autoenvbench.record import metrics
 from autoenvbench.record.events import NOT_AGENTS
 from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.results import Result
 
 pytestmark = [pytest.mark.cage]
 CLIS = ("codex", "claude-code", "kimi-code")
@@ -44,7 +46,7 @@ def installed(name):
         pytest.skip(f"{name} is not installed: {make_agent(name).install}")
 
 
-def evaluate(tmp_path, agent, steps, *more, budget="100s", held_out=2):
+def evaluate(tmp_path, agent, steps, *more, budget="100s", held_out=2, within_s=280):
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"steps": steps}))
     process = subprocess.Popen(
@@ -52,7 +54,7 @@ def evaluate(tmp_path, agent, steps, *more, budget="100s", held_out=2):
          "--held-out", str(held_out), "--starter", "parametric", "--out", str(tmp_path / "runs"), *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    out, err = process.communicate(timeout=280)
+    out, err = process.communicate(timeout=within_s)
     assert process.returncode == 0, err
     (run,) = (tmp_path / "runs").iterdir()
     return run, out + err
@@ -76,34 +78,78 @@ def alive_in(run):
     return found
 
 
-@pytest.mark.parametrize("agent", CLIS)
-def test_a_research_session_counted_to_the_token(tmp_path, agent):
-    """Through idea, commit, evaluation and submission, three fruitless nudges, and into a result."""
-    installed(agent)
-    run, said = evaluate(tmp_path, agent, STEPS)
-    result = json.loads((run / "result.json").read_text())
-    assert result["answer"]["how"] == "submitted"
-    assert result["ideas"] == 1
-    assert result["agent"]["version"]
-    calls, totals = tokens_of(run)
-    last = STEPS[-1]["usage"]
-    nudges = len(calls) - len(STEPS)
-    assert nudges == 3
-    for key in totals:
-        expected = sum(step["usage"].get(key, 0) for step in STEPS) + nudges * last.get(key, 0)
-        assert totals[key] == expected
-    assert "own count of tokens differs" not in said  # the CLI's own count agrees
-    ledger = Ledger(run / "ledger.sqlite")
-    assert [e.payload.detail for e in ledger.events("run") if e.payload.phase == "agents_stopped"] == ["gave_up"]
-    started = [e.payload for e in ledger.events("agent") if e.payload.phase == "exited"]
-    assert len({e.session for e in started}) == 1  # each nudge went on with the same session
-    assert started[0].session
-    with gzip.open(run / "agents" / f"{agent}-1" / "transcript.jsonl.gz", "rt") as file:
-        kept = [json.loads(line) for line in file]
-    assert len(kept) == len(calls)
-    assert not any(
-        "authorization" in key.lower() or "api-key" in key.lower() for line in kept for key in line["headers"]
-    )
+#: What each member of a team does, all by one script; the adopter takes its peer's idea over as well.
+ADOPTER, PEER = "claude-code-1", "codex-1"
+ONLY_ADOPTER = f"[ $(git config user.name) != {ADOPTER} ] || "
+UNTIL_DONE = "while aeb evaluate -n 2; [ $? -eq 4 ]; do sleep 0.5; done"
+IDEA_OF_PEER = (
+    'aeb peers --json | python3 -c \'import json, sys; print(next((r["newest_idea"]["id"] for r in json.load(sys.stdin) '
+    f'if r["agent"] == "{PEER}" and r["newest_idea"]), "I999"))\''
+)
+TEAM_STEPS = [
+    STEPS[0],
+    {
+        "shell": "aeb idea 'Adopt the parametric pusher' --regime heuristic && me=$(git config user.name) && "
+        "printf '# %s\nfrom parametric import ParametricPolicy as Policy\n' $me > policy.py && git commit -qam 'Use the parametric pusher' && "
+        + UNTIL_DONE,
+        "usage": {"input": 9000, "cached_input": 3900, "output": 150},
+    },
+    {
+        "shell": f"{ONLY_ADOPTER}for k in $(seq 100); do aeb adopt $({IDEA_OF_PEER}) --theirs && break; sleep 0.5; done",
+        "usage": {"input": 11000, "cached_input": 9000, "output": 40},
+    },
+    {
+        "shell": f"{ONLY_ADOPTER}{{ aeb idea 'What my peer does, and more' && {UNTIL_DONE}; }}",
+        "usage": {"input": 12000, "cached_input": 11000, "output": 40},
+    },
+    STEPS[2],
+    STEPS[3],
+]
+
+
+@pytest.mark.timeout(900)
+def test_a_team_of_real_clis_counted_to_the_token(tmp_path):
+    """Each through idea, commit, evaluation and submission, two fruitless nudges, and into one result; one adopts another's idea."""
+    names = [name for name in CLIS if make_agent(name).command() is not None]
+    if not names:
+        pytest.skip(f"none is installed of {', '.join(CLIS)}: {make_agent('codex').install}")
+    team = ",".join(f"{name}*2" if name == "codex" else name for name in names)
+    short = ("--env-arg", "max_episode_steps=20", "--nudges", "2")
+    run, said = evaluate(tmp_path, team, TEAM_STEPS, *short, budget="600s", within_s=800)
+    result = Result.model_validate_json((run / "result.json").read_text())
+    assert check_run(run)[0] == result
+    assert result.answer.how == "submitted"
+    assert result.agent.version
+    assert "own count of tokens differs" not in said  # each CLI's own count agrees
+    assert result.stopped_by == "gave_up"
+    events = list(Ledger(run / "ledger.sqlite").events())
+    last = TEAM_STEPS[-1]["usage"]
+    for member in result.members:
+        calls = [e.payload for e in events if e.kind == "tokens" and e.agent == member.id]
+        nudges = len(calls) - len(TEAM_STEPS)
+        assert nudges == 2
+        for key in ("input", "cached_input", "output"):
+            expected = sum(step["usage"].get(key, 0) for step in TEAM_STEPS) + nudges * last.get(key, 0)
+            assert sum(getattr(c, key) for c in calls) == expected
+        assert (member.tokens, member.calls) == (sum(map(metrics.headline_tokens, calls)), len(calls))
+        ended = [
+            e.payload for e in events if e.kind == "agent" and e.agent == member.id and e.payload.phase == "exited"
+        ]
+        assert [e.reason for e in ended] == ["agent_ended"] * 3
+        assert len({e.session for e in ended}) == 1  # each nudge went on with the same session
+        assert ended[0].session
+        with gzip.open(run / "agents" / member.id / "transcript.jsonl.gz", "rt") as file:
+            kept = [json.loads(line) for line in file]
+        assert len(kept) == len(calls)
+        assert not any(
+            "authorization" in key.lower() or "api-key" in key.lower() for line in kept for key in line["headers"]
+        )
+        assert member.submitted
+    assert [m.ideas for m in result.members] == [2 if m.id == ADOPTER else 1 for m in result.members]
+    if {"codex", "claude-code"} <= set(names):
+        tree = IdeaTree.of(events)
+        author = {idea.id: idea.agent for idea in tree.ideas.values()}
+        assert (PEER, ADOPTER, "merge") in {(author[e.source], author[e.target], e.how) for e in tree.edges}
     assert alive_in(run) == []
 
 

@@ -12,9 +12,10 @@ from board import refuse_every_edit, result_of, tampered, write_run
 from autoenvbench.errors import UserError
 from autoenvbench.publish import leaderboard, ranking
 from autoenvbench.publish.report import write_report
+from autoenvbench.record.answer import choose_answer
 from autoenvbench.record.events import CommitEvent
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.results import Result, choose_answer
+from autoenvbench.record.results import Result
 
 
 @pytest.fixture(scope="module")

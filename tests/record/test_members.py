@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoenvbench.errors import UserError
+from autoenvbench.record.answer import choose_answer
 from autoenvbench.record.events import AgentEvent, CommitEvent, EvaluationEvent, RunEvent
 from autoenvbench.record.ledger import Event
-from autoenvbench.record.results import choose_answer
 from autoenvbench.record.state import RunState
 from autoenvbench.record.team import spent_to, team_curves
 

@@ -32,6 +32,7 @@ if life == 1:
     subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", me], check=True)
     while subprocess.run(["aeb", "evaluate", "-n", "1", "--no-confirm"]).returncode == 4:
         time.sleep(0.2)
+    subprocess.run("aeb peers --json > peers", shell=True, check=True)
 if life == last:
     subprocess.run(["aeb", "submit"], check=True)
     sys.exit()
@@ -129,6 +130,10 @@ def test_its_result_says_who_worked_and_is_borne_out_by_the_ledger(team):
     tokens = [json.loads((run / f"agents/{m.id}/home/.aeb.json").read_text())["token"] for m in result.members]
     assert len(set(tokens)) == 3
     assert "command-3" in (run / "report.html").read_text()
+    peers = json.loads((run / "agents/command-3/workspace/peers").read_text())
+    assert [(row["agent"], row["you"], row["ideas"]) for row in peers] == [
+        ("command-1", False, 1), ("command-2", False, 1), ("command-3", True, 1),
+    ]  # fmt: skip
 
 
 @pytest.mark.cage

@@ -13,7 +13,7 @@ from autoenvbench.record.candidates import Candidate, Candidates
 from autoenvbench.record.events import ComparisonEvent, EpisodeEvent, EvaluationEvent
 from autoenvbench.record.ledger import Event
 from autoenvbench.record.sequential import COMPARED_ALPHA, COMPARED_STARTS, alpha_of
-from autoenvbench.station.comparison import BLOCK, compare
+from autoenvbench.station.comparison import BLOCK, begin, compare
 from autoenvbench.station.evaluation import Tally
 from autoenvbench.workspace.bundling import send_head
 
@@ -40,7 +40,8 @@ def play(ledger, number, outcome, cut_after=10**9):
             tally(c, first, [outcome(c, first + k) for k in range(n)], aborted=len(blocks) > cut_after) for c in order
         ]
 
-    end = compare(number, Candidate("new", "c", "d"), Candidate("old", "c", "d"), ledger, "codex", block)
+    begun = begin(number, Candidate("new", "c", "d"), Candidate("old", "c", "d"), ledger, "codex")
+    end = compare(begun, ledger, "codex", block)
     assert [e.payload.phase for e in ledger.events("comparison")][-2:] == ["started", "ended"]
     return end, blocks
 
