@@ -80,11 +80,12 @@ def _of_member(events: list[Event], resumed: list[float], research_s: float, pac
     )
     made.alive_s = _length(alive)
     took_in = _took_in(events)
-    at_work = _at_work(events, research_s, paced)
+    asked = _spans([(e.t_run, "", e.payload.phase == "asked") for e in events if e.kind == "job"], resumed, research_s)
+    at_work = _without(_at_work(events, research_s, paced), asked)
     busy: list[tuple[Activity, list[Span]]] = [
         ("training", _batches(events, resumed, research_s, {"learn"})),
         ("robot at work", at_work),
-        ("waiting for a robot", _waiting(events, resumed, research_s, at_work)),
+        ("waiting for a robot", _merged([*asked, *_idle(events, resumed, research_s, at_work)])),
         ("summarising peers", _on_peers(events, resumed, research_s, took_in)),
         ("waiting for the model", _calls(events, resumed, research_s)),
     ]
@@ -160,11 +161,9 @@ def _at_work(events: list[Event], research_s: float, paced: bool) -> list[Span]:
     return _merged((a, min(b, research_s)) for a, b in spans)
 
 
-def _waiting(events: list[Event], resumed: list[float], research_s: float, at_work: list[Span]) -> list[Span]:
-    """From a job's asking to its beginning; and while no cell worked on a batch of it."""
-    asked = [(e.t_run, "", e.payload.phase == "asked") for e in events if e.kind == "job"]
-    batches = _batches(events, resumed, research_s, {"practice", "evaluate", "confirm", "compare"})
-    return _merged([*_spans(asked, resumed, research_s), *_without(batches, at_work)])
+def _idle(events: list[Event], resumed: list[float], research_s: float, at_work: list[Span]) -> list[Span]:
+    """While no cell worked on a batch of the member's."""
+    return _without(_batches(events, resumed, research_s, {"practice", "evaluate", "confirm", "compare"}), at_work)
 
 
 def _calls(

@@ -67,6 +67,23 @@ def test_free_running_simulation_is_timed_by_the_clock_and_not_by_simulated_seco
     assert time.seconds["robot at work"] == pytest.approx(175.0)  # practice whole, evaluation from its start events on
 
 
+def test_a_job_that_makes_room_for_another_waits_until_it_has_a_robot_again():
+    author = Author.in_memory()
+    author.begin({"a-1": "codex"}, pace=0.0)
+    author.write(AgentEvent(phase="started", name="codex"), "a-1")
+    batch = author.batch(
+        "a-1", "x", 1, 2, purpose="practice", seconds=20.0, cut=1, closed=False
+    )  # its first episode took 10 s
+    for seconds, phase in ((0.0, "asked"), (50.0, "began")):
+        after(author, seconds, JobEvent(phase=phase, what="practice"))
+    author.t += 10.0
+    episode = next(e.payload for e in author.sink.events if e.kind == "episode")
+    author.write(episode.model_copy(update={"index": 1, "evaluation": batch}), "a-1", "station-1")
+    time = time_by_activity(author.sink.events, author.t)["a-1"]
+    assert time.seconds["robot at work"] == pytest.approx(20.0)
+    assert time.seconds["waiting for a robot"] == pytest.approx(50.0)
+
+
 def test_what_a_kill_left_open_ends_when_the_run_goes_on(author):
     author.t = 10.0
     author.write(JobEvent(phase="asked", what="evaluate"), "a-1")
