@@ -1,7 +1,7 @@
 """How long a station takes to say how a run stands, and a ledger to be opened, after many episodes.
 
 Writes a run's ledger with so many judged episodes in a scratch folder, then asks a station for `status` and `episodes` as its door
-does, but for HTTP.
+does, but for HTTP; and at last a real door, which a run's eight members ask over and over while another process writes.
 
     python benchmarks/status.py --episodes 100000
 """
@@ -9,16 +9,20 @@ does, but for HTTP.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import resource
+import secrets
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import (
@@ -35,8 +39,10 @@ from autoenvbench.record.events import (
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.state import Follower
-from autoenvbench.station.config import StationConfig
+from autoenvbench.station.client import StationClient
+from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.fleet import Fleet
+from autoenvbench.station.process import StationProcess
 from autoenvbench.station.station import Station
 
 BATCH = 20  # episodes of an evaluation
@@ -91,10 +97,53 @@ def show(name: str, took: list[float]) -> None:
     print(f"{name:<44} median {np.median(took):8.3f} ms   p99 {np.percentile(took, 99):8.3f} ms")
 
 
+def ask_over_and_over(socket: str, token: str, repeats: int, rest_s: float, done: Any) -> None:
+    """A member that asks for `status` every now and then: how long it waited each time [ms]."""
+    client = StationClient(socket, token)
+    took = []
+    for _ in range(repeats):
+        took += timed(lambda: client.get("/status"), 1)
+        time.sleep(rest_s)
+    done.put(took)
+
+
+def at_the_door(folder: Path, ledger: Ledger, clock: RunClock, members: int, repeats: int, rest_s: float) -> None:
+    """So many members at a real door, each a process of its own, while another process than the door writes 20 events a second."""
+    tokens = {secrets.token_hex(8): f"cem-{k + 1}" for k in range(members)}
+    with tempfile.TemporaryDirectory(prefix="aeb-") as short:  # a socket's path may not be long
+        config = StationConfig(run_dir=folder, socket=Path(short) / "s.sock", sandbox="none", secret_hex="00" * 32,
+                               tokens=tokens | {"admin": ADMIN}, config=CONFIG, clock_epoch=clock.epoch)  # fmt: skip
+        spawning = multiprocessing.get_context("spawn")
+        done = spawning.Queue()
+        with StationProcess(config) as station:
+            asking = [
+                spawning.Process(target=ask_over_and_over, args=(str(config.socket), token, repeats, rest_s, done))
+                for token in tokens
+            ]
+            before = psutil.Process(station._process.pid).cpu_times().user
+            for process in asking:
+                process.start()
+            took: list[float] = []
+            for k in itertools.count():
+                if len(took) == members * repeats:
+                    break
+                ledger.append(NoteEvent(text=f"note {k}"))
+                time.sleep(0.05)
+                while not done.empty():
+                    took += done.get()
+            for process in asking:
+                process.join()
+            cpu = (psutil.Process(station._process.pid).cpu_times().user - before) / len(took) * 1000
+        show(f"status at the door, {members} members", took)
+        print(f"{'':<44} of the door's processor time {cpu:.2f} ms each, with what else it did")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=500)
+    parser.add_argument("--members", type=int, default=8)
+    parser.add_argument("--rest", type=float, default=0.25, help="of a member between two looks [s]")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite"
@@ -113,15 +162,16 @@ def main() -> None:
         ledger = Ledger(path, clock)
         station = Station(config, ledger, Fleet(config, ledger, print))
         other = Ledger(path, clock)  # as the run's own process writes
-        show("status, nothing new", timed(lambda: json.dumps(station.status()), args.repeats))
+        show("status, nothing new", timed(lambda: json.dumps(station.status(ADMIN)), args.repeats))
         fresh = []
         for k in range(args.repeats):
             other.append(NoteEvent(text=f"note {k}"))
-            fresh += timed(station.status, 1)
+            fresh += timed(lambda: station.status(ADMIN), 1)
         show("status, one new event of another process", fresh)
-        show("episodes, the newest 50", timed(lambda: station.episodes(None, 50), args.repeats // 5))
-        show("episodes, the newest 5000", timed(lambda: station.episodes(None, 5000), 5))
-        show("episodes of the first evaluation", timed(lambda: station.episodes("E1", 50), args.repeats // 5))
+        show("episodes, the newest 50", timed(lambda: station.episodes(ADMIN, None, 50), args.repeats // 5))
+        show("episodes, the newest 5000", timed(lambda: station.episodes(ADMIN, None, 5000), 5))
+        show("episodes of the first evaluation", timed(lambda: station.episodes(ADMIN, "E1", 50), args.repeats // 5))
+        at_the_door(Path(folder), other, clock, args.members, args.repeats // 5, args.rest)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from autoenvbench.station.bundles import Bundle, BundleStore
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.evaluation import OnEpisode, Tally, evaluate_with
 from autoenvbench.station.fleet import Fleet
-from autoenvbench.station.leases import Lease
+from autoenvbench.station.leases import Asked, Lease
 from autoenvbench.station.remote_cell import RemoteCell
 
 MAX_EPISODES = 1000
@@ -47,10 +48,13 @@ class Job:
     Args:
         stop: why it must not go on waiting, or None.
         ledger: where its waiting and its work are on record; None: nowhere.
+        shown: what its caller may be told of another's job.
     """
 
-    def __init__(self, lease: Lease[RemoteCell], caller: Caller, stop: Stop, ledger: Ledger | None) -> None:
-        self.caller = caller
+    def __init__(
+        self, lease: Lease[RemoteCell], caller: Caller, stop: Stop, ledger: Ledger | None, shown: Callable[[Asked], str]
+    ) -> None:
+        self.caller, self._shown = caller, shown
         self._lease, self._stop, self._ledger = lease, stop, ledger
         self._phase = ""
         self.most = lease.most
@@ -88,7 +92,7 @@ class Job:
         if cell is None:
             if not self._lease.held:
                 self._note("asked")
-                self.caller.on_wait(self._lease.waits_for())
+                self.caller.on_wait([self._shown(job) for job in self._lease.waits_for()])
             cell = self._lease.take(until)
         if cell is not None and self._phase != "began":
             self._note("began")
@@ -150,22 +154,34 @@ class Jobs:
         """
         lease = self._fleet.pool.open(caller.member, what, most)
         ledger = self.ledger if noted and caller.member != ADMIN else None
-        return Job(lease, caller, stop or self.stop_when(caller.gone), ledger)
+        shown = functools.partial(self._shown, caller.member)
+        return Job(lease, caller, stop or self.stop_when(caller.gone), ledger, shown)
 
     @property
     def busy(self) -> bool:
         """Whether any job is under way or waits."""
         return bool(self._fleet.pool.jobs())
 
-    def standing(self) -> dict[str, Any]:
-        """What `status` says of the robots: of all in a line, each cell's job, and the jobs that wait for one."""
+    def standing(self, client: str) -> dict[str, Any]:
+        """What `status` tells a client of the robots: of all in a line, each cell's job, and the jobs that wait for one."""
         pool = self._fleet.pool
-        at_work, names = pool.at_work(), self._fleet.names
+        at_work, lost = pool.at_work(), "lost"
+        cells = [
+            {
+                "cell": name,
+                "job": lost if place not in at_work else (job := at_work[place]) and self._shown(client, job),
+            }
+            for place, name in enumerate(self._fleet.names)
+        ]
         return {
-            "robot": "; ".join(pool.jobs()) or "free",
-            "cells": [{"cell": name, "job": at_work.get(place, "lost")} for place, name in enumerate(names)],
-            "waiting": pool.waiting(),
+            "robot": "; ".join(self._shown(client, job) for job in pool.jobs()) or "free",
+            "cells": cells,
+            "waiting": [self._shown(client, job) for job in pool.waiting()],
         }
+
+    def _shown(self, client: str, job: Asked) -> str:
+        """A job in words: members who work alone are told nothing of one another's."""
+        return job.what if self.run.sharing or client in (job.member, ADMIN) else "a job of another member"
 
     def stop_when(self, client_gone: Callable[[], bool]) -> Stop:
         """For batches that the run's clock rules; what pauses and ends them by the clock, the cells know."""

@@ -17,7 +17,7 @@ import itertools
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from autoenvbench.errors import RobotBusy
 from autoenvbench.station.batch import Cell, CellLost
@@ -25,6 +25,13 @@ from autoenvbench.station.batch import Cell, CellLost
 TURN = 5  # episodes on a cell before a job makes room for one that has had its turn already
 _LOOK_S = 0.05  # between two looks at whether who waits still wants a cell
 C = TypeVar("C", bound=Cell)
+
+
+class Asked(NamedTuple):
+    """A job: whose, and what in words."""
+
+    member: str
+    what: str
 
 
 class Pool(Generic[C]):
@@ -85,27 +92,27 @@ class Pool(Generic[C]):
             self.assign()
             return lease
 
-    def jobs(self) -> list[str]:
-        """What is under way or waits, in words, in the order in which it was asked for."""
+    def jobs(self) -> list[Asked]:
+        """What is under way or waits, in the order in which it was asked for."""
         with self.changed:
-            return [lease.what for lease in self._leases]
+            return [lease.asked for lease in self._leases]
 
-    def at_work(self) -> dict[int, str | None]:
+    def at_work(self) -> dict[int, Asked | None]:
         """By place, the job that has its cell; None where it is free. Places whose cell was lost are left out."""
         with self.changed:
-            held = {cell: lease.what for lease in self._leases for cell in lease.held}
+            held = {cell: lease.asked for lease in self._leases for cell in lease.held}
             return {place: held.get(cell) for place, cell in sorted(self.cells.items())}
 
-    def holders(self, places: frozenset[int]) -> list[str]:
+    def holders(self, places: frozenset[int]) -> list[Asked]:
         """The jobs that have a cell at one of these places."""
         with self.changed:
             cells = {cell for place, cell in self.cells.items() if place in places}
-            return [lease.what for lease in self._leases if cells & lease.held.keys()]
+            return [lease.asked for lease in self._leases if cells & lease.held.keys()]
 
-    def waiting(self) -> list[str]:
+    def waiting(self) -> list[Asked]:
         """The jobs that have no cell."""
         with self.changed:
-            return [lease.what for lease in self._leases if lease.wants and not lease.held]
+            return [lease.asked for lease in self._leases if lease.wants and not lease.held]
 
     def assign(self) -> None:
         """Give every free cell to who is next. With `changed` held."""
@@ -192,7 +199,12 @@ class Lease(Generic[C]):
             self.enough()
             return None
 
-    def waits_for(self) -> list[str]:
+    @property
+    def asked(self) -> Asked:
+        """Whose job it is, and what."""
+        return Asked(self.member, self.what)
+
+    def waits_for(self) -> list[Asked]:
         """The jobs that have the cells it could use."""
         return self._pool.holders(self.places)
 

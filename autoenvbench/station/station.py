@@ -68,7 +68,7 @@ class Station:
                 "budget_s": self._run.budget_s,
                 "robot_s": round(state.robot_s, 1),
                 "robot_budget_s": self._run.robot_budget_s,
-                **self.jobs.standing(),
+                **self.jobs.standing(client),
                 "best": best_of(own.confirmed),
                 "best_pools": [[c.counted_wins, c.counted] for c in own.candidates.own()],
                 "best_single": best_of(own.raw),

@@ -408,7 +408,10 @@ def _cells(config: RunConfig) -> str:
     """How many robots work for the run, where they are several."""
     if config.cells == 1:
         return ""
-    return f" {config.cells} robots share the episodes of whatever you ask for: {config.cells} at a time, in about 1/{config.cells} of the time."
+    return (
+        f" {config.cells} robots share the episodes of an evaluation: up to {config.cells} at a time, in about 1/{config.cells} of the time. "
+        "Practice and learning have one of them."
+    )
 
 
 def _script_section(tools: str, config: RunConfig) -> str:

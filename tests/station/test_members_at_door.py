@@ -121,15 +121,24 @@ def test_who_floods_one_robot_keeps_nobody_from_it_and_who_hangs_up_leaves_the_l
     assert phases[-1] == "ended"
 
 
-@pytest.mark.parametrize("bench", [SHORT | {"cells": 2, "own_stations": True, "team": 2}], indirect=True)
-def test_members_with_stations_of_their_own_share_none(bench):
+@pytest.mark.parametrize(
+    "bench", [SHORT | {"cells": 2, "own_stations": True, "sharing": False, "team": 2}], indirect=True
+)
+def test_members_with_stations_of_their_own_share_none_and_who_works_alone_hears_of_no_other(bench):
+    bench.commit(SLOW)
     jobs = [
-        Follower(bench.client(token), "/evaluate", {"digest": send(bench, member), "n": 4, "confirm": False})
+        Follower(bench.client(token), "/evaluate", {"digest": send(bench, member), "n": 6, "confirm": False})
         for member, token in bench.tokens.items()
     ]
+    seen = []
+    while any(job.is_alive() for job in jobs):
+        seen += [cell["job"] for cell in bench.client().get("/status")["cells"]]
+        time.sleep(0.1)
+    assert "a job of another member" in seen
+    assert any("by codex" in (job or "") for job in seen)
+    assert not any("by cem" in (job or "") for job in seen)
     for job in jobs:
-        job.join(60)
-        assert job.result["episodes"] == 4
+        assert job.result["episodes"] == 6
     assert {(e.agent, e.station) for e in episodes(bench)} == {("codex", "station-1"), ("cem", "station-1.2")}
     with pytest.raises(UserError, match="robots of their own"):
         bench.client(bench.admin_token).post("/members", {"member": "late", "token": "x" * 40})
