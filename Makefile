@@ -45,7 +45,7 @@ $(VENV)/.core: pyproject.toml $(VENV)/bin/python | system
 # torch first and pinned: a range could bring gigabytes of CUDA
 $(VENV)/.test: $(VENV)/.core
 	$(PIP) torch==2.13.0
-	$(PIP) --editable '.[dev,train,view,teleop]'
+	$(PIP) --editable '.[dev,train,view,teleop,ray]'
 	@touch $@
 
 # The real coding agents, for tests against a scripted model; those that cannot be installed are skipped there.

@@ -16,8 +16,8 @@ from rich.table import Table
 from autoenvbench.cli import arguments
 from autoenvbench.cli.printing import add_plain
 from autoenvbench.errors import UserError
-from autoenvbench.record.clock import format_duration
-from autoenvbench.study.local import StudyObserver, local_runner
+from autoenvbench.record.clock import format_duration, parse_duration
+from autoenvbench.study.local import LocalRunner, Runner, StudyObserver
 from autoenvbench.study.runs import PlannedRun, result_of, standing_of
 from autoenvbench.text import visible
 
@@ -37,6 +37,9 @@ def add_parser(subparsers: Any) -> None:
         "--out", type=arguments.path, default=Path("runs/studies"), metavar="DIR", help="default runs/studies/"
     )
     study.add_argument("--jobs", type=arguments.whole(1, 256), default=1, metavar="N", help="research runs at a time (default 1)")  # fmt: skip
+    study.add_argument("--ray", metavar="auto|ADDRESS", help="research runs on the nodes of this Ray cluster, as many as they have cores for")  # fmt: skip
+    study.add_argument("--cores", type=arguments.real(0.1, 1024), default=1.0, metavar="N", help="with --ray: processor cores that a run takes up (default 1)")  # fmt: skip
+    study.add_argument("--copy-every", default="60s", metavar="TIME", help="with --ray: how often a run's folder comes home (default 60s)")  # fmt: skip
     study.add_argument("--yes", action="store_true", help="begin without being asked, as scripts must")
     study.add_argument(
         "--sandbox", choices=("bwrap", "docker", "none"), help="default bwrap; refused where it is missing"
@@ -50,14 +53,20 @@ def study_command(args: argparse.Namespace) -> None:
     from autoenvbench.study.plan import make_plan
     from autoenvbench.study.study import run_study
 
+    copy_every_s = parse_duration(args.copy_every)
     plan = make_plan(args.study, args.out, sandbox=args.sandbox, episodes=args.n)
-    expected = estimate(plan, args.jobs)
+    runner: Runner = LocalRunner(args.jobs)
+    if args.ray is not None:
+        from autoenvbench.study.on_ray import RayRunner
+
+        runner = RayRunner(args.ray, cores=args.cores, copy_every_s=copy_every_s)
+    expected = estimate(plan, runner.at_a_time)
     if not expected.nothing_left:
-        for line in expected.lines(args.jobs):
+        for line in expected.lines(runner.at_a_time):
             print(line, file=sys.stderr)
         _ask(args)
     with StudyProgress() as progress:
-        paths = run_study(plan, local_runner(args.jobs), progress)
+        paths = run_study(plan, runner, progress)
     for path in paths:
         print(path)
 
@@ -118,7 +127,8 @@ class StudyProgress(StudyObserver):
         self._next = now + (1.0 if self._live else _LINE_EVERY_S)
         rows = []
         for run in active:
-            at = f"{format_duration(standing_of(run).t_run)} of {format_duration(run.config.budget_s)}"
+            t_run, budget = standing_of(run).t_run, run.config.budget_s
+            at = f"{format_duration(t_run)} of {format_duration(budget)}" if t_run <= budget else "being scored"
             rows.append((run.name, at, self._where.get(run.key, "")))
         if self._live:
             table = Table(

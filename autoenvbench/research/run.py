@@ -128,9 +128,19 @@ def research(
 
 
 def resume(
-    run_dir: Path, observer: Observer = _UNWATCHED, *, demonstrate: Callable[[RunConfig], Demonstrate] | None = None
+    run_dir: Path,
+    observer: Observer = _UNWATCHED,
+    *,
+    demonstrate: Callable[[RunConfig], Demonstrate] | None = None,
+    files: Mapping[str, str | None] | None = None,
+    agents: Sequence[str] | None = None,
 ) -> dict[str, Any] | None:
-    """Go on with a run that was paused (returns None) or interrupted: its clock continues where its ledger ends."""
+    """Go on with a run that was paused (returns None) or interrupted: its clock continues where its ledger ends.
+
+    Args:
+        files: where the user's files that its configuration names are now, by its fields, if not where they were.
+        agents: its first members, in order, as they are named now: scripts of theirs may lie elsewhere, too.
+    """
     reading = Ledger(run_dir / "ledger.sqlite")
     if unpause(run_dir):
         return None
@@ -145,8 +155,9 @@ def resume(
             f"{run_dir} is finished already; see {run_dir / 'report.html'} or autoenvbench report {run_dir}"
         )
     started = next(e.payload for e in events if e.kind == "run")
-    config = RunConfig.of_ledger(started.config)
+    config = RunConfig.of_ledger(started.config).model_copy(update=dict(files or {}))
     members = {name: agent for e in events if e.kind == "run" for name, agent in e.payload.members.items()}
+    members |= dict(zip(members, agents or (), strict=False))
     sandbox, notice = preflight(config, list(members.values()))
     first_calls = [] if "agents_stopped" in phases else check_models(config, list(members.values()))
     with exclusive(run_dir):

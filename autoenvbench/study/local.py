@@ -38,7 +38,11 @@ class StudyObserver:
 class Runner(Protocol):
     """Carries out runs."""
 
-    def __call__(self, runs: Sequence[PlannedRun], observer: StudyObserver) -> dict[str, str]:
+    @property
+    def at_a_time(self) -> int:
+        """How many runs are under way together."""
+
+    def carry_out(self, runs: Sequence[PlannedRun], observer: StudyObserver) -> dict[str, str]:
         """Returns what went wrong, by the keys of the runs that have no result."""
 
 
@@ -84,14 +88,18 @@ class WorkerProcess:
         self._process.wait()
 
 
-def local_runner(jobs: int) -> Runner:
-    """Carries out so many runs at a time in processes of this machine."""
+@dataclass(frozen=True, slots=True)
+class LocalRunner:
+    """Carries out runs in processes of this machine, `at_a_time` together."""
 
-    def carry_out_all(runs: Sequence[PlannedRun], observer: StudyObserver) -> dict[str, str]:
+    at_a_time: int
+
+    def carry_out(self, runs: Sequence[PlannedRun], observer: StudyObserver) -> dict[str, str]:
+        """As of `Runner`."""
         waiting, active, problems = deque(runs), list[WorkerProcess](), dict[str, str]()
         try:
             while waiting or active:
-                while waiting and len(active) < jobs:
+                while waiting and len(active) < self.at_a_time:
                     run = waiting.popleft()
                     active.append(WorkerProcess(run))
                     observer.on_run(run, "")
@@ -106,5 +114,3 @@ def local_runner(jobs: int) -> Runner:
             for worker in active:
                 worker.stop()
         return problems
-
-    return carry_out_all

@@ -53,12 +53,25 @@ class PlannedRun(BaseModel):
         return self.folder.name
 
 
+def script_of(agent: str) -> Path | None:
+    """The user's file that an agent's name holds, if it does."""
+    kind, _, path = agent.partition(":")
+    return Path(path) if kind == "replay" else None
+
+
 def run_key(config: RunConfig, agents: list[str]) -> str:
     """A file name that two runs share if nothing that matters is different: contents of files count, not where they are."""
-    contents = {
-        name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name in FILES if (path := getattr(config, name))
-    }
-    told = json.dumps([config.model_dump(mode="json", exclude=set(FILES)), contents, agents], sort_keys=True)
+    paths = {name: path for name in FILES if (path := getattr(config, name))}
+    paths |= {f"agent {k}": path for k, agent in enumerate(agents) if (path := script_of(agent))}
+    contents = {name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in paths.items()}
+    told = json.dumps(
+        [
+            config.model_dump(mode="json", exclude={*FILES, "agent"}),
+            contents,
+            [agent if script_of(agent) is None else "replay" for agent in agents],
+        ],
+        sort_keys=True,
+    )
     kind = agents[0].partition(":")[0] if len(agents) == 1 else f"{len(agents)}-agents"
     return f"{kind}-{config.env.rpartition('/')[2]}-s{config.seed}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
@@ -133,7 +146,8 @@ def carry_out(run: PlannedRun, observer: Observer = _UNWATCHED) -> Path:
         return standing.run_dir
     if standing.state == "interrupted":
         assert standing.run_dir is not None
-        research_run.resume(standing.run_dir, observer, demonstrate=of_a_run)
+        files = {name: getattr(run.config, name) for name in FILES}  # they may have moved since it began
+        research_run.resume(standing.run_dir, observer, demonstrate=of_a_run, files=files, agents=run.agents)
     else:
         for begun in run.folder.glob("*/"):  # killed before its first event
             if not _progress(begun)[0] and not is_live(begun):

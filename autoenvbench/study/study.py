@@ -44,7 +44,7 @@ def run_study(plan: Plan, runner: Runner, observer: StudyObserver) -> list[Path]
     problems: dict[str, str] = {}
     if left:
         observer.on_begin(left)
-        problems = runner(left, observer)
+        problems = runner.carry_out(left, observer)
     pages = write_pages(plan, problems)
     if problems:
         raise UserError(

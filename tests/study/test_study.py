@@ -15,7 +15,7 @@ from autoenvbench.record import metrics
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.statistics import mcnemar, paired_difference
 from autoenvbench.study.execute import Measured
-from autoenvbench.study.local import StudyObserver, local_runner
+from autoenvbench.study.local import LocalRunner, StudyObserver
 from autoenvbench.study.plan import make_plan
 from autoenvbench.study.spec import check, grid_levels, load_study, merge
 from autoenvbench.study.study import run_study
@@ -66,7 +66,7 @@ def study(tmp_path):
 
 def measure(path, out, episodes=None, jobs=1):
     """Run a study on this machine, uncaged."""
-    return run_study(make_plan(path, out, sandbox="none", episodes=episodes), local_runner(jobs), StudyObserver())
+    return run_study(make_plan(path, out, sandbox="none", episodes=episodes), LocalRunner(jobs), StudyObserver())
 
 
 @pytest.mark.cage
