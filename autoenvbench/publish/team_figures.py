@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autoenvbench.evolution.activity import ACTIVITIES, MemberTime, team_time
+from autoenvbench.evolution.activity import ACTIVITIES, Activity, MemberTime, team_time
 from autoenvbench.publish.figures import ACCENT, GREEN, INK, SOFT, WARM, new_figure, style_axes, time_unit
 from autoenvbench.publish.study_figures import climbs
 from autoenvbench.publish.team_runs import TeamRun
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 _COLORS = (ACCENT, WARM, GREEN, "#7a5ea8", "#b08a1e", "#4b9aa8", INK, SOFT)
 #: Of activities: what is progress in colour, what is waiting in grey.
-_SHADES = dict(zip(ACTIVITIES, ("#7a5ea8", GREEN, "#d9a39a", "#c9d1d8", ACCENT, "#d9a441", "#8fb8d8"), strict=True))
+_SHADES: dict[Activity, str] = {
+    "training": "#7a5ea8", "robot at work": GREEN, "waiting for a robot": "#d9a39a", "summarising peers": "#d9a441",
+    "waiting for the model": "#c9d1d8", "coding": ACCENT, "reading": "#8fb8d8",
+}  # fmt: skip
 
 
 def groups_of(runs: Sequence[TeamRun]) -> dict[str, list[TeamRun]]:
@@ -115,7 +118,7 @@ def _linear(ax: Any, groups: Sequence[Sequence[TeamRun]]) -> None:
 # -- time -----------------------------------------------------------------------------------------------------------------
 def activity(times: dict[str, MemberTime], title: str = "") -> Figure:
     """Shares of each member's time by activity, and the tokens that went into taking in what others do."""
-    figure = new_figure(9.0, 1.3 + 0.42 * max(len(times), 1))
+    figure = new_figure(9.0, 1.4 + 0.42 * max(len(times), 1))
     ax = figure.subplots()
     style_axes(ax)
     ax.grid(visible=False)
@@ -139,9 +142,7 @@ def activity(times: dict[str, MemberTime], title: str = "") -> Figure:
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
     ax.set_title(title or "time by activity", loc="left", fontsize=9, color=INK)
-    ax.legend(
-        frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.6 / (0.6 + 0.42 * len(times)))
-    )
+    figure.legend(frameon=False, fontsize=8, ncols=4, loc="outside lower center")
     return figure
 
 
