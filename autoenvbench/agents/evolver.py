@@ -27,12 +27,14 @@ from autoenvbench.agents.lab import RUN_OVER, Lab
 from autoenvbench.agents.parametric import PARAMS, POLICY, commit_values, load_parametric
 from autoenvbench.agents.rehearsal import Rehearsal
 from autoenvbench.errors import UserError
+from autoenvbench.evolution.distill import read_parameters
 from autoenvbench.learning.evolve import Evidence, Idea, Population, Settings
 from autoenvbench.learning.settings import parse_settings
 from autoenvbench.record.events import MAX_TITLE
 from autoenvbench.station.ideas import MAX_LESSON
 from autoenvbench.text import short
 from autoenvbench.workspace.bundling import git
+from autoenvbench.workspace.experience import EXPERIENCE
 
 STATE = "runs/evolve.json"  # below the workspace; not in Git
 EVALUATION = 20  # episodes; the least that counts
@@ -127,12 +129,29 @@ class Evolver:
         point = self.population.point(values)
         filed = self._send("HEAD", values, "evolve: the starter")
         self._take(Ready("the starter's own numbers, as a baseline", filed, point))
+        if (known := self._experience()) is not None:
+            words = f"what an earlier run found: {self.population.words(point, known)}"
+            filed = self._send(filed.commit, self.population.values(known), f"evolve: {short(words)}")
+            self._take(Ready(words, filed, known, 0))
+
+    def _experience(self) -> np.ndarray | None:
+        """The starter's point with the numbers that won in an earlier run, where parameters have the same names: each at the same place in
+        its range, since another task may have other ranges. None where nothing is known."""
+        file = self.lab.workspace / EXPERIENCE
+        won = read_parameters(file.read_text(errors="replace")) if file.is_file() else {}
+        point = self.population.point({name: initial for name, (_, initial, _) in self.parameters.items()})
+        for k, name in enumerate(self.population.names):
+            if name in won:
+                value, low, high = won[name]
+                point[k] = (value - low) / (high - low)
+        return point if any(name in won for name in self.population.names) else None
 
     def _rehearse(self) -> None:
         if self.told["track"] != "open":
             return
         best = self.population.elite()
-        known = self.population.values(best[0].point) if best and best[0].point is not None else {}
+        start = best[0].point if best else self._experience()
+        known = {} if start is None else self.population.values(start)
         env = (str(self.lab.workspace), self.told["env"], self.told["env_kwargs"])
         workers = max(1, len(os.sched_getaffinity(0)) - 1)
         self.rehearsal = Rehearsal(env, self.parameters, known, [*self.seed, 1], workers)

@@ -264,6 +264,13 @@ def report(args: argparse.Namespace) -> None:
     print(write_report(args.run_dir, args.out))
 
 
+def distill(args: argparse.Namespace) -> None:
+    """Write what a run has taught."""
+    from autoenvbench.evolution.distill import write_experience
+
+    print(write_experience(args.run_dir, args.out))
+
+
 def figures(args: argparse.Namespace) -> None:
     """Write the figures of runs."""
     from autoenvbench.publish.write_figures import write_figures

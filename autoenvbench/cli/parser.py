@@ -21,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
         _envs, _tools, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
-        _join, _resume, _report, _figures, _ledger, _leaderboard,
+        _join, _resume, _report, _distill, _figures, _ledger, _leaderboard,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -261,6 +261,8 @@ def _eval(subparsers: Any) -> None:
     _stations_argument(run)
     run.add_argument("--starter", choices=("plain", "parametric"), default="plain",
                      help="parametric: the agent finds a parametric policy with the recipe, which cem always has (default plain)")  # fmt: skip
+    run.add_argument("--experience", type=arguments.path, metavar="FILE",
+                     help="put what an earlier run taught (autoenvbench distill) into every workspace; a condition of the result")  # fmt: skip
     run.add_argument(
         "--regime",
         metavar="NAME",
@@ -291,6 +293,15 @@ def _resume(subparsers: Any) -> None:
     resume = subparsers.add_parser("resume", help="go on with a run that was paused or interrupted")
     resume.add_argument("run_dir", type=arguments.path, metavar="RUN")
     resume.set_defaults(run=commands.resume)
+
+
+def _distill(subparsers: Any) -> None:
+    distill = subparsers.add_parser("distill", help="write what a run has taught, for --experience of a new one")
+    distill.add_argument("run_dir", type=arguments.path, metavar="RUN")
+    distill.add_argument(
+        "--out", type=arguments.path, default=Path("experience.md"), metavar="FILE", help="default experience.md"
+    )
+    distill.set_defaults(run=commands.distill)
 
 
 def _report(subparsers: Any) -> None:

@@ -80,6 +80,7 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         prices=str(args.prices.resolve()) if args.prices else None,
         starter=args.starter,
         demos=args.demos,
+        experience=str(args.experience.resolve()) if args.experience else None,
         regime=args.regime,
         tools=tools,
         tools_replay=str(args.tools_replay.resolve()) if args.tools_replay else None,

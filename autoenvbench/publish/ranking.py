@@ -33,6 +33,8 @@ NOT_MEASURED = {
     "seed": "runs of one row differ in it",
     "held_out_secret": "starts that were known beforehand are not ranked at all",
     "prices": "only where a cost budget ends the run by them",
+    "experience": "by the digest of its text, wherever it lay",
+    "experience_bytes": "the digest says more",
     "private_stations": "by the digest of its numbers, wherever it lay",
 }
 
@@ -101,6 +103,7 @@ def conditions(result: Result) -> dict[str, Any]:
         apart.setdefault("starter", "parametric")  # runs from before there was a plain one
         apart.setdefault("demos", 0)  # and from before there were any
         apart.setdefault("cells", 1)  # or more than one
+        apart.setdefault("experience_sha256", None)  # or experience
         for name, value in (("team", result.team_size), ("sharing", True), ("own_stations", False)):  # or teams
             apart.setdefault(name, value)
     return {

@@ -39,6 +39,7 @@ _FILES = (
     "tools_replay",
     "prices",
     "private_stations",
+    "experience",
 )  # of a configuration: where they lay is nobody's business
 
 
@@ -117,6 +118,7 @@ class Result(StrictModel):
             and `mru_of_cells` each by itself; `real_time`: see `metrics.RobotUse`.
         stations: where the numbers of its stations came from: its own secret, a file of private ones (of which `stations_sha256` is the
             digest), or its configuration; None where all stations are the same. See `record.stations`.
+        experience_sha256: of what an earlier run taught, where its members were given that (--experience).
         held_out_secret: 32 bytes in hexadecimal, from which all starts follow.
         void_because: why the outcome is no statement about the agent at all, as when its provider was down.
         unranked_because: why it may not be ranked.
@@ -174,6 +176,7 @@ class Result(StrictModel):
     gpu_utilisation: float | None = None
     stations: Source | None = None
     stations_sha256: str | None = None
+    experience_sha256: str | None = None
     held_out_secret: str | None = None
     ledger_sha256: str | None = None
     void_because: list[str] = Field(default_factory=list)
@@ -307,7 +310,7 @@ def _result(events: Sequence[Event]) -> Result:
             cells=config.cells, mru=use.mru if use else None, mru_of_cells=told.of_cells if told else {}, real_time=told.real_time if told else None,
             cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
             gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
-            stations=start.stations, stations_sha256=start.stations_sha256, held_out_secret=finished.secret, ledger_sha256=digest(events),
+            stations=start.stations, stations_sha256=start.stations_sha256, experience_sha256=config.experience_sha256, held_out_secret=finished.secret, ledger_sha256=digest(events),
             void_because=void, unranked_because=[*void, *unranked_reasons(config, start, milestones, summary["episodes"], kind)],
         )  # fmt: skip
     except (ValidationError, OverflowError, OSError, ValueError) as error:

@@ -40,6 +40,9 @@ class RunConfig(BaseModel):
     demos: int = Field(
         default=0, ge=0, le=10_000
     )  # episodes of the task's script that lie in the workspace's data/demos
+    experience: str | None = None  # path of what an earlier run taught, which every member finds in its workspace
+    experience_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")  # of the file
+    experience_bytes: int | None = Field(default=None, ge=1)
     regime: str | None = None  # the only one that the agent may work in, of `regimes.REGIMES`; it decides the board
     tools: dict[str, Any] = Field(default_factory=dict)  # of script policies; see enpire_envs.tools.config
     tools_replay: str | None = None  # path of a script that stands in for their model

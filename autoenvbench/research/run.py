@@ -58,6 +58,7 @@ from autoenvbench.station.config import StationConfig
 from autoenvbench.station.process import StationProcess
 from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.workspace.bundling import send_head
+from autoenvbench.workspace.experience import keep_experience, kept_experience, with_experience
 from autoenvbench.workspace.make_workspace import make_workspace
 from autoenvbench.workspace.team_page import write_team_page
 
@@ -87,6 +88,7 @@ def research(
     config = config.model_copy(update=on_record)
     if all(make_agent(agent).tunes_parametric for agent in members.values()):
         config = config.model_copy(update={"starter": "parametric"})  # on record is what the workspaces hold
+    config, experience = with_experience(config)
     sandbox, notice = preflight(config, list(members.values()))
     env = make_env(config.env, config.env_kwargs)
     secret = StartStreams.parse_secret(config.held_out_secret) if config.held_out_secret else StartStreams.new_secret()
@@ -94,6 +96,7 @@ def research(
     first_calls = check_models(config, list(members.values()))
     run_dir = make_run_dir(config, list(members), out)
     with exclusive(run_dir):
+        keep_experience(run_dir, experience)
         secret_file = run_dir / "secret"
         secret_file.touch(mode=0o600)
         secret_file.write_text(secret.hex())
@@ -334,7 +337,7 @@ def _make_workspace(
     drawn = stations.drawn(secret) if stations.source == "run" and config.track == "open" else None
     make_workspace(
         slot.workspace, slot.id, config.model_copy(update={"starter": starter}), env, scope=stations.scope,
-        station=None if drawn is None else drawn.of_cell(0),
+        station=None if drawn is None else drawn.of_cell(0), experience=kept_experience(slot.folder.parents[1], config),
     )  # fmt: skip
     if len(members) > 1:
         write_team_page(slot.workspace, config, slot.id, members)
