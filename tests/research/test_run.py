@@ -100,15 +100,15 @@ def test_a_run_ends_when_its_robot_time_is_used_up(tmp_path):
     assert "robot time 5m 00s" in ranking.sections([result])[0].unranked[0].conditions
 
 
-def test_several_robots_share_a_batch_and_each_has_its_utilisation(tmp_path):
-    look = "aeb practice -n 2 && grep -c '2 robots share' TASK.md > seen && aeb practice -n 4"
+def test_several_robots_share_an_evaluation_and_each_has_its_utilisation(tmp_path):
+    look = "aeb evaluate -n 2 --no-confirm && grep -c '2 robots share' TASK.md > seen && aeb evaluate -n 4 --no-confirm"
     code, out, err = run("eval", "--agent", f"command:sh -c {shlex.quote(look)}", "--stations", "2", "--pace", "1", "--env-arg", "max_episode_steps=10", "--budget", "60s",
                          "--nudges", "0", "--held-out", "2", "--sandbox", "none", "--out", tmp_path / "runs", "--json")  # fmt: skip
     assert code == 0, err
     result = Result.model_validate_json(out[out.index("\n{") :])
     path = only(tmp_path / "runs")
     assert (path / "agents/command-1/workspace/seen").read_text() == "1\n"
-    events = [e for e in Ledger(path / "ledger.sqlite").events("episode") if e.payload.purpose == "practice"]
+    events = [e for e in Ledger(path / "ledger.sqlite").events("episode") if e.payload.purpose == "evaluate"]
     assert {e.station for e in events} == {"station-1", "station-1.2"}
     assert (result.cells, result.episodes) == (2, 6)
     assert set(result.mru_of_cells) == {"station-1", "station-1.2"}
