@@ -214,6 +214,10 @@ def _eval(subparsers: Any) -> None:
     run.add_argument("--agent-args", default="", metavar="FLAGS", help="further flags of the agent's command line")
     run.add_argument("--base-url", metavar="URL", help="the model's provider, such as a local OpenAI-compatible server")
     run.add_argument(
+        "--vision", choices=("native", "none"), default="native",
+        help="what agents see: pictures and films too, or nothing but numbers, which the station sees to (takes --track station)",
+    )  # fmt: skip
+    run.add_argument(
         "--allow-hosted-tools", action="store_true", help="let the provider's own tools pass (web search, ...)"
     )
     run.add_argument("--token-budget", metavar="N", help="stop at so many tokens (fresh input + output), like 5M")

@@ -89,6 +89,7 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         agent_memory_gb=args.agent_memory,
         gateway="replay" if args.replay else "live",
         replay=str(Path(args.replay).resolve()) if args.replay else None,
+        vision=args.vision,
         allow_hosted_tools=args.allow_hosted_tools,
         held_out_secret=args.held_out_secret,
         private_stations=str(args.private_stations.resolve()) if args.private_stations else None,

@@ -104,6 +104,7 @@ def conditions(result: Result) -> dict[str, Any]:
         apart.setdefault("demos", 0)  # and from before there were any
         apart.setdefault("cells", 1)  # or more than one
         apart.setdefault("experience_sha256", None)  # or experience
+        apart.setdefault("vision", "native")  # or agents that see numbers alone
         for name, value in (("team", result.team_size), ("sharing", True), ("own_stations", False)):  # or teams
             apart.setdefault(name, value)
     return {

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from autoenvbench.sandbox.cage import Sandbox, Track
 
 Starter = Literal["plain", "parametric"]
+Vision = Literal["native", "none"]
 
 
 class RunConfig(BaseModel):
@@ -51,6 +52,7 @@ class RunConfig(BaseModel):
     agent_memory_gb: float | None = Field(default=None, gt=0)
     gateway: Literal["live", "replay"] = "live"
     replay: str | None = None  # the script's path
+    vision: Vision = "native"  # what agents may see: pictures and films too, or nothing but numbers
     allow_hosted_tools: bool = False  # the provider's own tools: web search, code execution, remote MCP, ...
     held_out_secret: str | None = None
     private_stations: str | None = None  # path of a file of numbers (`record.stations`)

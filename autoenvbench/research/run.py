@@ -52,6 +52,7 @@ from autoenvbench.research.observer import Observer
 from autoenvbench.research.run_dir import exclusive, make_run_dir, unpause
 from autoenvbench.research.slots import AgentSlot, Run, make_slots, name_members, name_newcomer
 from autoenvbench.research.supervisor import Supervisor
+from autoenvbench.research.vision import check_vision
 from autoenvbench.sandbox.cage import Sandbox, choose_sandbox
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.config import StationConfig
@@ -252,8 +253,10 @@ def preflight(config: RunConfig, agents: Sequence[str] | None = None) -> tuple[S
             "type: pip install 'autoenvbench[train]'"
         )
     checked_tools(config.tools, config.tools_replay, config.base_url)
+    sandbox = choose_sandbox(config.sandbox, fallback=all(agent.trusted for agent in members.values()))
     env = make_env(config.env, config.env_kwargs)
     try:
+        check_vision(config, env, sandbox[0])
         if config.demos and contract_of(env).real_cell is not None:
             raise UserError("--demos is for simulated environments: on arms, demonstrations take the robot's own time")
         if config.demos:
@@ -268,7 +271,7 @@ def preflight(config: RunConfig, agents: Sequence[str] | None = None) -> tuple[S
         agent.check(config)
         if problems := _problems(config, agent):
             raise UserError(f"cannot start {agent.name}: " + "; and ".join(problems))
-    return choose_sandbox(config.sandbox, fallback=all(agent.trusted for agent in members.values()))
+    return sandbox
 
 
 def _problems(config: RunConfig, agent: Agent) -> list[str]:

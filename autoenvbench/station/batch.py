@@ -85,6 +85,7 @@ class Keep:
         policy: what the files say of the policy: its name, or its digest.
         most: what the folder may hold [bytes].
         required: they are what was asked for, so one that cannot be kept is an error.
+        pictures: whether the files may hold evidence of a verdict, which is pictures.
     """
 
     folder: Path
@@ -95,6 +96,7 @@ class Keep:
     policy: str | None = None
     most: int = 20 << 30
     required: bool = False
+    pictures: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from autoenvbench.station.evaluation import OnEpisode, Tally, evaluate_with
 from autoenvbench.station.fleet import Fleet
 from autoenvbench.station.leases import Asked, Lease
 from autoenvbench.station.remote_cell import RemoteCell
+from autoenvbench.station.scripts import is_script
 
 MAX_EPISODES = 1000
 
@@ -249,7 +250,17 @@ class Jobs:
         bundle = self.bundles.get(digest)
         if bundle is None or (member is not None and not self.has_sent(member, digest)):
             raise UserError("the station does not have this commit from you; send it first (aeb does so by itself)")
+        if member is not None and is_script(bundle.path / "policy.py"):
+            self.require_vision("scripts, whose tools have cameras,")
         return bundle
+
+    def require_vision(self, what: str) -> None:
+        """Raises UserError where this run's agents may see nothing but numbers."""
+        if self.run.vision == "none":
+            raise UserError(
+                f"{what} are withheld: this run's agents see numbers and no pictures (--vision none); `aeb episodes` has each "
+                "episode's stage, reason and error, and its file has what the policy saw and did"
+            )
 
     def has_sent(self, member: str, digest: str) -> bool:
         """Whether a member sent this bundle itself, so that it is known what is in it from others."""

@@ -96,6 +96,7 @@ class KeepIn(Message):
     policy: str | None
     most: Count
     required: bool
+    pictures: bool
 
 
 class FilmAs(Message):
@@ -138,6 +139,7 @@ class Run(Message):
             keep=None if keep is None else KeepIn(
                 folder=str(keep.folder.absolute()), secret=keep.secret, starts=keep.starts, insight=keep.insight,
                 source=int(keep.source), policy=keep.policy, most=keep.most, required=keep.required,
+                pictures=keep.pictures,
             ),
             film=None if film is None else FilmAs(
                 folder=str(film.folder.absolute()), stem=film.stem, strip=film.strip, done=list(film.done),
@@ -152,7 +154,7 @@ class Run(Message):
             self.planned, starts, attempts=self.attempts, agent=self.agent, interactive=self.interactive,
             keep=None if keep is None else Keep(
                 Path(keep.folder), keep.secret, keep.starts, keep.insight, keep.source, keep.policy, keep.most,
-                keep.required,
+                keep.required, keep.pictures,
             ),
             film=None if film is None else Film(Path(film.folder), film.stem, film.strip, tuple(film.done)),
             sheets=self.sheets,

@@ -94,7 +94,9 @@ class Station:
         return found
 
     def frame(self, caller: Caller, camera: str = "top") -> bytes:
-        """A PNG of what people see of a cell now that is free, or of one of a real station's cameras by name."""
+        """A PNG of what people see of a cell now that is free, or of one of a real station's cameras by name. Raises UserError."""
+        if caller.member != ADMIN:
+            self.jobs.require_vision("frames")
         with self.jobs.open(caller, f"picture for {caller.member}", 1) as job:
             return job.cell().picture(camera)
 

@@ -58,6 +58,8 @@ class Trajectories:
         """
         if self.full is not None or not record.begun:
             return None
+        if not self._where.pictures:
+            evidence, frames = {}, ()
         verdict = event.model_dump(include=_VERDICT)
         meta = {
             **about, "attempt": event.attempt, "verdict": verdict,

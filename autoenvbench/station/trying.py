@@ -28,7 +28,8 @@ class Trying:
         # of arms and cameras can know: a simulated one knows the truth.
         told = jobs.run.track == "open"
         insight: Insight = "all" if told or jobs.arms else "stage"
-        self._keep = Keep(jobs.config.run_dir / "data", secret=False, starts=told, insight=insight)
+        self._sees = jobs.run.vision == "native"
+        self._keep = Keep(jobs.config.run_dir / "data", secret=False, starts=told, insight=insight, pictures=self._sees)
         self.weights = Inbox(jobs.config.run_dir / "weights")
         self._sessions: dict[str, Session] = {}  # by member
 
@@ -43,6 +44,8 @@ class Trying:
         self._jobs.require_robot()
         bundle, n = self._jobs.bundle(digest, caller.member), asked.n
         check_n(n)
+        if asked.video:
+            self._jobs.require_vision("films")
         if asked.interactive and not is_script(bundle.path / "policy.py"):
             raise UserError("--interactive is for scripts (`def run(tools)`), and this policy.py is none; leave it out")
         if asked.start is not None and not takes_starts(self._jobs.run):
@@ -58,11 +61,11 @@ class Trying:
             starts = (dataclasses.replace(start, named=asked.start) for start in self._jobs.draw("practice", first, n))
             batch = Batch(
                 evaluation, "practice", bundle, n, starts, agent=caller.member, interactive=asked.interactive, keep=keep,
-                film=Film(keep.folder, f"{evaluation}-") if asked.video else None, sheets=asked.sheets, by_clock=True,
+                film=Film(keep.folder, f"{evaluation}-") if asked.video else None, sheets=asked.sheets if self._sees else 0, by_clock=True,
             )  # fmt: skip
             tally = self._jobs.run_batch(job, batch, self._jobs.stop_when(caller.gone), caller.on_episode)
         return {**outcome_of(tally, bundle), "trajectories": tally.full or f"data/practice/{tally.id}-*{SUFFIX}",
-                "videos": [f"data/practice/{name}" for name in tally.shown.values()], "film": FILM}  # fmt: skip
+                "videos": [f"data/practice/{name}" for name in tally.shown.values()], "film": FILM, "pictures": self._sees}  # fmt: skip
 
     def learn(self, caller: Caller, digest: str, asked: Learning) -> dict[str, Any]:
         """Episodes on public starts, on one cell at a time, by the newest weights that the agent's learner has sent (see `learning`), whose

@@ -18,7 +18,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.make_env import default_track, is_real
 from autoenvbench.record.clock import parse_duration
 from autoenvbench.record.goal import Goal
-from autoenvbench.record.run_config import Starter
+from autoenvbench.record.run_config import Starter, Vision
 from autoenvbench.sandbox.cage import Track
 from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.study.policies import NAMED_POLICIES
@@ -36,6 +36,7 @@ class Condition(BaseModel):
         regime: the only one that the agent may work in.
         starter, demos: of its workspace, as of `autoenvbench eval`.
         team: agents that work together; None for as many as `agent` names. `sharing`: they see one another's ideas.
+        vision: what agents see, as of `autoenvbench eval`.
         stations: robots behind the run's one door; None for one per member. `own_stations`: each member works on its own alone.
         budget: research wall-clock of each run, such as "2h".
         token_budget: headline tokens of each run, all members together. `goal`: ends a run early, as of `autoenvbench eval`.
@@ -62,6 +63,7 @@ class Condition(BaseModel):
     stations: int | None = Field(default=None, ge=1, le=64)
     sharing: bool = True
     own_stations: bool = False
+    vision: Vision = "native"
     budget: str | None = None
     robot_budget: str | None = None
     token_budget: int | None = Field(default=None, gt=0)

@@ -127,7 +127,8 @@ def _practice(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
         where += [f"video         {video}" for video in result["videos"]]
         where.append(f"              {result['film']}")
     if result["successes"] < result["episodes"]:
-        where.append(f"failures      aeb episodes {result['evaluation']} --plot --sheet")
+        sheet = " --sheet" if result["pictures"] else ""
+        where.append(f"failures      aeb episodes {result['evaluation']} --plot{sheet}")
     return result, "\n".join([_table(result, watch.ends["practice"]), *where])
 
 

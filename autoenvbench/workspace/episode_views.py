@@ -181,7 +181,7 @@ def sheet(path: Path, into: Path) -> Path:
         seed = episode.meta.get("seed")
         again = f"type: aeb practice -n 1 --seed {seed}" if seed is not None else "practise again"
         raise UserError(
-            f"{path.stem} has no pictures: the first failures of a practice do. To look at this start, {again}"
+            f"{path.stem} has no pictures: the first failures of a practice do, where a run shows any. To look at this start, {again}"
         )
     frames, steps = episode["evidence.frames"], list(episode.meta.get("frames", []))
     last = episode["evidence.view"][0] if "evidence.view" in episode.columns else frames[len(frames) - 1]

@@ -191,7 +191,7 @@ def brief(config: RunConfig, env: gym.Env[Any, Any], *, scope: Scope | None = No
 {"real time" if config.pace else "simulation as fast as it goes"}. Observations: `{_shape(env.observation_space)}`; \
 actions: `{env.action_space}`. An episode is over after {steps} steps ({steps / env.metadata["render_fps"]:g} s).{_durations(config, steps / env.metadata["render_fps"])}{_stages(env)}{_level(config)}{_sensing(env, config)}{_station(scope, station)}{_cells(config)}
 
-{_network_section(env) if network else _policy_section(env) + _script_section(tools, config)}It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
+{_vision(config)}{_network_section(env) if network else _policy_section(env) + _script_section(tools, config)}It runs in a process of its own with a read-only checkout of the commit as working directory, no network, 4 GB of
 memory, numeric libraries set to one thread, no child processes, no file locks, and {cpu}. Exceptions, NaN and wrong shapes end the episode as a failure with a reason.
 
 **Your own limits.** {memory:.0f} GB of memory and {limits.processes} processes at a time in all, {limits.disk >> 30} GB in this directory \
@@ -203,6 +203,16 @@ How to work, and every command: `AGENTS.md`. Start with `aeb status`.
 
 {_page(env, in_force=bool(contact))}
 """
+
+
+def _vision(config: RunConfig) -> str:
+    """That there is nothing to look at, where that is so."""
+    if config.vision == "native":
+        return ""
+    return (
+        "**No pictures.** In this run you see numbers alone: the station refuses frames of its cameras, `aeb practice --video` and scripts, "
+        "and its files hold no pictures. What `AGENTS.md` says of pictures, films and `--sheet` is not for this run.\n\n"
+    )
 
 
 def _jobs(config: RunConfig) -> str:
@@ -442,8 +452,9 @@ def _script_section(tools: str, config: RunConfig) -> str:
 
 
 def _tools_page(env: gym.Env[Any, Any], config: RunConfig) -> str:
-    """What script policies may call here; empty where the environment has no tools, or the regime no use for them."""
-    body = contract_of(env).tools_body() if config.regime in (*_SCRIPTS_TOO, "tools") else None
+    """What script policies may call here; empty where the environment has no tools, or the run no use for them."""
+    scripts = config.regime in (*_SCRIPTS_TOO, "tools") and config.vision == "native"
+    body = contract_of(env).tools_body() if scripts else None
     if body is None:
         return ""
     settings = ToolsConfig.of(config.tools)

@@ -80,7 +80,7 @@ def episode_event(**more):
 # -- messages -----------------------------------------------------------------------------------------------------------
 def test_every_message_comes_out_as_it_went_in(tmp_path):
     batch = Batch("E1", "practice", Bundle("c", "d", "", tmp_path, "e"), 3, (), agent="a", interactive=True,
-                  keep=Keep(tmp_path / "t", secret=True, source=3), film=Film(tmp_path, "E1-", strip=True), by_clock=True)  # fmt: skip
+                  keep=Keep(tmp_path / "t", secret=True, source=3, pictures=False), film=Film(tmp_path, "E1-", strip=True), by_clock=True)  # fmt: skip
     to_cell = [
         opened(tmp_path), messages.Run.of(1, batch), messages.Given.of(Start(4, 1, 2**47, {"x": [1.0]})), messages.Given.of(None),
         messages.Recorded(number=1), messages.Stop(number=1, why="x"), messages.Pause(stopped_at=1.0),
