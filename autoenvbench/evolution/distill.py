@@ -65,7 +65,7 @@ def distill(events: Sequence[Event]) -> str:
         "## What did not",
         "",
         *(_lines(others) or ["- nothing else was evaluated"]),
-        f"- {len(tree.ideas) - len(judged)} ideas more were dropped before any evaluation",
+        f"- {len(tree.ideas) - len(judged)} ideas more never came to an evaluation",
         "",
         "## How episodes failed",
         "",
