@@ -60,7 +60,10 @@ class Rehearsal:
             jobs = [(self._search.values(point), first + k) for point in points for k in range(n)]
             try:
                 tried = np.array(list(self._pool.map(rehearse, *zip(*jobs, strict=True), chunksize=4)))
-            except (RuntimeError, CancelledError):  # closed in the meantime, or a process was killed: research goes on without
+            except (
+                RuntimeError,
+                CancelledError,
+            ):  # closed in the meantime, or a process was killed: research goes on without
                 return
             success, score = tried.reshape(len(points), n, 2).sum(axis=1).T
             fitness = success + SCORE_COUNTS * score
