@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,9 @@ USED_OTHERWISE = {
     "ruff": "make lint",
     "mypy": "make lint",
 }
-#: Rooms that are PyTorch from top to bottom: nothing imports them but a function that needs it.
+#: Rooms whose modules may import PyTorch at their top: those that do, nothing outside imports but a function that needs it.
 TORCH_ROOMS = ("learning",)
+_ROOMS = tuple(f"autoenvbench.{room}" for room in TORCH_ROOMS)
 #: Modules of simulators that run in interpreters of their own (`autoenvbench setup`).
 ELSEWHERE = {"gym_pusht", "ompl", "robocasa", "robosuite"}
 
@@ -71,6 +73,17 @@ def _on_import(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield from _modules(inner)
 
 
+@cache
+def _brings_torch(module: str) -> bool:
+    """Whether importing a module of a PyTorch room imports PyTorch, by itself or through others of the room."""
+    file = ROOT / Path(*module.split("."))
+    file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+    names = [name for _, name in _on_import(ast.parse(file.read_text()))] if file.exists() else []
+    return "torch" in {name.partition(".")[0] for name in names} or any(
+        name != module and name.startswith(_ROOMS) and _brings_torch(name) for name in names
+    )
+
+
 def _foreign(modules: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """Line and distribution of what is neither Python's own nor ours."""
     for line, module in modules:
@@ -91,11 +104,10 @@ def undeclared(folder: Path) -> list[str]:
             continue
         of_torch = file.relative_to(folder).parts[0] in TORCH_ROOMS
         if not of_torch:
-            rooms = tuple(f"autoenvbench.{room}" for room in TORCH_ROOMS)
             wrong += [
                 f"{place}:{line}: {module} imports PyTorch: import it where it is used"
                 for line, module in _on_import(tree)
-                if module.startswith(rooms)
+                if module.startswith(_ROOMS) and _brings_torch(module)
             ]
         for line, name in _foreign(_on_import(tree)):
             if name in optional - CORE and not (of_torch and name == "torch"):
