@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from autoenvbench.evolution.team import Jump, TeamClimb
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 10.0  # inches
 _ROW = 0.17  # lanes
+_LANE = 0.62  # height of a lane [inches]
 _LABELS = 14  # jumps that are named, the largest ones
 
 
@@ -22,14 +24,14 @@ def idea_tree(tree: IdeaTree, climb: TeamClimb, research_s: float) -> Figure:
     """A node per idea: filled where it was confirmed, ringed where that raised the team average. Grey: what refines what; dashed: what its
     author named; coloured: what its commits have of others. Below, the team average, its largest jumps by name."""
     lanes = {name: k for k, name in enumerate(tree.lives)}
-    upper = 0.7 + 0.62 * max(len(lanes), 1)
+    upper = 0.7 + _LANE * max(len(lanes), 1)
     figure = new_figure(_WIDTH, upper + 2.5)
     top, bottom = figure.subplots(2, sharex=True, height_ratios=[upper, 2.5])
     per, unit = time_unit(research_s)
     rows = rows_of(tree, 0.016 * max(research_s, 1e-9))
     at = {i.id: (i.t_run / per, lanes[i.agent] + _ROW * rows[i.id]) for i in tree.ideas.values() if i.agent in lanes}
     _lanes(top, tree, research_s, per)
-    _curves(top, tree, at, per)
+    _curves(top, tree, at, research_s, per)
     for idea in tree.ideas.values():
         if idea.id in at:
             _node(top, idea, climb, *at[idea.id], many=len(at) > 60)
@@ -57,7 +59,7 @@ def _lanes(ax: Any, tree: IdeaTree, research_s: float, per: float) -> None:
                  loc="left", fontsize=9, color=INK)  # fmt: skip
 
 
-def _curves(ax: Any, tree: IdeaTree, at: dict[str, tuple[float, float]], per: float) -> None:
+def _curves(ax: Any, tree: IdeaTree, at: dict[str, tuple[float, float]], research_s: float, per: float) -> None:
     from matplotlib.patches import FancyArrowPatch
 
     last: dict[str | None, str] = {}
@@ -69,7 +71,11 @@ def _curves(ax: Any, tree: IdeaTree, at: dict[str, tuple[float, float]], per: fl
             continue
         end = (edge.t_run / per, at[edge.target][1])
         color, line = (SOFT, "-") if edge.how == "parent" else (WARM, "--" if edge.how in ("said", "declared") else "-")
-        bend = 0.18 if at[edge.source][1] <= end[1] else -0.18
+        across = (end[0] - at[edge.source][0]) / max(research_s / per, 1e-6) * _WIDTH
+        length = math.hypot(across, _LANE * (end[1] - at[edge.source][1]))
+        bend = min(0.18, 0.3 / max(length, 1e-6))  # the longest, too, stay within their lanes
+        if at[edge.source][1] > end[1]:
+            bend = -bend
         if before[edge.target] == edge.source:
             bend = 0.0
         ax.add_patch(FancyArrowPatch(at[edge.source], end, connectionstyle=f"arc3,rad={bend}", arrowstyle="-", color=color,
