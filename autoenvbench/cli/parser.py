@@ -253,7 +253,7 @@ def _eval(subparsers: Any) -> None:
         help="1: the station runs in real time; 0: as fast as it can (default: 1 on arms and where a level is on its station track, else 0)",
     )
     run.add_argument("--stations", type=arguments.whole(1, 64), default=1, metavar="N",
-                     help="robots: N simulated cells behind one door, which share the episodes of every batch (default 1)")  # fmt: skip
+                     help="robots: N simulated cells behind one door, which share every evaluation; practice and learning have one (default 1)")  # fmt: skip
     _env_argument(run)
     run.add_argument(
         "--held-out", type=arguments.episodes, default=200, metavar="N", help="held-out episodes (default 200)"
@@ -264,7 +264,7 @@ def _eval(subparsers: Any) -> None:
     run.add_argument("--held-out-secret", metavar="HEX", help="draw starts from a known secret (unranked)")
     _stations_argument(run)
     run.add_argument("--starter", choices=("plain", "parametric"), default="plain",
-                     help="parametric: the agent finds a parametric policy with the recipe, which cem always has (default plain)")  # fmt: skip
+                     help="parametric: the agent finds a parametric policy with the recipe, which cem and evolve always have (default plain)")  # fmt: skip
     run.add_argument("--experience", type=arguments.path, metavar="FILE",
                      help="put what an earlier run taught (autoenvbench distill) into every workspace; a condition of the result")  # fmt: skip
     run.add_argument(

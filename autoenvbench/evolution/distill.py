@@ -19,6 +19,7 @@ from autoenvbench.evolution.tree import JUDGED, Idea, IdeaTree
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.metrics import THRESHOLDS, heldout_episodes, resources_to
+from autoenvbench.record.results import started
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.text import markdown
 
@@ -41,16 +42,24 @@ Parameters = dict[str, tuple[float, float, float]]
 
 def distill(events: Sequence[Event]) -> str:
     """The page, in Markdown. Raises UserError for a ledger without a started run."""
-    started = next((e.payload for e in events if e.kind == "run" and e.payload.config), None)
-    if started is None:
-        raise UserError("this ledger holds no started run, so there is nothing to learn from it")
-    config = RunConfig.of_ledger(started.config)
+    _, config = started(events)
     tree, climb = IdeaTree.of(events), TeamClimb.of(events, config.min_episodes)
     judged = [idea for idea in tree.ideas.values() if idea.evaluations]
     raised = sorted((i for i in judged if climb.verdict(i.id) == "raised"), key=lambda i: -_rate(i))[:_RAISED]
     others = sorted(
         (i for i in judged if climb.verdict(i.id) != "raised"), key=lambda i: -sum(e.episodes for e in i.evaluations)
     )[:_NOT]
+    page = _page(events, config, tree, climb, raised, others)
+    while len(page) > MAX_CHARACTERS and (others or len(raised) > 1):  # quotes grow where markup in them is escaped
+        (others or raised).pop()
+        page = _page(events, config, tree, climb, raised, others)
+    return page
+
+
+def _page(
+    events: Sequence[Event], config: RunConfig, tree: IdeaTree, climb: TeamClimb, raised: Sequence[Idea], others: Sequence[Idea]
+) -> str:  # fmt: skip
+    judged = sum(bool(idea.evaluations) for idea in tree.ideas.values())
     return "\n".join([
         f"# What an earlier run on {markdown(config.env, 80)} has shown",
         "",
@@ -65,7 +74,7 @@ def distill(events: Sequence[Event]) -> str:
         "## What did not",
         "",
         *(_lines(others) or ["- nothing else was evaluated"]),
-        f"- {len(tree.ideas) - len(judged)} ideas more never came to an evaluation",
+        f"- {len(tree.ideas) - judged} ideas more never came to an evaluation",
         "",
         "## How episodes failed",
         "",
@@ -78,8 +87,10 @@ def distill(events: Sequence[Event]) -> str:
 def write_experience(run_dir: Path, out: Path) -> Path:
     """Write the page of a run, finished or not; returns its path. Raises UserError where there is no ledger, or where it cannot be written."""
     ledger = Ledger(run_dir / "ledger.sqlite")
-    page = distill(list(ledger.events()))
-    ledger.close()
+    try:
+        page = distill(list(ledger.events()))
+    finally:
+        ledger.close()
     try:
         out.write_text(page)
     except OSError as error:

@@ -138,11 +138,6 @@ class IdeaTree:
         """Ideas that refine this one."""
         return [i for i in self.ideas.values() if i.parent == id]
 
-    def dead_ends(self) -> list[Idea]:
-        """Ideas that nothing came of: no other has anything from them."""
-        used = {edge.source for edge in self.edges}
-        return [i for i in self.ideas.values() if i.id not in used]
-
     def sources(self, id: str) -> list[Edge]:
         """What an idea has from others."""
         return [e for e in self.edges if e.target == id]

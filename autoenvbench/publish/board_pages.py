@@ -60,8 +60,9 @@ _BOARDS = (
     ),
     (
         "Conditions",
-        "Budgets of time, robot time, tokens and money, the starter, the kind of stations, the cage, the computer and the version keep "
-        "tables apart as well.",
+        "Budgets of time, robot time, tokens and money, the team (members, robots, --no-sharing, --own-stations), what agents see "
+        "(--vision), what an earlier run taught (--experience), the starter, demonstrations, the kind of stations, the cage, the computer "
+        "and the version keep tables apart as well.",
     ),
 )
 _HISTORY_INTRO = (

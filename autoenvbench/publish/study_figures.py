@@ -33,7 +33,7 @@ def climbs(levels: Sequence[tuple[str, Sequence[Sequence[Point]], float]]) -> Fi
         at = np.linspace(0.0, budget, 400)
         values = np.array([_steps(curve, at) for curve in curves])
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-        look = _look(k)
+        look = look_of(k)
         ax.plot(at / per, middle, linewidth=1.8, label=f"{name} ({len(curves)})", **look)
         ax.fill_between(at / per, low, high, color=look["color"], alpha=0.13, linewidth=0)
     ax.set_xlim(0, longest / per)
@@ -54,7 +54,7 @@ def times_to(rate: float, levels: Sequence[tuple[str, TimeTo]], longest: float) 
     for k, (name, found) in enumerate(levels):
         at = [0.0, *(row[0] / per for row in found.curve), longest / per]
         share, low, high = ([0.0, *(1 - row[c] for row in found.curve)] for c in (1, 3, 2))
-        look = _look(k)
+        look = look_of(k)
         ax.step(
             at, [*share, share[-1]], where="post", linewidth=1.8, label=f"{name} ({found.reached}/{found.runs})", **look
         )
@@ -71,7 +71,8 @@ def times_to(rate: float, levels: Sequence[tuple[str, TimeTo]], longest: float) 
     return figure
 
 
-def _look(k: int) -> dict[str, Any]:
+def look_of(k: int) -> dict[str, Any]:
+    """Colour and line of the k-th level, the same in all figures."""
     return {"color": _COLORS[k % len(_COLORS)], "linestyle": _LINES[k // len(_COLORS) % len(_LINES)]}
 
 

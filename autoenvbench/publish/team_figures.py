@@ -10,14 +10,13 @@ import numpy as np
 
 from autoenvbench.evolution.activity import ACTIVITIES, Activity, MemberTime, team_time
 from autoenvbench.publish.figures import ACCENT, GREEN, INK, SOFT, WARM, new_figure, style_axes, time_unit
-from autoenvbench.publish.study_figures import climbs
+from autoenvbench.publish.study_figures import climbs, look_of
 from autoenvbench.publish.team_runs import TeamRun
 from autoenvbench.text import figure_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLORS = (ACCENT, WARM, GREEN, "#7a5ea8", "#b08a1e", "#4b9aa8", INK, SOFT)
 #: Of activities: what is progress in colour, what is waiting in grey.
 _SHADES: dict[Activity, str] = {
     "training": "#7a5ea8", "robot at work": GREEN, "waiting for a robot": "#d9a39a", "summarising peers": "#d9a441",
@@ -167,12 +166,12 @@ def milestones(runs: Sequence[TeamRun]) -> Figure:
     longest = max(run.research_s for run in runs)
     per, unit = time_unit(longest)
     height = 0.8 / max(1, len(groups))
-    for k, (color, (name, group)) in enumerate(zip(_COLORS * 9, groups.items(), strict=False)):
+    for k, (name, group) in enumerate(groups.items()):
         for row in range(len(order)):
             y = row + (k - (len(groups) - 1) / 2) * height
             low, middle, high = quartiles([run.reached(order[row:]) for run in group])
             missed = sum(math.isinf(run.reached(order[row:])) for run in group)
-            ax.barh(y, middle / per if math.isfinite(middle) else 0.0, height=0.85 * height, color=color, alpha=0.8,
+            ax.barh(y, middle / per if math.isfinite(middle) else 0.0, height=0.85 * height, color=look_of(k)["color"], alpha=0.8,
                     label=f"{figure_text(name, 48)}, {_count(len(group), 'run')}" if row == 0 else None)  # fmt: skip
             if math.isfinite(low) and len(group) > 1:
                 ax.plot([low / per, min(high, 1.02 * longest) / per], [y, y], color=INK, linewidth=1.2)

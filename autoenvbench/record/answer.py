@@ -59,6 +59,7 @@ def choose_answer(events: Sequence[Event], min_episodes: int) -> Answer:
 
 
 def _lower_bound(content: str, candidates: Candidates) -> float:
-    """Of a content's success rate, by what all members had confirmed of it; 0 where nobody had."""
+    """Of a content's success rate, by its confirmation alone, what is missing of it counted as failures; 0 where nobody had begun one. How many
+    evaluations there are after it, and where they are cut, is a member's choice."""
     known = candidates.known.get(content)
-    return 0.0 if known is None else wilson(*candidates.rests_on(known))[0]
+    return 0.0 if known is None or not known.n else wilson(known.wins, max(known.n, candidates.confirm_episodes))[0]

@@ -63,7 +63,7 @@ class IdeaBook:
             case "idea":
                 self.ideas[p.id] = IdeaRecord(p, agent, event.t_run)
                 self.newest[agent] = p.id
-            case "learned" if p.idea in self.ideas:
+            case "learned" if p.idea in self.ideas and self.ideas[p.idea].agent == agent:
                 self.ideas[p.idea].learned = p.text
             case "evaluation" if p.phase != "started" and p.episodes and p.idea in self.ideas:
                 self.ideas[p.idea].evaluations.append(p)

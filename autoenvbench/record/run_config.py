@@ -37,10 +37,10 @@ class RunConfig(BaseModel):
     token_budget: int | None = Field(default=None, gt=0)  # headline tokens: fresh input + output
     cost_budget: float | None = Field(default=None, gt=0)  # US dollars
     prices: str | None = None  # path of the user's own price table
-    starter: Starter = "plain"  # "parametric": the workspace holds the recipe that cem, which always has it, tunes
+    starter: Starter = "plain"  # "parametric": the workspace holds the recipe of cem and evolve, which always have it
     demos: int = Field(
         default=0, ge=0, le=10_000
-    )  # episodes of the task's script that lie in the workspace's data/demos
+    )  # episodes of the task's script, or from pictures of its reference, in the workspace's data/demos
     experience: str | None = None  # path of what an earlier run taught, which every member finds in its workspace
     experience_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")  # of the file
     experience_bytes: int | None = Field(default=None, ge=1)

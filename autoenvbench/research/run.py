@@ -110,7 +110,7 @@ def research(
                 secret_sha256=StartStreams(secret).commitment, known_starts=config.held_out_secret is not None,
                 prices={model: asdict(price) for model, price in load_prices(config.prices).items()},
                 stations=stations.source, stations_sha256=stations.private.sha256 if stations.private else None,
-                **_circumstances(env, config),
+                **_circumstances(env),
             )
         )  # fmt: skip
         if notice:
@@ -166,7 +166,7 @@ def resume(
     first_calls = [] if "agents_stopped" in phases else check_models(config, list(members.values()))
     with exclusive(run_dir):
         env = make_env(config.env, config.env_kwargs)
-        here = _circumstances(env, config)
+        here = _circumstances(env)
         stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out, cells=config.cells)
         if stations.private is not None and stations.private.sha256 != started.stations_sha256:
             raise UserError(f"{config.private_stations} no longer holds the private stations that this run began with")
@@ -176,8 +176,10 @@ def resume(
         ledger.append(RunEvent(phase="resumed", **here))
         secret = StartStreams.parse_secret((run_dir / "secret").read_text())
         _record_demos(run_dir, config, stations, secret, ledger, demonstrate and demonstrate(config))
+        begun = {e.agent for e in events if e.kind == "agent"}  # from then on its workspace is its own affair
         for slot in slots:
-            if not (slot.workspace / ".git").exists():  # killed while it was being made
+            if slot.id not in begun and not (slot.workspace / ".git").exists():  # killed while it was being made
+                shutil.rmtree(slot.workspace, ignore_errors=True)
                 _make_workspace(slot, members, config, env, stations, secret)
         env.close()
         count_killed_calls(ledger)
@@ -293,8 +295,10 @@ def _problems(config: RunConfig, agent: Agent) -> list[str]:
 async def _recruit(run: Run, admin: StationClient, gateways: Gateways, agent: str) -> AgentSlot:
     """Make an agent a member of a run that is under way: all that a member from the beginning has. Raises UserError."""
     slot = await asyncio.to_thread(_newcomer, run, agent)
-    await asyncio.to_thread(admin.post, "/members", {"member": slot.id, "token": slot.token})
     await gateways.open(slot)
+    await asyncio.to_thread(
+        admin.post, "/members", {"member": slot.id, "token": slot.token}
+    )  # last: it is not taken back
     return slot
 
 
@@ -376,7 +380,7 @@ def _remember_starter(ledger: Ledger, admin: StationClient, workspace: Path) -> 
         ledger.append(CommitEvent(phase="starter", commit=head.commit, digest=head.digest))
 
 
-def _circumstances(env: gymnasium.Env[Any, Any], config: RunConfig) -> dict[str, Any]:
+def _circumstances(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
     """What of this machine and its software a result has to say, as fields of a `RunEvent`."""
     return {
         "fingerprint": fingerprint(env),

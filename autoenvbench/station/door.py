@@ -19,7 +19,7 @@ import tempfile
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -44,6 +44,7 @@ from autoenvbench.station.station import Station
 
 MAX_UPLOADS = 2  # under way at once, of one client: so it holds two times MAX_BUNDLE of disk at most
 UPLOAD_SILENCE_S = 30.0
+MAX_REQUESTS = 32  # under way at once, of one member: who floods the door waits behind itself alone
 MAX_JOBS = 200  # threads: for each of 64 members a job and what is left of its confirmations
 END_S = 3.0  # that a halted job may take to end before its cells are closed
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Door:
         self._stops = ThreadPoolExecutor(2, thread_name_prefix="stop")
         self._uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
         self._uploading: Counter[str] = Counter()  # by client
+        self._asking: Counter[str | None] = Counter()  # by client: requests under way
 
     def app(self) -> web.Application:
         """The routes of the HTTP interface."""
@@ -104,6 +106,12 @@ class Door:
             request["token"] = given.decode()
             if request.path in ("/halt", "/held-out", "/pause", "/acknowledge", "/members") and names[0] != ADMIN:
                 return _failure(UserError(f"{request.path} is not for agents"), 403)
+        client = request.get("client")
+        if client not in (None, ADMIN) and request.path != "/stop" and self._asking[client] >= MAX_REQUESTS:
+            return _failure(
+                UserError(f"{client} has {MAX_REQUESTS} requests under way; wait for one of them to end"), 429
+            )
+        self._asking[client] += 1
         try:
             return await handler(request)
         except UserError as error:
@@ -113,6 +121,8 @@ class Door:
         except Exception as error:
             traceback.print_exc()
             return _failure(StationFault.of(error), 500)
+        finally:
+            self._asking[client] -= 1
 
     # -- quick ones --------------------------------------------------------------------------------------------------
     async def _health(self, request: web.Request) -> web.Response:
@@ -171,14 +181,19 @@ class Door:
 
     async def _upload(self, request: web.Request, most: int, receive: Callable[[str, Path], asyncio.Future[T]]) -> T:
         """Take a file of at most so many bytes, and have it received."""
-        client = request["client"]
+        client, folder = request["client"], self._station.config.run_dir
+        with self._one_upload(client), tempfile.NamedTemporaryFile(dir=folder, suffix=".upload") as file:
+            await _take(request, file, most)
+            return await asyncio.shield(receive(client, Path(file.name)))
+
+    @contextlib.contextmanager
+    def _one_upload(self, client: str) -> Iterator[None]:
+        """Room among what a client has uploaded or looked through at once. Raises UserError where there is none."""
         if self._uploading[client] >= MAX_UPLOADS:
             raise UserError(f"{client} has {MAX_UPLOADS} uploads under way; finish or end one of them, then try again")
         self._uploading[client] += 1
         try:
-            with tempfile.NamedTemporaryFile(dir=self._station.config.run_dir, suffix=".upload") as file:
-                await _take(request, file, most)
-                return await asyncio.shield(receive(client, Path(file.name)))
+            yield
         finally:
             self._uploading[client] -= 1
 
@@ -197,7 +212,11 @@ class Door:
 
     async def _submit(self, request: web.Request) -> web.Response:
         body = await body_of(request)
-        return web.json_response(await self._call(self._station.submit, request["client"], str(body.get("digest"))))
+        client, loop = request["client"], asyncio.get_running_loop()
+        # It may look through half a gigabyte, so it queues with what is uploaded: nobody's status waits for it.
+        submit = functools.partial(self._station.submit, client, str(body.get("digest")))
+        with self._one_upload(client):
+            return web.json_response(await asyncio.shield(loop.run_in_executor(self._uploads, submit)))
 
     async def _halt(self, request: web.Request) -> web.Response:
         self._station.jobs.halt()
@@ -208,7 +227,7 @@ class Door:
         body = await body_of(request)
         self._station.jobs.pause(bool(body.get("paused")), epoch=body.get("epoch"), stopped_at=body.get("stopped_at"))
         if not body.get("paused"):  # research goes on, and so does what was cut when it was last ended
-            await self._call(self._station.judging.finish_confirmations, self._jobs.submit)
+            await asyncio.to_thread(self._station.judging.finish_confirmations, self._jobs.submit)
         return web.json_response({"ok": True})
 
     async def _member(self, request: web.Request) -> web.Response:

@@ -124,7 +124,7 @@ def evaluate_with(
     _log(ledger, "started", batch, tally, station)
     try:
         results = _run_on(crew, batch, books, stop)
-        tally.aborted = not books.through or not all(result.through for result in results)
+        tally.aborted = books.short or not books.through or not all(result.through for result in results)
         tally.full = next((result.full for result in results if result.full is not None), None)
         tally.shown = books.shown
     finally:
@@ -190,6 +190,7 @@ class _Books:
         self._batch, self._ledger, self._on_episode, self._admit = batch, ledger, on_episode, admit
         self._starts, self._back = iter(batch.starts), deque[Start]()  # with what a lost cell had not begun
         self._open, self._drawn = True, False
+        self.short = False  # a start is neither judged nor left
         self._sheets, self._filming = batch.sheets, False
         self.shown: dict[str, str] = {}
         # Nobody waits for the disk to be given a start, but where `admit` must know what came of the one before.
@@ -250,8 +251,11 @@ class _Books:
                     continue
                 if key in self._begun:
                     self._interrupt(key, f"the station failed: {why}")
-                elif self._batch.purpose not in TRIED:  # of which nobody knows whether they had begun
-                    del self._given[key]
+                    continue
+                del self._given[key]
+                if self._batch.purpose in TRIED:  # of which nobody knows whether they had begun
+                    self.short = True
+                else:
                     self._back.append(start)
             self._at_work.discard(cell)
             self._settled.notify_all()

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from autoenvbench.station.config import StationConfig
 from autoenvbench.station.leases import Pool
 from autoenvbench.station.remote_cell import FOLD_S, OPEN_S, RemoteCell, cell_name, open_cell
 
+_AGAIN_S = 5.0  # until it is tried again
 RESTARTS = 3  # of one cell in a run's life: what is lost again and again is not started for ever
 
 
@@ -113,7 +115,12 @@ class Fleet:
         why = ""
         while self._restarts[place] < RESTARTS:
             self._restarts[place] += 1
-            cell = open_cell(self._config, self._ledger, place, functools.partial(self._lost, place))
+            try:
+                cell = open_cell(self._config, self._ledger, place, functools.partial(self._lost, place))
+            except OSError as error:  # no process, memory or descriptor is left, for now
+                why = str(error)
+                time.sleep(_AGAIN_S)
+                continue
             try:
                 cell.wait_ready(OPEN_S)
             except UserError as error:

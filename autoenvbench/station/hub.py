@@ -7,7 +7,7 @@ evaluates anew. Only commits that a member sent and tested are handed out, and n
 from __future__ import annotations
 
 import tarfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.state import Follower, RunState
 from autoenvbench.record.summary import wilson
 from autoenvbench.station.answers import best_of
-from autoenvbench.station.bundles import Bundle, BundleStore, bundle_digest
+from autoenvbench.station.bundles import MAX_STORE, Bundle, BundleStore, bundle_digest, on_disk
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.ideas import ALONE, require_idea
 from autoenvbench.station.provenance import Provenance
@@ -42,10 +42,24 @@ class Hub:
         self._bundles = bundles
         self._provenance = Provenance(bundles.objects, bundles.objects.path.with_name("origins.tsv"))
         self._diffs = OrderedDict[tuple[str, str], str]()
+        self._took = Counter[str]()  # bytes of disk, by member
+        with record.read() as state:
+            for member, digest in state.book.digests:
+                if member is not None and (known := bundles.get(digest)) is not None:
+                    self._took[member] += on_disk(known.path)
 
     def receive(self, agent: str, archive: Path, commit: str) -> Bundle:
         """Take in an upload (see `BundleStore.receive`), and find out what it has from other members. Raises UserError."""
-        bundle = self._bundles.receive(archive, commit)
+        share = MAX_STORE // max(len(self._station.members), 1)
+        if agent != ADMIN and self._took[agent] > share:
+            raise UserError(
+                f"your commits and checkpoints take over {share >> 20} MB, which is your share of this run; no more are taken in"
+            )
+        before = self._bundles.used  # uploads are received one after the other
+        try:
+            bundle = self._bundles.receive(archive, commit)
+        finally:
+            self._took[agent] += self._bundles.used - before
         history = self._provenance.look(commit)
         received = CommitEvent(
             phase="received", commit=commit, digest=bundle.digest, content=bundle.content, subject=bundle.subject

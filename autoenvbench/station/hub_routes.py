@@ -31,6 +31,7 @@ class HubRoutes:
         self._station, self._call = station, call
         self._git = ThreadPoolExecutor(1, thread_name_prefix="git")
         self._asking: set[str] = set()  # clients for whom it is at work
+        self._handing: set[str] = set()  # clients who are being sent a file
 
     def routes(self) -> list[web.RouteDef]:
         """What a door adds to its own."""
@@ -67,7 +68,19 @@ class HubRoutes:
         return await self._hand_out(request, self._station.hub.checkpoints, request.match_info["digest"])
 
     async def _hand_out(self, request: web.Request, make: Callable[[str, Path], None], name: str) -> web.StreamResponse:
-        """Have a file made, and send it."""
+        """Have a file made, and send it: one to each client at a time, since it lies on the disk meanwhile."""
+        client = request["client"]
+        if client in self._handing:
+            raise UserError("one thing at a time: read what you asked for before to its end, or hang up")
+        self._handing.add(client)
+        try:
+            return await self._make_and_send(request, make, name)
+        finally:
+            self._handing.discard(client)
+
+    async def _make_and_send(
+        self, request: web.Request, make: Callable[[str, Path], None], name: str
+    ) -> web.StreamResponse:
         with tempfile.TemporaryDirectory(
             dir=self._station.config.run_dir, suffix=".out", ignore_cleanup_errors=True
         ) as folder:
@@ -78,7 +91,7 @@ class HubRoutes:
             with path.open("rb") as file:
                 while chunk := file.read(1 << 20):
                     await asyncio.wait_for(response.write(chunk), SILENCE_S)
-            await response.write_eof()
+            await asyncio.wait_for(response.write_eof(), SILENCE_S)
         return response
 
     async def _with_git(self, request: web.Request, function: Callable[..., T], *args: Any) -> T:

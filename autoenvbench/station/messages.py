@@ -43,8 +43,6 @@ MAX_TO_CELL = 4 << 20  # bytes of a message
 MAX_TO_DOOR = 32 << 20  # a picture is the largest
 MAX_LIST = 10_000  # entries of one list in a message
 LENGTH = struct.Struct("<I")
-#: What a cell may write into the ledger. Evaluations, ideas, commits, leases and the run itself are the door's.
-REPORTED = ("start", "episode", "reset", "note", "call", "wait", "refusal", "tokens")
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
@@ -266,7 +264,10 @@ class Next(Message):
 
 
 class Report(Message):
-    """An event for the ledger. Answered by Recorded once it is durable; the worker waits for that, but for a verdict."""
+    """An event for the ledger. Answered by Recorded once it is durable; the worker waits for that, but for a verdict.
+
+    Evaluations, ideas, commits, leases and the run itself are no kinds of it: they are the door's.
+    """
 
     type: Literal["report"] = "report"
     number: Count

@@ -22,6 +22,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.record.ledger import Ledger
 
 _LEDGER = "ledger.sqlite"
+_MOST = 1 << 30  # bytes of a file that travels; no file of a run is larger, but an agent may make one of holes
 #: Not of the run but of the process that holds it.
 _LEFT_OUT = {_LEDGER, f"{_LEDGER}-wal", f"{_LEDGER}-shm", "lock"}
 
@@ -55,7 +56,9 @@ def pack(run_dir: Path) -> Copy:
         with tarfile.open(fileobj=buffer, mode="w") as tar:
             tar.add(snapshot, _LEDGER)
             for path in sorted(_files(run_dir), key=_last_objects):
-                with contextlib.suppress(FileNotFoundError):  # agents delete files while we look
+                with contextlib.suppress(
+                    FileNotFoundError, PermissionError
+                ):  # agents delete files while we look, and lock them
                     _add(tar, path, run_dir)
     content = buffer.getvalue()
     return Copy(run_dir.name, content, hashlib.sha256(content).hexdigest(), digest)
@@ -117,11 +120,11 @@ def _add(tar: tarfile.TarFile, path: Path, run_dir: Path) -> None:
         tar.addfile(info)
     elif path.is_dir():
         tar.add(path, name, recursive=False)
-    elif path.is_file():
+    elif path.is_file() and path.stat().st_size <= _MOST:
         info = tar.gettarinfo(path, name)
         info.type, info.linkname = tarfile.REGTYPE, ""  # no hard links: both names travel whole
         with path.open("rb") as file:
-            content = file.read()  # as much as there is now: it may grow meanwhile
+            content = file.read(_MOST)  # as much as there is now: it may grow meanwhile
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
 

@@ -145,7 +145,7 @@ def research_config(study: Study, condition: Condition, seed: int, sandbox: Sand
         robot_budget_s=parse_duration(condition.robot_budget) if condition.robot_budget else None, token_budget=condition.token_budget,
         seed=seed, track=track, pace=default_pace(condition.env, condition.env_kwargs, track) if condition.pace is None else condition.pace,
         cells=condition.cells, sandbox=sandbox, model=condition.model, effort=condition.effort,
-        regime=condition.regime, starter=condition.starter, demos=condition.demos, tools=condition.tools, tools_replay=condition.tools_replay,
+        regime=condition.regime, starter=condition.starter, demos=condition.demos, experience=condition.experience, tools=condition.tools, tools_replay=condition.tools_replay,
         base_url=condition.base_url, goal=condition.goal,
         gateway="replay" if condition.replay else "live", replay=condition.replay, held_out_secret=secret,
         held_out=study.episodes,

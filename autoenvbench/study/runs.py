@@ -26,8 +26,8 @@ from autoenvbench.research import run as research_run
 from autoenvbench.research.observer import Observer
 from autoenvbench.research.run_dir import is_live
 
-#: Fields of a configuration that name files of the user's.
-FILES: tuple[str, ...] = tuple(name for name in ("replay", "tools_replay", "prices", "private_stations", "experience") if name in RunConfig.model_fields)  # fmt: skip
+#: Fields of a configuration that name files of the user's, of those that a study may set.
+FILES = ("replay", "tools_replay", "experience")
 _UNWATCHED = Observer()
 
 

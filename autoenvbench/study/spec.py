@@ -34,7 +34,7 @@ class Condition(BaseModel):
         tools_replay: a script that stands in for the model behind vlm_query.
         agent: instead of a policy: who does research, for `budget`, once per seed.
         regime: the only one that the agent may work in.
-        starter, demos: of its workspace, as of `autoenvbench eval`.
+        starter, demos, experience: of its workspace, as of `autoenvbench eval`.
         team: agents that work together; None for as many as `agent` names. `sharing`: they see one another's ideas.
         vision: what agents see, as of `autoenvbench eval`.
         stations: robots behind the run's one door; None for one per member. `own_stations`: each member works on its own alone.
@@ -59,6 +59,7 @@ class Condition(BaseModel):
     regime: str | None = None
     starter: Starter = "plain"
     demos: int = Field(default=0, ge=0, le=10_000)
+    experience: str | None = None
     team: int | None = Field(default=None, ge=1, le=64)
     stations: int | None = Field(default=None, ge=1, le=64)
     sharing: bool = True
@@ -231,7 +232,7 @@ def merge(base: Condition, change: Condition, folder: Path) -> Condition:
         given[name] = {**getattr(base, name), **given.get(name, {})}
     merged = base.model_copy(update=given)
     found: dict[str, Any] = {}
-    for name in ("policy", "tools_replay", "replay"):
+    for name in ("policy", "tools_replay", "replay", "experience"):
         value = getattr(merged, name)
         if value is not None and value not in NAMED_POLICIES:
             found[name] = str((folder / value).resolve())
@@ -246,7 +247,7 @@ def check(study: Study, condition: Condition) -> None:
         raise UserError("give a policy or an agent, one of the two")
     if condition.policy_folder is not None and not (condition.policy_folder / "policy.py").is_file():
         raise UserError(f"there is no policy.py in {condition.policy}")
-    for file in (condition.tools_replay, condition.replay):
+    for file in (condition.tools_replay, condition.replay, condition.experience):
         if file is not None and not Path(file).is_file():
             raise UserError(f"there is no {file}")
     if is_real(condition.env) and condition.track == "open":

@@ -33,7 +33,7 @@ from autoenvbench.workspace.experience import EXPERIENCE
 from autoenvbench.workspace.jobs import gpus
 from autoenvbench.workspace.team_page import TEAM
 
-#: Beside a task's own starter policy: the recipe with its numbers left open, which the researcher `cem` tunes.
+#: Beside a task's own starter policy: the recipe with its numbers left open, which `cem` and `evolve` tune.
 PARAMETRIC = "parametric.py"
 #: Programs to edit that learn weights, and the regime that each is of. Of these, the online ones practise in a simulator of their own.
 RECIPES = {"bc": "bc", "iql": "offline-rl", "td3_bc": "offline-rl", "rlpd": "online-rl", "sac": "online-rl"}

@@ -92,6 +92,21 @@ def test_of_several_the_answer_with_the_highest_lower_bound_counts():
     assert Story().submit("codex-1", "a").submit("cem-1", "b").submit("codex-1", "c").answer() == ("c", "submitted")
 
 
+def test_whose_answer_is_better_is_not_a_matter_of_how_often_or_how_far_somebody_evaluates():
+    story = (
+        Story().confirmed("codex-1", 47, "a").confirmed("cem-1", 45, "b").submit("cem-1", "b").submit("codex-1", "a")
+    )
+    for _ in range(40):
+        story.batch("cem-1", "evaluate", 46, 50, "b")
+    assert story.answer() == ("a", "submitted")
+    # Who confirms a peer's untested answer first cannot pull it down by evaluations that it cuts.
+    story = Story().batch("codex-1", "evaluate", 18, 20, "a").submit("codex-1", "a").confirmed("cem-1", 30, "b")
+    story.submit("cem-1", "b").batch("cem-1", "confirm", 45, 50, "a")
+    for _ in range(40):
+        story.batch("cem-1", "evaluate", 0, 1, "a", phase="aborted")
+    assert story.answer() == ("a", "submitted")
+
+
 @pytest.mark.parametrize("peer_submits", [True, False])
 @given(rubbish=st.lists(st.integers(0, 3), max_size=8))
 def test_a_hostile_member_does_not_decide_the_answer_of_its_team(peer_submits, rubbish):

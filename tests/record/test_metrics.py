@@ -91,9 +91,14 @@ def test_each_cell_has_its_own_utilisation_and_stretched_time_shows():
     where = ["station-1", "station-1.2", "station-1", None]
     events = [dataclasses.replace(episode(k), station=name) for k, name in enumerate(where)]
     use = metrics.robot_use(events, 10.0, cells=3, pace=1.0)
-    assert use.of_cells == {"station-1": pytest.approx(0.4), "station-1.2": pytest.approx(0.2)}  # and one that is not known
+    assert use.of_cells == {
+        "station-1": pytest.approx(0.4),
+        "station-1.2": pytest.approx(0.2),
+    }  # and one that is not known
     assert use.mru == pytest.approx(8 / 30)
-    slow = [dataclasses.replace(e, payload=e.payload.model_copy(update={"sim_s": e.payload.robot_s / 4})) for e in events]
+    slow = [
+        dataclasses.replace(e, payload=e.payload.model_copy(update={"sim_s": e.payload.robot_s / 4})) for e in events
+    ]
     assert metrics.robot_use(slow, 10.0, cells=3, pace=1.0).real_time == pytest.approx(0.25)
 
 

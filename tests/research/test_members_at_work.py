@@ -22,7 +22,9 @@ from autoenvbench.research.run import resume
 
 #: Works in its first life, submits and ends in the one that it is told to be its last, and else waits to be killed.
 WORK = """
-import subprocess, sys, time
+import os, subprocess, sys, time
+if os.path.exists("away.git"):
+    os.rename("away.git", ".git")
 me, last = sys.argv[1], int(sys.argv[2])
 with open("lives", "a") as lives:
     lives.write("x")
@@ -96,6 +98,8 @@ def team(tmp_path_factory):
         process.stderr.close()
     with pytest.raises(UserError, match="not under way"):
         join(run, "cem")
+    bobs = run / "agents/command-2/workspace"
+    (bobs / ".git").rename(bobs / "away.git")  # what a member does to its own repository keeps no run from going on
     result = Result.model_validate(resume(run))
     return run, result, list(Ledger(run / "ledger.sqlite").events())
 

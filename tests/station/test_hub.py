@@ -2,16 +2,18 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from conftest import ZERO_POLICY
 from team_bench import Mate, Team
 
 from autoenvbench.errors import UserError
-from autoenvbench.station import hub, ideas, objects
+from autoenvbench.station import door, hub, ideas, objects
 from autoenvbench.station.client import StationClient
 from autoenvbench.workspace import sharing
 
@@ -337,6 +339,59 @@ def test_to_adopt_in_a_loop_writes_one_look_and_hands_out_one_thing_at_a_time(te
     go_on.set()
     asking.join(60)
     assert (tmp_path / "first").read_bytes() == b"it"
+
+
+def test_what_is_not_read_is_handed_out_once_at_a_time(team, ada, bob, monkeypatch, tmp_path):
+    """Each file lies on the station's disk until its client has it."""
+    monkeypatch.setattr(team.station.hub, "commit", lambda commit, into: into.write_bytes(bytes(32 << 20)))
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.connect(str(team.socket))
+        slow.sendall(
+            f"GET /commits/{ada.head} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {bob.token}\r\n\r\n".encode()
+        )
+        assert slow.recv(12) == b"HTTP/1.1 200"
+        with pytest.raises(UserError, match="to its end, or hang up"):
+            bob.client.download(f"/commits/{ada.head}", tmp_path / "more", 64 << 20)
+        ada.client.download(f"/commits/{ada.head}", tmp_path / "mine", 64 << 20)
+
+
+def test_a_members_commits_take_no_more_of_the_disk_than_its_share(team, ada, bob, monkeypatch):
+    monkeypatch.setattr(hub, "MAX_STORE", 64 << 20)
+    (bob.repo / "checkpoints").mkdir()
+
+    def send():
+        (bob.repo / "checkpoints/w.bin").write_bytes(os.urandom(8 << 20))
+        return bob.send()
+
+    assert len({send().digest for _ in range(4)}) == 4
+    with pytest.raises(UserError, match="over 32 MB, which is your share"):
+        send()
+    ada.write("policy.py", ZERO_POLICY + "GAIN = 3\n")
+    assert ada.send()
+
+
+def test_who_floods_the_door_waits_behind_itself_alone(team, ada, bob, monkeypatch):
+    """Not the run, which tells the station of its clock at every launch of any member."""
+    go_on, answers = threading.Event(), []
+    monkeypatch.setattr(team.station, "status", lambda client: go_on.wait(60) and {"client": client})
+
+    def ask():
+        try:
+            answers.append(bob.client.get("/status"))
+        except UserError as error:
+            answers.append(str(error))
+
+    asking = [threading.Thread(target=ask) for _ in range(door.MAX_REQUESTS + 4)]
+    for thread in asking:
+        thread.start()
+    while len(answers) < 4:
+        time.sleep(0.01)
+    assert all("requests under way" in answer for answer in answers)
+    team.admin.post("/pause", {"paused": False, "epoch": team.station.jobs.clock.epoch})
+    go_on.set()
+    for thread in asking:
+        thread.join(60)
+    assert answers.count({"client": "bob-1"}) == door.MAX_REQUESTS
 
 
 def raw(mate, kind, content):

@@ -37,7 +37,9 @@ def test_a_start_in_words_is_where_every_episode_begins(bench):
 @pytest.mark.parametrize("bench", [{"sharing": False}], indirect=True)
 def test_where_members_work_alone_each_has_the_episodes_that_it_tried_out(bench):
     assert bench.aeb("practice", "-n", "1")[0] == 0
-    assert [p.relative_to(bench.run_dir).parent for p in bench.run_dir.rglob("*.episode")] == [Path("data/codex/practice")]
+    assert [p.relative_to(bench.run_dir).parent for p in bench.run_dir.rglob("*.episode")] == [
+        Path("data/codex/practice")
+    ]
 
 
 REFUSED = {
