@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,14 @@ class _UnixConnection(http.client.HTTPConnection):
         """Connect to the socket; http.client calls it."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        until = time.monotonic() + (self.timeout or 0.0)
+        while True:
+            try:
+                return self.sock.connect(self._path)
+            except BlockingIOError:  # a socket with a timeout does not wait for room among those who connect
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.005)
 
 
 class StationClient:

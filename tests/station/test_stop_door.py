@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +69,34 @@ def test_two_hundred_stops_are_two_hundred_answers(path: Path, stopped_by: list[
     client = StationClient(str(path), "a", str(path))
     assert all(client.stop() == {"stopped": True} for _ in range(200))
     assert stopped_by == ["admin"] * 200
+
+
+def test_a_stop_waits_for_room_where_many_connect_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        first = socket.socket(socket.AF_UNIX)
+        first.connect(str(path))
+        second = socket.socket(socket.AF_UNIX)
+        second.settimeout(1)
+        with pytest.raises(BlockingIOError):  # there is no room
+            second.connect(str(path))
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = listener.accept()
+                connection.settimeout(10)
+                with connection, contextlib.suppress(OSError):
+                    if connection.recv(4096):
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        late = threading.Timer(0.3, serve)
+        late.start()
+        threading.Timer(0.4, first.close).start()
+        assert StationClient(str(path), "a", str(path)).stop() == {}
+        late.join()
+        second.close()
 
 
 def test_silent_connections_keep_no_stop_waiting(path: Path, stopped_by: list[str]) -> None:
