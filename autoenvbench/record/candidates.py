@@ -208,11 +208,6 @@ class Candidates:
         wins, n = self.estimate()
         return wins / n if n else 0.0
 
-    def rests_on(self, c: Candidate) -> tuple[int, int]:
-        """(successes, episodes) that a candidate's own estimate rests on: what is missing of a confirmation has not succeeded. (0, 0)
-        before there is one."""
-        return (c.counted_wins, self._behind(c)) if c.n else (0, 0)
-
     def _behind(self, c: Candidate) -> int:
         return max(c.n, self.confirm_episodes) + c.more_n
 
