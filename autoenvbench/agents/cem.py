@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autoenvbench.agents.base import BuiltIn, Launch
-from autoenvbench.agents.lab import RUN_OVER, Lab
+from autoenvbench.agents.lab import Lab, work
 from autoenvbench.agents.parametric import commit_values, load_parametric, rehearse, start_worker
 from autoenvbench.errors import UserError
 from autoenvbench.record.run_config import RunConfig
@@ -64,12 +63,11 @@ class Cem(BuiltIn):
 Judge = Callable[[list[dict[str, float]], Sequence[int]], list[float]]
 
 
-def main() -> None:
-    """Research in the working folder until the budget is over."""
+def research(lab: Lab, told: dict[str, Any]) -> None:
+    """Until the budget is over, by what `Cem.launch` tells."""
     from autoenvbench.learning.cem import Search
 
-    told = json.loads(sys.argv[1])
-    lab, settings = Lab.here(), _settings(told["settings"])
+    settings = _settings(told["settings"])
     parameters = load_parametric(lab.workspace).PARAMETERS
     params_file = lab.workspace / "params.json"
     known = json.loads(params_file.read_text()) if params_file.exists() else {}
@@ -84,27 +82,24 @@ def main() -> None:
             fitness.append(result["success_rate"] + 0.5 * result["score"])
         return fitness
 
-    try:
-        if not known:
-            baseline = lab.idea("The starter policy, as a baseline", REGIME)
-            lab.log(f"baseline: {lab.evaluate(baseline)['success_rate']:.0%}")
-        idea = lab.idea("Cross-entropy search over the parametric policy", REGIME)
-        if told["track"] == "station":
-            _generations(lab, search, on_station, rng, idea)
-            return
-        env = (str(lab.workspace), told["env"], told["env_kwargs"])
-        workers = len(os.sched_getaffinity(0))
-        with ProcessPoolExecutor(workers, get_context("spawn"), start_worker, env) as pool:
+    if not known:
+        baseline = lab.idea("The starter policy, as a baseline", REGIME)
+        lab.log(f"baseline: {lab.evaluate(baseline)['success_rate']:.0%}")
+    idea = lab.idea("Cross-entropy search over the parametric policy", REGIME)
+    if told["track"] == "station":
+        _generations(lab, search, on_station, rng, idea)
+        return
+    env = (str(lab.workspace), told["env"], told["env_kwargs"])
+    workers = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker, env) as pool:
 
-            def in_simulator(population: list[dict[str, float]], seeds: Sequence[int]) -> list[float]:
-                jobs = [(values, seed) for values in population for seed in seeds]
-                tried = pool.map(rehearse, *zip(*jobs, strict=True), chunksize=4)
-                scores = [success + 0.5 * score for success, score in tried]
-                return np.array(scores).reshape(len(population), len(seeds)).mean(axis=1).tolist()
+        def in_simulator(population: list[dict[str, float]], seeds: Sequence[int]) -> list[float]:
+            jobs = [(values, seed) for values in population for seed in seeds]
+            tried = pool.map(rehearse, *zip(*jobs, strict=True), chunksize=4)
+            scores = [success + 0.5 * score for success, score in tried]
+            return np.array(scores).reshape(len(population), len(seeds)).mean(axis=1).tolist()
 
-            _generations(lab, search, in_simulator, rng, idea)
-    except RUN_OVER as over:
-        lab.log(str(over))
+        _generations(lab, search, in_simulator, rng, idea)
 
 
 def _generations(lab: Lab, search: Search, judge: Judge, rng: np.random.Generator, idea: str) -> None:
@@ -134,10 +129,4 @@ def _settings(pairs: Sequence[str]) -> Settings:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"cem: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:  # the deadline
-        os._exit(130)
+    work(research)

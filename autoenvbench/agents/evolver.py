@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from autoenvbench.agents.lab import RUN_OVER, Lab
+from autoenvbench.agents.lab import RUN_OVER, Lab, work
 from autoenvbench.agents.parametric import PARAMS, POLICY, commit_values, load_parametric
 from autoenvbench.agents.rehearsal import Rehearsal
 from autoenvbench.errors import UserError
@@ -445,20 +444,5 @@ def _average(before: float, now: float) -> float:
     return now if not before else 0.7 * before + 0.3 * now
 
 
-def main() -> None:
-    """Research in the working folder until the budget is over."""
-    lab = Lab.here()
-    try:
-        Evolver(lab, json.loads(sys.argv[1])).research()
-    except RUN_OVER as over:
-        lab.log(str(over))
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:  # the deadline
-        os._exit(130)
+    work(lambda lab, told: Evolver(lab, told).research())

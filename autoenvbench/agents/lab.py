@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from autoenvbench.errors import BudgetOver, RobotBusy
+from autoenvbench.errors import BudgetOver, RobotBusy, UserError
 from autoenvbench.station.client import StationClient, StationGone
 from autoenvbench.workspace.bundling import git, send_head
 from autoenvbench.workspace.sharing import Adopted, adopt
@@ -43,7 +45,7 @@ class Lab:
         return float(self._client.get("/status")["budget_left_s"])
 
     def best_rate(self) -> float | None:
-        """Success rate of the run's confirmed best; None before there is one."""
+        """Success rate of its own confirmed best; None before there is one."""
         best = self._client.get("/status")["best"]
         return None if best is None else float(best["success_rate"])
 
@@ -114,3 +116,18 @@ class Lab:
             except RobotBusy:
                 time.sleep(wait)
                 wait = min(2 * wait, most)
+
+
+def work(research: Callable[[Lab, dict[str, Any]], None]) -> None:
+    """A built-in researcher as a program: research in the working folder, by what the command line tells it as JSON, until the run is over."""
+    try:
+        lab = Lab.here()
+        try:
+            research(lab, json.loads(sys.argv[1]))
+        except RUN_OVER as over:
+            lab.log(str(over))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # the deadline
+        os._exit(130)

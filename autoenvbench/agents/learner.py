@@ -11,14 +11,12 @@ training in a folder beside it, so whoever starts this program again goes on whe
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoenvbench.agents.lab import RUN_OVER, Lab
+from autoenvbench.agents.lab import Lab, work
 from autoenvbench.agents.recipe import PLANS, Plan
 from autoenvbench.errors import UserError
 from autoenvbench.record.regimes import answer_of
@@ -244,20 +242,5 @@ def _changed(settings: list[str], pairs: list[str]) -> list[str]:
     return [*(pair for pair in settings if _free(pair, pairs)), *pairs]
 
 
-def main() -> None:
-    """Research in the working folder until the budget is over."""
-    lab = Lab.here()
-    try:
-        Learner(lab, json.loads(sys.argv[1])).research()
-    except RUN_OVER as over:
-        lab.log(str(over))
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:  # the deadline
-        os._exit(130)
+    work(lambda lab, told: Learner(lab, told).research())
