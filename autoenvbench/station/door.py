@@ -323,16 +323,16 @@ class Door:
 
         caller = Caller(request["client"], gone.is_set, on_episode, lambda jobs: put({"waiting": jobs}))
 
-        def work() -> None:
+        def work() -> dict[str, Any]:
             try:
-                put({"result": job(caller, *args)})
+                return {"result": job(caller, *args)}
             except BaseException as error:
                 told = error if isinstance(error, UserError) else StationFault.of(error)
                 if isinstance(told, StationFault):
                     traceback.print_exc()
                     with contextlib.suppress(Exception):  # what fails may be the ledger's disk
                         self._station.ledger.append(NoteEvent(text=str(told)), agent=request["client"])
-                put({"error": str(told), "exit_code": told.exit_code})
+                return {"error": str(told), "exit_code": told.exit_code}
             finally:
                 put(None)
 
@@ -342,6 +342,8 @@ class Door:
             await response.prepare(request)
             while (line := await lines.get()) is not None:
                 await response.write(json.dumps(line).encode() + b"\n")
+            last = await asyncio.shield(future)  # whoever reads how it ended may ask for the next at once
+            await response.write(json.dumps(last).encode() + b"\n")
             await response.write_eof()
         finally:
             gone.set()
