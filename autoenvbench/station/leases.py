@@ -3,8 +3,9 @@
 A member has one job at a time. A job takes one cell or as many as are free, and is asked between two episodes whether it keeps each:
 
 - Where somebody wants cells, all come to hold equally many, to within one.
-- Where there are fewer cells than jobs, a job that has had none yet gets the next that comes to the end of an episode, and the others
-  take turns of `TURN` episodes: a new cell starts a policy's process anew, which may cost more than an episode.
+- Where there are fewer cells than jobs, a member that has had none yet gets the next that comes to the end of an episode. To the others a
+  member gives its last cell up once in `TURN` episodes of its own, however many jobs they cut their episodes into: a cell that comes back
+  starts a policy's process anew, which may cost more than an episode.
 - A cell that is free goes to the job that holds fewest, and among equals to the member that has gone without for longest. So nobody who
   asks again and again keeps another from a robot.
 
@@ -22,7 +23,7 @@ from typing import Generic, NamedTuple, TypeVar
 from autoenvbench.errors import RobotBusy
 from autoenvbench.station.batch import Cell, CellLost
 
-TURN = 5  # episodes on a cell before a job makes room for one that has had its turn already
+TURN = 5  # episodes of a member between two times that it makes room for one that has had a cell already
 _LOOK_S = 0.05  # between two looks at whether who waits still wants a cell
 C = TypeVar("C", bound=Cell)
 
@@ -50,6 +51,7 @@ class Pool(Generic[C]):
         self._leases: list[Lease[C]] = []
         self.changed = threading.Condition()
         self._uses, self._used = itertools.count(1), Counter[str]()  # by member: when it last had a cell
+        self._turn = Counter[str]()  # by member: episodes since it last gave its last cell up
 
     # -- cells -------------------------------------------------------------------------------------------------------
     def put(self, place: int, cell: C) -> None:
@@ -125,8 +127,8 @@ class Pool(Generic[C]):
                 self.use(lease.member)
         self.changed.notify_all()
 
-    def shall_leave(self, lease: Lease[C], cell: C, ran: int) -> bool:
-        """Whether a lease gives up a cell on which it ran so many episodes. With `changed` held."""
+    def shall_leave(self, lease: Lease[C], cell: C) -> bool:
+        """Whether a lease gives up a cell on which it ran an episode. With `changed` held."""
         place, held = self.place_of(cell), self._held_soon()
         if place is None:
             return True
@@ -135,7 +137,11 @@ class Pool(Generic[C]):
                 continue
             if held[other] + 1 < held[lease]:
                 return True
-            if held[other] == 0 and held[lease] == 1 and (other.fresh or ran >= TURN):
+            if (
+                held[other] == 0
+                and held[lease] == 1
+                and (not self._used[other.member] or self._turn[lease.member] >= TURN)
+            ):
                 return True
         return False
 
@@ -146,6 +152,14 @@ class Pool(Generic[C]):
     def use(self, member: str) -> None:
         """A member has, or had, a cell now. With `changed` held."""
         self._used[member] = next(self._uses)
+
+    def count(self, member: str) -> None:
+        """A member begins an episode. With `changed` held."""
+        self._turn[member] += 1
+
+    def give_way(self, member: str) -> None:
+        """A member gives its last cell up to another. With `changed` held."""
+        self._turn[member] = 0
 
     def remove(self, lease: Lease[C]) -> None:
         """It has ended. With `changed` held."""
@@ -173,7 +187,6 @@ class Lease(Generic[C]):
         self.member, self.what, self.most, self.places = member, what, most, places
         self._pool = pool
         self.wants = True  # further cells
-        self.fresh = True  # it has had none
         self.held: dict[C, int] = {}  # -> episodes since
         self.leaving: set[C] = set()  # of these, what it gives back after the episode that has just ended
         self._ready: deque[C] = deque()  # of these, what nobody has taken up
@@ -228,12 +241,14 @@ class Lease(Generic[C]):
         with self._pool.changed:
             if cell not in self.held:
                 return False
-            ran = self.held[cell]
-            if ran and self._pool.shall_leave(self, cell, ran):
+            if self.held[cell] and self._pool.shall_leave(self, cell):
                 self.leaving.add(cell)
                 self._pool.use(self.member)
+                if self.leaving == self.held.keys():
+                    self._pool.give_way(self.member)
                 return False
             self.held[cell] += 1
+            self._pool.count(self.member)
             return True
 
     def give_back(self, cell: C) -> None:
@@ -259,7 +274,7 @@ class Lease(Generic[C]):
 
     def grant(self, cell: C) -> None:
         """A cell is its own now. With the pool's `changed` held."""
-        self.held[cell], self.fresh = 0, False
+        self.held[cell] = 0
         self._ready.append(cell)
 
     def drop(self, cell: C, *, ready: bool = True) -> None:

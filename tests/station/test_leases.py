@@ -163,6 +163,35 @@ def test_who_asks_again_and_again_has_no_more_of_a_robot_than_who_asks_once():
     assert bench.ran["m1"] <= bench.ran["m0"] + 1
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=40, max_size=100),
+)
+def test_no_jobs_however_short_make_another_begin_anew_more_than_once_in_a_turn(cells, others, asked):
+    """Where each member has a cell at most: peers run jobs of an episode, or take a picture, in whatever order suits them."""
+    bench = Bench(cells, others + cells)
+    for member in (honest := bench.members[:cells]):
+        bench.ask(member, 1)
+    anew, waits = Counter(honest), Counter()
+    bench.begin()
+    for attacker, cell in asked:
+        if (member := bench.members[cells + attacker % others]) not in bench.jobs:
+            bench.ask(member, 1)
+        before = set(bench.running.values())
+        bench.begin()
+        for member in set(bench.running.values()) - set(honest):
+            bench.end(member)  # after an episode or none: the next job may be asked for at once
+        bench.begin()
+        anew.update(member for member in honest if member in set(bench.running.values()) - before)
+        bench.boundary(sorted(bench.running, key=lambda c: c.name)[cell % len(bench.running)])
+        waits = Counter({member: waits[member] + 1 for member in bench.starving()})
+        assert not waits or max(waits.values()) <= cells * (TURN + 1) * len(bench.members)
+    for member in honest:
+        assert anew[member] <= 1 + others + bench.ran[member] / TURN, (anew, bench.ran)  # once for who never had a cell
+
+
 def test_who_shares_one_robot_takes_turns_of_some_episodes():
     bench = Bench(1, 2)
     order = []
