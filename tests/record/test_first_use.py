@@ -1,6 +1,6 @@
 """Ideas are stamped with the first use of the files that test them, as far as the station knows."""
 
-from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, IdeaEvent
+from autoenvbench.record.events import Borrowed, EpisodeEvent, EvaluationEvent, IdeaEvent, ProvenanceEvent
 from autoenvbench.record.first_use import FirstUses
 from autoenvbench.record.ledger import Event
 
@@ -61,3 +61,54 @@ def test_files_that_never_acted_have_not_run():
 def test_a_batch_has_run_its_files_since_it_began():
     made = uses((10, "practice", "x", None), (20, "I1"), (50, "evaluate", "x", "I1"))
     assert made.late("I1") == 10  # recorded while the practice ran
+
+
+# -- what is adopted ---------------------------------------------------------------------------------------------------
+def team(*rows):
+    """After (time, member, idea, its sources), (time, member, "borrowed", content) and (time, member, purpose, content, idea) rows."""
+    made = FirstUses()
+    for k, (at, agent, *what) in enumerate(rows):
+        if what[0] in ("evaluate", "practice"):
+            purpose, content, idea = what
+            batch = {"purpose": purpose, "commit": content, "digest": content, "content": content}
+            payloads = {
+                "evaluation": EvaluationEvent(phase="started", id=f"E{k}", planned=1, idea=idea, **batch),
+                "episode": EpisodeEvent(evaluation=f"E{k}", index=0, seed=0, success=False, score=0, stage="", steps=9, sim_s=0, robot_s=0, **batch),
+            }  # fmt: skip
+        elif what[0] == "borrowed":
+            payloads = {
+                "provenance": ProvenanceEvent(
+                    commit="c", content=what[1], sources=[Borrowed(agent="a", commit="b", how="tree")]
+                )
+            }
+        else:
+            payloads = {"idea": IdeaEvent(id=what[0], title="a title", inspired_by=what[1])}
+        for kind, payload in payloads.items():
+            made.add(Event(0, 0.0, float(at), kind, agent, "s", payload, ""))
+    return made
+
+
+PEER = [(0, "a", "I1", []), (5, "a", "practice", "x", None), (9, "a", "evaluate", "x", "I1")]
+
+
+def test_an_adoption_is_not_late_because_its_source_was_run_before():
+    said = team(*PEER, (50, "b", "I2", ["I1"]), (60, "b", "evaluate", "x", "I2"))
+    assert said.words("I2") == "adopted, and recorded before its adopter ran its files"
+    assert said.words("I1") == "recorded before its files ran here"
+    shown = team(*PEER, (40, "b", "borrowed", "x"), (50, "b", "I2", []), (60, "b", "evaluate", "x", "I2"))
+    assert shown.late("I2") == -10  # nothing was said, and Git shows it
+
+
+def test_who_calls_it_an_adoption_is_late_all_the_same_where_he_ran_it_himself():
+    for words in ([(30, "b", "I2", ["I1"])], [(20, "b", "borrowed", "x"), (30, "b", "I2", [])]):
+        early = (10, "b", "practice", "x", None)
+        said = team(*PEER, early, *words, (60, "b", "evaluate", "x", "I2"))
+        assert said.words("I2") == "adopted, and recorded 20s after its adopter first ran its files"
+
+
+def test_naming_a_source_excuses_no_files_that_are_not_its_own():
+    run_by_another = (10, "c", "practice", "y", None)
+    said = team(*PEER, run_by_another, (50, "b", "I2", ["I1"]), (60, "b", "evaluate", "y", "I2"))
+    assert said.words("I2") == "recorded 40s after its files first ran here"
+    own = team(*PEER, (50, "a", "I2", ["I1"]), (60, "a", "evaluate", "x", "I2"))  # nor an idea of one's own
+    assert own.late("I2") == 45
