@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from autoenvbench.agents.registry import WITH_ARGUMENT, make_agent
 from autoenvbench.errors import UserError
@@ -35,6 +35,39 @@ def parse_team(texts: Sequence[str], team: int | None = None) -> list[str]:
     for agent in dict.fromkeys(members):
         make_agent(agent)
     return members
+
+
+def parse_models(text: str | None, members: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+    """What `--model` says: one model for all members, or one for each kind of agent, like codex=gpt-x,kimi-code=kimi-y (a kind that is not
+    named has its own default). Raises UserError.
+
+    Returns:
+        The one, and those by kind; of either there may be none.
+    """
+    if text is None or "=" not in text:
+        return text, {}
+    models: dict[str, str] = {}
+    for part in text.split(","):
+        kind, _, model = (word.strip() for word in part.partition("="))
+        if not kind or not model or kind in models:
+            raise UserError(
+                f"--model {text!r}: write each agent once, with its model, like codex=gpt-x,kimi-code=kimi-y"
+            )
+        models[kind] = model
+    check_models_named(models, members)
+    return None, models
+
+
+def check_models_named(models: Mapping[str, str], members: Sequence[str]) -> None:
+    """Raises UserError for a model of a kind of agent that is no member, or asks none."""
+    agents = [make_agent(agent) for agent in dict.fromkeys(members)]
+    kinds = {agent.name: agent.needs_model for agent in agents}
+    asking = [name for name, asks in kinds.items() if asks]
+    for kind, model in models.items():
+        if kind not in asking:
+            why = f"{kind} asks no language model" if kind in kinds else f"no member of this run is {kind!r}"
+            there = ", ".join(f"{name}=..." for name in asking) or f"nobody: {', '.join(kinds)} have no model"
+            raise UserError(f"--model {kind}={model}: {why}; models are for {there}")
 
 
 def team_name(members: Sequence[str]) -> str:

@@ -209,7 +209,9 @@ def _eval(subparsers: Any) -> None:
         "workspace's data/demos; "
         "runs with and without are ranked apart",
     )
-    run.add_argument("--model", metavar="NAME", help="the agent's model")
+    run.add_argument(
+        "--model", metavar="NAME", help="the agent's model; in a mixed team, each one's: codex=NAME,kimi-code=NAME"
+    )
     run.add_argument("--effort", metavar="LEVEL", help="the model's reasoning effort, in the agent's own words")
     run.add_argument("--agent-args", default="", metavar="FLAGS", help="further flags of the agent's command line")
     run.add_argument("--base-url", metavar="URL", help="the model's provider, such as a local OpenAI-compatible server")

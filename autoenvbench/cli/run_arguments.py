@@ -10,7 +10,7 @@ from typing import Any
 
 from enpire_envs.tools.config import ToolsConfig
 
-from autoenvbench.agents.team import parse_team, team_name
+from autoenvbench.agents.team import parse_models, parse_team, team_name
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import default_pace, default_track, is_real, parse_env_args
 from autoenvbench.record.clock import parse_duration
@@ -33,6 +33,7 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
     if not 0 <= args.demos <= 10_000:
         raise UserError(f"--demos {args.demos}: 0 to 10,000 episodes")
     members = members_from_args(args)
+    model, models = parse_models(args.model, members)
     if args.own_stations and args.stations < len(members):
         raise UserError(
             f"--own-stations: {len(members)} members want {len(members)} robots, and --stations says {args.stations}"
@@ -71,7 +72,8 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         pace=pace,
         cells=args.stations,
         sandbox=args.sandbox,
-        model=args.model,
+        model=model,
+        models=models,
         effort=args.effort,
         agent_args=agent_args,
         base_url=args.base_url,

@@ -26,7 +26,7 @@ from autoenvbench.record.survival import time_to
 MIN_RUNS = 3  # for a rank
 
 #: Fields of a run's configuration that say who it was; the environment's two make the section.
-WHO = ("agent", "model", "effort", "agent_args", "base_url", "regime")
+WHO = ("agent", "model", "models", "effort", "agent_args", "base_url", "regime")
 SECTION = ("env", "env_kwargs")
 #: Fields that change nothing of what was measured. Every other one, also one that is added tomorrow, keeps runs apart.
 NOT_MEASURED = {
@@ -89,6 +89,7 @@ def who(result: Result) -> dict[str, Any]:
     """The fields that tell one row from another within a table."""
     agent = result.agent
     given = {name: (result.config or {}).get(name) for name in WHO}
+    given["models"] = given["models"] or {}  # runs from before had one model
     # The gateway is here and not a condition: a researcher without a model may be compared with one that has one.
     return {**given, **agent.model_dump(), "gateway": result.gateway}
 

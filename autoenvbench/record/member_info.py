@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ class MemberInfo(StrictModel):
     """What one member of the run came to.
 
     Attributes:
-        agent: as `--agent` names it; `model`: the one that used most of its tokens, None without one.
+        agent: as `--agent` names it; `model`: the one that used most of its tokens, else the one that `--model` gives its kind; None without one.
         tokens: headline tokens of its calls; `calls`: how many.
         best_confirmed: success rate by its own evaluations and confirmations, 0 to 1; None before it had any.
         evaluations: of its own that were finished; `robot_s`: robot time of all that it had the robots do [s].
@@ -48,8 +48,10 @@ def kinds_at_work(events: Sequence[Event], config: RunConfig) -> str:
     return ",".join(name if n == 1 else f"{name}*{n}" for name, n in counted)
 
 
-def member_info(name: str, agent: str, events: Sequence[Event], team: TeamCurves) -> MemberInfo:
-    """The member of this name, whose agent `--agent` names so, by all of a run's events and its curves."""
+def member_info(
+    name: str, agent: str, events: Sequence[Event], team: TeamCurves, models: Mapping[str, str]
+) -> MemberInfo:
+    """The member of this name, whose agent `--agent` names so, by all of a run's events and its curves; `models` are those by kind."""
     own = [e for e in events if e.agent == name]
     count = metrics.TokenCount()
     for e in own:
@@ -60,8 +62,9 @@ def member_info(name: str, agent: str, events: Sequence[Event], team: TeamCurves
     ]
     submitted = [e.payload.commit for e in own if e.kind == "commit" and e.payload.phase == "submitted"]
     confirmed = team.member(name).confirmed
+    given = next((models.get(e.payload.name) for e in own if e.kind == "agent"), None)
     return MemberInfo(
-        id=name, agent=agent, model=max(count.by_model, key=lambda model: (count.by_model[model], model), default=None),
+        id=name, agent=agent, model=max(count.by_model, key=lambda model: (count.by_model[model], model), default=given),
         tokens=count.headline, calls=count.calls, best_confirmed=confirmed[-1].value if confirmed else None,
         ideas=sum(e.kind == "idea" for e in own), evaluations=len(finished), robot_s=sum(map(metrics.robot_seconds, own)),
         exits=[e.payload.reason or "" for e in own if e.kind == "agent" and e.payload.phase == "exited"],

@@ -281,7 +281,7 @@ def _result(events: Sequence[Event]) -> Result:
             kind=kind,  # type: ignore[arg-type]
             agent=AgentInfo(
                 name=kinds_at_work(events, config), version="; ".join(versions_seen) or None,
-                model=most_used if most_used and tokens.by_model[most_used] else config.model,
+                model=_models_words(config) or (most_used if most_used and tokens.by_model[most_used] else config.model),
                 effort=config.effort,
             ),
             env=EnvInfo(id=config.env, kwargs=config.env_kwargs, fingerprint=start.fingerprint),
@@ -299,7 +299,7 @@ def _result(events: Sequence[Event]) -> Result:
             best_raw=raw[-1].value if raw else None,
             best_confirmed=confirmed[-1].value if confirmed else None,
             to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
-            members=[member_info(name, agent, events, team) for name, agent in named.items()] if since_teams else [],
+            members=[member_info(name, agent, events, team, config.models) for name, agent in named.items()] if since_teams else [],
             team_average=team.average[-1].value if team.average and since_teams else None,
             average_to_threshold={f"{x:g}": spent_to(team.average, x) for x in metrics.THRESHOLDS} if since_teams else {},
             evaluations=evaluations.count("finished"), disturbances=metrics.disturbances(events),
@@ -315,6 +315,11 @@ def _result(events: Sequence[Event]) -> Result:
         )  # fmt: skip
     except (ValidationError, OverflowError, OSError, ValueError) as error:
         raise UserError(f"this ledger makes no result: {error}") from None
+
+
+def _models_words(config: RunConfig) -> str:
+    """The models of a mixed team as `--model` names them, in one order; empty where it has one."""
+    return ",".join(f"{kind}={model}" for kind, model in sorted(config.models.items()))
 
 
 def public_config(config: RunConfig) -> dict[str, Any]:

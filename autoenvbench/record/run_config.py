@@ -31,6 +31,9 @@ class RunConfig(BaseModel):
     own_stations: bool = False  # member k works on cells k, k + team, ... alone
     sandbox: Sandbox | None = None  # None: bubblewrap, or what the agent falls back to
     model: str | None = None
+    models: dict[str, str] = Field(
+        default_factory=dict
+    )  # in place of it, by kind of agent, where a mixed team has several
     effort: str | None = None  # the model's reasoning effort, in the agent's own words
     agent_args: list[str] = Field(default_factory=list)  # further flags of the agent's command line
     base_url: str | None = None  # of the model's provider
@@ -61,6 +64,10 @@ class RunConfig(BaseModel):
     min_episodes: int = Field(default=20, ge=1)  # for a place on the raw curve
     confirm_episodes: int = Field(default=50, ge=1)
     strict_episodes: int = Field(default=200, ge=1)  # of the confirmation of a candidate of about 98 % or more
+
+    def of_agent(self, kind: str) -> RunConfig:
+        """The same as a member of this kind has it: with its own model."""
+        return self.model_copy(update={"model": self.models.get(kind, self.model)})
 
     @classmethod
     def of_ledger(cls, recorded: dict[str, Any] | None) -> RunConfig:

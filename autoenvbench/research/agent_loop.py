@@ -165,7 +165,7 @@ class AgentLoop:
         if demos.exists() and not (data / "demos").exists():
             shutil.copytree(demos, data / "demos", copy_function=os.link)
         return AgentProcess(
-            slot.kind.launch(config, prompt, slot.session), slot.folder, data, self._run.sandbox,
+            slot.kind.launch(config.of_agent(slot.kind.name), prompt, slot.session), slot.folder, data, self._run.sandbox,
             config.track, self._station_socket, slot.token, self._gateway.socket if self._gateway else None, limits,
         )  # fmt: skip
 
@@ -240,6 +240,10 @@ class AgentLoop:
 
     def _log(self, phase: Literal["started", "exited"], **more: Any) -> None:
         event = AgentEvent(
-            phase=phase, name=self.slot.kind.name, agent_version=self._version, model=self._run.config.model, **more
+            phase=phase,
+            name=self.slot.kind.name,
+            agent_version=self._version,
+            model=self._run.config.of_agent(self.slot.kind.name).model,
+            **more,
         )
         self._run.ledger.append(event, agent=self.slot.id)

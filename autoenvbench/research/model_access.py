@@ -57,6 +57,7 @@ def check_model(config: RunConfig, agent: Agent, within_s: float = CHECK_S) -> T
 
 
 async def _check_model(config: RunConfig, agent: Agent, within_s: float, folder: Path) -> TokensEvent:
+    config = config.of_agent(agent.name)
     last_failure = "the provider did not answer"
 
     def remember(reason: str, seconds: float) -> None:
@@ -168,7 +169,7 @@ def _upstream(config: RunConfig, agent: Agent) -> Upstream:
 
 def _admission(config: RunConfig, agent: Agent) -> Admission:
     """What of this agent's requests is forwarded."""
-    return Admission(frozenset(agent.models(config)) or None, config.allow_hosted_tools)
+    return Admission(frozenset(agent.models(config.of_agent(agent.name))) or None, config.allow_hosted_tools)
 
 
 def count_killed_calls(ledger: Ledger) -> int:

@@ -28,7 +28,7 @@ from enpire_envs.reference import demonstrator
 
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
-from autoenvbench.agents.team import MAX_TEAM, parse_team, team_name
+from autoenvbench.agents.team import MAX_TEAM, check_models_named, parse_team, team_name
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.upstream import Replay
 from autoenvbench.make_env import ChosenStations, choose_stations, is_real, make_env
@@ -85,6 +85,7 @@ def research(
         demonstrate: for a configuration with `demos`.
     """
     members = name_members(members_of(config) if agents is None else agents)
+    check_models_named(config.models, list(members.values()))
     on_record = {"agent": team_name(list(members.values())), "team": len(members)}
     config = config.model_copy(update=on_record)
     if all(make_agent(agent).tunes_parametric for agent in members.values()):
@@ -270,7 +271,7 @@ def preflight(config: RunConfig, agents: Sequence[str] | None = None) -> tuple[S
     if config.replay:
         Replay(Path(config.replay))
     for agent in members.values():
-        agent.check(config)
+        agent.check(config.of_agent(agent.name))
         if problems := _problems(config, agent):
             raise UserError(f"cannot start {agent.name}: " + "; and ".join(problems))
     return sandbox
@@ -283,7 +284,7 @@ def _problems(config: RunConfig, agent: Agent) -> list[str]:
         problems.append(
             f"{agent.api_key} is not set: type `export {agent.api_key}=...` (or give a script with --replay)"
         )
-    model = config.model or agent.default_model
+    model = config.of_agent(agent.name).model or agent.default_model
     if config.cost_budget and agent.needs_model and model and not price_of(model, load_prices(config.prices)):
         problems.append(
             f"--cost-budget needs a price for {model}; give one with --prices FILE, or set --token-budget instead"

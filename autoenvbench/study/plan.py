@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoenvbench.agents.team import team_name
+from autoenvbench.agents.team import parse_models, team_name
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import default_pace, make_env
 from autoenvbench.record.clock import parse_duration
@@ -140,11 +140,12 @@ def research_config(study: Study, condition: Condition, seed: int, sandbox: Sand
     assert condition.agent is not None
     secret = hashlib.sha256(f"autoenvbench study {study.name} {study.seed} {seed}".encode()).hexdigest()
     track, members = condition.track_in_force, condition.members
+    model, models = parse_models(condition.model, members)
     return RunConfig(
         agent=team_name(members), team=len(members), sharing=condition.sharing, own_stations=condition.own_stations, vision=condition.vision, env=condition.env, env_kwargs=condition.env_kwargs, budget_s=parse_duration(condition.budget or ""),
         robot_budget_s=parse_duration(condition.robot_budget) if condition.robot_budget else None, token_budget=condition.token_budget,
         seed=seed, track=track, pace=default_pace(condition.env, condition.env_kwargs, track) if condition.pace is None else condition.pace,
-        cells=condition.cells, sandbox=sandbox, model=condition.model, effort=condition.effort,
+        cells=condition.cells, sandbox=sandbox, model=model, models=models, effort=condition.effort,
         regime=condition.regime, starter=condition.starter, demos=condition.demos, experience=condition.experience, tools=condition.tools, tools_replay=condition.tools_replay,
         base_url=condition.base_url, goal=condition.goal,
         gateway="replay" if condition.replay else "live", replay=condition.replay, held_out_secret=secret,

@@ -29,6 +29,7 @@ from autoenvbench.record.results import Result
 
 pytestmark = [pytest.mark.cage]
 CLIS = ("codex", "claude-code", "kimi-code")
+MODELS = {"codex": "gpt-5.4", "kimi-code": "kimi-k2.6-code"}  # beside others' own defaults
 STEPS = [
     {"shell": "aeb status && ls", "usage": {"input": 4000, "output": 60, "reasoning": 5}},
     {
@@ -114,7 +115,9 @@ def test_a_team_of_real_clis_counted_to_the_token(tmp_path):
     if not names:
         pytest.skip(f"none is installed of {', '.join(CLIS)}: {make_agent('codex').install}")
     team = ",".join(f"{name}*2" if name == "codex" else name for name in names)
-    short = ("--env-arg", "max_episode_steps=20", "--nudges", "2")
+    models = {name: model for name, model in MODELS.items() if name in names}
+    asked = ",".join(f"{name}={model}" for name, model in models.items())
+    short = ("--env-arg", "max_episode_steps=20", "--nudges", "2", *(("--model", asked) if asked else ()))
     run, said = evaluate(tmp_path, team, TEAM_STEPS, *short, budget="600s", within_s=800)
     result = Result.model_validate_json((run / "result.json").read_text())
     assert check_run(run)[0] == result
@@ -145,6 +148,8 @@ def test_a_team_of_real_clis_counted_to_the_token(tmp_path):
             "authorization" in key.lower() or "api-key" in key.lower() for line in kept for key in line["headers"]
         )
         assert member.submitted
+        model = models.get(member.agent, make_agent(member.agent).default_model)  # each kind's own
+        assert (member.model, {call.model for call in calls}) == (model, {model})
     assert [m.ideas for m in result.members] == [2 if m.id == ADOPTER else 1 for m in result.members]
     if {"codex", "claude-code"} <= set(names):
         tree = IdeaTree.of(events)

@@ -1,12 +1,16 @@
 """Teams as `--agent` and `--team` name them."""
 
+from pathlib import Path
+
 import pytest
 
-from autoenvbench.agents.team import parse_team, team_name
+from autoenvbench.agents.registry import make_agent
+from autoenvbench.agents.team import parse_models, parse_team, team_name
 from autoenvbench.cli.parser import make_parser
 from autoenvbench.cli.run_arguments import members_from_args, run_config_from_args
 from autoenvbench.errors import UserError
 from autoenvbench.record.standing import crowding
+from autoenvbench.research.run import research
 
 PROGRAM = "command:python3 -c 'print(2*3, 4)'"
 
@@ -59,3 +63,41 @@ def test_the_command_line_names_a_team_and_what_it_shares():
         run_config_from_args(given("--agent", "cem,codex", "--own-stations"))
     assert crowding(config, "2c-cpu") == "2 members and 4 cells want 6 cores, and there are 2"
     assert crowding(config, "6c-gpu") is crowding(alone, "1c-cpu") is crowding(config, None) is None
+
+
+MIXED = ["codex", "codex", "kimi-code", "cem"]
+
+
+@pytest.mark.parametrize(("text", "one", "by_kind"), [
+    (None, None, {}),
+    ("gpt-x", "gpt-x", {}),
+    ("codex=gpt-x,kimi-code=kimi-y", None, {"codex": "gpt-x", "kimi-code": "kimi-y"}),
+    (" kimi-code = vendor/kimi:y ", None, {"kimi-code": "vendor/kimi:y"}),
+])  # fmt: skip
+def test_a_model_for_all_or_one_for_each_kind(text, one, by_kind):
+    assert parse_models(text, MIXED) == (one, by_kind)
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("codx=gpt-x", r"no member of this run is 'codx'; models are for codex=\.\.\., kimi-code=\.\.\."),
+    ("claude-code=x", "no member of this run is 'claude-code'"),
+    ("codex-1=gpt-x", "no member of this run is 'codex-1'"),
+    ("cem=gpt-x", "cem asks no language model; models are for codex="),
+    ("codex=a,codex=b", "write each agent once"),
+    ("codex=a,b", "write each agent once"),
+    ("codex=", "write each agent once"),
+])  # fmt: skip
+def test_a_model_that_is_nobodys_is_refused_with_who_there_is(text, why):
+    with pytest.raises(UserError, match=why):
+        parse_models(text, MIXED)
+
+
+def test_each_kind_asks_for_its_own_model_alone():
+    config = run_config_from_args(given("--agent", "codex*2,kimi-code,mini", "--model", "codex=gpt-x,kimi-code=kimi-y"))
+    asked = {kind: make_agent(kind).models(config.of_agent(kind)) for kind in ("codex", "kimi-code", "mini")}
+    assert asked == {"codex": ("gpt-x",), "kimi-code": ("kimi-y",), "mini": ("gpt-5.5",)}  # its own default
+    assert config.model is None
+    same = run_config_from_args(given("--agent", "codex*2", "--model", "gpt-x"))
+    assert make_agent("codex").models(same.of_agent("codex")) == ("gpt-x",)
+    with pytest.raises(UserError, match="no member of this run is 'kimi-code'"):  # nor through Python
+        research(config.model_copy(update={"agent": "codex", "team": 1}), Path("nowhere"))

@@ -15,7 +15,7 @@ def results(tmp_path, name, n=3, **given):
 #: One other value for each field of a configuration, in which runs must not be taken for repetitions of each other.
 OTHERWISE = {
     "agent": "command:other", "env": "ENPIRE/PinInsertion-v0", "env_kwargs": {"criterion": "pose"}, "budget_s": 61, "track": "station",
-    "pace": 1.0, "sandbox": "docker", "model": "m", "effort": "high", "agent_args": ["--fast"], "base_url": "http://127.0.0.1:1/v1",
+    "pace": 1.0, "sandbox": "docker", "model": "m", "models": {"codex": "m"}, "effort": "high", "agent_args": ["--fast"], "base_url": "http://127.0.0.1:1/v1",
     "token_budget": 5, "cost_budget": 5.0, "regime": "bc", "tools": {"width": 640}, "tools_replay": "x.json", "goal": "success>=0.9",
     "nudges": 0, "agent_memory_gb": 1.0, "gateway": "replay", "replay": "x.json", "held_out": 201, "attempts": 2, "min_episodes": 10,
     "confirm_episodes": 20, "allow_hosted_tools": True,

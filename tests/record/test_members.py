@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.answer import choose_answer
-from autoenvbench.record.events import AgentEvent, CommitEvent, EvaluationEvent, RunEvent
+from autoenvbench.record.events import AgentEvent, CommitEvent, EvaluationEvent, RunEvent, TokensEvent
 from autoenvbench.record.ledger import Event
+from autoenvbench.record.member_info import member_info
 from autoenvbench.record.state import RunState
 from autoenvbench.record.team import spent_to, team_curves
 
@@ -133,3 +134,14 @@ def test_what_was_said_after_the_agents_had_stopped_is_too_late():
     assert story.answer() == ("a", "submitted")
     with pytest.raises(UserError, match="no commit"):
         choose_answer(Story().events[:1], 20)
+
+
+def test_a_member_says_its_own_model_whether_it_has_asked_it_or_not():
+    models = {"codex": "gpt-x"}
+    story = Story()
+    for member, kind in TEAM.items():
+        story.add(AgentEvent(phase="started", name=kind, model=models.get(kind)), "agent", member)
+    story.add(TokensEvent(model="gpt-x-2026", status=200, input=10, output=1), "tokens", "codex-1")
+    team = team_curves(story.events)
+    said = {name: member_info(name, kind, story.events, team, models).model for name, kind in TEAM.items()}
+    assert said == {"codex-1": "gpt-x-2026", "codex-2": "gpt-x", "cem-1": None}
