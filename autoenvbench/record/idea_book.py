@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from autoenvbench.record.events import CommitEvent, EvaluationEvent, IdeaEvent, ProvenanceEvent
+from autoenvbench.record.events import (
+    TRIED,
+    CommitEvent,
+    EvaluationEvent,
+    IdeaEvent,
+    ProvenanceEvent,
+    Purpose,
+)
 from autoenvbench.record.ledger import Event
 
 #: Kinds of events that are counted by member, so that none uses up what a run grants to all.
@@ -44,6 +51,7 @@ class IdeaBook:
         provenance: what a member's commit has from others, by (member, commit).
         looks: when a member last looked at something, by (member, what, idea) [s].
         robot_s: robot time by member [s].
+        tried: a member's batches of practice and of learning, in their order, by (member, purpose).
     """
 
     ideas: dict[str, IdeaRecord] = field(default_factory=dict)
@@ -55,6 +63,7 @@ class IdeaBook:
     provenance: dict[tuple[str | None, str], ProvenanceEvent] = field(default_factory=dict)
     looks: dict[tuple[str | None, str, str | None], float] = field(default_factory=dict)
     robot_s: defaultdict[str | None, float] = field(default_factory=lambda: defaultdict(float))
+    tried: defaultdict[tuple[str | None, Purpose], list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, event: Event) -> None:
         """Take in the ledger's next event, of any kind."""
@@ -68,6 +77,8 @@ class IdeaBook:
             case "evaluation" if p.phase != "started" and p.episodes and p.idea in self.ideas:
                 self.ideas[p.idea].evaluations.append(p)
                 self.tested[agent, p.commit] = p.idea
+            case "evaluation" if p.phase == "started" and p.purpose in TRIED:
+                self.tried[agent, p.purpose].append(p.id)
             case "commit" if p.phase == "received":
                 self.sent.setdefault(p.commit, {}).setdefault(agent, p)
                 self.digests.add((agent, p.digest))

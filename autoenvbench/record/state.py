@@ -111,6 +111,7 @@ class RunState:
         open_starts: episodes that began and were not judged, in their order, by (evaluation, index, attempt).
         streaks: of confirmation episodes, by content.
         last_compute: the newest sample of the machine.
+        joined: members that came late, and when [s].
     """
 
     min_episodes: int = 20
@@ -136,6 +137,7 @@ class RunState:
     open_starts: dict[tuple[str, int, int], Event] = field(default_factory=dict)
     streaks: defaultdict[str, Streak] = field(default_factory=lambda: defaultdict(Streak))
     last_compute: ComputeEvent | None = None
+    joined: dict[str, float] = field(default_factory=dict)
     _research_ended: float | None = None
     _next_index: dict[str, int] = field(default_factory=dict)  # by stream
     _scored: defaultdict[str, set[Attempt]] = field(default_factory=lambda: defaultdict(set))  # by digest
@@ -279,6 +281,8 @@ class RunState:
 
     def _apply_milestone(self, event: Event, p: RunEvent) -> None:
         self.phases[p.phase] += 1
+        if p.phase == "joined":
+            self.joined |= dict.fromkeys(p.members, event.t_run)
         if p.phase in ("deadline", "agents_stopped") and self._research_ended is None:
             self._research_ended = event.t_run
 

@@ -50,7 +50,7 @@ from autoenvbench.research.agent_loop import CannotStart
 from autoenvbench.research.model_access import Gateways, allowance, check_models, count_killed_calls, cross_check
 from autoenvbench.research.observer import Observer
 from autoenvbench.research.run_dir import exclusive, make_run_dir, unpause
-from autoenvbench.research.slots import AgentSlot, Run, make_slots, name_members, name_newcomer
+from autoenvbench.research.slots import AgentSlot, Run, introduce, make_slots, name_members, name_newcomer
 from autoenvbench.research.supervisor import Supervisor
 from autoenvbench.research.vision import check_vision
 from autoenvbench.sandbox.cage import Sandbox, choose_sandbox
@@ -188,6 +188,7 @@ def resume(
             ledger.append(call, agent=PREFLIGHT)
         over = "agents_stopped" in phases
         run = Run(run_dir, config, slots, sandbox, clock, ledger, notice, research_over=over, stations=stations)
+        introduce(run)  # somebody may have been joining when it was killed
         return asyncio.run(_run(run, observer))
 
 

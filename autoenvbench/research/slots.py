@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.state import Follower
 from autoenvbench.sandbox.cage import Sandbox
+from autoenvbench.workspace.team_page import write_team_page
 
 
 @dataclass
@@ -73,6 +75,14 @@ class Run:
 
     def __post_init__(self) -> None:
         self.state = Follower(self.ledger, self.config.min_episodes)
+
+
+def introduce(run: Run) -> None:
+    """Tell every member in its TEAM.md who all members are. One that made a folder of it is told by `aeb status` alone."""
+    members = {slot.id: slot.agent for slot in run.slots}
+    for slot in run.slots if len(members) > 1 else ():
+        with contextlib.suppress(OSError):
+            write_team_page(slot.workspace, run.config, slot.id, members)
 
 
 def name_members(agents: Sequence[str]) -> dict[str, str]:

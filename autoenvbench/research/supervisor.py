@@ -23,7 +23,7 @@ from autoenvbench.research import joining
 from autoenvbench.research.agent_loop import AgentLoop
 from autoenvbench.research.observer import Observer
 from autoenvbench.research.run_dir import PAUSE_FILE
-from autoenvbench.research.slots import AgentSlot, Run
+from autoenvbench.research.slots import AgentSlot, Run, introduce
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.process import StationProcess
 
@@ -112,6 +112,7 @@ class Supervisor:
                 return
             self._run.ledger.append(RunEvent(phase="joined", members={slot.id: slot.agent}))
             self._run.slots.append(slot)
+            await asyncio.to_thread(introduce, self._run)
             self._begin(slot, tasks)
         request.accept(slot.id)
         self._observer.log(f"{slot.id} has joined")

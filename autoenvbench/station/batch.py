@@ -70,6 +70,7 @@ def draw_starts(
 
 
 Insight = Literal["none", "stage", "all"]
+MOST_KEPT = 20 << 30  # bytes of episodes in a folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class Keep:
             environment's `info` has in numbers as well, which on a simulated cell is the truth; or "none".
         source: who drives (`enpire_envs.episode_file.Source`).
         policy: what the files say of the policy: its name, or its digest.
-        most: what the folder may hold [bytes].
+        most: what the folder may hold [bytes]: all in all, and then no more is kept, or what is of `own`, whose oldest files make room.
+        own: the member's evaluations whose files these are, oldest first; None: nothing is removed.
         required: they are what was asked for, so one that cannot be kept is an error.
         pictures: whether the files may hold evidence of a verdict, which is pictures.
     """
@@ -94,9 +96,10 @@ class Keep:
     insight: Insight = "none"
     source: int = Source.POLICY
     policy: str | None = None
-    most: int = 20 << 30
+    most: int = MOST_KEPT
     required: bool = False
     pictures: bool = True
+    own: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class LocalCell:
         self._sandbox, self._track, self._pace, self._answer = sandbox, track, pace, answer
         self._scripts = scripts or ScriptSettings()
         self._renders: bool | None = None  # not tried yet
-        self._kept: dict[Keep, Trajectories] = {}
+        self._kept: dict[Keep, Trajectories] = {}  # of the whole run's folders
 
     @functools.cached_property
     def _about(self) -> dict[str, Any]:
@@ -96,18 +96,23 @@ class LocalCell:
 
     def run(self, batch: Batch, sink: EventSink, stop: Stop) -> CellResult:
         """See `Cell.run`."""
-        if batch.keep is not None:
-            self._kept.setdefault(batch.keep, Trajectories(batch.keep))
         answer: AnswerKind | None = "weights" if batch.purpose == "learn" else None
         process = None if self.policy is not None else self.policy_process(batch.bundle, answer)
-        extras = _Extras(batch.sheets)
+        extras = _Extras(batch.sheets, self._trajectories(batch.keep))
         with contextlib.ExitStack() as stack:
             if process is not None:
                 stack.enter_context(process)
                 stack.enter_context(self._sharing_a_core(process))
             through = self._episodes(process or self.policy, batch, sink, stop, extras)  # type: ignore[arg-type]
-        full = self._kept[batch.keep].full if batch.keep is not None else None
+        full = extras.kept.full if extras.kept is not None else None
         return CellResult(through, extras.shown, full, extras.sheets)
+
+    def _trajectories(self, keep: Keep | None) -> Trajectories | None:
+        if keep is None:
+            return None
+        if keep.own is not None:  # others write there, too: what the member has is looked up for each of its batches
+            return Trajectories(keep)
+        return self._kept.setdefault(keep, Trajectories(keep))
 
     @contextlib.contextmanager
     def _sharing_a_core(self, process: PolicyProcess) -> Iterator[None]:
@@ -134,7 +139,7 @@ class LocalCell:
                 policy.seed = start.policy_seed
             refused = _load(process, start.weights)
             event = self._start_event(batch, start)
-            keep = self._kept[batch.keep] if batch.keep is not None else None
+            keep = extras.kept
             record, began = keep.writer(self._contract.stages) if keep is not None else None, time.time()
             lens: Lens | None = None
             if silent >= GIVE_UP_AFTER or refused is not None:
@@ -295,14 +300,16 @@ class LocalCell:
 
 @dataclass(slots=True)
 class _Extras:
-    """What of a batch's pictures is still to be made.
+    """What a batch leaves beside its verdicts.
 
     Attributes:
-        sheets: failures that may leave pictures in their files.
+        sheets: failures that may still leave pictures in their files.
+        kept: the folder of its episodes, if they are kept.
         shown: "success"/"failure" -> file name of the film.
     """
 
     sheets: int
+    kept: Trajectories | None
     shown: dict[str, str] = field(default_factory=dict)
 
     def wants_film(self, film: Film, *kinds: str) -> bool:

@@ -95,6 +95,7 @@ class KeepIn(Message):
     most: Count
     required: bool
     pictures: bool
+    own: list[str] | None
 
 
 class FilmAs(Message):
@@ -137,7 +138,7 @@ class Run(Message):
             keep=None if keep is None else KeepIn(
                 folder=str(keep.folder.absolute()), secret=keep.secret, starts=keep.starts, insight=keep.insight,
                 source=int(keep.source), policy=keep.policy, most=keep.most, required=keep.required,
-                pictures=keep.pictures,
+                pictures=keep.pictures, own=None if keep.own is None else list(keep.own[-MAX_LIST:]),
             ),
             film=None if film is None else FilmAs(
                 folder=str(film.folder.absolute()), stem=film.stem, strip=film.strip, done=list(film.done),
@@ -152,7 +153,7 @@ class Run(Message):
             self.planned, starts, attempts=self.attempts, agent=self.agent, interactive=self.interactive,
             keep=None if keep is None else Keep(
                 Path(keep.folder), keep.secret, keep.starts, keep.insight, keep.source, keep.policy, keep.most,
-                keep.required, keep.pictures,
+                keep.required, keep.pictures, None if keep.own is None else tuple(keep.own),
             ),
             film=None if film is None else Film(Path(film.folder), film.stem, film.strip, tuple(film.done)),
             sheets=self.sheets,

@@ -74,6 +74,7 @@ class Station:
                 "best_single": best_of(own.raw),
                 "team_best": best_of(state.curves.confirmed) if self._run.sharing and self._run.team > 1 else None,
                 "submitted": submitted.commit if submitted else None,
+                "joined": dict(state.joined) if self._run.sharing else {},
                 "finished": {purpose: state.batches_finished[purpose] for purpose in BATCHES},
                 "ideas": [
                     idea_line(idea, state)

@@ -8,9 +8,11 @@ import itertools
 import json
 import os
 import shutil
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -38,7 +40,9 @@ class Trajectories:
 
     def __init__(self, where: Keep) -> None:
         self.folder, self._where = where.folder, where
-        self._used: int | None = None  # not looked yet
+        self._files: deque[tuple[Path, int]] | None = None  # and their sizes, oldest first; None: not looked yet
+        self._used = 0
+        self._removed = False
         self.full: str | None = None  # why nothing more is kept
 
     def writer(self, stages: Sequence[str]) -> EpisodeWriter:
@@ -54,7 +58,8 @@ class Trajectories:
 
         `evidence`: images as PNG or JPEG, by name; `frames`: the steps that those called "frames" show.
 
-        Returns why that was not possible, once, or None: an episode counts without its file. Raises UserError if it is required.
+        Returns, once, why that was not possible or what made room for it, or None: an episode counts without its file. Raises UserError
+        if it is required.
         """
         if self.full is not None or not record.begun:
             return None
@@ -75,21 +80,55 @@ class Trajectories:
         }  # fmt: skip
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if self._used is None:
-                self._used = sum(entry.stat().st_size for entry in os.scandir(self.folder) if entry.is_file())
+            first = self._make_room(agent)
             if self._used > self._where.most:
                 self.full = f"{self.folder.name} holds {self._used >> 20} MB of episodes; at most {self._where.most >> 20} are kept"
             elif shutil.disk_usage(self.folder).free < MIN_FREE:
                 self.full = f"less than {MIN_FREE >> 20} MB are free on the disk of {self.folder.name}"
             else:
                 size = about["action_space"]["shape"]
-                self._used += record.write(self.folder / f"{name}{SUFFIX}", meta, action_shape=size, evidence=evidence)
+                file = self.folder / f"{name}{SUFFIX}"
+                self._add(file, record.write(file, meta, action_shape=size, evidence=evidence))
                 if calls:
                     lines = "".join(json.dumps(call) + "\n" for call in calls)
-                    self._used += (self.folder / f"{name}.calls.jsonl").write_text(lines)
+                    file = self.folder / f"{name}.calls.jsonl"
+                    self._add(file, file.write_text(lines))
+                return first
         except (OSError, EpisodeError) as error:
             return self._not_kept(f"the trajectory of {name} was not kept: {error}")
-        return self._not_kept(f"no more trajectories are kept: {self.full}") if self.full else None
+        return self._not_kept(f"no more trajectories are kept: {self.full}")
+
+    def _make_room(self, agent: str | None) -> str | None:
+        """Remove the member's oldest files where it has more than it may have; says so once. Raises OSError."""
+        if self._files is None:
+            self._files = deque(self._look())
+            self._used = sum(size for _, size in self._files)
+        if self._where.own is None or self._used <= self._where.most:
+            return None
+        while self._files and self._used > self._where.most:
+            file, size = self._files.popleft()
+            file.unlink(missing_ok=True)
+            self._used -= size
+        if self._removed:
+            return None
+        self._removed = True
+        return f"the oldest files of {agent} in {self.folder.name} are removed: it may have {self._where.most >> 20} MB there"
+
+    def _look(self) -> list[tuple[Path, int]]:
+        """What is in the folder: all of it, or the files of the member's own evaluations, in their order."""
+        found = [
+            (Path(entry), entry.stat()) for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False)
+        ]
+        if self._where.own is not None:
+            order = {evaluation: k for k, evaluation in enumerate(self._where.own)}
+            mine = [(path, stat) for path, stat in found if path.name.partition("-")[0] in order]
+            found = sorted(mine, key=lambda each: (order[each[0].name.partition("-")[0]], each[1].st_mtime_ns))
+        return [(path, stat.st_size) for path, stat in found]
+
+    def _add(self, file: Path, size: int) -> None:
+        self._used += size
+        if self._files is not None:
+            self._files.append((file, size))
 
     def _not_kept(self, why: str) -> str:
         if self._where.required:

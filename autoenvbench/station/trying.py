@@ -9,9 +9,9 @@ from typing import Any
 from enpire_envs.episode_file import SUFFIX
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.events import EpisodeEvent
+from autoenvbench.record.events import EpisodeEvent, Purpose
 from autoenvbench.station.answers import outcome_of
-from autoenvbench.station.batch import Batch, Film, Insight, Keep
+from autoenvbench.station.batch import MOST_KEPT, Batch, Film, Insight, Keep
 from autoenvbench.station.config import data_folder
 from autoenvbench.station.jobs import Caller, Jobs, check_n
 from autoenvbench.station.learning import Inbox, Learning, Session, require_learning
@@ -33,10 +33,15 @@ class Trying:
         self.weights = Inbox(jobs.config.run_dir / "weights")
         self._sessions: dict[str, Session] = {}  # by member
 
-    def _kept_for(self, member: str, what: str) -> Keep:
-        """Where a member finds its episodes, as data/practice or data/learn."""
+    def _kept_for(self, member: str, what: Purpose, evaluation: str) -> Keep:
+        """Where a member finds the episodes of an evaluation, as data/practice or data/learn. All have an equal part of what such a folder
+        may hold, and each one's oldest make room for its newest."""
         data = data_folder(self._jobs.config.run_dir, member, sharing=self._jobs.run.sharing)
-        return dataclasses.replace(self._keep, folder=data / what)
+        with self._jobs.record.read() as state:
+            own, members = state.book.tried[member, what], max(len(state.team.members), 1)
+            return dataclasses.replace(
+                self._keep, folder=data / what, own=(*own, evaluation), most=MOST_KEPT // members
+            )
 
     def practice(self, caller: Caller, digest: str, asked: Practice) -> dict[str, Any]:
         """Episodes on public starts, on one cell at a time, whose trajectories (and a script's tool calls) land in data/practice. Raises
@@ -55,9 +60,10 @@ class Trying:
             )
         job = self._jobs.open(caller, f"practice of {bundle.commit[:8]} by {caller.member}", 1, noted=True)
         with job, contextlib.ExitStack() as stack:
-            seed, keep = asked.seed, self._kept_for(caller.member, "practice")
+            seed = asked.seed
             first = stack.enter_context(self._jobs.allocator.starts("practice", n)) if seed is None else seed
             evaluation = self._jobs.allocator.evaluation()
+            keep = self._kept_for(caller.member, "practice", evaluation)
             starts = (dataclasses.replace(start, named=asked.start) for start in self._jobs.draw("practice", first, n))
             batch = Batch(
                 evaluation, "practice", bundle, n, starts, agent=caller.member, interactive=asked.interactive, keep=keep,
@@ -85,9 +91,10 @@ class Trying:
         self._sessions[caller.member] = session
         try:
             with job, self._jobs.allocator.starts("learn", asked.n) as first:
+                evaluation = self._jobs.allocator.evaluation()
                 batch = Batch(
-                    self._jobs.allocator.evaluation(), "learn", bundle, asked.n, session.starts(self._jobs.draw("learn", first, asked.n)),
-                    agent=caller.member, keep=self._kept_for(caller.member, "learn"), by_clock=True,
+                    evaluation, "learn", bundle, asked.n, session.starts(self._jobs.draw("learn", first, asked.n)),
+                    agent=caller.member, keep=self._kept_for(caller.member, "learn", evaluation), by_clock=True,
                 )  # fmt: skip
                 # In turn, so that a session's end is heeded.
                 tally = self._jobs.run_batch(job, batch, self._jobs.stop_when(caller.gone), judged, in_turn=True)

@@ -1,7 +1,7 @@
 """Copies of a run's folder that travel between machines: packed while the run goes on, checked by digest where they arrive.
 
 A copy is whole as of the moment in which its ledger was read: what the ledger names was on the disk before, and is packed after.
-The folder holds what agents wrote, so links that lead out of it and anything that is no file do not travel.
+The folder holds what agents wrote: of that a bounded part travels (see `baggage`), and no link that leads out of it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,12 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.ledger import Ledger
-
-_LEDGER = "ledger.sqlite"
-_MOST = 1 << 30  # bytes of a file that travels; no file of a run is larger, but an agent may make one of holes
-#: Not of the run but of the process that holds it.
-_LEFT_OUT = {_LEDGER, f"{_LEDGER}-wal", f"{_LEDGER}-shm", "lock"}
+from autoenvbench.study.baggage import LEDGER, LEFT, choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +30,39 @@ class Copy:
         name: of the folder.
         content: a tar archive, and `sha256` its digest.
         ledger_sha256: digest of the ledger in it, as it was where it was made.
+        left: what of the folder is not in it, in words.
     """
 
     name: str
     content: bytes
     sha256: str
     ledger_sha256: str
+    left: tuple[str, ...] = ()
 
 
 def pack(run_dir: Path) -> Copy:
     """Copy a run's folder, also while the run is under way. Raises UserError for a ledger that cannot be read, OSError."""
     with tempfile.TemporaryDirectory(prefix="aeb-copy-") as scratch:
-        snapshot = Path(scratch) / _LEDGER
-        with contextlib.closing(sqlite3.connect(run_dir / _LEDGER, timeout=30.0)) as source, contextlib.closing(sqlite3.connect(snapshot)) as target:  # fmt: skip
+        snapshot = Path(scratch) / LEDGER
+        with contextlib.closing(sqlite3.connect(run_dir / LEDGER, timeout=30.0)) as source, contextlib.closing(sqlite3.connect(snapshot)) as target:  # fmt: skip
             source.backup(target)
         ledger = Ledger(snapshot)
         digest = ledger.digest()
         ledger.close()
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
-            tar.add(snapshot, _LEDGER)
-            for path in sorted(_files(run_dir), key=_last_objects):
+            tar.add(snapshot, LEDGER)
+            paths, left = choose(run_dir)
+            for path in sorted(paths, key=_last_objects):
                 with contextlib.suppress(
                     FileNotFoundError, PermissionError
                 ):  # agents delete files while we look, and lock them
                     _add(tar, path, run_dir)
+            if left := _with_earlier(run_dir, left):
+                (listed := Path(scratch) / LEFT).write_text("".join(f"{line}\n" for line in left))
+                tar.add(listed, LEFT)
     content = buffer.getvalue()
-    return Copy(run_dir.name, content, hashlib.sha256(content).hexdigest(), digest)
+    return Copy(run_dir.name, content, hashlib.sha256(content).hexdigest(), digest, tuple(left))
 
 
 def unpack(copy: Copy, folder: Path) -> Path:
@@ -79,7 +80,7 @@ def unpack(copy: Copy, folder: Path) -> Path:
     part.mkdir()
     with tarfile.open(fileobj=io.BytesIO(copy.content)) as tar:
         tar.extractall(part, filter=_harmless)
-    ledger = Ledger(part / _LEDGER)
+    ledger = Ledger(part / LEDGER)
     digest = ledger.digest()
     ledger.close()
     if digest != copy.ledger_sha256:
@@ -92,12 +93,10 @@ def unpack(copy: Copy, folder: Path) -> Path:
     return run_dir
 
 
-def _files(run_dir: Path) -> Iterator[Path]:
-    """Files, folders and links below; what is neither, or is left out, is not there."""
-    for where, folders, names in os.walk(run_dir):
-        here = Path(where)
-        yield from (here / name for name in folders)
-        yield from (here / name for name in names if here != run_dir or name not in _LEFT_OUT)
+def _with_earlier(run_dir: Path, left: list[str]) -> list[str]:
+    """With what an earlier copy, from which this run went on, did not bring."""
+    file = run_dir / LEFT
+    return list(dict.fromkeys([*(file.read_text().splitlines() if file.is_file() else ()), *left]))
 
 
 def _last_objects(path: Path) -> tuple[bool, str]:
@@ -120,11 +119,11 @@ def _add(tar: tarfile.TarFile, path: Path, run_dir: Path) -> None:
         tar.addfile(info)
     elif path.is_dir():
         tar.add(path, name, recursive=False)
-    elif path.is_file() and path.stat().st_size <= _MOST:
+    elif path.is_file():
         info = tar.gettarinfo(path, name)
         info.type, info.linkname = tarfile.REGTYPE, ""  # no hard links: both names travel whole
         with path.open("rb") as file:
-            content = file.read(_MOST)  # as much as there is now: it may grow meanwhile
+            content = file.read(info.size)  # it may have grown since it was chosen
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.clock import format_duration
-from autoenvbench.study.copies import unpack
+from autoenvbench.study.copies import Copy, unpack
 from autoenvbench.study.local import StudyObserver
 from autoenvbench.study.node_run import NodeRun, NodeStatus, ship
 from autoenvbench.study.runs import PlannedRun, standing_of
@@ -133,10 +133,16 @@ class RayRunner:
         try:
             if copy is not None:
                 unpack(copy, seat.run.folder)
+                if seat.status is not None and seat.status.over:
+                    self._say_what_stays(seat, copy)
         except (UserError, OSError) as error:
             self._leave(seat, str(error))
             return False
         return True
+
+    def _say_what_stays(self, seat: _Seat, copy: Copy) -> None:
+        for left in copy.left:
+            self._observer.log(f"{seat.run.name}: not brought home: {left}")
 
     def _lost(self, seat: _Seat, error: Exception) -> None:
         """The node, or the process on it, is gone."""
@@ -171,6 +177,7 @@ class RayRunner:
                     copy = self._ray.get(reference)
                     if copy is not None:
                         unpack(copy, copies[reference].run.folder)
+                        self._say_what_stays(copies[reference], copy)
                 except (self._ray.exceptions.RayError, UserError, OSError) as error:
                     self._observer.log(f"{copies[reference].run.name}: its last copy did not come home: {error}")
         for seat in self._seats:

@@ -94,6 +94,7 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
         f"finished      {done['evaluate']} evaluations, {done['confirm']} confirmations, {done['practice']} practices, "
         f"{done['heldout']} held-out scorings, {done['learn']} learning sessions",
         f"submitted     {(s['submitted'] or 'nothing yet: the confirmed best will be scored')[:60]}",
+        *(f"joined        {member}, {format_duration(t)} into the run (TEAM.md)" for member, t in s["joined"].items()),
         *(f"idea          {idea}" for idea in s["ideas"][-10:]),
     ]
     return s, "\n".join(lines)

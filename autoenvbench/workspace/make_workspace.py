@@ -106,6 +106,9 @@ def make_workspace(
         shutil.copy(experience, path / EXPERIENCE)
     (path / "data").mkdir()
     _git(path, "init", "--quiet", "--initial-branch=main")
+    (path / ".git/info").mkdir(exist_ok=True)
+    with (path / ".git/info/exclude").open("a") as exclude:
+        exclude.write(f"{TEAM}\n")  # of no commit, whenever it comes
     _git(path, "config", "user.name", author)
     _git(path, "config", "user.email", f"{author}@autoenvbench.invalid")
     _git(path, "add", "--all")

@@ -3,6 +3,7 @@ begin with one and the same commit."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,21 +13,20 @@ TEAM = "TEAM.md"
 
 
 def write_team_page(workspace: Path, config: RunConfig, me: str, members: Mapping[str, str]) -> None:
-    """Put TEAM.md into a member's workspace, where Git passes it over.
+    """Put TEAM.md into a member's workspace, where Git passes it over, in place of what is there: again whenever somebody joins. What the
+    member put there, a link perhaps, is not written through. Raises OSError, as where it is a folder.
 
     Args:
         me: the member's name.
         members: all of the run's, with their agents as `--agent` names them.
     """
-    (workspace / TEAM).write_text(team_page(config, me, members))
-    exclude = workspace / ".git" / "info" / "exclude"
-    exclude.parent.mkdir(exist_ok=True)
-    with exclude.open("a") as file:
-        file.write(f"{TEAM}\n")
+    scratch = workspace.parent / f"{TEAM}.part"  # out of the member's reach
+    scratch.write_text(team_page(config, me, members))
+    os.replace(scratch, workspace / TEAM)
 
 
 def team_page(config: RunConfig, me: str, members: Mapping[str, str]) -> str:
-    """The page as it is when the member begins; whoever joins later stands in `aeb peers`."""
+    """The page as it is with these members."""
     peers = ", ".join(f"`{name}` ({agent.partition(':')[0]})" for name, agent in members.items() if name != me)
     robots = "one robot" if config.cells == 1 else f"{config.cells} robots"
     if config.own_stations:

@@ -147,6 +147,8 @@ def test_each_member_is_told_who_it_is_and_in_no_commit(team):
         workspace = run / "agents" / m.id / "workspace"
         page = (workspace / "TEAM.md").read_text()
         assert page.startswith(f"# You are `{m.id}`")
+        assert "One of 3 members" in page  # also where it began before the third had joined
+        assert all(f"`{other.id}`" in page for other in result.members)
         assert "You share 2 robots" in page
         assert "one of 2 members" in (workspace / "TASK.md").read_text()
         tracked = subprocess.run(

@@ -296,6 +296,24 @@ def test_secret_starts_stay_secret_in_files_and_a_full_folder_costs_no_episode(c
         judge(cell, ledger, Bundle("c", "d", "", policy_dir(ZERO_POLICY)), "score", 1, keep=wanted)
 
 
+def test_a_members_oldest_episodes_make_room_for_its_newest_and_no_peers_do(cell, ledger, policy_dir, tmp_path):
+    bundle, out = Bundle("c", "d", "", policy_dir(ZERO_POLICY)), tmp_path / "out"
+
+    def practise(agent, *own, most=1 << 30):
+        judge(cell, ledger, bundle, "practice", 2, 0, keep=Keep(out, secret=False, own=own, most=most), agent=agent)
+        return sorted(path.stem for path in out.iterdir())
+
+    practise("ada", "E1")
+    assert practise("bob", "E2") == ["E1-0", "E1-1", "E2-0", "E2-1"]
+    size = sum((out / f"E1-{k}.episode").stat().st_size for k in range(2))
+    (out / "E1-failure.mp4").write_bytes(bytes(size))  # what lies beside them counts, too
+    bound = 2 * size  # with what is there of her, reached but not exceeded
+    assert practise("ada", "E1", "E3", most=bound) == ["E1-1", "E1-failure", "E2-0", "E2-1", "E3-0", "E3-1"]
+    assert practise("ada", "E1", "E3", "E4", most=1) == ["E2-0", "E2-1", "E4-1"]  # its own batch's, too
+    notes = [e.payload.text for e in ledger.events("note")]
+    assert [note.partition(" in out")[0] for note in notes] == 2 * ["the oldest files of ada"]  # once a batch
+
+
 def test_an_episode_whose_policy_never_begins_is_kept_without_a_step(cell, ledger, policy_dir, tmp_path):
     broken = ZERO_POLICY.replace("        pass", "        raise RuntimeError('no')")
     keep = Keep(tmp_path / "out", secret=False)

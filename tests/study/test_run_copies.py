@@ -11,6 +11,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import NoteEvent
 from autoenvbench.record.ledger import Ledger
+from autoenvbench.study import baggage
 from autoenvbench.study.copies import pack, unpack
 
 
@@ -72,6 +73,50 @@ def test_what_an_agent_left_reaches_nothing_outside_the_copy(run_dir, tmp_path):
     assert not there & {"absolute", "relative", "folder", "pipe"}
     assert (home / "hard").stat().st_nlink == 1  # a copy, not the same file
     assert secret.read_text() == "mine"
+
+
+def test_what_agents_fill_is_bounded_and_what_the_run_wrote_comes_home(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(baggage, "AGENT", baggage.Bound(3000, 12))
+    monkeypatch.setattr(baggage, "EPISODES", baggage.Bound(2000, 12))
+    monkeypatch.setattr(baggage, "LARGEST", 100_000)
+    for agent, files in (("hog-1", 90), ("cem-1", 1)):
+        workspace = run_dir / "agents" / agent / "workspace"
+        (workspace / ".git").mkdir(parents=True)
+        (workspace / ".git/HEAD").write_text("ref")
+        (run_dir / "agents" / agent / "events.jsonl").write_text("{}")
+        (workspace / "large").write_bytes(bytes(2999))
+        for k in range(files):
+            (workspace / f"{k}\n").write_text("x")
+    (secret := tmp_path / "secret").mkdir()
+    (secret / "key").write_text("mine")
+    (run_dir / "agents/sly-1/workspace").mkdir(parents=True)
+    (run_dir / "agents/sly-1/workspace/.git").symlink_to(secret)
+    for k in range(4):
+        (run_dir / "data/practice").mkdir(parents=True, exist_ok=True)
+        (file := run_dir / f"data/practice/E{k}-0.episode").write_bytes(bytes(900))
+        os.utime(file, (k, k))
+    (run_dir / "bundles").mkdir(exist_ok=True)
+    (run_dir / "bundles/own").write_bytes(bytes(50_000))
+    (run_dir / "bundles/holes").write_bytes(bytes(100_001))
+    copy = pack(run_dir)
+    home = unpack(copy, tmp_path / "home")
+    assert (_digest(home), (home / "bundles/own").stat().st_size) == (_digest(run_dir), 50_000)
+    assert (home / "result.json").read_bytes() == (run_dir / "result.json").read_bytes()
+    assert not (home / "bundles/holes").exists()
+    for agent in ("hog-1", "cem-1"):
+        assert (home / f"agents/{agent}/workspace/.git/HEAD").read_text() == "ref"
+        assert (home / f"agents/{agent}/events.jsonl").exists()
+        assert not (home / f"agents/{agent}/workspace/large").exists()
+    assert b"mine" not in copy.content
+    assert (home / "agents/cem-1/workspace/0\n").exists()  # however much its peer has
+    assert sorted(path.name for path in (home / "data/practice").iterdir()) == ["E2-0.episode", "E3-0.episode"]
+    told = (home / "stayed_behind.txt").read_text().splitlines()
+    assert told == list(copy.left)
+    assert [line.partition(":")[0] for line in told] == [
+        "bundles/holes, a file of 0 MB", "of data, 2 of its files (0 MB)", "of agents/cem-1, 1 of its files (0 MB)",
+        "of agents/hog-1, 49 of its files (0 MB)", "what else agents/hog-1 holds",
+    ]  # fmt: skip
+    assert set(told) <= set(pack(home).left)  # whoever goes on from it does not forget
 
 
 def test_a_copy_that_changed_on_its_way_is_refused_and_the_last_one_stays(run_dir, tmp_path):
