@@ -15,6 +15,7 @@ import pytest
 from autoenvbench.errors import UserError
 from autoenvbench.publish import leaderboard
 from autoenvbench.record.clock import RunClock
+from autoenvbench.record.contents import BundleContents
 from autoenvbench.record.events import (
     AgentEvent,
     CommitEvent,
@@ -26,7 +27,6 @@ from autoenvbench.record.events import (
     RunEvent,
 )
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.regimes import BundleContents
 from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams

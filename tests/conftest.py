@@ -21,6 +21,7 @@ for key in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "MOONSHOT_
     os.environ.pop(key, None)
 
 import gymnasium as gym
+import hypothesis
 import numpy as np
 import pytest
 from bench import Bench
@@ -42,6 +43,9 @@ from autoenvbench.station.batch import Batch, Cell, Film, Keep, draw_starts
 from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.evaluation import Tally, evaluate
 from autoenvbench.study.demos import record_demos
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine makes no example wrong
+hypothesis.settings.load_profile("no deadline")
 
 ZERO_POLICY = """
 import numpy as np

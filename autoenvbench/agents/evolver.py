@@ -29,7 +29,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.evolution.distill import read_parameters
 from autoenvbench.learning.evolve import Evidence, Idea, Population, Settings
 from autoenvbench.learning.settings import parse_settings
-from autoenvbench.record.events import MAX_TITLE
+from autoenvbench.record.text_limits import MAX_TITLE
 from autoenvbench.station.ideas import MAX_LESSON
 from autoenvbench.text import short
 from autoenvbench.workspace.bundling import git

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from autoenvbench.record.regimes import BundleContents
+from autoenvbench.record.contents import BundleContents
 from autoenvbench.record.stations import Source
 
 Purpose = Literal["practice", "learn", "evaluate", "confirm", "compare", "heldout", "score"]
@@ -91,10 +91,6 @@ class AgentEvent(Payload):
     exit_code: int | None = None
     reason: str | None = None
     session: str | None = None
-
-
-#: Characters of an idea's title.
-MAX_TITLE = 200
 
 
 class IdeaEvent(Payload):

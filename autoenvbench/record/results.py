@@ -20,10 +20,10 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from autoenvbench.errors import UserError
 from autoenvbench.record import metrics, prices
 from autoenvbench.record.answer import Answer, choose_answer
+from autoenvbench.record.contents import BundleContents
 from autoenvbench.record.events import NOT_AGENTS, EpisodeEvent, RunEvent
 from autoenvbench.record.ledger import Event, digest
 from autoenvbench.record.member_info import MemberInfo, kinds_at_work, member_info
-from autoenvbench.record.regimes import BundleContents
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.standing import unranked_reasons, void_reasons
 from autoenvbench.record.stations import Source

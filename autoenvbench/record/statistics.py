@@ -1,7 +1,7 @@
 """Intervals and tests whose unit is stated. SciPy's where SciPy has them.
 
 Episodes test a policy; only runs test an agent. So an agent's interval resamples runs, several attempts at one start count
-as one cluster. What runs spend until they reach something is in `survival`.
+as one cluster. What runs spend until they reach something is in `survival`. SciPy's takes a second to import: where it is used.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 RUNS_FOR_AN_INTERVAL = 5  # fewer runs than this cannot carry a 95 % bootstrap interval: it comes out too narrow
 _RESAMPLES = 9_999
@@ -29,6 +28,8 @@ def run_interval(rates: Sequence[float], seed: int = 0) -> tuple[float, float] |
         return None
     if min(rates) == max(rates):
         return float(rates[0]), float(rates[0])
+    from scipy import stats
+
     found = stats.bootstrap(
         (np.asarray(rates, float),), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
     )  # fmt: skip
@@ -55,6 +56,8 @@ def mcnemar(one: Sequence[bool], two: Sequence[bool]) -> float:
 
     McNemar (1947), in its exact binomial form.
     """
+    from scipy import stats
+
     wins = sum(a and not b for a, b in zip(one, two, strict=True))
     losses = sum(b and not a for a, b in zip(one, two, strict=True))
     return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
@@ -67,6 +70,8 @@ def paired_difference(one: Sequence[bool], two: Sequence[bool], seed: int = 0) -
         return 0.0, -1.0, 1.0
     if np.ptp(difference) == 0:
         return float(difference[0]), float(difference[0]), float(difference[0])
+    from scipy import stats
+
     found = stats.bootstrap(
         (difference,), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
     )

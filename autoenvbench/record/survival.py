@@ -10,11 +10,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from autoenvbench.record.statistics import RUNS_FOR_AN_INTERVAL
+
+if TYPE_CHECKING:
+    from scipy import stats
 
 _RESAMPLES = 1_999
 
@@ -117,6 +120,8 @@ def compare_times(one: Spent, two: Spent, seed: int = 0) -> Sooner:
     horizon = min(one.known_to(), two.known_to())
     if np.isinf(horizon):
         horizon = float(max(one.amounts.max(), two.amounts.max()))
+    from scipy import stats
+
     rng = np.random.default_rng(seed)
     first, second = (_restricted_means(s, horizon, np.ones((1, len(s.amounts))))[0] for s in (one, two))
     ends = _interval(_resampled_means(one, horizon, rng) - _resampled_means(two, horizon, rng), [one, two])
@@ -130,12 +135,16 @@ def compare_times(one: Spent, two: Spent, seed: int = 0) -> Sooner:
 
 
 def _censored(spent: Spent) -> stats.CensoredData:
+    from scipy import stats
+
     return stats.CensoredData(uncensored=spent.amounts[spent.reached], right=spent.amounts[~spent.reached])
 
 
 def _curve(spent: Spent) -> list[tuple[float, float, float, float]]:
     if not spent.reached.any():
         return []
+    from scipy import stats
+
     survival = stats.ecdf(_censored(spent)).sf
     with warnings.catch_warnings():  # log(log(1)) and log(0): the band is not defined where the share is 1 or 0
         warnings.simplefilter("ignore", RuntimeWarning)

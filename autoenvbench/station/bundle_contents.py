@@ -1,6 +1,6 @@
 """The program that looks through a bundle for weights: run by path as ``python -I -S bundle_contents.py TREE``, under limits of its own.
 
-It prints the fields of `record.regimes.BundleContents` as JSON. Files are known by their bytes, since names are their maker's to choose.
+It prints the fields of `record.contents.BundleContents` as JSON. Files are known by their bytes, since names are their maker's to choose.
 Whatever they hold, it is read in one pass and costs this process its time and memory.
 """
 

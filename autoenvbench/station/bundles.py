@@ -18,11 +18,14 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.regimes import BundleContents
 from autoenvbench.station import bundle_contents, unpack
 from autoenvbench.station.objects import SAID, Objects, killed, run
+
+if TYPE_CHECKING:
+    from autoenvbench.record.contents import BundleContents
 
 MAX_BUNDLE = 600 << 20  # bytes on the wire: commit, history and checkpoints
 MAX_CHECKPOINTS = 512 << 20
@@ -143,6 +146,8 @@ class BundleStore:
 
 def look_through(bundle: Bundle) -> BundleContents:
     """What a bundle holds that could be weights, found by a process of its own. Raises UserError where it could not be looked through."""
+    from autoenvbench.record.contents import BundleContents
+
     line = [sys.executable, "-I", "-S", str(Path(bundle_contents.__file__).resolve()), str(bundle.path)]
     code, said, error = run(line, SAID)
     if code != 0:

@@ -16,11 +16,11 @@ import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
+from enpire_envs.cell import CellFault
 from enpire_envs.contract import contract_of
 from enpire_envs.remote.wire import Malformed
-from enpire_real.cell import CellFault, RealCell
 from enpire_real.person_stop import write_record
 
 from autoenvbench.errors import StationFault, UserError
@@ -35,6 +35,9 @@ from autoenvbench.station.control import Control
 from autoenvbench.station.film import png
 from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.station.stop_door import StopDoor
+
+if TYPE_CHECKING:
+    from enpire_real.cell import RealCell
 
 PARK_S = 30.0  # that the arms of a real station may take to fold
 END_S = 3.0  # that a halted batch may take to end before its arms are taken from it

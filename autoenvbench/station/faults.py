@@ -5,13 +5,8 @@ from __future__ import annotations
 import traceback
 
 from enpire_envs.cell import CellFault
-from enpire_real.bus import BusDown, BusTaken
-from enpire_real.cameras import CameraLost
-from enpire_real.control import Stopped
-from enpire_real.motors import MotorFault, ScaleMismatch
 
 BY_PERSON = "stopped_by_person"  # by hand, or by the emergency stop
-_DEVICE_ERRORS = (MotorFault, ScaleMismatch, BusDown, BusTaken, CameraLost)
 #: Reasons of the safety monitor that name a device. The others (limits, margins, silence, an agent's stop) follow from what the
 #: arms were told.
 _DEVICE_STOPS = ("stale_feedback", "motor_fault", "loop_error", "loop_dead", "observer_failed")
@@ -23,14 +18,21 @@ def is_device_fault(fault: CellFault) -> bool:
 
     What a simulator cannot go on from is none: it followed from the actions that it was given.
     """
+    from enpire_real.bus import BusDown, BusTaken  # drivers, which a simulator's cell does not wait for
+    from enpire_real.cameras import CameraLost
+    from enpire_real.control import Stopped
+    from enpire_real.motors import MotorFault, ScaleMismatch
+
     cause = fault.__cause__
     if isinstance(cause, Stopped):
         return cause.stop.person or cause.stop.reason in _DEVICE_STOPS or cause.stop.reason.startswith("camera_")
-    return isinstance(cause, _DEVICE_ERRORS)
+    return isinstance(cause, MotorFault | ScaleMismatch | BusDown | BusTaken | CameraLost)
 
 
 def reason_of(fault: CellFault) -> str:
     """The ledger's reason: who stopped the arms, where somebody did, else `cell_fault`."""
+    from enpire_real.control import Stopped
+
     cause = fault.__cause__
     if not isinstance(cause, Stopped):
         return "cell_fault"

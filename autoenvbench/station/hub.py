@@ -18,6 +18,7 @@ from autoenvbench.record.idea_book import IdeaRecord
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.state import Follower, RunState
 from autoenvbench.record.summary import wilson
+from autoenvbench.record.text_limits import MAX_DIFF
 from autoenvbench.station.answers import best_of
 from autoenvbench.station.bundles import MAX_STORE, Bundle, BundleStore, bundle_digest, on_disk
 from autoenvbench.station.config import ADMIN, StationConfig
@@ -27,7 +28,6 @@ from autoenvbench.text import visible
 
 LOOK_EVERY_S = 10.0  # of research time: looking at the same thing again within it is one look
 MAX_LOOKS = 2000  # of a member that are recorded
-MAX_DIFF = 20_000  # characters
 MAX_COMMITS = 20  # of an idea that are shown, the newest ones
 _DIFF_CPU_S, _DIFF_WALL_S = 5, 10.0
 _LISTING = 16 << 20  # bytes

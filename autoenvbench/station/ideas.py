@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.events import MAX_TITLE, IdeaEvent, LearnedEvent, NoteEvent
+from autoenvbench.record.events import IdeaEvent, LearnedEvent, NoteEvent
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.regimes import REGIMES
 from autoenvbench.record.state import Follower, RunState
+from autoenvbench.record.text_limits import MAX_TITLE
 from autoenvbench.station.config import StationConfig
 
 MAX_WORDS = 10_000  # ideas of a run, and as many notes, submissions and lessons; its members have equal shares

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import gymnasium as gym
@@ -16,15 +16,10 @@ import numpy as np
 from enpire_envs.contract import ContractError, check_info, contract_of, step_limit
 from enpire_envs.env import CellFault, ResetFailed
 from enpire_envs.episode_file import EpisodeWriter
-from enpire_envs.tools.bodies import Body
 from enpire_envs.tools.config import ToolsConfig
-from enpire_envs.tools.episode import Ask
 from enpire_envs.tools.log import EpisodeOver, ToolError
-from enpire_envs.tools.toolbox import Toolbox
 
 from autoenvbench.errors import UserError
-from autoenvbench.gateway.policy_models import PolicyModels
-from autoenvbench.gateway.upstream import Replay
 from autoenvbench.record.ledger import EventSink
 from autoenvbench.station.actions import check_action
 from autoenvbench.station.batch import Stop
@@ -32,6 +27,10 @@ from autoenvbench.station.faults import describe, is_device_fault, reason_of
 from autoenvbench.station.film import Lens
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
 from autoenvbench.station.rollout import NotBegun, Outcome, RobotTimer, StepTimer, begin, overdue
+
+if TYPE_CHECKING:
+    from enpire_envs.tools.bodies import Body
+    from enpire_envs.tools.episode import Ask
 
 MAX_RESTARTS = 20  # of an episode in interactive mode
 
@@ -57,6 +56,8 @@ def checked_tools(tools: dict[str, Any], replay: str | None, base_url: str | Non
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from None
     if replay is not None:
+        from autoenvbench.gateway.upstream import Replay
+
         Replay(Path(replay))
     if base_url is not None and not (urlsplit(base_url).scheme in ("http", "https") and urlsplit(base_url).hostname):
         raise UserError(f"{base_url!r} is not an address; write it like http://127.0.0.1:8000/v1")
@@ -76,6 +77,8 @@ def script_settings(
     if config.vlm is None:
         yield ScriptSettings(config)
         return
+    from autoenvbench.gateway.policy_models import PolicyModels
+
     with PolicyModels(ledger, config.vlm, Path(replay) if replay else None, base_url) as models:
         yield ScriptSettings(config, models.ask)
 
@@ -195,8 +198,10 @@ def run_script_episode(
     on_begin: Callable[[], None] = lambda: None, robot: RobotTimer | None = None,
 ) -> Outcome:  # fmt: skip
     """Run `run(tools)` once from a start (see `run_episode`). Raises ResetFailed; UserError where the environment has no tools."""
+    from enpire_envs.tools.toolbox import Toolbox  # half a second, before the robot's time begins
+
     robot = robot or RobotTimer(env, pace)
-    body: Body = tools_body(env)
+    body = tools_body(env)
     contract = contract_of(env)
     to_the_end = {"to_the_end": True} if "to_the_end" in contract.reset_options else {}
     world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, lens, record, stop, robot)

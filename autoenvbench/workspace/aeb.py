@@ -18,7 +18,7 @@ from typing import Any
 
 from autoenvbench.errors import BudgetOver, UserError
 from autoenvbench.record.clock import format_duration
-from autoenvbench.record.events import MAX_TITLE
+from autoenvbench.record.text_limits import MAX_TITLE
 from autoenvbench.station.client import StationClient, StationGone
 from autoenvbench.text import short, visible
 from autoenvbench.workspace import job_verbs, learning, literature, team_verbs

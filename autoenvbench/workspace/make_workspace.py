@@ -19,7 +19,6 @@ from enpire_envs.episode_file import describe_space, plain
 from enpire_envs.reference import demonstrator
 from enpire_envs.registry import entry_of, folder
 from enpire_envs.tools.config import ToolsConfig
-from enpire_envs.tools.toolbox import available, reference
 
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.regimes import LEARNING, NETWORK, answer_of, rules
@@ -460,6 +459,8 @@ def _tools_page(env: gym.Env[Any, Any], config: RunConfig) -> str:
     body = contract_of(env).tools_body() if scripts else None
     if body is None:
         return ""
+    from enpire_envs.tools.toolbox import available, reference
+
     settings = ToolsConfig.of(config.tools)
     names = available(body, settings)
     return f"""A *script* is a `policy.py` with `def run(tools): ...`, called once per episode, which acts by calling tools. Each call takes time; the episode is judged

@@ -10,9 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from autoenvbench.record.clock import format_duration
+from autoenvbench.record.text_limits import MAX_DIFF
 from autoenvbench.station.client import StationClient
-from autoenvbench.station.hub import MAX_DIFF
-from autoenvbench.workspace import sharing
 from autoenvbench.workspace.bundling import git
 
 Verb = Callable[..., argparse.ArgumentParser]
@@ -95,6 +94,8 @@ _HOW = {"merge": "merged", "patch": "the same change", "tree": "the same files",
 
 
 def _adopt(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
+    from autoenvbench.workspace import sharing
+
     workspace = Path(git(Path.cwd(), "rev-parse", "--show-toplevel"))
     taken = sharing.adopt(
         client, workspace, args.idea, pick=args.pick, theirs=args.theirs, checkpoints=args.checkpoints

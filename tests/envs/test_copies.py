@@ -39,7 +39,7 @@ def step_all(env: gym.Env, twins: list[gym.Env], action: np.ndarray) -> tuple:
 
 @pytest.mark.parametrize("env_id", enpire_envs.ENV_IDS)
 @given(seed=st.integers(0, 2**20), before=st.integers(0, 60), expert=st.booleans(), rendered=st.booleans())
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_copies_go_on_like_the_original(env_id, seed, before, expert, rendered) -> None:
     """Each kind of copy, to the end of the episode, its verdict included, and through the start of the next one."""
     size = {"observation_width": 16, "visualization_width": 16}  # one renderer for both: it is what takes time to make

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 DTYPES = ["?", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8", ">f4", ">i8"]
-in_tmp = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_tmp = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def columns(steps: int, **more: Any) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def try_to_read(path: Path) -> None:
     assert len(flat.reward) == flat.steps
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damage_is_an_error_that_names_the_file(whole: bytes, tmp_path: Path, data: st.DataObject) -> None:
     file = tmp_path / "broken.episode"
@@ -359,7 +359,7 @@ def test_many_episodes_are_flat_columns_with_boundaries(many: Episodes) -> None:
 
 
 @given(st.floats(0, 1), st.integers(0, 100))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_split_is_by_episode(many: Episodes, fraction: float, seed: int) -> None:
     one, other = many.split(fraction, np.random.default_rng(seed))
     assert sorted(one.paths + other.paths) == many.paths

@@ -50,7 +50,7 @@ def test_make_is_obeyed(env_id: str) -> None:
 
 
 @given(own=st.none() | st.integers(1, 40), outer=st.lists(st.integers(1, 40), max_size=3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_of_several_limits_the_smallest_holds(own: int | None, outer: list[int]) -> None:
     env: gym.Env = PushTEnv(max_episode_steps=own)
     for limit in outer:

@@ -3,7 +3,8 @@
 import pytest
 
 from autoenvbench.record import regimes
-from autoenvbench.record.regimes import BundleContents, board_of, contradictions, rules
+from autoenvbench.record.contents import BundleContents
+from autoenvbench.record.regimes import board_of, contradictions, rules
 
 TEXT = BundleContents(numbers=150, table=3, named=["policy.py"])
 WEIGHTS = TEXT.model_copy(

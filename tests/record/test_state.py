@@ -186,7 +186,7 @@ def check(state, events, min_episodes):
         assert known.session == (sessions[-1] if sessions else None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_event_by_event_is_what_the_whole_ledger_gives(tmp_path_factory, data):
     """Checked at random moments, with the ledger read by another process's connection than the one that writes it."""

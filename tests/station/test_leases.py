@@ -94,7 +94,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 4), st.integers(1, 5), st.booleans(), st.lists(step, max_size=40))
 def test_whatever_members_ask_for_nobody_starves_and_shares_are_equal(cells, members, own_stations, steps):
     bench = Bench(cells, members, own_stations and cells >= members)
@@ -128,7 +128,7 @@ def test_whatever_members_ask_for_nobody_starves_and_shares_are_equal(cells, mem
         assert max(held) - min(held) <= 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 7))
 def test_who_comes_new_has_the_next_cell_whose_episode_ends(cells, others, episodes):
     bench = Bench(cells, others + 1)

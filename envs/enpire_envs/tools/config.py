@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from enpire_envs.tools.servers import policy_server
-
 Mode = Literal["canonical", "interactive", "oracle"]
 Vision = Literal["images", "vlm", "none"]
 
@@ -50,6 +48,8 @@ class ToolsConfig:
         if not (16 <= self.width <= 1024 and 16 <= self.height <= 1024):
             raise ValueError(f"tools: images are 16 to 1024 pixels wide and high; got {self.width} x {self.height}")
         if self.policy_url is not None:
+            from enpire_envs.tools.servers import policy_server
+
             policy_server(self.policy_url)
         if self.vlm is None and (self.vision == "vlm" or self.prompts == "rewritten"):
             raise ValueError("tools: vision=vlm and prompts=rewritten need a model; add vlm=MODEL")
