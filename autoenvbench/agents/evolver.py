@@ -1,113 +1,81 @@
 """The researcher behind `evolve`: idea after idea, with robot time handed out by Thompson sampling (`learning.evolve`).
 
-    choose an idea, or make a new one and register it -> practise -> update -> ...
+    choose an idea, or take a new one (`evolve_proposals`) and register it -> practise -> update -> ...
     an idea that beats the incumbent by its posterior -> evaluate, confirm -> incumbent, or not -> write down what was learned
-    a peer's confirmed best that beats the incumbent -> adopt -> measure it anew
+    a peer's confirmed best that is clearly above the incumbent -> adopt -> measure it anew
 
-While the robot works on one thing, the next is committed and sent. All that is known lies in runs/evolve.json, so whoever starts this program again
-goes on where it was.
+While the robot works on one thing, the next is committed and sent, and a recipe learns (`evolve_training`). All that is known is kept
+(`evolve_record`), so whoever starts this program again goes on where it was.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from autoenvbench.agents.evolve_proposals import Proposals, experience
+from autoenvbench.agents.evolve_recipes import axes_of
+from autoenvbench.agents.evolve_record import Ready, Record
+from autoenvbench.agents.evolve_training import Trainings
 from autoenvbench.agents.lab import RUN_OVER, Lab, work
-from autoenvbench.agents.parametric import PARAMS, POLICY, commit_values, load_parametric
+from autoenvbench.agents.parametric import load_parametric
 from autoenvbench.agents.rehearsal import Rehearsal
 from autoenvbench.errors import UserError
-from autoenvbench.evolution.distill import read_parameters
-from autoenvbench.learning.evolve import Evidence, Idea, Population, Settings
+from autoenvbench.learning.evolve import NUMBERS, Evidence, Idea, Population, Settings
 from autoenvbench.learning.settings import parse_settings
+from autoenvbench.record.regimes import answer_of
 from autoenvbench.record.text_limits import MAX_TITLE
 from autoenvbench.station.ideas import MAX_LESSON
 from autoenvbench.text import short
 from autoenvbench.workspace.bundling import git
-from autoenvbench.workspace.experience import EXPERIENCE
 
-STATE = "runs/evolve.json"  # below the workspace; not in Git
 EVALUATION = 20  # episodes; the least that counts
 CONFIRMATION = 50
-LOOK_S = 20.0  # between two looks at what peers do
-BORROWED = 20.0  # episodes that a peer's confirmation counts for, at most
-GENERATION = 1000  # practice starts that the ideas of one generation share
-
-
-@dataclass
-class Filed:
-    """Where an idea is on record.
-
-    Attributes:
-        digest, commit: what is run to test it.
-        id: of its registration; None until it is first run.
-        first: its first practice start: those of one generation begin at the same.
-        source: the peer's idea that it is.
-    """
-
-    digest: str
-    commit: str
-    regime: str | None
-    first: int = 0
-    id: str | None = None
-    source: str | None = None
-
-
-@dataclass
-class Ready:
-    """A new idea that is committed and sent, and not registered yet."""
-
-    words: str
-    filed: Filed
-    point: np.ndarray | None = None
-    parent: int | None = None
-    others: list[int] = field(default_factory=list)
-    prior: Evidence = field(default_factory=Evidence)
+ENOUGH = 30  # practice episodes of an idea while a training is all that could bring a new one
+WAIT_S = 0.5  # between two looks at a training, where the robot has nothing to do
 
 
 class Evolver:
     """The researcher.
 
     Args:
-        told: what `agents.evolve` says of the run: its environment, seed, track, pace, regime, settings, and whether it works alone.
+        told: what `agents.evolve` says of the run: its environment, seed, track, pace, regime, settings, recipes, and whether it works alone.
     """
 
     def __init__(self, lab: Lab, told: dict[str, Any]) -> None:
         self.lab, self.told = lab, told
         self.settings = parse_settings(Settings, told["settings"])
-        self.parameters = load_parametric(lab.workspace).PARAMETERS
-        self.population = Population.over(self.parameters, self.settings)
-        self.filed: list[Filed] = []
-        self.practised = self.judged = 0
+        self.population = population = Population(self.settings)
+        if answer_of(told["regime"]) == "policy":
+            population = self.population = Population.over(load_parametric(lab.workspace).PARAMETERS, self.settings)
+        for recipe in told["recipes"]:
+            population.open(recipe, *axes_of(recipe, told["given"].get(recipe, []), demos=bool(told["demos"])))
+        self.trainings = Trainings(lab.workspace, told["given"])
+        self.record = Record(lab.workspace, population, self.trainings)
+        self._unfinished = self.record.load()
+        member = git(lab.workspace, "config", "user.name").encode()
+        self.seed = [told["seed"], *member, len(self.record.filed)]
+        self.rng = np.random.default_rng(self.seed)
         self.wall_s = self.robot_s = 0.0  # of an episode, on average
         self._heard_s, self._heard = 0.0, 0
-        self._load()
-        member = git(lab.workspace, "config", "user.name").encode()
-        self.seed = [told["seed"], *member, len(self.filed)]
-        self.rng = np.random.default_rng(self.seed)
-        self.ready: Ready | None = None
         self.full = False  # no more ideas may be registered
         self.submitted: str | None = None
-        self.looked = -LOOK_S
-        self.refused: set[str | None] = set()  # ideas of peers that cannot be taken over
+        self.refused: set[str] = set()  # ideas of peers that cannot be taken over, or are here already
         self.robot = ThreadPoolExecutor(1)
-        self.rehearsal: Rehearsal | None = None
 
     def research(self) -> None:
         """Until the budget is over, or nothing is left to gain. Raises what ends a run, one of `RUN_OVER`."""
-        self._rehearse()
+        if self.told["missing"]:
+            self.lab.log(f"no learning recipes are tried: {self.told['missing']}")
+        rehearsal = self._rehearse()
+        self.proposals = Proposals(self.lab, self.told, self.record, self.rng, rehearsal)
         try:
-            if not self.filed:
-                self._begin()
+            self._begin()
             while not self._done():
                 self._look_around()
                 idea = self._promoted()
@@ -115,45 +83,35 @@ class Evolver:
                     self._evaluate(idea)
                 elif (idea := self._next()) is not None:
                     self._practise(idea)
+                elif self.proposals.training:
+                    time.sleep(WAIT_S)
                 else:
                     self.lab.log("no idea is left to try")
                     return
         finally:
-            if self.rehearsal is not None:
-                self.rehearsal.close()
+            self.trainings.close()
+            if rehearsal is not None:
+                rehearsal.close()
 
     def _begin(self) -> None:
-        """The starter is the first idea."""
-        values = {name: initial for name, (_, initial, _) in self.parameters.items()}
-        point = self.population.point(values)
-        filed = self._send("HEAD", values, "evolve: the starter")
-        self._take(Ready("the starter's own numbers, as a baseline", filed, point))
-        if (known := self._experience()) is not None:
-            words = f"what an earlier run found: {self.population.words(point, known)}"
-            filed = self._send(filed.commit, self.population.values(known), f"evolve: {short(words)}")
-            self._take(Ready(words, filed, known, 0))
+        """With the first ideas, or where it was."""
+        if self._unfinished is not None and self._unfinished.recipe in self.population.families:
+            self.proposals.train(self._unfinished)
+        if not self.record.filed:
+            for ready in self.proposals.first():
+                self._take(ready)
 
-    def _experience(self) -> np.ndarray | None:
-        """The starter's point with the numbers that won in an earlier run, where parameters have the same names: each at the same place in
-        its range, since another task may have other ranges. None where nothing is known."""
-        file = self.lab.workspace / EXPERIENCE
-        won = read_parameters(file.read_text(errors="replace")) if file.is_file() else {}
-        point = self.population.point({name: initial for name, (_, initial, _) in self.parameters.items()})
-        for k, name in enumerate(self.population.names):
-            if name in won:
-                value, low, high = won[name]
-                point[k] = (value - low) / (high - low)
-        return point if any(name in won for name in self.population.names) else None
-
-    def _rehearse(self) -> None:
-        if self.told["track"] != "open":
-            return
-        best = self.population.elite()
-        start = best[0].point if best else self._experience()
-        known = {} if start is None else self.population.values(start)
+    def _rehearse(self) -> Rehearsal | None:
+        """The search in a simulator beside the robot, where there are numbers to find and a simulator that may be used."""
+        if self.told["track"] != "open" or NUMBERS not in self.population.families:
+            return None
+        best, family = self.population.elite(), self.population.families[NUMBERS]
+        start = best[0].point if best else experience(self.lab.workspace, self.population)
+        known = {} if start is None else family.values(start)
         env = (str(self.lab.workspace), self.told["env"], self.told["env_kwargs"])
         workers = max(1, len(os.sched_getaffinity(0)) - 1)
-        self.rehearsal = Rehearsal(env, self.parameters, known, [*self.seed, 1], workers)
+        parameters = {name: (axis.low, family.first[name], axis.high) for name, axis in family.axes.items()}
+        return Rehearsal(env, parameters, known, [*self.seed, 1], workers)
 
     def _done(self) -> bool:
         """Whether the incumbent is confirmed at 100 %: robot time would only repeat that."""
@@ -167,51 +125,24 @@ class Evolver:
 
     # -- what is tried next ------------------------------------------------------------------------------------------
     def _next(self) -> Idea | None:
-        """An idea to practise, registered. None where nothing is left."""
+        """An idea to practise, registered. None where nothing is left, or not yet."""
         idea = self.population.choose(self.rng, fresh=not self.full)
-        if idea is None and not self.full:
-            self._prepare()
-            ready, self.ready = self.ready, None
-            idea = self._take(ready) if ready is not None else None
-        return idea or self.population.choose(self.rng, fresh=False)
-
-    def _prepare(self) -> None:
-        """Have a new idea ready: what the simulator found, if that is new, or a variant of the elite."""
-        population = self.population
-        offer = self.rehearsal.offer() if self.rehearsal is not None else None
-        if offer is not None:
-            values, prior = offer
-            point = population.point(values)
-            near = population.elite()
-            parent = min(near, key=lambda i: float(np.abs(i.point - point).sum()), default=population.ideas[0])
-            assert parent.point is not None
-            words = f"found in simulation ({prior.wins:.0f} of {prior.episodes:.0f}): {population.words(parent.point, point)}"
-            filed = self._send(self.filed[parent.key].commit, values, f"evolve: {short(words)}")
-            self.ready = Ready(words, filed, point, parent.key, prior=prior)
-        elif self.ready is None and not self.full:
-            point, words, parent, others = population.child(self.rng)
-            filed = self._send(self.filed[parent.key].commit, population.values(point), f"evolve: {short(words)}")
-            self.ready = Ready(words, filed, point, parent.key, [other.key for other in others])
-
-    def _send(self, base: str, values: dict[str, float], message: str) -> Filed:
-        """Commit the policy with these numbers on top of `base`, and send it."""
-        git(self.lab.workspace, "reset", "--quiet", "--hard", base)
-        shutil.rmtree(self.lab.workspace / "checkpoints", ignore_errors=True)
-        commit_values(self.lab, values, message)
-        return self._filed("heuristic")
-
-    def _filed(self, regime: str | None) -> Filed:
-        first = GENERATION * self.population.refits
-        return Filed(
-            self.lab.send(), git(self.lab.workspace, "rev-parse", "HEAD"), self.told["regime"] or regime, first
-        )
+        if idea is None and not self.full and (ready := self.proposals.take()) is not None:
+            idea = self._take(ready)
+        idea = idea or self.population.choose(self.rng, fresh=False)
+        only_training = NUMBERS not in self.population.families and not self.full
+        if idea is not None and only_training and idea.own.episodes >= ENOUGH:
+            self.proposals.prepare()
+            return None if self.proposals.training else idea
+        return idea
 
     def _take(self, ready: Ready) -> Idea | None:
         """Register what is ready, and make it one of the population. None where no more ideas may be registered."""
+        filed = self.record.filed
         sources = [] if ready.filed.source is None else [ready.filed.source]
-        parent = None if ready.parent is None else self.filed[ready.parent].id
+        parent = None if ready.parent is None else filed[ready.parent].id
         title = short(f"{ready.words}{f', of {parent}' if parent else ''}", MAX_TITLE)
-        others = [id for key in ready.others if (id := self.filed[key].id) not in (None, parent)]
+        others = [id for key in ready.others if (id := filed[key].id) not in (None, parent)]
         try:
             ready.filed.id = self.lab.idea(title, ready.filed.regime, parent, [*sources, *filter(None, others)])
         except RUN_OVER:
@@ -221,20 +152,53 @@ class Evolver:
             self.lab.log(str(error))
             return None
         idea = self.population.add(
-            ready.words, ready.point, parent=ready.parent, others=ready.others, prior=ready.prior
+            ready.words, ready.point, family=ready.family, parent=ready.parent, others=ready.others, prior=ready.prior
         )
-        self.filed.append(ready.filed)
-        self._save()
+        filed.append(ready.filed)
+        self.record.save()
         return idea
+
+    def _look_around(self) -> None:
+        """Adopt the best that a peer has confirmed, if it is clearly above the incumbent."""
+        if self.told["alone"] or self.full:
+            return
+        had = {filed.source for filed in self.record.filed} | self.refused
+        found = []
+        for row in self.lab.peers():
+            if row["you"] or row["best"] is None or row["best_idea"] is None or row["best_idea"] in had:
+                continue
+            n, rate = float(row["best"]["episodes"]), float(row["best"]["success_rate"])
+            found.append((rate, n, row["best_idea"], row["agent"]))
+        if not found:
+            return
+        rate, n, source, peer = max(found)
+        theirs = Evidence(rate * n, rate * n, n)
+        if self.population.outdone_by(theirs):
+            self._adopt(source, peer, theirs)
+
+    def _adopt(self, source: str, peer: str, theirs: Evidence) -> None:
+        try:
+            ready = self.proposals.borrow(source, peer, theirs)
+        except RUN_OVER:
+            raise
+        except UserError as error:
+            self.lab.log(f"cannot adopt {source}: {error}")
+            self.refused.add(source)
+            return
+        if ready is None:
+            self.refused.add(source)
+        elif self._take(ready) is not None:
+            self.lab.log(f"adopted {source} of {peer}")
 
     # -- the robot ---------------------------------------------------------------------------------------------------
     def _practise(self, idea: Idea) -> None:
-        filed = self.filed[idea.key]
+        filed = self.record.filed[idea.key]
         first = filed.first + int(idea.own.episodes)
         result = self._work(lambda: self.lab.practise(self._slice(), first, filed.digest, self._hear))
         n = result["episodes"]
         idea.own.add(result["successes"], result["score"] * n, n)
-        self.practised += n
+        self.record.practised += n
+        self.record.won += result["successes"]
         self.population.refit()
         for dropped in self.population.cull():
             known, chance = dropped.own, self.population.chance(dropped.known)
@@ -244,23 +208,23 @@ class Evolver:
                 f"chance to beat the best {chance:.0%}",
             )
         self._submit_what_leads()
-        self._save()
+        self.record.save()
 
     def _evaluate(self, idea: Idea) -> None:
         """Have an idea judged, and confirmed where it beats the best; and write down what came of it."""
-        filed, before, first = self.filed[idea.key], self.population.bar(), self.population.incumbent is None
+        filed, before, first = self.record.filed[idea.key], self.population.bar(), self.population.incumbent is None
         assert filed.id is not None
         known = filed.id
         result = self._work(lambda: self.lab.evaluate(known, EVALUATION, filed.digest, self._hear))
         n = result["episodes"]
         idea.own.add(result["successes"], result["score"] * n, n)
         idea.evaluated = True
-        self.judged += n
+        self.record.judged += n
         confirmation = result.get("confirmation")
         if confirmation is not None:
             rate, counted = result["candidate"]["success_rate"], result["candidate"]["episodes"]
             idea.confirmed = Evidence(round(rate * counted), confirmation["score"] * counted, counted)
-            self.judged += confirmation["episodes"]
+            self.record.judged += confirmation["episodes"]
         was = "nothing" if first else f"{before.wins:.0f} of {before.episodes:.0f}"
         if self.population.crown(idea):
             self._submit(filed.digest)
@@ -274,13 +238,14 @@ class Evolver:
                 else ""
             )
         self._learned(idea, words)
-        self._save()
+        self.record.save()
 
     def _work(self, job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Have the robot do a job, and meanwhile make the next thing ready."""
         self._heard_s, self._heard, began = 0.0, 0, time.monotonic()
         working = self.robot.submit(job)
-        self._prepare()
+        if not self.full:
+            self.proposals.prepare()
         result = working.result()
         if self._heard:
             self.wall_s = _average(self.wall_s, (time.monotonic() - began) / self._heard)
@@ -301,7 +266,7 @@ class Evolver:
         """What is to be evaluated now, if anything is, and if the time suffices."""
         if not self._time_for(EVALUATION):
             return None
-        idea = self.population.promoted(self.judged, self.practised)
+        idea = self.population.promoted(self.record.judged, self.record.practised)
         if idea is None and not self._time_for(2 * (EVALUATION + CONFIRMATION)):  # the last call
             idea = self.population.likely(0.5)
         return idea
@@ -309,13 +274,14 @@ class Evolver:
     def _time_for(self, episodes: int) -> bool:
         return self.lab.left_s() > episodes * self.wall_s and self.lab.left_robot_s() > episodes * self.robot_s
 
+    # -- the answer, and what was learned ----------------------------------------------------------------------------
     def _submit_what_leads(self) -> None:
         """Before anything is confirmed: what is best by all that is known, as the answer in case that nothing will be."""
         if self.population.incumbent is not None:
             return
         leading = self.population.leading()
         if leading is not None and leading.known.wins:
-            self._submit(self.filed[leading.key].digest)
+            self._submit(self.record.filed[leading.key].digest)
 
     def _submit(self, digest: str) -> None:
         if digest == self.submitted:
@@ -328,79 +294,18 @@ class Evolver:
         except UserError as error:  # as one that is not of the run's regime
             self.lab.log(str(error))
 
-    # -- the team ----------------------------------------------------------------------------------------------------
-    def _look_around(self) -> None:
-        """Now and then: adopt the best that a peer has confirmed, if it beats the incumbent. Nobody's score is taken over: it is measured anew."""
-        if self.told["alone"] or time.monotonic() - self.looked < LOOK_S:
-            return
-        self.looked = time.monotonic()
-        had = {filed.source for filed in self.filed} | self.refused
-        found = []
-        for row in self.lab.peers():
-            if row["you"] or row["best"] is None or row["best_idea"] is None or row["best_idea"] in had:
-                continue
-            n, rate = min(float(row["best"]["episodes"]), BORROWED), float(row["best"]["success_rate"])
-            found.append((rate, n, row["best_idea"], row["agent"]))
-        if not found:
-            return
-        rate, n, source, peer = max(found)
-        theirs = Evidence(rate * n, rate * n, n)
-        if self.population.chance(theirs) >= self.settings.sure:
-            self._adopt(source, peer, theirs)
-
-    def _adopt(self, source: str, peer: str, theirs: Evidence) -> None:
-        try:
-            git(self.lab.workspace, "reset", "--quiet", "--hard", self.filed[self.population.incumbent or 0].commit)
-            taken = self.lab.adopt(source)
-            self._as_it_was(taken.commit)
-            filed = self._filed("heuristic")
-        except RUN_OVER:
-            raise
-        except UserError as error:
-            self.lab.log(f"cannot adopt {source}: {error}")
-            self.refused.add(source)
-            return
-        filed.source = source
-        idea = self._take(
-            Ready(
-                f"{source} of {peer} as it is, which solved {theirs.wins / theirs.episodes:.0%} for it",
-                filed,
-                self._point(),
-                prior=theirs,
-            )
-        )
-        if idea is not None:
-            self.lab.log(f"adopted {source} of {peer}")
-
-    def _as_it_was(self, commit: str) -> None:
-        """A merge may mix the numbers of two; what was tested were theirs alone."""
-        for name in (PARAMS, POLICY):
-            if git(self.lab.workspace, "ls-tree", "--name-only", commit, name):
-                git(self.lab.workspace, "checkout", "--quiet", commit, "--", name)
-        if git(self.lab.workspace, "status", "--porcelain", "--untracked-files=no"):
-            git(self.lab.workspace, "commit", "--quiet", "-am", f"As {commit[:12]} was tested")
-
-    def _point(self) -> np.ndarray | None:
-        """The numbers of the workspace's policy, if it is the parametric one."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            values = json.loads((self.lab.workspace / PARAMS).read_text())
-            point = self.population.point({name: float(values[name]) for name in self.parameters})
-            ours = "from parametric import ParametricPolicy as Policy" in (self.lab.workspace / POLICY).read_text()
-            if ours and np.isfinite(point).all():
-                return point
-        return None
-
-    # -- the record --------------------------------------------------------------------------------------------------
     def _learned(self, idea: Idea, words: str) -> None:
-        """A verdict with the idea's numbers, as `parameters: name=value [low, high], ...`, which later research reads."""
-        if idea.point is not None:
-            rows = zip(
-                self.population.values(idea.point).items(), self.population.low, self.population.high, strict=True
-            )
-            words += ". parameters: " + ", ".join(
-                f"{name}={value:g} [{low:g}, {high:g}]" for (name, value), low, high in rows
-            )
-        id = self.filed[idea.key].id
+        """A verdict with what the idea is: numbers as `parameters: name=value [low, high], ...`, which later research reads."""
+        if idea.point is not None and (family := self.population.families.get(idea.family)) is not None:
+            values = family.values(idea.point)
+            if idea.family == NUMBERS:
+                rows = [f"{name}={values[name]:g} [{axis.low:g}, {axis.high:g}]" for name, axis in family.axes.items()]
+                words += f". parameters: {', '.join(rows)}"
+            else:
+                words += (
+                    f". settings of {idea.family}: {', '.join(f'{name}={value}' for name, value in values.items())}"
+                )
+        id = self.record.filed[idea.key].id
         self.lab.log(f"{id}: {words}")
         if id is not None:
             try:
@@ -409,35 +314,6 @@ class Evolver:
                 raise
             except UserError as error:  # as one more than its share of what a run may write
                 self.lab.log(str(error))
-
-    def _save(self) -> None:
-        """Whole, or as it was before."""
-        file = self.lab.workspace / STATE
-        file.parent.mkdir(exist_ok=True)
-        part = file.with_suffix(".part")
-        ideas = [
-            asdict(idea) | {"point": None if idea.point is None else idea.point.tolist()}
-            for idea in self.population.ideas
-        ]
-        population = {"incumbent": self.population.incumbent, "refits": self.population.refits,
-                      "mean": self.population.mean.tolist(), "std": self.population.std.tolist()}  # fmt: skip
-        part.write_text(json.dumps({"ideas": ideas, "filed": [asdict(filed) for filed in self.filed], "population": population,
-                                    "practised": self.practised, "judged": self.judged}))  # fmt: skip
-        part.replace(file)
-
-    def _load(self) -> None:
-        file = self.lab.workspace / STATE
-        if not file.exists():
-            return
-        known = json.loads(file.read_text())
-        for row in known["ideas"]:
-            row |= {name: Evidence(**row[name]) for name in ("prior", "own", "confirmed")}
-            row["point"] = None if row["point"] is None else np.array(row["point"])
-            self.population.ideas.append(Idea(**row))
-        self.filed = [Filed(**row) for row in known["filed"]]
-        for name, value in known["population"].items():
-            setattr(self.population, name, np.array(value) if isinstance(value, list) else value)
-        self.practised, self.judged = known["practised"], known["judged"]
 
 
 def _average(before: float, now: float) -> float:

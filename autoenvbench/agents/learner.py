@@ -169,12 +169,10 @@ class Learner:
 
     def _updates(self, attempt: Attempt) -> int:
         """Few in a first look; then as many as the algorithm likes, twice that each time it learns anew, or as fit."""
-        from autoenvbench.learning.train import settings_of
-
-        most = int(settings_of(self.algorithm, []).updates) << min(attempt.again, 4)
         speeds = [row.speed for row in self.attempts.rows if row.speed]
-        fit = int(0.9 * 60 * attempt.minutes * speeds[-1]) if speeds else FIRST_UPDATES
-        return max(min(most, fit), FEWEST_UPDATES)
+        return fitting_updates(
+            self.algorithm, 60 * attempt.minutes, speeds[-1] if speeds else None, 1 << min(attempt.again, 4)
+        )
 
     def _train(self, attempt: Attempt) -> None:
         from autoenvbench.learning.run import CHECKPOINT
@@ -226,6 +224,19 @@ class Learner:
         parts += ["own practice"] if attempt.own else []
         parts += [*attempt.settings, *self.told["settings"], f"seed={attempt.seed}"]
         return ", ".join(parts)
+
+
+def fitting_updates(algorithm: str, seconds: float, speed: float | None, times: int = 1) -> int:
+    """Gradient steps of a training of so many seconds, of as many as the algorithm likes (or so many times that).
+
+    Args:
+        speed: gradient steps a second; None before any were timed.
+    """
+    from autoenvbench.learning.train import settings_of
+
+    most = times * int(settings_of(algorithm, []).updates)
+    fit = int(0.9 * seconds * speed) if speed else FIRST_UPDATES
+    return max(min(most, fit), FEWEST_UPDATES)
 
 
 def _noise(rate: float) -> float:

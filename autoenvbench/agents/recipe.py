@@ -91,7 +91,15 @@ class Recipe(BuiltIn):
         return None
 
     def check(self, config: RunConfig) -> None:
-        """Raises UserError for a regime, a track or a lack of demonstrations under which it cannot work, and for settings that it has not."""
+        """Raises UserError for what `check_place` refuses, and for settings that it has not."""
+        self.check_place(config)
+        if self.problem() is None:
+            from autoenvbench.learning.train import settings_of  # PyTorch takes a while
+
+            settings_of(self.algorithm, config.agent_args)
+
+    def check_place(self, config: RunConfig) -> None:
+        """Raises UserError for a regime, a track or a lack of demonstrations under which it cannot work."""
         me, plan = f"recipe:{self.algorithm}", self.plan
         if config.regime not in (None, "mixed", plan.regime):
             raise UserError(
@@ -109,10 +117,6 @@ class Recipe(BuiltIn):
                 f"{me} asks the task's script what it would do, and every cage hides that; say --sandbox none (boards keep such runs apart), or "
                 f"learn from what the script has shown: --agent recipe:bc --demos 100"
             )
-        if self.problem() is None:
-            from autoenvbench.learning.train import settings_of  # PyTorch takes a while
-
-            settings_of(self.algorithm, config.agent_args)
 
     def launch(self, config: RunConfig, prompt: str, session: str | None) -> Launch:
         """`agents.learner` as a program; there is no prompt to read, and what it did before an interruption lies in its workspace."""

@@ -1,26 +1,31 @@
-"""`evolve`: a population of ideas that share a robot by Thompson sampling; no gradients, no weights.
+"""`evolve`: a population of ideas that share a robot by Thompson sampling.
 
-An idea is one setting of a policy's few numbers (or one trained network, which has none). What is known of it are Beta posteriors over its success
-and over its score. To hand out robot time, a value is drawn from each idea's posterior and the highest draw is practised next (Thompson 1933;
+An idea is one setting of a policy's few numbers, or what a learning recipe made with one choice of its settings. Ideas of one kind are a family
+(`learning.evolve_space`), in which new ones are made. What is known of an idea are Beta posteriors over its success and over its score. To hand out robot time, a value is drawn from each idea's posterior and the highest draw is practised next (Thompson 1933;
 Chapelle and Li, "An Empirical Evaluation of Thompson Sampling", 2011); scores in [0, 1] count as fractions of a success (Agrawal and Goyal 2012).
-Their priors have the means of all ideas so far: where nearly all fails, what was not tried is no promise. A share of the time goes to new ideas:
-most are drawn from a normal distribution around the elite, as in the cross-entropy method (`learning.cem`), the others by mutation and crossover.
+Their priors have the means of all ideas so far: where nearly all fails, what was not tried is no promise. A share of the time goes to new ideas;
+which family makes the next one is drawn likewise, by what its newest ones came to, so that one that comes to nothing costs little.
 
 It tunes what somebody wrote, so it is no algorithm of `autoenvbench train`: the built-in researcher `evolve` uses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from autoenvbench.learning.evolve_space import Axis, Family
 from autoenvbench.learning.settings import knob
+
+NUMBERS = "numbers"  # the family of the parametric policy; any other is called after its recipe
 
 SCORE_COUNTS = 0.5  # of a score, beside a success: decides where success does not
 LEAP = 0.25  # a gain in success that is worth an evaluation at any time
 PRIOR_EPISODES = 2.0  # that the priors count for
+NEWEST = 5  # ideas that a family is judged by
+FAMILY_EPISODES = 12.0  # that they count for, at most: a family may come to more than it did
 _GRID = np.linspace(0.0, 1.0, 1003)[1:-1]  # on which posteriors are compared
 
 
@@ -42,6 +47,11 @@ class Settings:
     margin: float = knob(0.05, "by how much it must beat it")
     spread: float = knob(0.3, "of new ideas at first, as a share of each parameter's range")
     min_spread: float = knob(0.03, "below which it never falls")
+    recipes: str = knob(
+        "all",
+        "learning recipes that are tried: all that the run's regime and data allow, none, or some by name, like bc+iql",
+    )
+    training: float = knob(0.1, "share of what is left of the budget that one training takes, beside the robot")
 
 
 @dataclass
@@ -59,6 +69,11 @@ class Evidence:
     def add(self, wins: float, score: float, episodes: float) -> None:
         """More of them."""
         self.wins, self.score, self.episodes = self.wins + wins, self.score + score, self.episodes + episodes
+
+    def at_most(self, episodes: float) -> Evidence:
+        """The same, counting for no more than so many of them."""
+        share = min(1.0, episodes / self.episodes) if self.episodes else 1.0
+        return Evidence(share * self.wins, share * self.score, share * self.episodes)
 
     @property
     def rate(self) -> float:
@@ -109,7 +124,8 @@ class Idea:
     Attributes:
         key: its place in `Population.ideas`.
         words: the hypothesis.
-        point: (parameters,) in [0, 1]; None for one that has no numbers to vary.
+        family: of `Population.families`.
+        point: in its family's space; None for one that has no place in it.
         parent, others: keys of those that it was made from.
         prior: evidence that is not the robot's own (a simulator's, a peer's).
         own: of practice and evaluation; `confirmed`: of confirmations, which it was not chosen by.
@@ -120,6 +136,7 @@ class Idea:
     key: int
     words: str
     point: np.ndarray | None = None
+    family: str = NUMBERS
     parent: int | None = None
     others: list[int] = field(default_factory=list)
     prior: Evidence = field(default_factory=Evidence)
@@ -140,27 +157,26 @@ class Population:
     """All ideas so far, the first of them the one that research begins with.
 
     Attributes:
-        low, high: (parameters,) their ranges.
+        families: what can be varied, by name.
         incumbent: key of the best idea that is confirmed, which is to be beaten; None before there is one.
-        mean, std: (parameters,) of the distribution of new ideas, once it was fitted `refits` times.
     """
 
-    names: list[str]
-    low: np.ndarray
-    high: np.ndarray
     settings: Settings
+    families: dict[str, Family] = field(default_factory=dict)
     ideas: list[Idea] = field(default_factory=list)
     incumbent: int | None = None
-    mean: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    std: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    refits: int = 0
 
     @classmethod
     def over(cls, parameters: Mapping[str, tuple[float, float, float]], settings: Settings) -> Population:
-        """Variants of `parameters` (name: low, initial, high); none where there are none."""
-        names = list(parameters)
-        low, high = (np.array([parameters[n][k] for n in names], float) for k in (0, 2))
-        return cls(names, low, high, settings, std=np.full(len(names), settings.spread))
+        """Variants of `parameters` (name: low, initial, high), a family of their own."""
+        made = cls(settings)
+        axes = {name: Axis(low, high) for name, (low, _, high) in parameters.items()}
+        made.open(NUMBERS, axes, {name: initial for name, (_, initial, _) in parameters.items()})
+        return made
+
+    def open(self, name: str, axes: Mapping[str, Axis], first: Mapping[str, object]) -> None:
+        """One more family, whose first idea is `first`."""
+        self.families[name] = Family.of(axes, first, self.settings.spread)
 
     def add(self, words: str, point: np.ndarray | None = None, **more: object) -> Idea:
         """A new idea."""
@@ -213,6 +229,11 @@ class Population:
         bar = self.bar()
         return beats(known, bar, min(self.settings.margin, (1 - bar.rate) / 2))
 
+    def outdone_by(self, theirs: Evidence) -> bool:
+        """Whether a peer's confirmation is clearly above the incumbent's. Adopting costs no robot time, and it was not chosen by these
+        episodes, so that it need not be above by a margin."""
+        return beats(theirs, self.bar()) >= self.settings.sure
+
     def leading(self) -> Idea | None:
         """The best idea by all that is known."""
         usual = self.usual()
@@ -241,76 +262,64 @@ class Population:
         return dropped
 
     # -- new ideas ---------------------------------------------------------------------------------------------------
-    def elite(self) -> list[Idea]:
-        """The best that have numbers to vary and were tried, by the mean of their posterior; the best first."""
-        tried = [i for i in self.ideas if i.point is not None and i.known.episodes and (i.alive or i.evaluated)]
+    def turns(self, rng: np.random.Generator) -> list[str]:
+        """The families that are open, in the order in which they may make the next idea: a draw for each, the highest first."""
+        usual = self.usual()
+        drawn = {
+            name: self.merits(name).draw(usual, rng) for name, family in self.families.items() if not family.closed
+        }
+        return sorted(drawn, key=lambda name: -drawn[name])
+
+    def merits(self, family: str) -> Evidence:
+        """What the newest ideas of a family came to; a training that came to nothing counts as a slice that failed."""
+        newest = [idea.own for idea in self.ideas if idea.family == family and idea.own.episodes][-NEWEST:]
+        merits, counts = Evidence(), FAMILY_EPISODES / max(len(newest), 1)
+        for own in newest:
+            part = own.at_most(counts)
+            merits.add(part.wins, part.score, part.episodes)
+        merits.add(0.0, 0.0, self.families[family].failed * self.settings.slice)
+        return merits
+
+    def elite(self, family: str = NUMBERS) -> list[Idea]:
+        """The best of a family that were tried, by the mean of their posterior; the best first."""
+        tried = [i for i in self._placed(family) if i.known.episodes and (i.alive or i.evaluated)]
         usual = self.usual()
         return sorted(tried, key=lambda idea: -idea.known.value(usual))[: self.settings.elites]
 
-    def child(self, rng: np.random.Generator) -> tuple[np.ndarray, str, Idea, list[Idea]]:
+    def _placed(self, family: str) -> list[Idea]:
+        return [idea for idea in self.ideas if idea.family == family and idea.point is not None]
+
+    def child(
+        self, rng: np.random.Generator, family: str = NUMBERS, others: Sequence[np.ndarray] = ()
+    ) -> tuple[np.ndarray, str, Idea, list[Idea]]:
         """A new point with its hypothesis, its parent, and others that it draws on. It is none that there was before.
 
+        Args:
+            others: points that are on their way to being ideas.
+
         Raises:
-            ValueError: where no idea has numbers to vary.
+            ValueError: where no idea of the family has numbers to vary.
         """
-        parent = self._parent(rng)
+        parent, space = self._parent(rng, family), self.families[family]
         if parent is None or parent.point is None:
             raise ValueError("there is nothing to vary")
+        points = [*others, *(idea.point for idea in self._placed(family) if idea.point is not None)]
+        known = [space.values(point) for point in points]
         while True:
-            point, how, others = self._vary(rng, parent)
-            if not any(i.point is not None and np.allclose(i.point, point, atol=1e-4) for i in self.ideas):
-                return point, f"{how}: {self.words(parent.point, point)}", parent, others
+            point, how, drawn_on = space.vary(rng, parent, self.elite(family))
+            if space.values(point) not in known and not any(np.allclose(other, point, atol=1e-4) for other in points):
+                return point, f"{how}: {space.words(parent.point, point)}", parent, drawn_on
 
-    def _parent(self, rng: np.random.Generator) -> Idea | None:
+    def _parent(self, rng: np.random.Generator, family: str) -> Idea | None:
         """One of the elite, by Thompson sampling as well."""
-        elite = self.elite() or [idea for idea in self.ideas if idea.point is not None]
+        elite = self.elite(family) or self._placed(family)
         usual = self.usual()
         return max(elite, key=lambda idea: idea.known.draw(usual, rng), default=None)
 
-    def _vary(self, rng: np.random.Generator, parent: Idea) -> tuple[np.ndarray, str, list[Idea]]:
-        """Mostly by the distribution around the elite."""
-        assert parent.point is not None
-        elite, n = self.elite(), len(self.names)
-        partners = [idea for idea in elite if idea is not parent]
-        how = rng.choice(["fit", "mutate", "cross"], p=[0.6, 0.2, 0.2]) if partners else "fit"
-        if how == "mutate":  # one number at least, three on average
-            chosen = rng.random(n) < 3 / n
-            chosen[rng.integers(n)] = True
-            return np.clip(parent.point + 2 * chosen * self.std * rng.normal(size=n), 0, 1), "mutation", []
-        if how == "cross":
-            partner = partners[rng.integers(len(partners))]
-            assert partner.point is not None
-            mixed = np.where(rng.random(n) < 0.5, parent.point, partner.point)
-            return np.clip(mixed + 0.3 * self.std * rng.normal(size=n), 0, 1), "crossover", [partner]
-        mean = self.mean if self.refits else parent.point
-        return np.clip(mean + self.std * rng.normal(size=n), 0, 1), "near the elite", partners if self.refits else []
-
     def refit(self) -> None:
-        """Move the distribution to the elite, and half way to its spread, whenever a generation of new ideas was practised."""
-        tried = sum(bool(idea.own.episodes) for idea in self.ideas)
-        elite = self.elite()
-        if tried < (self.refits + 1) * self.settings.population or len(elite) < 2:
-            return
-        points = np.array([idea.point for idea in elite])
-        self.refits += 1
-        self.mean = points.mean(axis=0)
-        self.std = np.maximum(0.5 * self.std + 0.5 * points.std(axis=0), self.settings.min_spread)
-
-    def words(self, before: np.ndarray, after: np.ndarray) -> str:
-        """What is changed, the most first."""
-        old, new = self.values(before), self.values(after)
-        order = [int(k) for k in np.argsort(-np.abs(after - before)) if abs(after[k] - before[k]) > 1e-3]
-        changes = [f"{self.names[k]} {old[self.names[k]]:.3g} -> {new[self.names[k]]:.3g}" for k in order[:4]]
-        more = f" and {len(order) - 4} more" if len(order) > 4 else ""
-        return ", ".join(changes) + more
-
-    # -- points and values -------------------------------------------------------------------------------------------
-    def values(self, point: Iterable[float]) -> dict[str, float]:
-        """A point in [0, 1] as the parameters' own values."""
-        scaled = self.low + np.asarray(point) * (self.high - self.low)
-        return {n: float(f"{v:.6g}") for n, v in zip(self.names, scaled, strict=True)}
-
-    def point(self, values: Mapping[str, float]) -> np.ndarray:
-        """Values of all parameters as a point in [0, 1]."""
-        given = np.array([values[n] for n in self.names], float)
-        return np.clip((given - self.low) / (self.high - self.low), 0, 1)
+        """Move each family's distribution to its elite, whenever a generation of new ideas was practised."""
+        for name, family in self.families.items():
+            tried = sum(bool(idea.own.episodes) for idea in self._placed(name))
+            elite = self.elite(name)
+            if tried >= (family.refits + 1) * self.settings.population and len(elite) >= 2:
+                family.fit(elite, self.settings.min_spread)

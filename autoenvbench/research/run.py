@@ -88,7 +88,7 @@ def research(
     check_models_named(config.models, list(members.values()))
     on_record = {"agent": team_name(list(members.values())), "team": len(members)}
     config = config.model_copy(update=on_record)
-    if all(make_agent(agent).tunes_parametric for agent in members.values()):
+    if all(_tunes_parametric(make_agent(agent), config) for agent in members.values()):
         config = config.model_copy(update={"starter": "parametric"})  # on record is what the workspaces hold
     config, experience = with_experience(config)
     sandbox, notice = preflight(config, list(members.values()))
@@ -332,6 +332,11 @@ def _newcomer(run: Run, agent: str) -> AgentSlot:
     return slot
 
 
+def _tunes_parametric(agent: Agent, config: RunConfig) -> bool:
+    """Whether it works on the task's parametric policy here: not where the answer is a network."""
+    return agent.tunes_parametric and answer_of(config.regime) == "policy"
+
+
 # -- parts -----------------------------------------------------------------------------------------------------------
 def _make_workspace(
     slot: AgentSlot,
@@ -342,7 +347,7 @@ def _make_workspace(
     secret: bytes,
 ) -> None:
     """Its brief names the run's own station where it may be simulated: on the open track. A private one is never named."""
-    starter = "parametric" if slot.kind.tunes_parametric else config.starter
+    starter = "parametric" if _tunes_parametric(slot.kind, config) else config.starter
     drawn = stations.drawn(secret) if stations.source == "run" and config.track == "open" else None
     make_workspace(
         slot.workspace, slot.id, config.model_copy(update={"starter": starter}), env, scope=stations.scope,

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from autoenvbench.agents.evolve import Evolve
+from autoenvbench.agents.evolve_proposals import Proposals
 from autoenvbench.agents.evolver import Evolver
 from autoenvbench.agents.lab import Lab
+from autoenvbench.agents.parametric import commit_values
 from autoenvbench.errors import UserError
-from autoenvbench.learning.evolve import Evidence, Population, Settings, beats
+from autoenvbench.learning.evolve import NUMBERS, Evidence, Population, Settings, beats
 from autoenvbench.make_env import make_env
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.workspace.bundling import git
@@ -20,7 +22,7 @@ PARAMETERS = {f"p{k}": (0.0, 0.9, 1.0) for k in range(6)}
 
 def population(**settings):
     made = Population.over(PARAMETERS, Settings(**settings))
-    made.add("the starter", made.point(dict.fromkeys(PARAMETERS, 0.9)))
+    made.add("the starter", made.families[NUMBERS].point(dict.fromkeys(PARAMETERS, 0.9)))
     return made
 
 
@@ -99,6 +101,25 @@ def test_no_idea_is_made_twice_and_none_is_evaluated_twice():
     assert len(points) == len(set(points))
 
 
+@pytest.mark.parametrize(("mine", "theirs", "adopts"), [
+    (None, (20, 50), True),
+    (None, (5, 50), False),  # next to nothing is no gain on nothing
+    ((30, 50), (38, 50), True),
+    ((40, 50), (45, 50), True),  # of which a margin and 20 episodes of the 50 would make a doubt
+    ((40, 50), (42, 50), False),  # as good as mine, for all that is known
+    ((40, 50), (40, 50), False),
+    ((40, 50), (20, 50), False),
+    ((40, 50), (4, 4), False),  # so few tell nothing
+    ((194, 200), (200, 200), True),  # half of what is left to gain would be no more than 1 %
+])  # fmt: skip
+def test_a_peer_is_followed_where_it_is_clearly_better(mine, theirs, adopts):
+    ideas = population()
+    if mine is not None:
+        ideas.ideas[0].confirmed = Evidence(mine[0], mine[0], mine[1])
+        ideas.crown(ideas.ideas[0])
+    assert ideas.outdone_by(Evidence(theirs[0], theirs[0], theirs[1])) is adopts
+
+
 def test_what_a_peer_has_confirmed_is_borrowed_where_it_is_better_and_only_there():
     ideas = population()
     ideas.ideas[0].confirmed, ideas.ideas[0].evaluated = Evidence(30, 30, 50), True
@@ -133,7 +154,24 @@ def test_it_climbs(seed):
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"regime": "bc"}, "no answer in the regime bc; leave --regime out, or say --regime heuristic"),
+        ({"regime": "tools"}, "no scripts, which alone are answers in the regime tools; leave --regime out"),
+        (
+            {"regime": "bc"},
+            "nothing to try in the regime bc: recipe:bc learns from demonstrations, and this run has none; say --demos 100",
+        ),
+        (
+            {"regime": "bc", "demos": 9, "agent_args": ["recipes=iql"]},
+            "recipe:iql works in the regime offline-rl, not in bc",
+        ),
+        ({"regime": "bc", "demos": 9, "agent_args": ["recipes=none"]}, "recipes=none leaves nothing to learn with"),
+        ({"regime": "heuristic", "demos": 9, "agent_args": ["recipes=bc"]}, "works in the regime bc, not in heuristic"),
+        (
+            {"regime": "heuristic", "demos": 9, "agent_args": ["bc.hidden=64"]},
+            "settings of bc, which this run does not try: it tries no recipe",
+        ),
+        ({"demos": 9, "agent_args": ["bc.hiden=64"]}, "did you mean hidden"),
+        ({"demos": 9, "agent_args": ["ppo.hidden=64"]}, "a recipe 'ppo' that there is not; there are bc, "),
+        ({"agent_args": ["training=0.9"]}, "above 0, at most 0.5"),
         ({"agent_args": ["elits=3"]}, "did you mean elites"),
         ({"agent_args": ["elites=40"]}, "no more than are alive"),
     ],
@@ -143,13 +181,23 @@ def test_what_it_cannot_do_is_said_before_a_run_is_made(config, words):
         Evolve().check(RunConfig(**{"agent": "evolve", "env": "ENPIRE/PushT-v0", "budget_s": 60, **config}))
 
 
-TOLD = {"seed": 0, "track": "station", "pace": 0.0, "regime": None, "settings": ["slice=4"], "alone": True}
+TOLD = {"seed": 0, "track": "station", "pace": 0.0, "regime": None, "settings": ["slice=4"], "alone": True,
+        "recipes": [], "given": {}, "missing": None, "demos": 0}  # fmt: skip
 
 
 @pytest.fixture
 def on_reach(site, monkeypatch):
     """The station's process knows the example task."""
     monkeypatch.setenv("PYTHONPATH", str(site))
+
+
+def slow_reach(folder, name, env):
+    """A member's workspace, whose starter is too slow to solve any start."""
+    config = RunConfig(agent="evolve", env=env, budget_s=600, track="station", starter="parametric")
+    make_workspace(folder, name, config, make_env(env))
+    parametric = folder / "parametric.py"
+    parametric.write_text(parametric.read_text().replace("(0.1, 1.0, 20.0)", "(0.1, 0.12, 20.0)"))
+    git(folder, "commit", "-qam", "A lower gain")
 
 
 class Killed(BaseException):
@@ -175,11 +223,7 @@ class Doomed(Lab):
 def test_it_improves_over_its_start_goes_on_after_a_kill_and_stops_when_nothing_is_left_to_gain(on_reach, bench, reach):
     """On the example task, from a gain with which it is too slow to solve any start."""
     folder = bench.home.with_name("workspace")
-    config = RunConfig(agent="evolve", env=reach, budget_s=600, track="station", starter="parametric")
-    make_workspace(folder, "evolve-1", config, make_env(reach))
-    parametric = folder / "parametric.py"
-    parametric.write_text(parametric.read_text().replace("(0.1, 1.0, 20.0)", "(0.1, 0.12, 20.0)"))
-    git(folder, "commit", "-qam", "A lower gain")
+    slow_reach(folder, "evolve-1", reach)
     with pytest.raises(Killed):
         Evolver(Doomed(folder, bench.client()), TOLD | {"env": reach, "env_kwargs": {}}).research()
     Evolver(Lab(folder, bench.client()), TOLD | {"env": reach, "env_kwargs": {}}).research()
@@ -207,3 +251,46 @@ def test_it_improves_over_its_start_goes_on_after_a_kill_and_stops_when_nothing_
         json.loads((folder / "runs/evolve.json").read_text())["practised"]
         == sum(e.episodes for e in ended if e.purpose == "practice") - ended[2].episodes
     )  # the one in which it was killed
+
+
+@pytest.mark.parametrize(
+    "bench",
+    [{"env": "Example/Reach-v0", "track": "station", "confirm_episodes": 20, "members": ("evolve-2",)}],
+    indirect=True,
+)
+def test_it_adopts_what_a_peer_has_confirmed_before_it_tries_anything_of_its_own(on_reach, bench, reach):
+    """No luck is in it: the peer solves all, the start of both solves nothing, and the first look is before the first practice."""
+    mine, theirs = (bench.home.with_name(name) for name in ("mine", "theirs"))
+    slow_reach(mine, "codex", reach)
+    slow_reach(theirs, "evolve-2", reach)
+    peer = Lab(theirs, bench.client(bench.tokens["evolve-2"]))
+    commit_values(peer, {"gain": 9.0}, "A gain of nine")
+    source = peer.idea("a gain of nine", "heuristic")
+    assert peer.evaluate(source)["confirmation"]["successes"] == 20
+
+    Evolver(Lab(mine, bench.client()), TOLD | {"env": reach, "env_kwargs": {}, "alone": False}).research()
+
+    events = [e for e in bench.ledger.events() if e.agent == "codex"]
+    _, adopted = (e.payload for e in events if e.kind == "idea")
+    assert adopted.inspired_by == [source]
+    assert (adopted.title, adopted.parent) == (f"{source} of evolve-2 as it is, which solved 100% for it", None)
+    runs = [e.payload for e in events if e.kind == "evaluation" and e.payload.phase == "finished"]
+    assert [(e.purpose, e.idea) for e in runs] == [
+        ("evaluate", adopted.id),
+        ("confirm", adopted.id),
+    ]  # anew, and at once
+    assert runs[-1].successes == 20
+    assert json.loads(git(mine, "show", f"{runs[-1].commit}:params.json")) == {"gain": 9.0}
+    with bench.follow() as state:
+        assert state.first_uses.words(adopted.id) == "adopted, and recorded before its adopter ran its files"
+        found = state.book.provenance["codex", runs[-1].commit].sources
+    assert [(s.agent, s.idea, s.how) for s in found if s.how == "merge"] == [("evolve-2", source, "merge")]
+    # And there is nothing to adopt back: what the other would find is its own.
+    back = Evolver(
+        Lab(theirs, bench.client(bench.tokens["evolve-2"])), TOLD | {"env": reach, "env_kwargs": {}, "alone": False}
+    )
+    assert back.lab.peers()[0]["best_idea"] == adopted.id
+    back.proposals = Proposals(back.lab, back.told, back.record, back.rng, None)
+    nine = back.proposals._send("HEAD", {"gain": 9.0}, "what it had")
+    back.record.filed.append(nine)
+    assert back.proposals.borrow(adopted.id, "codex", Evidence(20, 20, 20)) is None

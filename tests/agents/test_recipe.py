@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from enpire_envs.episode_file import describe_space, plain
 from gymnasium import spaces
 
+from autoenvbench.agents import evolver
 from autoenvbench.agents.lab import Lab
 from autoenvbench.agents.learner import Attempt, Attempts, Learner
 from autoenvbench.agents.recipe import PLANS, Recipe
@@ -24,6 +27,7 @@ from autoenvbench.publish import leaderboard, ranking
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.workspace import jobs
 from autoenvbench.workspace.make_workspace import make_workspace
 
 #: Settings under which the example task is learnt in a second.
@@ -213,6 +217,44 @@ def test_in_a_gradient_regime_it_answers_with_its_network_and_no_code(workspace,
     assert "policy.py" not in files
     assert os.listdir(lab.workspace / "checkpoints") == ["network.onnx"]
     assert bench.client().get("/status")["best"]["success_rate"] == 1.0
+
+
+@pytest.mark.usefixtures("on_reach")
+@pytest.mark.parametrize("bench", [{**REACH, "regime": "bc"}], indirect=True)
+def test_evolve_varies_a_recipe_beside_the_robot_and_goes_on_with_a_training_that_was_cut(
+    workspace, bench, monkeypatch
+):
+    folder = workspace(track="station", regime="bc").workspace
+    lab = Lab(folder, bench.client())
+    about = {
+        "env": REACH["env"], "env_kwargs": {}, "seed": 0, "track": "station", "pace": 0.0, "regime": "bc", "alone": True, "demos": 100,
+        "settings": ["training=0.5"], "recipes": ["bc"], "given": {"bc": QUICK["bc"]}, "missing": None,
+    }  # fmt: skip
+
+    def die(seconds):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evolver, "time", SimpleNamespace(sleep=die, monotonic=time.monotonic))
+        with pytest.raises(Killed):  # while it waits for what is learned
+            evolver.Evolver(lab, about).research()
+    assert json.loads((folder / "runs/evolve.json").read_text())["trainings"]["under_way"]["number"] == 1
+    evolver.Evolver(lab, about).research()  # to the end: every confirmation episode succeeded
+
+    idea = next(e.payload for e in bench.ledger.events("idea"))
+    assert (idea.id, idea.title, idea.regime) == ("I1", "bc, as it comes", "bc")
+    states = [(job.name, job.status()["state"]) for job in jobs.listed(folder, ["evolve-bc-001*"])]
+    assert states[1:] == [("evolve-bc-001-2", "done")]
+    status = bench.client().get("/status")
+    assert status["best"]["success_rate"] == 1.0
+    assert status["submitted"] == status["best"]["commit"]
+    files = subprocess.run(
+        ["git", "-C", folder, "ls-tree", "-r", "--name-only", status["submitted"]], capture_output=True, text=True
+    ).stdout.split()
+    assert "recipe.json" in files
+    assert not {"policy.py", "parametric.py", "params.json"} & set(files)  # the answer is a network, and no code
+    learned = [e.payload.text for e in bench.ledger.events("learned")]
+    assert any("raised my best from nothing" in text and "settings of bc: stride=" in text for text in learned)
 
 
 @pytest.mark.usefixtures("on_reach")

@@ -4,9 +4,11 @@ import hashlib
 
 import pytest
 
+from autoenvbench.agents.evolve_proposals import experience
 from autoenvbench.agents.evolver import Evolver
 from autoenvbench.agents.lab import Lab
 from autoenvbench.errors import UserError
+from autoenvbench.learning.evolve import NUMBERS
 from autoenvbench.make_env import make_env
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.station.client import StationClient
@@ -64,13 +66,14 @@ def test_members_find_it_the_run_records_it_and_nobody_exchanges_it(tmp_path):
     env.close()
 
     # where parameters have the same name, evolve begins at the same place in their range
-    evolver = Evolver(Lab(tmp_path / "with", StationClient("nowhere", "")), {"seed": 0, "settings": []})
-    names, point = evolver.population.names, evolver._experience()
+    told = {"seed": 0, "settings": [], "regime": None, "recipes": [], "given": {}}
+    evolver = Evolver(Lab(tmp_path / "with", StationClient("nowhere", "")), told)
+    family, point = evolver.population.families[NUMBERS], experience(tmp_path / "with", evolver.population)
+    names = family.names
     found = dict(zip(names, point, strict=True))
     assert found["press"] == pytest.approx(0.25)
     assert found["push"] == pytest.approx(0.5)
-    values = {name: initial for name, (_, initial, _) in evolver.parameters.items()}
-    usual = dict(zip(names, evolver.population.point(values), strict=True))
+    usual = dict(zip(names, family.point(family.first), strict=True))
     assert {name for name in names if found[name] != usual[name]} == {"press", "push"}
 
     (tmp_path / "experience.md").write_text(PAGE + "\nand something more\n")
