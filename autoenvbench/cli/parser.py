@@ -216,9 +216,17 @@ def _eval(subparsers: Any) -> None:
     run.add_argument("--agent-args", default="", metavar="FLAGS", help="further flags of the agent's command line")
     run.add_argument("--base-url", metavar="URL", help="the model's provider, such as a local OpenAI-compatible server")
     run.add_argument(
-        "--vision", choices=("native", "none"), default="native",
-        help="what agents see: pictures and films too, or nothing but numbers, which the station sees to (takes --track station)",
+        "--vision", choices=("native", "tool", "none"), default="native",
+        help="what agents see: pictures and films too, the answers of a model that sees them (`aeb ask`), or nothing but numbers; the station "
+        "sees to it (tool and none take --track station)",
     )  # fmt: skip
+    run.add_argument("--vision-model", metavar="NAME", help="of --vision tool: the vision-language model that answers")
+    run.add_argument(
+        "--vision-url",
+        metavar="URL",
+        help="its OpenAI-compatible server (default: OpenAI's); the key is VISION_API_KEY",
+    )
+    run.add_argument("--vision-questions", type=arguments.whole(1, 10_000), default=100, metavar="N", help="of each member, at most (default 100)")  # fmt: skip
     run.add_argument(
         "--allow-hosted-tools", action="store_true", help="let the provider's own tools pass (web search, ...)"
     )

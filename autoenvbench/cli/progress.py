@@ -128,6 +128,8 @@ class RunProgress(Observer):
                       f"{result.episodes} episodes, {result.ideas} ideas")  # fmt: skip
         add_plain(table, "robot time", format_duration(result.robot_s)
                       + (f" of {format_duration(result.robot_budget_s)}" if result.robot_budget_s else ""))  # fmt: skip
+        if (v := result.vision) is not None:
+            add_plain(table, "questions", f"{v.questions} to {v.model}, which sees pictures: {v.tokens} tokens of its own")
         if (t := result.tokens) and t.calls:
             add_plain(table, "tokens", f"{t.headline} (fresh input + output), {t.all} with cache reads, {t.calls} calls, "
                           f"{result.mtu or 0:.0f} per minute")  # fmt: skip

@@ -32,7 +32,7 @@ MAX_FILE = 4 << 20  # bytes of a submission
 ADDED = {
     "contents": "robot_budget_s", "robot_budget_s": "robot_budget_s", "stations": "private_stations",
     "stations_sha256": "private_stations", "cells": "cells", "mru_of_cells": "cells", "real_time": "cells",
-    "members": "team", "team_average": "team", "experience_sha256": "experience", "average_to_threshold": "team",
+    "vision": "vision_model", "milestones": "vision_model", "members": "team", "team_average": "team", "experience_sha256": "experience", "average_to_threshold": "team",
 }  # fmt: skip
 
 

@@ -105,7 +105,9 @@ def conditions(result: Result) -> dict[str, Any]:
         apart.setdefault("demos", 0)  # and from before there were any
         apart.setdefault("cells", 1)  # or more than one
         apart.setdefault("experience_sha256", None)  # or experience
-        apart.setdefault("vision", "native")  # or agents that see numbers alone
+        apart.setdefault("vision", "native")  # or agents that see numbers alone, or ask a model
+        for name in ("vision_model", "vision_url", "vision_questions"):
+            apart.setdefault(name, RunConfig.model_fields[name].default)
         for name, value in (("team", result.team_size), ("sharing", True), ("own_stations", False)):  # or teams
             apart.setdefault(name, value)
     return {

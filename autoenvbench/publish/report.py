@@ -20,6 +20,7 @@ from autoenvbench.record import metrics
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.first_use import FirstUses
 from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.milestones import milestones
 from autoenvbench.record.results import Result, research_seconds, started
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.state import RunState
@@ -82,13 +83,13 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
         _figure(figures.hill_climb(events, research_s, summary.success_rate if held else None, config.min_episodes)),
         "<p class=note>Bars: 95 % Wilson intervals. The confirmed best rests on fresh episodes only; the raw best of many "
         "noisy evaluations flatters itself.</p>",
-        _thresholds(confirmed),
+        _thresholds(confirmed), _milestones(events),
         _members(result),
         "<h2>Ideas</h2>", _ideas(run_dir, config, events, research_s),
         "<h2>Stages reached</h2>", _figure(figures.stages(events)),
         _failures(summary),
         "<h2>Utilisation</h2>", _figure(figures.utilisation(events, research_s)),
-        _activity(events, research_s), _tokens(tokens), _waits(events, research_s), _refusals(events),
+        _activity(events, research_s), _tokens(tokens), _vision(result), _waits(events, research_s), _refusals(events),
         _pictures(run_dir),
         "<h2>Notes</h2>", _notes(events),
     ]  # fmt: skip
@@ -147,6 +148,15 @@ def _members(result: Result | None) -> str:
     return f"<h2>Members</h2><p class=note>Team average, over all members: {average}.</p>" + html_table(head, rows)
 
 
+def _vision(result: Result | None) -> str:
+    """Who asked the model that sees pictures, and how much."""
+    if result is None or result.vision is None:
+        return ""
+    rows = [(name, asked.questions, f"{asked.tokens:,}") for name, asked in result.vision.members.items()]
+    note = "<p class=note>Not in the agents' own tokens.</p>"
+    return f"<h3>Questions to {html_text(result.vision.model)}, which sees pictures</h3>{html_table(('member', 'questions', 'tokens'), rows)}{note}"  # fmt: skip
+
+
 def _thresholds(confirmed: list[metrics.Point]) -> str:
     rows = []
     for x in (*metrics.THRESHOLDS, *metrics.STRICT_THRESHOLDS):
@@ -163,6 +173,17 @@ def _failures(summary: Summary) -> str:
     if not summary.failures:
         return ""
     return "<h3>Why held-out episodes failed</h3>" + html_table(("reason", "episodes"), summary.failures.items())
+
+
+def _milestones(events: list[Event]) -> str:
+    """When the run's policies first got so far."""
+    rows = [(stage, format_duration(spent["time_s"]), f"{spent['tokens']:,.0f}", format_duration(spent["robot_s"]))
+            for stage, spent in milestones(events).items()]  # fmt: skip
+    return (
+        html_table(("stage first reached, by one counted episode", "time", "tokens", "robot time"), rows)
+        if rows
+        else ""
+    )
 
 
 def _tokens(t: metrics.TokenTotals) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from autoenvbench.evolution.activity import ACTIVITIES, Activity, MemberTime, team_time
 from autoenvbench.publish.figures import ACCENT, GREEN, INK, SOFT, WARM, new_figure, style_axes, time_unit
 from autoenvbench.publish.study_figures import climbs, look_of
-from autoenvbench.publish.team_runs import TeamRun
+from autoenvbench.publish.team_runs import FirstAt, TeamRun, reached
+from autoenvbench.record.milestones import in_order
 from autoenvbench.text import figure_text
 
 if TYPE_CHECKING:
@@ -155,22 +156,32 @@ def activity_by_team(runs: Sequence[TeamRun]) -> Figure:
 
 
 def milestones(runs: Sequence[TeamRun]) -> Figure:
-    """Research time until an episode first reached each stage: per condition the median over runs, with whiskers between quartiles. What
-    fewer than half of the runs reached has no bar, and a whisker without an end goes beyond the figure."""
-    order = stage_order(runs)
-    groups = groups_of(runs)
+    """`milestone_bars` of runs by condition."""
+    groups = {name: [run.first_at for run in group] for name, group in groups_of(runs).items()}
+    return milestone_bars(groups, max(run.research_s for run in runs))
+
+
+def milestone_bars(groups: Mapping[str, Sequence[FirstAt]], longest: float) -> Figure:
+    """Research time until a counted episode first reached each stage: the median over each group's runs, with whiskers between quartiles.
+    What fewer than half of the runs reached has no bar, and a whisker without an end goes beyond the figure.
+
+    Args:
+        groups: `TeamRun.first_at` of each run, by name.
+        longest: that a run took [s].
+    """
+    order = stage_order([first_at for group in groups.values() for first_at in group])
     figure = new_figure(8.6, 1.2 + 0.3 * max(1, len(order)) * (0.6 + len(groups)))
     ax = figure.subplots()
     style_axes(ax)
     ax.grid(axis="y", visible=False)
-    longest = max(run.research_s for run in runs)
     per, unit = time_unit(longest)
     height = 0.8 / max(1, len(groups))
     for k, (name, group) in enumerate(groups.items()):
         for row in range(len(order)):
             y = row + (k - (len(groups) - 1) / 2) * height
-            low, middle, high = quartiles([run.reached(order[row:]) for run in group])
-            missed = sum(math.isinf(run.reached(order[row:])) for run in group)
+            times = [reached(first_at, order[row:]) for first_at in group]
+            low, middle, high = quartiles(times)
+            missed = sum(map(math.isinf, times))
             ax.barh(y, middle / per if math.isfinite(middle) else 0.0, height=0.85 * height, color=look_of(k)["color"], alpha=0.8,
                     label=f"{figure_text(name, 48)}, {_count(len(group), 'run')}" if row == 0 else None)  # fmt: skip
             if math.isfinite(low) and len(group) > 1:
@@ -191,13 +202,13 @@ def milestones(runs: Sequence[TeamRun]) -> Figure:
     return figure
 
 
-def stage_order(runs: Sequence[TeamRun]) -> list[str]:
+def stage_order(runs: Sequence[FirstAt]) -> list[str]:
     """Stages of the runs' episodes from the first to the last, by their mean score."""
     scores: dict[str, list[float]] = {}
-    for run in runs:
-        for stage, (_, score) in run.first_at.items():
+    for first_at in runs:
+        for stage, (_, score) in first_at.items():
             scores.setdefault(stage, []).append(score)
-    return sorted(scores, key=lambda stage: (float(np.mean(scores[stage])), stage))
+    return in_order({stage: float(np.mean(found)) for stage, found in scores.items()})
 
 
 def _legend(ax: Any) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from autoenvbench.evolution.activity import MemberTime, team_time, time_by_activity
 from autoenvbench.record import metrics
 from autoenvbench.record.ledger import Event
+from autoenvbench.record.milestones import first_reached
 from autoenvbench.record.results import research_seconds, started
+
+FirstAt = Mapping[str, tuple[float, float]]  # (research time [s], mean score) by stage
 
 
 @dataclass(slots=True)
@@ -25,7 +28,7 @@ class TeamRun:
         mru_of_cells: of cells that worked, 0 to 1; empty where robot time is free.
         cpu, gpu: mean utilisation, none or one number, 0 to 1.
         mtu: headline tokens a minute.
-        first_at: (research time [s], mean score) by stage: when an episode of research first reached it.
+        first_at: (research time [s], mean score) by stage: when a counted episode first ended in it (`record.milestones`).
     """
 
     env: str
@@ -40,7 +43,7 @@ class TeamRun:
     gpu: list[float]
     mtu: float
     time: MemberTime
-    first_at: dict[str, tuple[float, float]] = field(default_factory=dict)
+    first_at: FirstAt = field(default_factory=dict)
 
     @classmethod
     def of(cls, events: Sequence[Event]) -> TeamRun:
@@ -63,7 +66,7 @@ class TeamRun:
             mru_of_cells=list(use.of_cells.values()) if use else [],
             cpu=_mean([s.cpu for s in samples]), gpu=_mean([s.gpu for s in samples if s.gpu is not None]),
             mtu=metrics.token_totals(events, research_s).per_minute, time=team_time(time_by_activity(events, research_s)),
-            first_at=_first_at(events),
+            first_at={stage: (reached.time_s, reached.score) for stage, reached in first_reached(events).items()},
         )  # fmt: skip
 
     def spent_to(self, threshold: float, what: Literal["time_s", "tokens"]) -> float:
@@ -73,19 +76,13 @@ class TeamRun:
 
     def reached(self, stages: Sequence[str]) -> float:
         """When an episode first reached one of these stages [s]; infinite where none did."""
-        return min((self.first_at[stage][0] for stage in stages if stage in self.first_at), default=math.inf)
+        return reached(self.first_at, stages)
+
+
+def reached(first_at: FirstAt, stages: Sequence[str]) -> float:
+    """When a run first reached one of these stages [s]; infinite where it never did."""
+    return min((first_at[stage][0] for stage in stages if stage in first_at), default=math.inf)
 
 
 def _mean(values: Sequence[float]) -> list[float]:
     return [sum(values) / len(values)] if values else []
-
-
-def _first_at(events: Sequence[Event]) -> dict[str, tuple[float, float]]:
-    """Held-out episodes are no research, and one that a policy's failure ended before its first stage reached none."""
-    first: dict[str, float] = {}
-    scores: dict[str, list[float]] = {}
-    for e in events:
-        if e.kind == "episode" and e.payload.purpose != "heldout" and e.payload.stage and not e.payload.infrastructure:
-            first.setdefault(e.payload.stage, e.t_run)
-            scores.setdefault(e.payload.stage, []).append(e.payload.score)
-    return {stage: (t, sum(scores[stage]) / len(scores[stage])) for stage, t in first.items()}

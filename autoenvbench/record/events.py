@@ -334,8 +334,10 @@ POLICY = "policy"
 
 #: The one call that a run makes before its clock starts, to see that key, model and address are right.
 PREFLIGHT = "preflight"
+#: Whose calls to a model are the station's, to answer a member's question about pictures (`--vision tool`).
+VISION = "vision"
 #: Events of these are in no agent's counts.
-NOT_AGENTS = (POLICY, PREFLIGHT)
+NOT_AGENTS = (POLICY, PREFLIGHT, VISION)
 
 
 class CallEvent(Payload):
@@ -343,12 +345,16 @@ class CallEvent(Payload):
 
     A resumed run writes the `tokens` events that a kill has left out. Counts are estimates: 4 bytes a token, and what the provider
     has seen before counts as cached.
+
+    Attributes:
+        member: whose question it answers, of calls by VISION.
     """
 
     id: str
     model: str
     input: int = 0
     cached_input: int = 0
+    member: str | None = None
 
 
 class WaitEvent(Payload):
@@ -388,6 +394,7 @@ class TokensEvent(Payload):
         output: with `reasoning`.
         wait_s: from the request to the answer's end [s].
         error: what went wrong, in the provider's words.
+        member: as `CallEvent.member`.
     """
 
     model: str
@@ -401,6 +408,25 @@ class TokensEvent(Payload):
     in_flight: bool = False  # cut off: what the provider had not told by then is estimated (see CallEvent)
     error: str | None = None
     call: str | None = None  # its CallEvent's id
+    member: str | None = None
+
+
+class QuestionEvent(Payload):
+    """A member asked the vision-language model about pictures that it does not see, and was answered or not.
+
+    Attributes:
+        call: id of the `CallEvent`.
+        about: what the pictures show, in words; `pictures`: how many there were.
+        answer: as the member was told; empty where it was not.
+        withheld: why not, for people.
+    """
+
+    call: str
+    about: str
+    pictures: int
+    question: str
+    answer: str = ""
+    withheld: str | None = None
 
 
 class ComputeEvent(Payload):
@@ -440,6 +466,7 @@ KINDS: dict[str, type[Payload]] = {
     "wait": WaitEvent,
     "refusal": RefusalEvent,
     "tokens": TokensEvent,
+    "question": QuestionEvent,
     "compute": ComputeEvent,
     "note": NoteEvent,
 }

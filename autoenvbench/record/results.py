@@ -24,12 +24,14 @@ from autoenvbench.record.contents import BundleContents
 from autoenvbench.record.events import NOT_AGENTS, EpisodeEvent, RunEvent
 from autoenvbench.record.ledger import Event, digest
 from autoenvbench.record.member_info import MemberInfo, kinds_at_work, member_info
+from autoenvbench.record.milestones import milestones
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.standing import unranked_reasons, void_reasons
 from autoenvbench.record.stations import Source
 from autoenvbench.record.strict_model import StrictModel
 from autoenvbench.record.summary import summarise, wilson
 from autoenvbench.record.team import spent_to, team_curves
+from autoenvbench.record.vision_use import VisionUse, vision_use
 
 Kind = Literal["sim", "twin", "real", "stand-in", "reported"]
 #: A file name on every system, and never a path.
@@ -105,6 +107,8 @@ class Result(StrictModel):
         contents: what the answer's bundle holds, as the station found it: whether it is of its run's regime (`record.regimes`).
         stopped_by: what ended research: deadline, goal, token_budget, robot_budget, agent_ended, gave_up ...
         best_raw, best_confirmed: success rate during research, 0 to 1.
+        milestones: by stage of the task, from the first to the last, what was spent when a counted episode had first got so far
+            (`record.milestones`).
         members: what each member came to, in the order in which they began.
         team_average: mean over all members of each one's own confirmed best, 0 to 1; None before anyone had one.
         average_to_threshold: by success rate, what all had spent until the team's average reached it; None where it never did.
@@ -112,6 +116,7 @@ class Result(StrictModel):
         robot_budget_s: robot time granted [s].
         evaluations, episodes, robot_s: of research, held-out scoring left out; robot time [s].
         policy_tokens: headline tokens of the policies' own model calls.
+        vision: which model answered the members' questions about pictures, and what that cost, where they see none themselves (`--vision tool`).
         deterministic: no policy asked a model: a re-run must give the same outcomes.
         cost_usd: by the price table; None if a model is not in it.
         mtu: headline tokens per minute of research; `mru`: share of it in which the robots worked, 0 to 1, all `cells` together,
@@ -154,6 +159,7 @@ class Result(StrictModel):
     best_raw: float | None = None
     best_confirmed: float | None = None
     to_threshold: dict[str, dict[str, float] | None] = Field(default_factory=dict)
+    milestones: dict[str, dict[str, float]] = Field(default_factory=dict)
     members: list[MemberInfo] = Field(default_factory=list)
     team_average: float | None = Field(default=None, ge=0, le=1)
     average_to_threshold: dict[str, dict[str, float] | None] = Field(default_factory=dict)
@@ -164,6 +170,7 @@ class Result(StrictModel):
     ideas: int = 0
     tokens: metrics.TokenTotals | None = None
     policy_tokens: int = 0
+    vision: VisionUse | None = None
     deterministic: bool = True
     tools: dict[str, Any] = Field(default_factory=dict)  # of script policies, where they are not the defaults
     cost_usd: float | None = None
@@ -244,14 +251,14 @@ def research_seconds(events: Sequence[Event]) -> float:
 def _result(events: Sequence[Event]) -> Result:
     first, config = started(events)
     start: RunEvent = first.payload
-    milestones: list[RunEvent] = [e.payload for e in events if e.kind == "run"]
-    finished = next((m for m in milestones if m.phase == "finished"), None)
+    phases: list[RunEvent] = [e.payload for e in events if e.kind == "run"]
+    finished = next((m for m in phases if m.phase == "finished"), None)
     if finished is None:
         raise UserError("this run is not finished; take it up again: autoenvbench resume RUN")
     research_s = research_seconds(events)
     raw, confirmed = metrics.best_curves(events, config.min_episodes)
     team = team_curves(events, config.min_episodes)
-    named = {name: agent for m in milestones for name, agent in m.members.items()}
+    named = {name: agent for m in phases for name, agent in m.members.items()}
     since_teams = "team" in (start.config or {})  # runs from before did not say all of it
     tokens = metrics.token_totals(events, research_s)
     own = metrics.token_totals(events, research_s, of_policies=True)
@@ -290,7 +297,7 @@ def _result(events: Sequence[Event]) -> Result:
             seed=config.seed, team_size=max(1, len(named)), budget_s=config.budget_s, robot_budget_s=config.robot_budget_s,
             token_budget=config.token_budget, cost_budget=config.cost_budget, goal=config.goal,
             config={name: value for name, value in public_config(config).items() if name in (start.config or {})},  # as recorded
-            stopped_by=next((m.detail for m in reversed(milestones) if m.phase == "agents_stopped"), None),
+            stopped_by=next((m.detail for m in reversed(phases) if m.phase == "agents_stopped"), None),
             research_s=research_s, working_s=max(0.0, research_s - stalled_s),
             compute_class=start.compute_class, hardware=start.hardware, versions=start.versions,
             answer=answer,
@@ -299,19 +306,20 @@ def _result(events: Sequence[Event]) -> Result:
             best_raw=raw[-1].value if raw else None,
             best_confirmed=confirmed[-1].value if confirmed else None,
             to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
+            milestones=milestones(events),
             members=[member_info(name, agent, events, team, config.models) for name, agent in named.items()] if since_teams else [],
             team_average=team.average[-1].value if team.average and since_teams else None,
             average_to_threshold={f"{x:g}": spent_to(team.average, x) for x in metrics.THRESHOLDS} if since_teams else {},
             evaluations=evaluations.count("finished"), disturbances=metrics.disturbances(events),
             episodes=len(judged), robot_s=sum(map(metrics.robot_seconds, events)),
             ideas=sum(e.kind == "idea" for e in events),
-            tokens=tokens, policy_tokens=own.headline, deterministic=own.calls == 0, tools=config.tools,
+            tokens=tokens, policy_tokens=own.headline, vision=vision_use(events, config, named), deterministic=own.calls == 0, tools=config.tools,
             cost_usd=_cost(events, start.prices), mtu=tokens.per_minute if tokens.calls else None,
             cells=config.cells, mru=use.mru if use else None, mru_of_cells=told.of_cells if told else {}, real_time=told.real_time if told else None,
             cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
             gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
             stations=start.stations, stations_sha256=start.stations_sha256, experience_sha256=config.experience_sha256, held_out_secret=finished.secret, ledger_sha256=digest(events),
-            void_because=void, unranked_because=[*void, *unranked_reasons(config, start, milestones, summary["episodes"], kind)],
+            void_because=void, unranked_because=[*void, *unranked_reasons(config, start, phases, summary["episodes"], kind)],
         )  # fmt: skip
     except (ValidationError, OverflowError, OSError, ValueError) as error:
         raise UserError(f"this ledger makes no result: {error}") from None
@@ -327,9 +335,10 @@ def public_config(config: RunConfig) -> dict[str, Any]:
     shown = config.model_dump(mode="json", exclude={"held_out_secret"})
     for name in _FILES:
         shown[name] = Path(shown[name]).name if shown[name] else None
-    if shown["base_url"]:
-        scheme, found, rest = shown["base_url"].rpartition("://")
-        shown["base_url"] = scheme + found + rest.rpartition("@")[2].partition("?")[0]
+    for name in ("base_url", "vision_url"):
+        if shown[name]:
+            scheme, found, rest = shown[name].rpartition("://")
+            shown[name] = scheme + found + rest.rpartition("@")[2].partition("?")[0]
     return shown
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from autoenvbench.sandbox.cage import Sandbox, Track
 
 Starter = Literal["plain", "parametric"]
-Vision = Literal["native", "none"]
+Vision = Literal["native", "tool", "none"]
 
 
 class RunConfig(BaseModel):
@@ -55,7 +55,12 @@ class RunConfig(BaseModel):
     agent_memory_gb: float | None = Field(default=None, gt=0)
     gateway: Literal["live", "replay"] = "live"
     replay: str | None = None  # the script's path
-    vision: Vision = "native"  # what agents may see: pictures and films too, or nothing but numbers
+    vision: Vision = (
+        "native"  # what agents may see: pictures and films, a model's answers about them, or nothing but numbers
+    )
+    vision_model: str | None = None  # that answers (`tool`), as its server names it
+    vision_url: str | None = None  # of its server; None for OpenAI's
+    vision_questions: int = Field(default=100, ge=1, le=10_000)  # of each member, at most
     allow_hosted_tools: bool = False  # the provider's own tools: web search, code execution, remote MCP, ...
     held_out_secret: str | None = None
     private_stations: str | None = None  # path of a file of numbers (`record.stations`)

@@ -16,6 +16,7 @@ from autoenvbench.record.candidates import STRICT_EPISODES, Candidates
 from autoenvbench.record.events import (
     NOT_AGENTS,
     POLICY,
+    VISION,
     AgentEvent,
     CommitEvent,
     ComputeEvent,
@@ -96,6 +97,7 @@ class RunState:
         curves: best so far, raw and confirmed, and the candidates behind it.
         team: the members' own curves, and the team's average.
         agent_tokens, policy_tokens: calls of the agents, and of the policies themselves.
+        questions: to the vision-language model, begun, by member.
         members: who did something, by name; see `member`. (Who works in the run: `team.members`.)
         ideas: by id, in the order in which they were registered.
         first_uses: when the files that test them were first run.
@@ -122,6 +124,7 @@ class RunState:
     team: TeamCurves = field(init=False)
     agent_tokens: TokenCount = field(default_factory=TokenCount)
     policy_tokens: TokenCount = field(default_factory=TokenCount)
+    questions: Counter[str] = field(default_factory=Counter)
     members: dict[str, Member] = field(default_factory=dict)
     ideas: dict[str, IdeaEvent] = field(default_factory=dict)
     first_uses: FirstUses = field(default_factory=FirstUses)
@@ -179,6 +182,8 @@ class RunState:
                 self._apply_evaluation(event, payload)
             case "tokens":
                 self._apply_call(event, payload)
+            case "call" if event.agent == VISION:
+                self.questions[payload.member] += 1
             case "compute":
                 self.last_compute = payload
             case "run":

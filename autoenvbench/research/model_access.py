@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import aiohttp
+import numpy as np
 
 from autoenvbench.agents.base import Agent
 from autoenvbench.agents.registry import make_agent
@@ -22,20 +23,48 @@ from autoenvbench.gateway.gateway import DIALECTS, Gateway
 from autoenvbench.gateway.loop_thread import LoopThread
 from autoenvbench.gateway.retries import Failure
 from autoenvbench.gateway.upstream import Live, Replay, Upstream
+from autoenvbench.gateway.vision_model import KEY, NoAnswer, VisionModel
 from autoenvbench.record import prices
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import NOT_AGENTS, PREFLIGHT, TokensEvent
 from autoenvbench.record.ledger import Event, Ledger
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.research.slots import AgentSlot, Run
+from autoenvbench.station.film import png
 
 CHECK_S = 60.0  # how long a busy provider is retried before a run is refused
 
 
 def check_models(config: RunConfig, agents: Sequence[str]) -> list[TokensEvent]:
-    """`check_model` for each agent of a run, as `--agent` names them; for those that are named twice, once."""
+    """`check_model` for each agent of a run, as `--agent` names them; for those that are named twice, once. And the same for the model that
+    answers their questions about pictures, if they have one."""
     calls = [check_model(config, make_agent(name)) for name in dict.fromkeys(agents)]
-    return [call for call in calls if call is not None]
+    return [call for call in [*calls, check_vision_model(config)] if call is not None]
+
+
+def check_vision_model(config: RunConfig) -> TokensEvent | None:
+    """Show the model behind `--vision tool` a picture once; returns the call's tokens, None for a run without. Raises UserError."""
+    if config.vision_model is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="aeb-") as folder:
+        ledger = Ledger(Path(folder) / "ledger.sqlite", RunClock.start(CHECK_S))
+        try:
+            with VisionModel(config.vision_model, config.vision_url) as model:
+                model.ask(
+                    ledger,
+                    PREFLIGHT,
+                    "Which colour is it? One word.",
+                    [("A picture:", png(np.full((64, 64, 3), (200, 30, 30), np.uint8)))],
+                )
+        except NoAnswer as error:
+            raise UserError(
+                f"the first call of {config.vision_model!r}, which shall answer questions about pictures, failed: {error} (asked at "
+                f"{config.vision_url or 'OpenAI'}; is {KEY} right, does the model see pictures, and is this its name and address?)"
+            ) from None
+        finally:
+            calls: list[TokensEvent] = [e.payload for e in ledger.events("tokens")]
+            ledger.close()
+    return calls[-1].model_copy(update={"call": None, "member": None})
 
 
 def check_model(config: RunConfig, agent: Agent, within_s: float = CHECK_S) -> TokensEvent | None:
@@ -179,7 +208,7 @@ def count_killed_calls(ledger: Ledger) -> int:
         call = event.payload
         ledger.append(
             TokensEvent(model=call.model, status=0, input=call.input, cached_input=call.cached_input, in_flight=True,
-                        call=call.id, error="the run was killed during this call"), agent=event.agent,
+                        call=call.id, member=call.member, error="the run was killed during this call"), agent=event.agent,
         )  # fmt: skip
     return len(killed)
 

@@ -88,6 +88,7 @@ class Keep:
         own: the member's evaluations whose files these are, oldest first; None: nothing is removed.
         required: they are what was asked for, so one that cannot be kept is an error.
         pictures: whether the files may hold evidence of a verdict, which is pictures.
+        apart: the folder where pictures go that the files may not hold; None: nowhere.
     """
 
     folder: Path
@@ -100,6 +101,7 @@ class Keep:
     required: bool = False
     pictures: bool = True
     own: tuple[str, ...] | None = None
+    apart: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

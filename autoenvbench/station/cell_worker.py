@@ -22,6 +22,7 @@ from enpire_envs.cell import CellFault
 from enpire_envs.contract import contract_of
 from enpire_envs.remote.wire import Malformed
 from enpire_real.person_stop import write_record
+from gymnasium.error import ResetNeeded
 
 from autoenvbench.errors import StationFault, UserError
 from autoenvbench.make_env import make_env
@@ -213,7 +214,10 @@ class Worker:
                 raise UserError(str(error)) from None
         if camera != "top":
             raise UserError(f"this station is simulated and has one camera, top; not {camera!r}")
-        frame: Any = self._cell.env.render()
+        try:
+            frame: Any = self._cell.env.render()
+        except ResetNeeded:
+            raise UserError("there is nothing to see yet: nothing was run here; type: aeb practice -n 1") from None
         return png(frame)
 
     # -- what other threads do ---------------------------------------------------------------------------------------

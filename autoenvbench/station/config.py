@@ -14,9 +14,12 @@ from autoenvbench.sandbox.cage import Sandbox
 ADMIN = "admin"
 
 
-def data_folder(run_dir: Path, member: str, *, sharing: bool) -> Path:
-    """What a member sees read-only as data/: whatever members tried out, or its own alone where they do not share."""
-    return run_dir / "data" if sharing else run_dir / "data" / member
+def data_folder(run_dir: Path, member: str, *, sharing: bool, root: str = "data") -> Path:
+    """What a member sees read-only as data/: whatever members tried out, or its own alone where they do not share.
+
+    `root`: of the run's folder; another one than data/ is divided likewise, and seen by nobody.
+    """
+    return run_dir / root if sharing else run_dir / root / member
 
 
 class StationConfig(BaseModel):

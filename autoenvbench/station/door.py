@@ -39,6 +39,7 @@ from autoenvbench.station.jobs import Caller
 from autoenvbench.station.learning import MAX_WEIGHTS, Learning, require_learning
 from autoenvbench.station.leases import busy_with
 from autoenvbench.station.practice import Practice, whole
+from autoenvbench.station.questions import Question
 from autoenvbench.station.remote_cell import FOLD_S
 from autoenvbench.station.station import Station
 
@@ -81,6 +82,7 @@ class Door:
             web.post("/ideas", self._idea),
             web.post("/notes", self._note),
             web.post("/submit", self._submit),
+            web.post("/ask", self._ask),
             web.post("/practice", self._practice),
             web.post("/learn", self._learn),
             web.post("/learn/weights", self._weights),
@@ -248,6 +250,10 @@ class Door:
         body = await body_of(request)
         asked = Practice.of(body)
         return await self._stream(request, self._station.trying.practice, str(body.get("digest")), asked)
+
+    async def _ask(self, request: web.Request) -> web.StreamResponse:
+        asked = Question.of(await body_of(request))
+        return await self._stream(request, self._station.questions.ask, asked)
 
     async def _learn(self, request: web.Request) -> web.StreamResponse:
         body = await body_of(request)

@@ -255,11 +255,12 @@ class Jobs:
         return bundle
 
     def require_vision(self, what: str) -> None:
-        """Raises UserError where this run's agents may see nothing but numbers."""
-        if self.run.vision == "none":
+        """Raises UserError where this run's agents may see no pictures."""
+        if self.run.vision != "native":
+            ask = "`aeb ask` asks a model that sees them; " if self.run.vision == "tool" else ""
             raise UserError(
-                f"{what} are withheld: this run's agents see numbers and no pictures (--vision none); `aeb episodes` has each "
-                "episode's stage, reason and error, and its file has what the policy saw and did"
+                f"{what} are withheld: this run's agents see numbers and no pictures (--vision {self.run.vision}); {ask}`aeb episodes` has "
+                "each episode's stage, reason and error, and its file has what the policy saw and did"
             )
 
     def has_sent(self, member: str, digest: str) -> bool:

@@ -96,6 +96,7 @@ class KeepIn(Message):
     required: bool
     pictures: bool
     own: list[str] | None
+    apart: str | None
 
 
 class FilmAs(Message):
@@ -139,6 +140,7 @@ class Run(Message):
                 folder=str(keep.folder.absolute()), secret=keep.secret, starts=keep.starts, insight=keep.insight,
                 source=int(keep.source), policy=keep.policy, most=keep.most, required=keep.required,
                 pictures=keep.pictures, own=None if keep.own is None else list(keep.own[-MAX_LIST:]),
+                apart=None if keep.apart is None else str(keep.apart.absolute()),
             ),
             film=None if film is None else FilmAs(
                 folder=str(film.folder.absolute()), stem=film.stem, strip=film.strip, done=list(film.done),
@@ -154,6 +156,7 @@ class Run(Message):
             keep=None if keep is None else Keep(
                 Path(keep.folder), keep.secret, keep.starts, keep.insight, keep.source, keep.policy, keep.most,
                 keep.required, keep.pictures, None if keep.own is None else tuple(keep.own),
+                None if keep.apart is None else Path(keep.apart),
             ),
             film=None if film is None else Film(Path(film.folder), film.stem, film.strip, tuple(film.done)),
             sheets=self.sheets,

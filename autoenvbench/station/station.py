@@ -27,6 +27,7 @@ from autoenvbench.station.hub import Hub
 from autoenvbench.station.ideas import Ideas
 from autoenvbench.station.jobs import Caller, Jobs
 from autoenvbench.station.judging import Judging
+from autoenvbench.station.questions import Questions
 from autoenvbench.station.trying import Trying
 
 BATCHES: tuple[Purpose, ...] = ("evaluate", "confirm", "practice", "learn", "heldout")  # of a run
@@ -52,6 +53,7 @@ class Station:
         self.ideas = Ideas(config, self._record, self.ledger)
         self.hub = Hub(config, self._record, self.ledger, self.bundles)
         self.trying, self.judging = Trying(self.jobs), Judging(self.jobs, self.ideas)
+        self.questions = Questions(self.jobs)
 
     # -- what anyone may know ----------------------------------------------------------------------------------------
     def status(self, client: str) -> dict[str, Any]:

@@ -63,7 +63,9 @@ class Trajectories:
         """
         if self.full is not None or not record.begun:
             return None
+        apart: dict[str, bytes] = {}
         if not self._where.pictures:
+            apart = _apart(evidence, frames, about) if self._where.apart is not None else {}
             evidence, frames = {}, ()
         verdict = event.model_dump(include=_VERDICT)
         meta = {
@@ -89,6 +91,11 @@ class Trajectories:
                 size = about["action_space"]["shape"]
                 file = self.folder / f"{name}{SUFFIX}"
                 self._add(file, record.write(file, meta, action_shape=size, evidence=evidence))
+                for picture, data in apart.items():
+                    assert self._where.apart is not None
+                    self._where.apart.mkdir(parents=True, exist_ok=True)
+                    file = self._where.apart / f"{name}~{picture}"
+                    self._add(file, file.write_bytes(data))
                 if calls:
                     lines = "".join(json.dumps(call) + "\n" for call in calls)
                     file = self.folder / f"{name}.calls.jsonl"
@@ -116,9 +123,12 @@ class Trajectories:
 
     def _look(self) -> list[tuple[Path, int]]:
         """What is in the folder: all of it, or the files of the member's own evaluations, in their order."""
+        folders = [self.folder, *([self._where.apart] if self._where.apart is not None else [])]
         found = [
-            (Path(entry), entry.stat()) for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False)
-        ]
+            (Path(entry), entry.stat())
+            for folder in folders if folder.is_dir()
+            for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)
+        ]  # fmt: skip
         if self._where.own is not None:
             order = {evaluation: k for k, evaluation in enumerate(self._where.own)}
             mine = [(path, stat) for path, stat in found if path.name.partition("-")[0] in order]
@@ -134,6 +144,21 @@ class Trajectories:
         if self._where.required:
             raise UserError(f"{why} (in {self.folder})")
         return why
+
+
+def _apart(
+    evidence: Mapping[str, Sequence[bytes]], frames: Sequence[int], about: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """An episode's pictures by the names of their files, which sort as they were taken and say when."""
+    hz = float(about.get("control_hz") or 1)
+    taken = [
+        (f"step {step} ({step / hz:.1f} s)", data)
+        for step, data in zip(frames, evidence.get("frames", ()), strict=False)
+    ]
+    others = [(f"the end, {name}", data) for name, images in evidence.items() if name != "frames" for data in images]
+    return {
+        f"{k:02d}-{words}.jpg": data for k, (words, data) in enumerate([*taken[: None if not others else -1], *others])
+    }
 
 
 def describe(env: gym.Env[Any, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from autoenvbench.station.config import data_folder
 from autoenvbench.station.jobs import Caller, Jobs, check_n
 from autoenvbench.station.learning import Inbox, Learning, Session, require_learning
 from autoenvbench.station.practice import FILM, Practice, takes_starts
+from autoenvbench.station.questions import pictures_folder
 from autoenvbench.station.scripts import is_script
 
 
@@ -29,6 +30,7 @@ class Trying:
         told = jobs.run.track == "open"
         insight: Insight = "all" if told or jobs.arms else "stage"
         self._sees = jobs.run.vision == "native"
+        self._asks = jobs.run.vision == "tool"  # pictures are made, and kept apart
         self._keep = Keep(jobs.config.run_dir / "data", secret=False, starts=told, insight=insight, pictures=self._sees)
         self.weights = Inbox(jobs.config.run_dir / "weights")
         self._sessions: dict[str, Session] = {}  # by member
@@ -37,10 +39,15 @@ class Trying:
         """Where a member finds the episodes of an evaluation, as data/practice or data/learn. All have an equal part of what such a folder
         may hold, and each one's oldest make room for its newest."""
         data = data_folder(self._jobs.config.run_dir, member, sharing=self._jobs.run.sharing)
+        apart = (
+            pictures_folder(self._jobs.config.run_dir, member, sharing=self._jobs.run.sharing)
+            if self._asks and what == "practice"
+            else None
+        )
         with self._jobs.record.read() as state:
             own, members = state.book.tried[member, what], max(len(state.team.members), 1)
             return dataclasses.replace(
-                self._keep, folder=data / what, own=(*own, evaluation), most=MOST_KEPT // members
+                self._keep, folder=data / what, apart=apart, own=(*own, evaluation), most=MOST_KEPT // members
             )
 
     def practice(self, caller: Caller, digest: str, asked: Practice) -> dict[str, Any]:
@@ -49,7 +56,7 @@ class Trying:
         self._jobs.require_robot()
         bundle, n = self._jobs.bundle(digest, caller.member), asked.n
         check_n(n)
-        if asked.video:
+        if asked.video and not self._asks:
             self._jobs.require_vision("films")
         if asked.interactive and not is_script(bundle.path / "policy.py"):
             raise UserError("--interactive is for scripts (`def run(tools)`), and this policy.py is none; leave it out")
@@ -67,11 +74,13 @@ class Trying:
             starts = (dataclasses.replace(start, named=asked.start) for start in self._jobs.draw("practice", first, n))
             batch = Batch(
                 evaluation, "practice", bundle, n, starts, agent=caller.member, interactive=asked.interactive, keep=keep,
-                film=Film(keep.folder, f"{evaluation}-") if asked.video else None, sheets=asked.sheets if self._sees else 0, by_clock=True,
+                film=Film(keep.apart or keep.folder, f"{evaluation}-") if asked.video else None,
+                sheets=asked.sheets if self._sees or self._asks else 0, by_clock=True,
             )  # fmt: skip
             tally = self._jobs.run_batch(job, batch, self._jobs.stop_when(caller.gone), caller.on_episode)
         return {**outcome_of(tally, bundle), "trajectories": tally.full or f"data/practice/{tally.id}-*{SUFFIX}",
-                "videos": [f"data/practice/{name}" for name in tally.shown.values()], "film": FILM, "pictures": self._sees}  # fmt: skip
+                "videos": [name.removesuffix(".mp4") if self._asks else f"data/practice/{name}" for name in tally.shown.values()],
+                "film": FILM, "pictures": self._sees, "asks": self._asks}  # fmt: skip
 
     def learn(self, caller: Caller, digest: str, asked: Learning) -> dict[str, Any]:
         """Episodes on public starts, on one cell at a time, by the newest weights that the agent's learner has sent (see `learning`), whose

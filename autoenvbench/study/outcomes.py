@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoenvbench.record import metrics
 from autoenvbench.record.events import EpisodeEvent
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.metrics import Point
+from autoenvbench.record.milestones import first_reached
 from autoenvbench.record.results import Result
 from autoenvbench.study.runs import PlannedRun, standing_of
 
@@ -26,6 +27,7 @@ class RunOutcome:
     Attributes:
         curve: the confirmed best of the whole run.
         held_out: episodes on held-out starts, in their order.
+        first_at: (research time [s], mean score) by stage: when a counted episode first ended in it (`record.milestones`).
     """
 
     name: str
@@ -33,6 +35,7 @@ class RunOutcome:
     result: Result
     curve: list[Point]
     held_out: list[EpisodeEvent]
+    first_at: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: PlannedRun) -> RunOutcome | None:
@@ -44,7 +47,10 @@ class RunOutcome:
         events = list(ledger.events())
         ledger.close()
         _, curve = metrics.best_curves(events, run.config.min_episodes)
-        return cls(run.name, standing.run_dir, Result.from_events(events), curve, metrics.heldout_episodes(events))
+        first_at = {stage: (reached.time_s, reached.score) for stage, reached in first_reached(events).items()}
+        return cls(
+            run.name, standing.run_dir, Result.from_events(events), curve, metrics.heldout_episodes(events), first_at
+        )
 
     @property
     def rate(self) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from autoenvbench.publish.figures import axis_figure, svg_of
 from autoenvbench.publish.report import STYLE, html_table
 from autoenvbench.publish.study_figures import climbs, times_to
+from autoenvbench.publish.team_figures import milestone_bars
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.statistics import percent, run_interval
 from autoenvbench.record.survival import TimeTo, time_to
@@ -112,6 +113,14 @@ def _research(plan: Plan, levels: Sequence[Level], finished: Finished) -> list[s
     for rate, of_levels in times.items():
         if any(one.reached for _, one in of_levels):
             parts.append(_svg(times_to(rate, of_levels, max(budgets.values()))))
+    for env in dict.fromkeys(level.condition.env for level in levels):  # other tasks have other stages
+        of_env = {name: [run.first_at for run in runs] for level, (name, runs) in zip(levels, groups, strict=True) if level.condition.env == env}
+        if any(first_at for group in of_env.values() for first_at in group):
+            parts.append(_svg(milestone_bars(of_env, max(budgets[name] for name in of_env))))
+            parts.append(
+                f"<p class=note>{html_text(str(env))}: when one counted episode (of an evaluation, confirmation or comparison) first got so far; "
+                "medians over runs, whiskers between quartiles.</p>"
+            )
     return parts
 
 

@@ -142,7 +142,7 @@ def research_config(study: Study, condition: Condition, seed: int, sandbox: Sand
     track, members = condition.track_in_force, condition.members
     model, models = parse_models(condition.model, members)
     return RunConfig(
-        agent=team_name(members), team=len(members), sharing=condition.sharing, own_stations=condition.own_stations, vision=condition.vision, env=condition.env, env_kwargs=condition.env_kwargs, budget_s=parse_duration(condition.budget or ""),
+        agent=team_name(members), team=len(members), sharing=condition.sharing, own_stations=condition.own_stations, vision=condition.vision, vision_model=condition.vision_model, vision_url=condition.vision_url, env=condition.env, env_kwargs=condition.env_kwargs, budget_s=parse_duration(condition.budget or ""),
         robot_budget_s=parse_duration(condition.robot_budget) if condition.robot_budget else None, token_budget=condition.token_budget,
         seed=seed, track=track, pace=default_pace(condition.env, condition.env_kwargs, track) if condition.pace is None else condition.pace,
         cells=condition.cells, sandbox=sandbox, model=model, models=models, effort=condition.effort,

@@ -36,7 +36,7 @@ class Condition(BaseModel):
         regime: the only one that the agent may work in.
         starter, demos, experience: of its workspace, as of `autoenvbench eval`.
         team: agents that work together; None for as many as `agent` names. `sharing`: they see one another's ideas.
-        vision: what agents see, as of `autoenvbench eval`.
+        vision, vision_model, vision_url: what agents see, and who answers their questions, as of `autoenvbench eval`.
         stations: robots behind the run's one door; None for one per member. `own_stations`: each member works on its own alone.
         budget: research wall-clock of each run, such as "2h".
         token_budget: headline tokens of each run, all members together. `goal`: ends a run early, as of `autoenvbench eval`.
@@ -65,6 +65,8 @@ class Condition(BaseModel):
     sharing: bool = True
     own_stations: bool = False
     vision: Vision = "native"
+    vision_model: str | None = None
+    vision_url: str | None = None
     budget: str | None = None
     robot_budget: str | None = None
     token_budget: int | None = Field(default=None, gt=0)

@@ -124,12 +124,18 @@ def _practice(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
         body["start"] = _json(args.start)
     result = client.job("/practice", body, watch, watch.waits)
     where = [f"trajectories  {result['trajectories']}"]
-    if result["videos"]:
+    if result["asks"]:
+        where += [f'film          aeb ask "what happened?" --film {film}' for film in result["videos"]]
+    elif result["videos"]:
         where += [f"video         {video}" for video in result["videos"]]
         where.append(f"              {result['film']}")
     if result["successes"] < result["episodes"]:
         sheet = " --sheet" if result["pictures"] else ""
         where.append(f"failures      aeb episodes {result['evaluation']} --plot{sheet}")
+        if result["asks"]:
+            where.append(
+                f'              aeb ask "why did it fail?" --episode {result["evaluation"]}-N, of the first two that failed'
+            )
     return result, "\n".join([_table(result, watch.ends["practice"]), *where])
 
 
@@ -167,6 +173,12 @@ def _evaluate(client: StationClient, args: argparse.Namespace) -> tuple[Any, str
     elif (known := result.get("candidate")) and known["episodes"]:
         text += f"\nconfirmed already, with the same files: now {100 * known['success_rate']:.0f} % of {known['episodes']} fresh episodes"
     return result, text
+
+
+def _ask(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
+    about = {name: getattr(args, name) for name in ("camera", "episode", "film") if getattr(args, name) is not None}
+    r = client.job("/ask", {"question": args.question, **about}, on_wait=_Watch(quiet=args.json).waits)
+    return r, f"{r['answer']}\n({r['model']}, about {r['about']}; {r['questions_left']} questions left)"
 
 
 def _compare(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
@@ -430,6 +442,11 @@ def _parser() -> argparse.ArgumentParser:
         "decide a tie: HEAD, confirmed, and the best on shared fresh starts (up to 100: 200 episodes)",
     )
     verb("submit", _submit, "make HEAD your answer, to be scored on held-out starts at the end")
+    ask = verb("ask", _ask, "in runs without pictures: ask a model that sees them; it answers in words")
+    ask.add_argument("question", help='such as "where is the pin, and where is the hole?"')
+    ask.add_argument("--camera", metavar="NAME", help="about what this camera sees now (default: top)")
+    ask.add_argument("--episode", metavar="E3-2", help="about the pictures of an episode of practice, a failure")
+    ask.add_argument("--film", metavar="E3-failure", help="about a film that `aeb practice --video` made")
     episodes = verb("episodes", _episodes, "judged episodes with stage, reason and error; or pictures of practice")
     episodes.add_argument("evaluation", nargs="?", metavar="E4", help="only this batch; to be shown, one of practice (E4), or an episode of it (E4-2)")  # fmt: skip
     episodes.add_argument("--plot", action="store_true", help="a PNG per failure of a practice (default: the newest), or of the episode named: force, position, stage, actions over time")  # fmt: skip

@@ -211,6 +211,14 @@ def _vision(config: RunConfig) -> str:
     """That there is nothing to look at, where that is so."""
     if config.vision == "native":
         return ""
+    if config.vision == "tool":
+        return (
+            f"**No pictures of your own.** In this run you see numbers alone, but `{config.vision_model}` sees pictures and answers questions about "
+            'them: `aeb ask "where is the pin?" [--camera top | --episode E3-2 | --film E3-failure]`. It is told your question and shown what the '
+            "camera sees now, the pictures of a failure of practice (the first two of each), or those of a film of `aeb practice --video`; it "
+            f"remembers nothing. Answers are words, 2,000 characters at most, and you have {config.vision_questions} questions. Frames, films, scripts "
+            "and files with pictures are withheld: what `AGENTS.md` says of them and of `--sheet` is not for this run.\n\n"
+        )
     return (
         "**No pictures.** In this run you see numbers alone: the station refuses frames of its cameras, `aeb practice --video` and scripts, "
         "and its files hold no pictures. What `AGENTS.md` says of pictures, films and `--sheet` is not for this run.\n\n"

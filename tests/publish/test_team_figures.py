@@ -93,11 +93,13 @@ def test_milestones_are_when_an_episode_first_got_so_far():
     author.t = 100.0
     author.batch("a-1", "x", 0, 2, seconds=20.0)  # reach, then align
     author.batch("a-1", "x", 10, 10, purpose="heldout", seconds=10.0)
+    for purpose in ("practice", "learn"):  # whose starts may have been chosen
+        author.batch("a-1", "x", 1, 1, purpose=purpose, seconds=10.0)
     author.t = 600.0
     author.write(RunEvent(phase="agents_stopped"))
     run = TeamRun.of(author.sink.events)
     assert run.first_at == {"reach": (110.0, 0.25), "align": (120.0, 0.5)}
-    assert team_figures.stage_order([run]) == ["reach", "align"]
+    assert team_figures.stage_order([run.first_at]) == ["reach", "align"]
     assert (run.reached(["reach", "align"]), run.reached(["align"]), run.reached(["insert"])) == (
         110.0,
         120.0,

@@ -50,6 +50,8 @@ def test_with_eyes_the_same_ways_lead_to_pictures(bench, tmp_path):
     assert practise(bench)["pictures"]
     assert frame(bench.client(), tmp_path).startswith(HEADS[0])
     assert pictures(bench)
+    with pytest.raises(UserError, match="its agents see pictures themselves"):
+        bench.client().job("/ask", {"question": "where is it?"})
 
 
 @BLIND
@@ -57,6 +59,8 @@ def test_no_way_leads_to_a_picture(bench, tmp_path):
     agent = bench.client()
     with pytest.raises(UserError, match="frames are withheld"):
         frame(agent, tmp_path)
+    with pytest.raises(UserError, match="answers about pictures are withheld"):
+        agent.job("/ask", {"question": "where is it?"})
     with pytest.raises(UserError, match="films are withheld"):
         practise(bench, video=True)
     made = practise(bench)  # a failure, which leaves pictures otherwise
