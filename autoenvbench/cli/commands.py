@@ -22,6 +22,15 @@ def envs(args: argparse.Namespace) -> None:
     print_envs(as_json=args.json)
 
 
+def gallery(args: argparse.Namespace) -> None:
+    """Draw the starts of an environment."""
+    from autoenvbench.make_env import parse_env_args
+    from autoenvbench.study.gallery import draw_gallery, parse_seeds
+
+    shown = draw_gallery(args.env, parse_seeds(args.seeds), args.out, env_kwargs=parse_env_args(args.env_arg), protocol=args.protocol, camera=args.camera)  # fmt: skip
+    print("\n".join([*(visible(line) for line in shown), str(args.out)]))
+
+
 def score(args: argparse.Namespace) -> int:
     """Score a policy; exit code 5 for one that cannot even be loaded, which is a mistake to mend and no low score."""
     from autoenvbench.cli.printing import episode_progress, print_score

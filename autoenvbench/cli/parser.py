@@ -20,7 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
-        _envs, _tools, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
+        _envs, _tools, _gallery, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
         _join, _resume, _report, _distill, _figures, _ledger, _leaderboard,
     ):  # fmt: skip
         add(subparsers)
@@ -39,6 +39,27 @@ def _tools(subparsers: Any) -> None:
     _env_argument(tools)
     _tool_arguments(tools)
     tools.set_defaults(run=commands.tools)
+
+
+def _gallery(subparsers: Any) -> None:
+    gallery = subparsers.add_parser("gallery", help="one picture of how each start of an environment looks")
+    gallery.add_argument("--env", default=DEFAULT_ENV, metavar="ID")
+    gallery.add_argument(
+        "--seeds", default="0-7", metavar="LIST", help="practice starts, like 0-7 or 3,5,8 (default 0-7)"
+    )
+    gallery.add_argument(
+        "--protocol", metavar="NAME", help="of a fixed set that the task brings, the starts at these places instead"
+    )
+    gallery.add_argument(
+        "--camera",
+        metavar="NAME",
+        help="one of its cameras (default: of each start the one that sees what the task is about)",
+    )
+    gallery.add_argument(
+        "--out", type=arguments.path, default=Path("gallery.png"), metavar="FILE", help="default gallery.png"
+    )
+    _env_argument(gallery)
+    gallery.set_defaults(run=commands.gallery)
 
 
 def _setup(subparsers: Any) -> None:

@@ -261,7 +261,8 @@ class RoboCasaEnv(RemoteEnv):
 
     ## Start
     A kitchen is a (seed, layout, style) triplet; `reset(seed)` draws one from the `split`, and ``options={"start":
-    {"seed": 478163327, "layout": 36, "style": 15}}`` asks for one. The first reset to a start notes a digest of the whole
+    {"seed": 478163327, "layout": 36, "style": 15}}`` asks for one. None that is drawn is a kitchen of the 40 development triplets
+    (``robocasa-40``), so that runs are held out from these. The first reset to a start notes a digest of the whole
     compiled scene and its state, and later ones restore that state or fail: two methods see the same scene, or neither runs.
 
     ## Kitchens

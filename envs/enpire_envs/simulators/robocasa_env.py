@@ -23,10 +23,10 @@ from robocasa.utils.dataset_registry_utils import get_task_horizon  # noqa: E402
 from robosuite.controllers import load_composite_controller_config  # noqa: E402
 
 from enpire_envs.env import ResetFailed  # noqa: E402
+from enpire_envs.simulators.kitchens import SPLITS, draw  # noqa: E402
 from enpire_envs.simulators.robosuite_env import RobosuiteTask  # noqa: E402
 from enpire_envs.simulators.versions import versions  # noqa: E402
 
-SPLITS = {"target": range(1, 11), "pretrain": range(11, 61), "all": range(1, 61)}
 DEFAULT_HORIZON = 1000  # of tasks that RoboCasa's registry does not list
 MAX_LAYOUTS = 60
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -109,12 +109,9 @@ class RoboCasaTask(RobosuiteTask):
 
     # -- starts ------------------------------------------------------------------------------------------------------
     def check_start(self, start: dict[str, Any] | None, seed: int) -> dict[str, Any]:
-        """The (seed, layout, style) asked for, or one drawn by `seed` from the split. Raises ValueError."""
+        """The (seed, layout, style) asked for, or one drawn by `seed` from the split (`kitchens.draw`). Raises ValueError."""
         if start is None:
-            rng = np.random.default_rng(seed)
-            kitchens = SPLITS[self._split]
-            layout, style = (int(rng.choice(kitchens)) for _ in range(2))
-            return {"seed": seed, "layout": layout, "style": layout if self._split == "target" else style}
+            return dict(draw(seed, self._split))
         numbers = {key: start.get(key) for key in ("seed", "layout", "style")}
         if start.keys() != numbers.keys() or not all(isinstance(v, int) for v in start.values()):
             raise ValueError(f'a start here is like {{"seed": 478163327, "layout": 36, "style": 15}}; got {start}')

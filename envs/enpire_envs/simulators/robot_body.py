@@ -16,6 +16,15 @@ from enpire_envs.tools.perception import to_points
 from enpire_envs.tools.rotations import from_matrix, rotation_vector, to_matrix
 from enpire_envs.tools.views import extrinsics, intrinsics
 
+_FIXTURES = (
+    "drawer",
+    "fxtr",
+    "cab",
+    "sink",
+    "stove",
+    "coffee_machine",
+    "stand_mixer",
+)  # as RoboCasa's tasks call what they are about
 _STEP_M, _STEP_RAD = 0.05, 0.5  # of an action of 1, per control period (robosuite's OSC_POSE)
 #: robosuite's grip site closes its fingers along x; for tools a hand's y axis closes and its z axis approaches.
 _SITE_TO_HAND = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -81,6 +90,11 @@ class RobotBody:
                 pose = np.eye(4)
                 pose[:3, 3] = where[getattr(env, attribute)]
                 found[attribute.split("_")[0]] = self._in_frame(pose)[:3, 3]
+        for name in _FIXTURES:  # of RoboCasa's tasks
+            if (position := getattr(getattr(env, name, None), "pos", None)) is not None:
+                pose = np.eye(4)
+                pose[:3, 3] = position
+                found[name] = self._in_frame(pose)[:3, 3]
         return {name: position.tolist() for name, position in found.items()}
 
     # -- cameras -----------------------------------------------------------------------------------------------------
