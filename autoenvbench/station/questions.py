@@ -13,14 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from autoenvbench.errors import BudgetOver, UserError
 from autoenvbench.gateway.vision_model import NoAnswer, VisionModel
 from autoenvbench.record.events import QuestionEvent
 from autoenvbench.station.config import data_folder
-from autoenvbench.station.film import jpeg
 from autoenvbench.station.jobs import Caller, Jobs
 from autoenvbench.text import visible
 
@@ -148,6 +144,11 @@ def pictures_folder(run_dir: Path, member: str, *, sharing: bool) -> Path:
 
 def _of_film(path: Path) -> list[tuple[str, bytes]]:
     """Some pictures of a film, evenly over it."""
+    import cv2  # takes a moment, and most doors are never asked
+    import numpy as np
+
+    from autoenvbench.station.film import jpeg
+
     film = cv2.VideoCapture(str(path)) if path.is_file() else None
     count = int(film.get(cv2.CAP_PROP_FRAME_COUNT)) if film is not None else 0
     rate = float(film.get(cv2.CAP_PROP_FPS)) if film is not None else 0.0
@@ -169,6 +170,12 @@ def _of_film(path: Path) -> list[tuple[str, bytes]]:
 
 
 def _small(picture: bytes) -> bytes:
+    """A picture as JPEG, its longer side at most SIDE."""
+    import cv2
+    import numpy as np
+
+    from autoenvbench.station.film import jpeg
+
     image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise UserError("the picture cannot be read; try again")
