@@ -13,7 +13,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="aeb-state-")  # stops and lists of stations are no others' here
@@ -78,19 +78,33 @@ def judge(
     return evaluate(cells if isinstance(cells, list) else [cells], batch, ledger, **more)
 
 
+def _alone(item: pytest.Item | None) -> bool:
+    return item is not None and item.get_closest_marker("real_time") is not None
+
+
+_machine: IO[str] | None = None  # the lock on it, while this process has it
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """Tests run three at a time (`-n 3`: two cores are enough, since many tests wait for a clock).
 
-    But one that keeps time with motors and cameras has the machine to itself.
+    But one that keeps time with motors and cameras has the machine to itself, and hands it on to the next of its kind: to become alone
+    takes as long as the longest test that others have begun.
     """
-    alone = item.get_closest_marker("real_time") is not None
-    stem = Path(tempfile.gettempdir()) / f"autoenvbench-tests-{os.getuid()}"
-    with stem.with_suffix(".lock").open("w") as lock:
+    global _machine
+    if _machine is None:
+        stem = Path(tempfile.gettempdir()) / f"autoenvbench-tests-{os.getuid()}"
+        _machine = stem.with_suffix(".lock").open("w")
         with stem.with_suffix(".gate").open("w") as gate:  # who waits to be alone lets nobody else begin
             fcntl.flock(gate, fcntl.LOCK_EX)
-            fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            fcntl.flock(_machine, fcntl.LOCK_EX if _alone(item) else fcntl.LOCK_SH)
+    try:
         return (yield)
+    finally:
+        if not (_alone(item) and _alone(nextitem)):
+            _machine.close()
+            _machine = None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autoenvbench.record import metrics
 from autoenvbench.record.events import NOT_AGENTS
-from autoenvbench.record.frames import events_frame
 from autoenvbench.record.ledger import Event
 from autoenvbench.record.summary import wilson
 
@@ -127,21 +128,23 @@ def stages(events: Sequence[Event]) -> Figure:
     figure = new_figure(8.6, 2.8)
     ax = figure.subplots()
     style_axes(ax)
-    episodes = events_frame(events, "episode")
-    episodes["stage"] = episodes.stage.replace("", "not run").mask(episodes.violations != "[]", "violation")
-    order = episodes.groupby("stage").score.mean().sort_values(kind="stable").index  # ties stay by name
-    judged = episodes[episodes.purpose.isin(["evaluate", "confirm", "heldout"])]
-    counts = judged.groupby(["evaluation", "stage"]).size().unstack(fill_value=0).reindex(judged.evaluation.unique())
-    shares = counts.div(counts.sum(axis=1), axis=0)
+    scores: defaultdict[str, list[float]] = defaultdict(list)  # by stage
+    reached: defaultdict[str, Counter[str]] = defaultdict(Counter)  # by evaluation, in order
+    for episode in (e.payload for e in events if e.kind == "episode"):
+        stage = "violation" if episode.violations else episode.stage or "not run"
+        scores[stage].append(episode.score)
+        if episode.purpose in ("evaluate", "confirm", "heldout"):
+            reached[episode.evaluation][stage] += 1
     shades = ["#eceff1", "#cfd8dc", "#a9c6de", "#6fa3cf", "#3f8f5b"]
-    names, bottoms = list(shares.index), np.zeros(len(shares))
-    for k, stage in enumerate(order):
-        if stage not in shares:
+    names, bottoms = list(reached), np.zeros(len(reached))
+    for k, stage in enumerate(sorted(sorted(scores), key=lambda stage: fmean(scores[stage]))):  # ties stay by name
+        shares = np.array([counts[stage] / counts.total() for counts in reached.values()])
+        if not shares.any():
             continue
         color = GREEN if stage == "success" else WARM if stage in ("violation", "not run") else shades[min(k, 3)]
-        tops = bottoms + shares[stage].to_numpy(float)
+        tops = bottoms + shares
         if len(names) <= _MOST_BARS:
-            ax.bar(range(len(names)), shares[stage], bottom=bottoms, color=color, width=0.85, label=stage)
+            ax.bar(range(len(names)), shares, bottom=bottoms, color=color, width=0.85, label=stage)
         else:
             ax.fill_between(range(len(names)), bottoms, tops, color=color, linewidth=0, label=stage)
         bottoms = tops

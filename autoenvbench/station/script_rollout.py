@@ -198,7 +198,8 @@ def run_script_episode(
     on_begin: Callable[[], None] = lambda: None, robot: RobotTimer | None = None,
 ) -> Outcome:  # fmt: skip
     """Run `run(tools)` once from a start (see `run_episode`). Raises ResetFailed; UserError where the environment has no tools."""
-    from enpire_envs.tools.toolbox import Toolbox  # half a second, before the robot's time begins
+    import scipy.spatial.transform  # noqa: F401  (tools compute with it: it is there before the robot's time begins)
+    from enpire_envs.tools.toolbox import Toolbox
 
     robot = robot or RobotTimer(env, pace)
     body = tools_body(env)

@@ -9,6 +9,7 @@ a test). Results with different fingerprints are never compared.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import inspect
@@ -98,6 +99,7 @@ def module_file(module: str) -> Path | None:
     return None
 
 
+@functools.cache
 def without_words(source: str) -> bytes:
     """Python code without what only people read: comments, docstrings, blank lines."""
     lines = source.splitlines()
@@ -105,7 +107,7 @@ def without_words(source: str) -> bytes:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(_parsed(source)):
+    for node in _statements(_parsed(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
             if ast.get_docstring(node, clean=False) is not None and _has_its_lines(first, lines):
@@ -126,18 +128,35 @@ def _parsed(source: str) -> ast.Module:
         return ast.parse(source)
 
 
-def _imports(source: str, package: str) -> Iterator[str]:
-    """Names of the modules that a module imports when it runs, at its top or inside a function."""
-    queue: list[ast.AST] = [_parsed(source)]
+def _statements(tree: ast.AST, *, when_it_runs: bool = False) -> Iterator[ast.AST]:
+    """A module and all statements in it; `when_it_runs`: without those for type checkers alone."""
+    queue = [tree]
     while queue:
         node = queue.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if when_it_runs and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             queue += node.orelse
             continue
-        queue += ast.iter_child_nodes(node)
+        yield node
+        blocks = (
+            ast.stmt,
+            ast.excepthandler,
+            ast.match_case,
+        )  # expressions, of which there are many more, hold no statements
+        queue += (child for child in ast.iter_child_nodes(node) if isinstance(child, blocks))
+
+
+@functools.cache
+def _import_statements(source: str) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    nodes = _statements(_parsed(source), when_it_runs=True)
+    return tuple(node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+def _imports(source: str, package: str) -> Iterator[str]:
+    """Names of the modules that a module imports when it runs, at its top or inside a function."""
+    for node in _import_statements(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
             base = ".".join(filter(None, (base, node.module)))
             for alias in node.names:
