@@ -12,7 +12,7 @@ from pathlib import Path
 
 from autoenvbench.record import metrics
 from autoenvbench.record.events import TRIED
-from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.ledger import Event, read_events
 from autoenvbench.record.results import Result
 
 
@@ -51,9 +51,7 @@ def main() -> int:
         )  # fmt: skip
     file = sorted(args.out.glob("*/result.json"))[-1]
     result = Result.model_validate_json(file.read_text())
-    ledger = Ledger(file.with_name("ledger.sqlite"))
-    events = list(ledger.events())
-    ledger.close()
+    events = read_events(file.with_name("ledger.sqlite"))
     mru = (result.robot_s - wasted(events)) / (result.cells * (result.research_s or 1.0))
     print(f"MRU {mru:.3f}, {result.real_time or 0:.2f} simulated seconds per second of robot time; held out {result.held_out.successes} of "
           f"{result.held_out.episodes}, {result.episodes} episodes of research")  # fmt: skip

@@ -15,7 +15,7 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
-from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.ledger import read_events
 from autoenvbench.record.metrics import robot_use
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.research.run import research
@@ -33,9 +33,7 @@ def measure(cells: int, episodes: int, seconds: float, env: str) -> tuple[float,
     with tempfile.TemporaryDirectory() as folder:
         research(config, Path(folder))
         (ledger,) = Path(folder).glob("*/ledger.sqlite")
-        reading = Ledger(ledger)
-        events = list(reading.events())
-        reading.close()
+        events = read_events(ledger)
     began, ended = (
         next(
             e.t_run

@@ -16,7 +16,7 @@ from item_response import Fit
 from autoenvbench.errors import UserError
 from autoenvbench.record import metrics
 from autoenvbench.record.clock import format_duration
-from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.ledger import read_events
 from autoenvbench.record.results import Result, research_seconds, started
 from autoenvbench.record.summary import wilson
 from autoenvbench.text import markdown, short
@@ -77,9 +77,7 @@ class AgentRun:
 
 def read_run(folder: Path) -> AgentRun:
     """A run's folder, by its ledger. Raises UserError for one that has none."""
-    ledger = Ledger(folder / "ledger.sqlite")
-    events = list(ledger.events())
-    ledger.close()
+    events = read_events(folder / "ledger.sqlite")
     first, config = started(events)
     _, confirmed = metrics.best_curves(events, config.min_episodes)
     spent = {f"{x:g}": metrics.resources_to(confirmed, x) for x in (0.8, 0.95)}

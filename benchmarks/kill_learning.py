@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.ledger import read_events
 
 ENV = "ENPIRE/PinInsertion-v0"
 SETTINGS = ["hidden=32", "critics=2", "batch=64", "clone=50", "bc_weight=1", "hold=3", "record_every=2"]
@@ -63,9 +63,7 @@ def check(out: Path, learnt: int) -> tuple[int, int]:
     """What must hold whatever died. Returns how many episodes are recorded, and how many the learner's checkpoint knows."""
     import torch
 
-    ledger = Ledger(out / "ledger.sqlite")
-    recorded = [e.payload for e in ledger.events("episode")]
-    ledger.close()
+    recorded = [e.payload for e in read_events(out / "ledger.sqlite", "episode")]
     files = {file.stem for file in (out / "episodes").glob("*.episode")}
     lost = {f"{e.evaluation}-{e.index}" for e in recorded if e.steps} - files
     assert not lost, f"recorded and not on the disk: {sorted(lost)}"

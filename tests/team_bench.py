@@ -9,6 +9,7 @@ import tarfile
 import threading
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 from conftest import ZERO_POLICY
 
@@ -137,3 +138,32 @@ class Team:
         """What the station found that a member's commit has from others: (whose, which commit, idea, how)."""
         (event,) = [p for p in self.events("provenance", mate.name) if p.commit == commit]
         return [(s.agent, s.commit, s.idea, s.how) for s in event.sources]
+
+
+# -- fixtures of the tests that name this module as a plugin -----------------------------------------------------------
+@pytest.fixture(scope="module")
+def team(tmp_path_factory):
+    """Two members; Ada's I1 is tested, and each test begins with workspaces as they were."""
+    made = Team(tmp_path_factory.mktemp("team"))
+    ada = made.mates[0]
+    made.first = ada.idea("Push with more gain")
+    ada.write("policy.py", ZERO_POLICY + "GAIN = 2\n", "more gain")
+    made.tested(ada, made.first)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ada(team):
+    return team.mates[0]
+
+
+@pytest.fixture
+def bob(team):
+    return fresh(team.mates[1])
+
+
+def fresh(mate):
+    mate.git("reset", "-q", "--hard", mate.git("rev-list", "--max-parents=0", "HEAD"))
+    mate.git("clean", "-qfdx")
+    return mate

@@ -17,7 +17,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.evolution.team import TeamClimb
 from autoenvbench.evolution.tree import JUDGED, Idea, IdeaTree
 from autoenvbench.record.clock import format_duration
-from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.ledger import Event, read_events
 from autoenvbench.record.metrics import THRESHOLDS, heldout_episodes, resources_to
 from autoenvbench.record.results import started
 from autoenvbench.record.run_config import RunConfig
@@ -86,11 +86,7 @@ def _page(
 
 def write_experience(run_dir: Path, out: Path) -> Path:
     """Write the page of a run, finished or not; returns its path. Raises UserError where there is no ledger, or where it cannot be written."""
-    ledger = Ledger(run_dir / "ledger.sqlite")
-    try:
-        page = distill(list(ledger.events()))
-    finally:
-        ledger.close()
+    page = distill(read_events(run_dir / "ledger.sqlite"))
     try:
         out.write_text(page)
     except OSError as error:

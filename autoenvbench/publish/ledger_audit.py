@@ -19,7 +19,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.record.answer import choose_answer
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, EvaluationEvent
-from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.ledger import Event, Ledger, read_events
 from autoenvbench.record.results import Kind, started
 from autoenvbench.record.sequential import COMPARED_STARTS, PairedTest, alpha_of
 from autoenvbench.record.starts import StartStreams
@@ -32,11 +32,7 @@ def audited_events(path: Path) -> list[Event]:
     """All events of a consistent ledger. Raises UserError with the first inconsistency."""
     if fault := _database_fault(path):
         raise UserError(f"{path} is not as a run leaves it: {fault}")
-    ledger = Ledger(path)
-    try:
-        events = list(ledger.events())
-    finally:
-        ledger.close()
+    events = read_events(path)
     if fault := next(faults(events), None):
         raise UserError(f"{path} contradicts itself: {fault}")
     return events

@@ -19,7 +19,7 @@ from autoenvbench.publish.ranking import unranked_because
 from autoenvbench.record import metrics
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.first_use import FirstUses
-from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.ledger import Event, read_events
 from autoenvbench.record.milestones import milestones
 from autoenvbench.record.results import Result, research_seconds, started
 from autoenvbench.record.run_config import RunConfig
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 def write_report(run_dir: Path, out: Path | None = None) -> Path:
     """Write the report of a run, finished or not, to `out` or report.html in its folder; returns the path. Raises UserError
     where there is no ledger, or where it cannot be written."""
-    ledger = Ledger(run_dir / "ledger.sqlite")
-    events = list(ledger.events())
-    ledger.close()
+    events = read_events(run_dir / "ledger.sqlite")
     _, config = started(events)
     path = out or run_dir / "report.html"
     try:

@@ -13,7 +13,7 @@ from autoenvbench.evolution.tree import IdeaTree
 from autoenvbench.publish import figures, idea_figure, team_figures
 from autoenvbench.publish.team_runs import TeamRun
 from autoenvbench.record import metrics
-from autoenvbench.record.ledger import Event, Ledger
+from autoenvbench.record.ledger import Event, read_events
 from autoenvbench.record.results import research_seconds, started
 from autoenvbench.record.summary import summarise
 
@@ -37,22 +37,16 @@ def write_figures(runs: Sequence[Path], out: Path, threshold: float = 0.8) -> li
     names = [run.resolve().name for run in runs]
     if len(set(names)) < len(names):
         raise UserError("two of these runs have the same name; give each run once")
-    several = compared([TeamRun.of(_events(run)) for run in runs], threshold) if len(runs) > 1 else []
+    several = (
+        compared([TeamRun.of(read_events(run / "ledger.sqlite")) for run in runs], threshold) if len(runs) > 1 else []
+    )
     written = []
     for run, name in zip(runs, names, strict=True):
-        for what, draw in of_run(_events(run)):
+        for what, draw in of_run(read_events(run / "ledger.sqlite")):
             written += _save(draw(), out / name / what)
     for what, draw in several:
         written += _save(draw(), out / what)
     return written
-
-
-def _events(run: Path) -> list[Event]:
-    ledger = Ledger(run / "ledger.sqlite")
-    try:
-        return list(ledger.events())
-    finally:
-        ledger.close()
 
 
 def of_run(events: Sequence[Event]) -> Iterator[tuple[str, Draw]]:

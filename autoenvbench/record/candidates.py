@@ -12,6 +12,7 @@ one that wins leads it. Episodes of comparisons are in no estimate, because the 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -87,6 +88,7 @@ class Candidates:
     champion: str | None = None  # content that has won the last one that was decided
     known: dict[str, Candidate] = field(default_factory=dict)
     group: list[Candidate] = field(default_factory=list)  # the best, indistinguishable from one another
+    _leader: Candidate | None = field(default=None, init=False, repr=False, compare=False)  # None: to be looked up
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Candidates:
@@ -111,6 +113,7 @@ class Candidates:
         """Take in one event. Returns whether it changed what the best is, or its estimate."""
         if e.purpose not in ("evaluate", "confirm"):
             return False
+        self._leader = None
         content = e.content or e.digest
         c = self.known.setdefault(content, Candidate(content, e.commit, e.digest))
         if e.purpose == "confirm" and not c.begun:
@@ -129,6 +132,7 @@ class Candidates:
 
     def compared(self, e: ComparisonEvent) -> bool:
         """Take in a comparison. Returns whether it changed who leads; a tie changes nothing."""
+        self._leader = None
         self.comparisons += e.phase == "started"
         if e.phase != "ended" or e.verdict == "undecided":
             return False
@@ -178,13 +182,18 @@ class Candidates:
     @property
     def leader(self) -> Candidate | None:
         """Of the group, the one that has won a comparison, or else the one with the highest rate of its own."""
-        champion = next((c for c in self.group if c.content == self.champion), None)
-        return champion or max(self.group, key=lambda c: (c.counted_wins / self._behind(c), c.counted), default=None)
+        if self._leader is None:
+            champion = next((c for c in self.group if c.content == self.champion), None)
+            self._leader = champion or max(
+                self.group, key=lambda c: (c.counted_wins / self._behind(c), c.counted), default=None
+            )
+        return self._leader
 
-    def own(self) -> list[Candidate]:
-        """The group, the leader first."""
+    def own(self, most: int | None = None) -> list[Candidate]:
+        """The group, the leader first; `most` of them."""
         leader = self.leader
-        return [] if leader is None else [leader, *(c for c in self.group if c is not leader)]
+        others = (c for c in self.group if c is not leader)
+        return [] if leader is None else list(itertools.islice(itertools.chain([leader], others), most))
 
     def estimate(self) -> tuple[int, int]:
         """(successes, episodes) that the best rests on."""

@@ -25,7 +25,7 @@ from autoenvbench.record.frames import events_frame
 if TYPE_CHECKING:
     import pandas as pd
 
-_PAGE = 8192  # events that are read at once
+_PAGE = 1024  # events that are read at once
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -66,6 +66,15 @@ class EventSink(Protocol):
         """Returns when the event is durable. Safe from any thread."""
 
 
+def read_events(path: Path, *kinds: str) -> list[Event]:
+    """All events of a ledger's file, of the given kinds (all if none), in order. Raises UserError as `Ledger` and its `events` do."""
+    ledger = Ledger(path)
+    try:
+        return list(ledger.events(*kinds))
+    finally:
+        ledger.close()
+
+
 def digest(events: Iterable[Event]) -> str:
     """SHA-256 over every event, in order, as it was written; in hexadecimal."""
     sha = hashlib.sha256()
@@ -88,16 +97,23 @@ class Ledger:
         if clock is None and not path.exists():
             raise UserError(f"no ledger at {path}; give the folder of a run, such as runs/<id>")
         self.path, self.clock = path, clock
-        self._turn = threading.Lock()  # threads share the connection; one uses it at a time
-        self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
+        self._turn = threading.Lock()  # threads share a connection; one uses it at a time
+        self._db = self._connect()
         try:
             if clock is not None:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.executescript(_SCHEMA)
-            self._db.execute("SELECT count(*) FROM event WHERE seq < 0")
+            # Who reads waits for no disk that an event is on its way to. (What is in memory has one connection.)
+            shared = clock is None or str(path) == ":memory:"
+            self._reading = self._db if shared else self._connect()
+            self._look = self._turn if shared else threading.Lock()
+            self._reading.execute("SELECT count(*) FROM event WHERE seq < 0")
         except sqlite3.DatabaseError as error:
             raise UserError(f"{path} is not a ledger: {error}") from None
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
 
     def append(self, payload: Payload, *, agent: str | None = None, station: str | None = None) -> int:
         """Write one event durably; returns its sequence number.
@@ -126,18 +142,18 @@ class Ledger:
     def events(self, *kinds: str, after: int = 0, upto: int | None = None) -> Iterator[Event]:
         """Events in order, of the given kinds (all if none), with `after` < `seq` <= `upto` (the last one written so far).
 
-        All kinds together are read in pages, so that a long ledger is never in memory whole.
+        All kinds together, or one, are read in pages, so that a long ledger is never in memory whole and others read in between.
 
         Raises:
             UserError: a payload that is none of its kind's.
         """
         where = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
-        most = -1 if kinds else _PAGE  # SQLite reads -1 as no limit; few kinds are found by their index, at once
+        most = -1 if len(kinds) > 1 else _PAGE  # SQLite reads -1 as no limit: several kinds it would sort for each page
         last = self.last_seq()
         last = last if upto is None else min(upto, last)
         while after < last:
-            with self._turn:
-                rows = self._db.execute(
+            with self._look:
+                rows = self._reading.execute(
                     "SELECT seq, t_wall, t_run, kind, agent, station, payload FROM event "
                     f"WHERE seq > ? AND seq <= ? {where} ORDER BY seq LIMIT ?",
                     (after, last, *kinds, most),
@@ -161,14 +177,14 @@ class Ledger:
 
     def last_seq(self) -> int:
         """Sequence number of the last event; 0 in an empty ledger."""
-        with self._turn:
-            (value,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
+        with self._look:
+            (value,) = self._reading.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
         return int(value)
 
     def last_t_run(self) -> float:
         """Research time of the last event [s]; where a resumed run's clock goes on."""
-        with self._turn:
-            (value,) = self._db.execute("SELECT coalesce(max(t_run), 0) FROM event").fetchone()
+        with self._look:
+            (value,) = self._reading.execute("SELECT coalesce(max(t_run), 0) FROM event").fetchone()
         return float(value)
 
     def digest(self) -> str:
@@ -177,4 +193,5 @@ class Ledger:
 
     def close(self) -> None:
         """Let go of the file; reading or appending afterwards raises sqlite3.ProgrammingError."""
-        self._db.close()
+        for connection in {self._db, self._reading}:
+            connection.close()

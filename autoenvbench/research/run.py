@@ -38,7 +38,7 @@ from autoenvbench.record.answer import choose_answer
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.compute import compute_class, hardware
 from autoenvbench.record.events import PREFLIGHT, CommitEvent, NoteEvent, RunEvent
-from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.ledger import Ledger, read_events
 from autoenvbench.record.prices import load as load_prices
 from autoenvbench.record.prices import price_of
 from autoenvbench.record.regimes import REGIMES, answer_of
@@ -400,9 +400,7 @@ def _circumstances(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
 
 def write_result(run_dir: Path) -> Result:
     """A finished run's result, computed from its ledger and written to result.json. Raises UserError."""
-    ledger = Ledger(run_dir / "ledger.sqlite")
-    result = Result.from_events(list(ledger.events()))
-    ledger.close()
+    result = Result.from_events(read_events(run_dir / "ledger.sqlite"))
     scratch = run_dir / "result.json.tmp"
     scratch.write_text(result.model_dump_json(indent=1) + "\n")
     scratch.rename(run_dir / "result.json")

@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import hmac
 import json
 import os
 import sys
-import tempfile
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -30,24 +29,23 @@ from autoenvbench.errors import RobotBusy, StationFault, UserError
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, NoteEvent
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.station.bundles import MAX_BUNDLE
 from autoenvbench.station.client import StationClient, stop_socket
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.fleet import Fleet
 from autoenvbench.station.hub_routes import HubRoutes, body_of
 from autoenvbench.station.jobs import Caller
-from autoenvbench.station.learning import MAX_WEIGHTS, Learning, require_learning
+from autoenvbench.station.learning import Learning
 from autoenvbench.station.leases import busy_with
 from autoenvbench.station.practice import Practice, whole
 from autoenvbench.station.questions import Question
 from autoenvbench.station.remote_cell import FOLD_S
 from autoenvbench.station.station import Station
+from autoenvbench.station.uploads import Uploads
 
-MAX_UPLOADS = 2  # under way at once, of one client: so it holds two times MAX_BUNDLE of disk at most
-UPLOAD_SILENCE_S = 30.0
 MAX_REQUESTS = 32  # under way at once, of one member: who floods the door waits behind itself alone
 MAX_JOBS = 200  # threads: for each of 64 members a job and what is left of its confirmations
 END_S = 3.0  # that a halted job may take to end before its cells are closed
+SWITCH_S = 0.001  # that a thread which computes may keep the others waiting, several times in an answer
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -61,9 +59,10 @@ class Door:
         self._own_jobs = ThreadPoolExecutor(1, thread_name_prefix="own job")
         self._working: Counter[str] = Counter()  # by client: jobs that are under way or wait
         self._quick = ThreadPoolExecutor(2, thread_name_prefix="quick")
+        # Nobody's status waits for who writes, or reads thousands of episodes.
+        self._standing = ThreadPoolExecutor(1, thread_name_prefix="status")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="episodes")
         self._stops = ThreadPoolExecutor(2, thread_name_prefix="stop")
-        self._uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
-        self._uploading: Counter[str] = Counter()  # by client
         self._asking: Counter[str | None] = Counter()  # by client: requests under way
 
     def app(self) -> web.Application:
@@ -77,15 +76,11 @@ class Door:
             web.post("/{where:home|avoid|resume}", self._move),
             web.post("/stop", self._stop),
             web.post("/acknowledge", self._acknowledge),
-            web.get("/bundles/{digest}", self._has_bundle),
-            web.post("/bundles", self._receive),
             web.post("/ideas", self._idea),
             web.post("/notes", self._note),
-            web.post("/submit", self._submit),
             web.post("/ask", self._ask),
             web.post("/practice", self._practice),
             web.post("/learn", self._learn),
-            web.post("/learn/weights", self._weights),
             web.post("/learn/end", self._end_learning),
             web.post("/evaluate", self._evaluate),
             web.post("/compare", self._compare),
@@ -94,7 +89,8 @@ class Door:
             web.post("/pause", self._pause),
             web.post("/members", self._member),
         ])  # fmt: skip
-        app.add_routes(HubRoutes(self._station, self._call).routes())
+        for others in (Uploads(self._station, self._call), HubRoutes(self._station, self._call)):
+            app.add_routes(others.routes())
         return app
 
     @web.middleware
@@ -131,17 +127,22 @@ class Door:
         return web.json_response({"ok": True, "env": self._station.config.config.env, "busy": self._station.jobs.busy})
 
     async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._call(self._station.status, request["client"]))
+        told = asyncio.get_running_loop().run_in_executor(self._standing, self._status_of, request["client"])
+        return web.json_response(text=await told)
+
+    def _status_of(self, client: str) -> str:
+        return json.dumps(self._station.status(client))
 
     async def _episodes(self, request: web.Request) -> web.Response:
         try:
             limit = int(request.query.get("limit", 50))
         except ValueError:
             raise UserError("limit must be a whole number") from None
-        rows = await self._call(
+        rows = functools.partial(
             self._station.episodes, request["client"], request.query.get("evaluation"), max(1, min(limit, 5000))
         )
-        return web.json_response(rows)
+        told = asyncio.get_running_loop().run_in_executor(self._reading, lambda: json.dumps(rows()))
+        return web.json_response(text=await told)
 
     async def _frame(self, request: web.Request) -> web.Response:
         png = await self._brief_job(request, self._station.frame, request.match_info["camera"])
@@ -159,46 +160,6 @@ class Door:
     async def _acknowledge(self, request: web.Request) -> web.Response:
         return web.json_response(await self._call(self._station.acknowledge, request["client"]))
 
-    async def _has_bundle(self, request: web.Request) -> web.Response:
-        known = await self._call(self._station.jobs.has_sent, request["client"], request.match_info["digest"])
-        return web.json_response({"known": known})
-
-    async def _receive(self, request: web.Request) -> web.Response:
-        commit = request.query.get("commit", "")
-        loop, receive = asyncio.get_running_loop(), self._station.receive
-        # On a thread of their own, one after the other: nobody else waits for them.
-        bundle = await self._upload(
-            request, MAX_BUNDLE, lambda client, file: loop.run_in_executor(self._uploads, receive, client, file, commit)
-        )
-        return web.json_response({"commit": bundle.commit, "digest": bundle.digest})
-
-    async def _weights(self, request: web.Request) -> web.Response:
-        require_learning(self._station.config.config.regime)
-        self._station.trying.weights.admit(request["client"], request.content_length)
-        loop, receive = asyncio.get_running_loop(), self._station.trying.weights.receive
-        digest = await self._upload(
-            request, MAX_WEIGHTS, lambda client, file: loop.run_in_executor(self._quick, receive, client, file)
-        )
-        return web.json_response({"weights": digest})
-
-    async def _upload(self, request: web.Request, most: int, receive: Callable[[str, Path], asyncio.Future[T]]) -> T:
-        """Take a file of at most so many bytes, and have it received."""
-        client, folder = request["client"], self._station.config.run_dir
-        with self._one_upload(client), tempfile.NamedTemporaryFile(dir=folder, suffix=".upload") as file:
-            await _take(request, file, most)
-            return await asyncio.shield(receive(client, Path(file.name)))
-
-    @contextlib.contextmanager
-    def _one_upload(self, client: str) -> Iterator[None]:
-        """Room among what a client has uploaded or looked through at once. Raises UserError where there is none."""
-        if self._uploading[client] >= MAX_UPLOADS:
-            raise UserError(f"{client} has {MAX_UPLOADS} uploads under way; finish or end one of them, then try again")
-        self._uploading[client] += 1
-        try:
-            yield
-        finally:
-            self._uploading[client] -= 1
-
     async def _idea(self, request: web.Request) -> web.Response:
         body = await body_of(request)
         idea = await self._call(
@@ -211,14 +172,6 @@ class Door:
         body = await body_of(request)
         await self._call(self._station.ideas.note, request["client"], str(body.get("text", "")))
         return web.json_response({"ok": True})
-
-    async def _submit(self, request: web.Request) -> web.Response:
-        body = await body_of(request)
-        client, loop = request["client"], asyncio.get_running_loop()
-        # It may look through half a gigabyte, so it queues with what is uploaded: nobody's status waits for it.
-        submit = functools.partial(self._station.submit, client, str(body.get("digest")))
-        with self._one_upload(client):
-            return web.json_response(await asyncio.shield(loop.run_in_executor(self._uploads, submit)))
 
     async def _halt(self, request: web.Request) -> web.Response:
         self._station.jobs.halt()
@@ -396,24 +349,6 @@ class Door:
         return await asyncio.get_running_loop().run_in_executor(self._quick, function, *args)
 
 
-async def _take(request: web.Request, file: IO[bytes], most: int) -> None:
-    """Write an upload to a file as it comes. Raises UserError where it is too large, or where nothing comes any more."""
-    size = 0
-    while True:
-        try:
-            chunk = await asyncio.wait_for(request.content.readany(), UPLOAD_SILENCE_S)
-        except TimeoutError:
-            raise UserError(f"nothing came of the upload for {UPLOAD_SILENCE_S:.0f} s; send it again") from None
-        if not chunk:
-            break
-        size += len(chunk)
-        if size > most:
-            checkpoints = "; checkpoints may hold 512 MB" if most == MAX_BUNDLE else ""
-            raise UserError(f"the upload is over {most >> 20} MB, which is the most{checkpoints}")
-        file.write(chunk)
-    file.flush()
-
-
 def _failure(error: UserError, status: int = 400) -> web.Response:
     return web.json_response({"error": str(error), "exit_code": error.exit_code}, status=status)
 
@@ -440,6 +375,8 @@ async def _serve(config: StationConfig) -> None:
     except UserError as error:
         raise SystemExit(str(error)) from None
     station = Station(config, ledger, fleet)
+    gc.collect()
+    gc.freeze()  # what a long run's ledger came to is not searched for garbage again and again, while all threads stand still
     door = Door(station, config.tokens)
     # A lost client must be noticed while a job runs: aiohttp then cancels the handler.
     runner = web.AppRunner(door.app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
@@ -467,6 +404,7 @@ async def _serve(config: StationConfig) -> None:
 
 def main() -> None:
     """Serve until standard input closes; its first line is the StationConfig."""
+    sys.setswitchinterval(SWITCH_S)
     config = StationConfig.model_validate_json(sys.stdin.readline())
     asyncio.run(_serve(config))
 

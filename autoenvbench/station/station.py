@@ -5,6 +5,7 @@ The door (`door.py`) adds HTTP and nothing else; cells run the episodes.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +13,13 @@ from autoenvbench.errors import UserError
 from autoenvbench.record.events import (
     CommitEvent,
     EpisodeEvent,
+    IdeaEvent,
     NoteEvent,
     Purpose,
 )
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.regimes import contradictions, rules
-from autoenvbench.record.state import Follower
+from autoenvbench.record.state import Follower, RunState
 from autoenvbench.station.answers import best_of, idea_line
 from autoenvbench.station.bundles import Bundle, look_through
 from autoenvbench.station.config import ADMIN, StationConfig
@@ -30,6 +32,7 @@ from autoenvbench.station.judging import Judging
 from autoenvbench.station.questions import Questions
 from autoenvbench.station.trying import Trying
 
+MOST_SHOWN = 100  # ideas, and candidates that cannot be told apart, in a status
 BATCHES: tuple[Purpose, ...] = ("evaluate", "confirm", "practice", "learn", "heldout")  # of a run
 
 
@@ -57,8 +60,8 @@ class Station:
 
     # -- what anyone may know ----------------------------------------------------------------------------------------
     def status(self, client: str) -> dict[str, Any]:
-        """What `aeb status` shows: the budget [s], the robot, the client's own best and answer, and the ideas and the team's best where
-        members know of one another."""
+        """What `aeb status` shows: the budget [s], the robot, the client's own best and answer, and the newest ideas and the team's best
+        where members know of one another. What it costs does not grow with the run."""
         with self._record.read() as state:
             own = state.curves if client == ADMIN else state.of_member(client)
             submitted = state.submitted if client == ADMIN else state.member(client).submitted
@@ -72,18 +75,20 @@ class Station:
                 "robot_budget_s": self._run.robot_budget_s,
                 **self.jobs.standing(client),
                 "best": best_of(own.confirmed),
-                "best_pools": [[c.counted_wins, c.counted] for c in own.candidates.own()],
+                "best_pools": [[c.counted_wins, c.counted] for c in own.candidates.own(MOST_SHOWN)],
+                "best_pooled": len(own.candidates.group),
                 "best_single": best_of(own.raw),
                 "team_best": best_of(state.curves.confirmed) if self._run.sharing and self._run.team > 1 else None,
                 "submitted": submitted.commit if submitted else None,
                 "joined": dict(state.joined) if self._run.sharing else {},
                 "finished": {purpose: state.batches_finished[purpose] for purpose in BATCHES},
-                "ideas": [
-                    idea_line(idea, state)
-                    for idea in state.ideas.values()
-                    if self.hub.sees(client, state.book.author(idea.id))
-                ],
+                "ideas": [idea_line(idea, state) for idea in self._newest_ideas(client, state)],
             }
+
+    def _newest_ideas(self, client: str, state: RunState) -> list[IdeaEvent]:
+        """The last `MOST_SHOWN` of whom the client may know, in their order."""
+        seen = (idea for idea in reversed(state.ideas.values()) if self.hub.sees(client, state.book.author(idea.id)))
+        return list(itertools.islice(seen, MOST_SHOWN))[::-1]
 
     def episodes(self, client: str, evaluation: str | None, limit: int) -> list[dict[str, Any]]:
         """The newest judged episodes of whom the client may know. Seeds of secret streams are not shown."""

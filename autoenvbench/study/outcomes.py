@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autoenvbench.record import metrics
 from autoenvbench.record.events import EpisodeEvent
-from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.ledger import read_events
 from autoenvbench.record.metrics import Point
 from autoenvbench.record.milestones import first_reached
 from autoenvbench.record.results import Result
@@ -43,9 +43,7 @@ class RunOutcome:
         standing = standing_of(run)
         if standing.state != "finished" or standing.run_dir is None:
             return None
-        ledger = Ledger(standing.run_dir / "ledger.sqlite")
-        events = list(ledger.events())
-        ledger.close()
+        events = read_events(standing.run_dir / "ledger.sqlite")
         _, curve = metrics.best_curves(events, run.config.min_episodes)
         first_at = {stage: (reached.time_s, reached.score) for stage, reached in first_reached(events).items()}
         return cls(

@@ -87,7 +87,7 @@ def _status(client: StationClient, args: argparse.Namespace) -> tuple[Any, str]:
         f"budget left   {format_duration(s['budget_left_s'])} of {format_duration(s['budget_s'])}",
         *_robot_time(s),
         *_robots(s),
-        f"best          {_rate(s['best'])}  (confirmed{_pooled(s['best_pools'])})",
+        f"best          {_rate(s['best'])}  (confirmed{_pooled(s['best_pools'], s['best_pooled'])})",
         *_what_is_left(s["best"]),
         *([f"team's best   {_rate(s['team_best'])}  (aeb peers)"] if s["team_best"] else []),
         f"best single   {_single(s['best_single'])}",
@@ -348,13 +348,13 @@ def _single(best: dict[str, Any] | None) -> str:
     return _rate(best) + (", in one evaluation: the highest of several flatters, and does not count" if best else "")
 
 
-def _pooled(candidates: list[list[int]]) -> str:
-    """That the estimate is of several candidates, where it is. `candidates`: successes and episodes of each, the leader first."""
-    if len(candidates) < 2:
+def _pooled(candidates: list[list[int]], count: int) -> str:
+    """That the estimate is of several candidates, where it is: how many, and successes and episodes of the first of them, the leader first."""
+    if count < 2:
         return ""
     wins, episodes = candidates[0]
     return (
-        f"; one estimate of {len(candidates)} candidates that cannot be told apart, of which this one leads with {wins} of {episodes} of its "
+        f"; one estimate of {count} candidates that cannot be told apart, of which this one leads with {wins} of {episodes} of its "
         "own, which may be luck"
     )
 
