@@ -47,6 +47,7 @@ from autoenvbench.study.demos import record_demos
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine makes no example wrong
 hypothesis.settings.load_profile("no deadline")
 
+pytest.register_assert_rewrite("team_bench")  # which tests name as a plugin, and import
 ZERO_POLICY = """
 import numpy as np
 

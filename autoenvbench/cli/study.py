@@ -44,7 +44,7 @@ def study_command(args: argparse.Namespace) -> None:
     from autoenvbench.study.estimate import estimate
     from autoenvbench.study.local import LocalRunner
     from autoenvbench.study.plan import make_plan
-    from autoenvbench.study.study import run_study
+    from autoenvbench.study.study import run_study, unfinished
 
     copy_every_s = parse_duration(args.copy_every)
     plan = make_plan(args.study, args.out, sandbox=args.sandbox, episodes=args.n)
@@ -57,6 +57,11 @@ def study_command(args: argparse.Namespace) -> None:
     if not expected.nothing_left:
         for line in expected.lines(runner.at_a_time):
             print(line, file=sys.stderr)
+        if (crowded := runner.crowding(unfinished(plan))) is not None:
+            print(
+                f"crowded: {crowded}. What is measured is then also how they wait for one another; fewer --jobs do so less",
+                file=sys.stderr,
+            )
         _ask(args)
     with StudyProgress() as progress:
         paths = run_study(plan, runner, progress)

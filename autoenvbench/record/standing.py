@@ -78,8 +78,15 @@ def unranked_reasons(
 def crowding(config: RunConfig, compute_class: str | None) -> str | None:
     """Why a team does not fit a computer of this class, if it does not: each member and each cell wants a core, or what is measured is how
     they wait for one another."""
-    count = (compute_class or "").partition("c-")[0]
-    wanted = config.team + config.cells
-    if config.team == 1 or not count.isdecimal() or int(count) >= wanted:
+    if config.team == 1:
         return None
-    return f"{config.team} members and {config.cells} {'cell' if config.cells == 1 else 'cells'} want {wanted} cores, and there are {count}"
+    what = f"{config.team} members and {config.cells} {'cell' if config.cells == 1 else 'cells'}"
+    return crowded(what, config.team + config.cells, compute_class)
+
+
+def crowded(what: str, wanted: float, compute_class: str | None) -> str | None:
+    """In words, that something wants more cores than a computer of this class has; None where it does not."""
+    count = (compute_class or "").partition("c-")[0]
+    if not count.isdecimal() or int(count) >= wanted:
+        return None
+    return f"{what} want {wanted} cores, and there are {count}"

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from autoenvbench.record.compute import compute_class
+from autoenvbench.record.standing import crowded
 from autoenvbench.sandbox.cage import python_path
 from autoenvbench.study.runs import PlannedRun
 
@@ -41,6 +43,9 @@ class Runner(Protocol):
     @property
     def at_a_time(self) -> int:
         """How many runs are under way together."""
+
+    def crowding(self, runs: Sequence[PlannedRun]) -> str | None:
+        """Why these runs will measure also how they wait for one another, if they will: each member and each cell wants a core."""
 
     def carry_out(self, runs: Sequence[PlannedRun], observer: StudyObserver) -> dict[str, str]:
         """Returns what went wrong, by the keys of the runs that have no result."""
@@ -93,6 +98,16 @@ class LocalRunner:
     """Carries out runs in processes of this machine, `at_a_time` together."""
 
     at_a_time: int
+
+    def crowding(self, runs: Sequence[PlannedRun]) -> str | None:
+        """As of `Runner`: of the largest that may be under way together; one agent by itself takes turns with its cell."""
+        sizes = sorted(((run.config.team + run.config.cells, run.config.team) for run in runs), reverse=True)
+        together = sizes[: self.at_a_time]
+        if len(together) < 2 and all(members == 1 for _, members in together):
+            return None
+        members, wanted = sum(m for _, m in together), sum(size for size, _ in together)
+        what = f"{len(together)} runs at a time, with {members} members and {wanted - members} cells in all,"
+        return crowded(what, wanted, compute_class())
 
     def carry_out(self, runs: Sequence[PlannedRun], observer: StudyObserver) -> dict[str, str]:
         """As of `Runner`."""

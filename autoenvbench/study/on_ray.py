@@ -15,6 +15,7 @@ from typing import Any
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.clock import format_duration
+from autoenvbench.record.standing import crowding
 from autoenvbench.study.copies import Copy, unpack
 from autoenvbench.study.local import StudyObserver
 from autoenvbench.study.node_run import NodeRun, NodeStatus, ship
@@ -76,6 +77,11 @@ class RayRunner:
     def at_a_time(self) -> int:
         """Runs that the nodes have cores for now; one at least, which waits for a node to come."""
         return max(1, int(self._ray.cluster_resources().get("CPU", 0) / self._cores))
+
+    def crowding(self, runs: Sequence[PlannedRun]) -> str | None:
+        """As of `Runner`: of the run that wants most, by the cores that each is given."""
+        most = max((run.config for run in runs), key=lambda config: config.team + config.cells, default=None)
+        return None if most is None else crowding(most, f"{int(self._cores)}c-node")
 
     def carry_out(self, runs: Sequence[PlannedRun], observer: StudyObserver) -> dict[str, str]:
         """As of `Runner`; the connection to the cluster ends with it."""

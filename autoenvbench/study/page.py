@@ -25,6 +25,7 @@ from autoenvbench.text import csv_cell, html_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CROWDED = "crowded.txt"  # in a study's folder: why runs of it were crowded, a line each
 Finished = Mapping[tuple[str, str], Sequence[RunOutcome]]  # runs with a result, by axis and level
 
 
@@ -54,6 +55,10 @@ def _page(
     done = len({run.run_dir for runs in finished.values() for run in runs})
     lead = f"{len(plan.levels)} levels" + (f" &middot; {done} of {len(plan.runs)} research runs &middot; seeds {', '.join(map(str, study.seeds))}" if plan.runs else "")  # fmt: skip
     body = [f"<h1>{html_text(study.name)}</h1>", f"<p class=lead>{lead} &middot; {study.episodes} episodes each</p>"]
+    for why in (plan.folder / CROWDED).read_text().splitlines() if (plan.folder / CROWDED).exists() else ():
+        body.append(
+            f"<p class=note><b>Crowded</b>: {html_text(why)}. What is measured in wall-clock is also how they waited for one another.</p>"
+        )
     if problems:
         body.append("<h2>Runs without a result</h2>")
         body.append(html_table(("run", "why"), problems.items()))

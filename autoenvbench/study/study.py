@@ -16,9 +16,9 @@ from autoenvbench.study.controls import compare
 from autoenvbench.study.execute import Measured, measure_policy, measured_research
 from autoenvbench.study.local import Runner, StudyObserver
 from autoenvbench.study.outcomes import RunOutcome
-from autoenvbench.study.page import write_page
+from autoenvbench.study.page import CROWDED, write_page
 from autoenvbench.study.plan import Plan
-from autoenvbench.study.runs import standing_of
+from autoenvbench.study.runs import PlannedRun, standing_of
 from autoenvbench.study.tables import write_tables
 
 
@@ -40,9 +40,10 @@ def run_study(plan: Plan, runner: Runner, observer: StudyObserver) -> list[Path]
         observer.log(f"{level.axis}: {level.name}" + (": measured already" if level.measured else ""))
         if level.file is not None:
             measure_policy(plan, level)
-    left = [run for run in plan.runs if standing_of(run).state != "finished"]
+    left = unfinished(plan)
     problems: dict[str, str] = {}
     if left:
+        note_crowding(plan, runner.crowding(left))
         observer.on_begin(left)
         problems = runner.carry_out(left, observer)
     pages = write_pages(plan, problems)
@@ -52,6 +53,18 @@ def run_study(plan: Plan, runner: Runner, observer: StudyObserver) -> list[Path]
             f"What the others came to is in {pages[0]}; start the study again, and it goes on where it was"
         )
     return pages
+
+
+def unfinished(plan: Plan) -> list[PlannedRun]:
+    """The research runs that have no result yet. Raises UserError for a ledger that cannot be read."""
+    return [run for run in plan.runs if standing_of(run).state != "finished"]
+
+
+def note_crowding(plan: Plan, why: str | None) -> None:
+    """Keep for the page that some of the study's runs were crowded, also where later ones are not."""
+    file = plan.folder / CROWDED
+    if why is not None and why not in (known := file.read_text().splitlines() if file.exists() else []):
+        file.write_text("".join(f"{line}\n" for line in (*known, why)))
 
 
 def write_pages(plan: Plan, problems: dict[str, str]) -> list[Path]:

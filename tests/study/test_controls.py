@@ -7,12 +7,16 @@ import pytest
 import yaml
 from board import write_run
 
+from autoenvbench.cli.main import main
 from autoenvbench.record.metrics import Point
 from autoenvbench.record.results import Result
+from autoenvbench.study import local
 from autoenvbench.study.controls import compare
 from autoenvbench.study.estimate import estimate
+from autoenvbench.study.local import LocalRunner
 from autoenvbench.study.outcomes import RunOutcome
 from autoenvbench.study.plan import make_plan
+from autoenvbench.study.study import note_crowding, write_pages
 
 
 @pytest.fixture
@@ -65,6 +69,28 @@ def test_equal_runs_are_run_once_and_cost_once(plan):
     assert estimate(of_model, jobs=1).tokens is None
     bounded = [run.model_copy(update={"config": run.config.model_copy(update={"token_budget": 500})}) for run in asked]
     assert estimate(replace(made, levels=[replace(made.levels[0], runs=bounded)]), jobs=1).tokens == 1000
+
+
+def test_runs_that_crowd_one_another_are_named_before_anything_is_asked_and_on_the_page(
+    plan, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(local, "compute_class", lambda: "4c-cpu")
+    made = plan(grid={"team": [1, 2], "stations": [2]})
+    assert LocalRunner(1).crowding(made.runs) is None  # two members and two cells
+    assert LocalRunner(2).crowding([]) is None
+    why = "2 runs at a time, with 4 members and 4 cells in all, want 8 cores, and there are 4"
+    assert (
+        main(
+            ["study", str(tmp_path / "study.yaml"), "--jobs", "2", "--sandbox", "none", "--out", str(tmp_path / "out")]
+        )
+        == 2
+    )
+    said = capsys.readouterr().err
+    assert said.index(f"crowded: {why}") < said.index("nobody is there to be asked")
+    made.folder.mkdir(parents=True)
+    for found in (why, None, why):  # the study is started again
+        note_crowding(made, found)
+    assert write_pages(made, {})[0].read_text().count(why) == 1
 
 
 # -- what is said ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,104 @@
+"""What the harness adds to the time of a team's robots: eight scripted members on eight paced cells, who evaluate and practise without a pause.
+
+    python benchmarks/team_overhead.py                # ENPIRE/PushT-v0, episodes of 3 s, 10 a job, 110 s of research
+
+Members think for no time, so whatever a cell does beside episodes and resets is the harness's: starting policies, handing cells over, `aeb`
+itself, the record. Short episodes and short jobs make it look worse than it is in a run whose episodes take half a minute. Where the
+machine cannot simulate all cells as fast as they would move, episodes take longer: that is said apart, and is not the harness's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+from autoenvbench.record.ledger import Event, read_events
+from autoenvbench.record.metrics import robot_seconds, robot_use
+from autoenvbench.record.run_config import RunConfig
+from autoenvbench.research.run import research
+
+HZ = 10
+BAR = 0.05
+WORK = "command:sh -c 'aeb idea \"The starter, for its time alone\"; while :; do aeb evaluate -n {n} --no-confirm; aeb practice -n {n}; done'"
+
+
+class Span(NamedTuple):
+    """Research time in which somebody did something [s]."""
+
+    who: str
+    began: float
+    ended: float
+
+
+def robot_spans(events: Sequence[Event]) -> Iterator[Span]:
+    """Every cell's episodes and resets."""
+    for e in events:
+        if e.kind in ("episode", "reset") and (seconds := robot_seconds(e)):
+            yield Span(e.station or "", e.t_run - seconds, e.t_run)
+
+
+def job_spans(events: Sequence[Event], until: float) -> Iterator[Span]:
+    """Every member's jobs, from when each had a cell to its end."""
+    began: dict[str, float] = {}
+    for e in events:
+        if e.kind == "job" and e.agent is not None:
+            if e.payload.phase == "began":
+                began[e.agent] = e.t_run
+            elif e.payload.phase == "ended" and e.agent in began:
+                yield Span(e.agent, began.pop(e.agent), e.t_run)
+    yield from (Span(agent, t, until) for agent, t in began.items())
+
+
+def within(spans: Sequence[Span], first: float, last: float) -> float:
+    """Their time in a window, all together [s]."""
+    return sum(max(0.0, min(span.ended, last) - max(span.began, first)) for span in spans)
+
+
+def main() -> int:
+    """One run; returns 1 where it adds more than the bar."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="ENPIRE/PushT-v0")
+    parser.add_argument("--team", type=int, default=8, help="members, and as many cells")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of an episode")
+    parser.add_argument("--episodes", type=int, default=10, help="of a job")
+    parser.add_argument("--budget", type=float, default=110.0, help="of research [s]")
+    parser.add_argument("--own-stations", action="store_true", help="a cell for each member alone")
+    args = parser.parse_args()
+    work = WORK.format(n=args.episodes)
+    config = RunConfig(
+        agent=work, env=args.env, env_kwargs={"max_episode_steps": round(args.seconds * HZ)}, budget_s=args.budget, pace=1.0, cells=args.team,
+        team=args.team, own_stations=args.own_stations, sandbox="none", nudges=0, held_out=1,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        research(config, Path(folder), agents=[work] * args.team)
+        (ledger,) = Path(folder).glob("*/ledger.sqlite")
+        events = [e for e in read_events(ledger) if e.t_run <= args.budget]
+    jobs, robots = list(job_spans(events, args.budget)), list(robot_spans(events))
+    # From when each member has had its first cell: before that they are all being started at once.
+    first = max(
+        min((span.began for span in jobs if span.who == who), default=args.budget) for who in {j.who for j in jobs}
+    )
+    whole = args.team * (args.budget - first)
+    busy, in_jobs = within(robots, first, args.budget), within(jobs, first, args.budget)
+    use = robot_use(events, args.budget, args.team, config.pace)
+    added = whole / busy - 1 if busy else float("inf")
+    print(
+        f"{args.team} members, {args.team} cells, {len(robots)} episodes and resets; {args.budget - first:.0f} s after all had begun"
+    )
+    print(
+        f"cells at work {busy / whole:.1%} of that time: the harness adds {added:.1%} to what episodes and resets take (bar {BAR:.0%})"
+    )
+    print(f"of it between a member's jobs {(whole - in_jobs) / busy:.1%}, within them {(in_jobs - busy) / busy:.1%}; "
+          f"real-time factor of the episodes {(use and use.real_time) or 0:.2f}")  # fmt: skip
+    return int(added > BAR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
