@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -39,11 +39,12 @@ class AgentProcess:
         data: episodes from the station, seen as workspace/data.
         model_socket: the gateway's socket, or None for an agent without a model.
         limits: what it may use; see `broken_limit`.
+        stop_sockets: of the cells with arms on which it works; by default the station's one.
     """
 
     def __init__(
         self, launch: Launch, folder: Path, data: Path, sandbox: Sandbox, track: Track, station_socket: Path,
-        token: str, model_socket: Path | None, limits: Limits,
+        token: str, model_socket: Path | None, limits: Limits, stop_sockets: Sequence[Path] = (),
     ) -> None:  # fmt: skip
         self._sandbox, self._limits = sandbox, limits
         folder, data = folder.resolve(), data.resolve()
@@ -54,8 +55,12 @@ class AgentProcess:
         at_station = Path("/run/aeb/station.sock") if caged else station_socket
         at_model = None if model_socket is None else Path("/run/aeb/model.sock") if caged else model_socket
 
-        at_stop = stop_socket(at_station)
-        known = {"socket": str(at_station), "token": token, "stop": str(at_stop)}
+        stops = {
+            path: stop_socket(at_station, k) if caged else path
+            for k, path in enumerate(stop_sockets or [stop_socket(station_socket)])
+        }
+        at_stops = [str(path) for path in stops.values()]
+        known = {"socket": str(at_station), "token": token, "stop": at_stops if len(at_stops) > 1 else at_stops[0]}
         files = {**launch.home_files, CREDENTIALS: json.dumps(known)}
         for name, text in files.items():
             _write_inside(home, name, text)
@@ -64,7 +69,7 @@ class AgentProcess:
             (workspace / "data").symlink_to(data)
         binds = [Bind(p, p) for p in launch.read_only]
         binds += [Bind(workspace, at_workspace, True), Bind(home, at_home, True), Bind(data, at_workspace / "data")]
-        binds += [Bind(station_socket, at_station), Bind(stop_socket(station_socket), at_stop)]
+        binds += [Bind(station_socket, at_station), *(Bind(path, at) for path, at in stops.items() if path.exists())]
         if model_socket is not None and at_model is not None:
             binds.append(Bind(model_socket, at_model))
         env = {

@@ -17,6 +17,7 @@ from autoenvbench.record.clock import parse_duration
 from autoenvbench.record.goal import Goal
 from autoenvbench.record.prices import load as load_prices
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.station.robots import check_robots, kwargs_here, parse_robots
 
 
 def members_from_args(args: argparse.Namespace) -> list[str]:
@@ -34,9 +35,12 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         raise UserError(f"--demos {args.demos}: 0 to 10,000 episodes")
     members = members_from_args(args)
     model, models = parse_models(args.model, members)
-    if args.own_stations and args.stations < len(members):
+    stations = parse_robots(args.stations)
+    robots = [] if isinstance(stations, int) else stations
+    cells = stations if isinstance(stations, int) else len(stations)
+    if args.own_stations and cells < len(members):
         raise UserError(
-            f"--own-stations: {len(members)} members want {len(members)} robots, and --stations says {args.stations}"
+            f"--own-stations: {len(members)} members want {len(members)} robots, and --stations says {cells}"
         )
     if args.goal is not None:
         Goal.parse(args.goal)
@@ -46,16 +50,25 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         raise UserError("--cost-budget and --agent-memory must be above zero")
     if is_real(args.env) and args.track == "open":
         raise UserError(f"{args.env} is on the station track: a robot's simulator is not part of its own station")
-    if is_real(args.env) and args.stations > 1:
-        raise UserError(f"{args.env} moves the arms of one station; leave --stations out")
+    if is_real(args.env) and cells > 1 and not robots:
+        raise UserError(
+            f"{args.env} moves the arms of one station. Leave --stations out, or name several: --stations left.yaml,right.yaml, or "
+            "--stations station:left,station:right --ray ADDRESS"
+        )
     tools = parse_tools(args)
     try:
         agent_args = shlex.split(args.agent_args)
     except ValueError as error:
         raise UserError(f"cannot read --agent-args {args.agent_args!r}: {error}; quote it as for a shell") from None
     env_kwargs = parse_env_args(args.env_arg)
+    check_robots(robots, args.env, env_kwargs, args.ray)
     track = args.track or default_track(args.env)
-    pace = default_pace(args.env, env_kwargs, track) if args.pace is None else args.pace
+    far = is_real(args.env) and args.ray is not None  # what stands there is known there: a robot is taken to be one
+    pace = (
+        (1.0 if far else default_pace(args.env, kwargs_here(env_kwargs, robots), track))
+        if args.pace is None
+        else args.pace
+    )
     if not 0 <= pace <= 1:
         raise UserError(f"--pace {pace}: 1 is real time, 0 as fast as possible")
     return RunConfig(
@@ -70,7 +83,9 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         seed=args.seed,
         track=track,
         pace=pace,
-        cells=args.stations,
+        cells=cells,
+        robots=robots,
+        ray=args.ray,
         sandbox=args.sandbox,
         model=model,
         models=models,

@@ -35,6 +35,7 @@ NOT_MEASURED = {
     "prices": "only where a cost budget ends the run by them",
     "experience": "by the digest of its text, wherever it lay",
     "experience_bytes": "the digest says more",
+    "ray": "the robots' names say more than where their machines were",
     "private_stations": "by the digest of its numbers, wherever it lay",
 }
 
@@ -104,6 +105,7 @@ def conditions(result: Result) -> dict[str, Any]:
         apart.setdefault("starter", "parametric")  # runs from before there was a plain one
         apart.setdefault("demos", 0)  # and from before there were any
         apart.setdefault("cells", 1)  # or more than one
+        apart.setdefault("robots", [])  # or any of them by name
         apart.setdefault("experience_sha256", None)  # or experience
         apart.setdefault("vision", "native")  # or agents that see numbers alone, or ask a model
         for name in ("vision_model", "vision_url", "vision_questions"):

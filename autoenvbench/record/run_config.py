@@ -27,6 +27,10 @@ class RunConfig(BaseModel):
     track: Track = "open"
     pace: float = Field(default=0.0, ge=0.0, le=1.0)
     cells: int = Field(default=1, ge=1, le=64)  # robots behind the run's one door
+    robots: list[str] = Field(
+        default_factory=list
+    )  # which, one a cell: station:NAME of a cluster, or a station file; none: any of this machine
+    ray: str | None = None  # address of that cluster
     sharing: bool = True  # members see, and may adopt, one another's ideas
     own_stations: bool = False  # member k works on cells k, k + team, ... alone
     sandbox: Sandbox | None = None  # None: bubblewrap, or what the agent falls back to

@@ -25,7 +25,7 @@ from autoenvbench.record.events import AgentEvent, NoteEvent, TokensEvent
 from autoenvbench.research.observer import Observer
 from autoenvbench.research.slots import AgentSlot, Run
 from autoenvbench.sandbox.limits import Limits
-from autoenvbench.station.config import data_folder
+from autoenvbench.station.config import data_folder, places_of, stop_sockets
 
 NOT_STARTED = 127  # exit code of the cage's first process, as a shell's
 _SIGNALS = range(129, 129 + 64)  # exit codes of a process that a signal killed, as a shell's
@@ -164,9 +164,13 @@ class AgentLoop:
         demos = self._run.dir / "data" / "demos"
         if demos.exists() and not (data / "demos").exists():
             shutil.copytree(demos, data / "demos", copy_function=os.link)
+        members = [each.id for each in self._run.slots]
+        places = places_of(slot.id, members, config.cells, own=config.own_stations)
+        stops = list(stop_sockets(self._station_socket, config, places).values())
         return AgentProcess(
             slot.kind.launch(config.of_agent(slot.kind.name), prompt, slot.session), slot.folder, data, self._run.sandbox,
             config.track, self._station_socket, slot.token, self._gateway.socket if self._gateway else None, limits,
+            stops,
         )  # fmt: skip
 
     async def _watch(self, process: AgentProcess) -> str:

@@ -54,9 +54,11 @@ from autoenvbench.research.slots import AgentSlot, Run, introduce, make_slots, n
 from autoenvbench.research.supervisor import Supervisor
 from autoenvbench.research.vision import check_vision
 from autoenvbench.sandbox.cage import Sandbox, choose_sandbox
+from autoenvbench.station import far_place
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.config import StationConfig
 from autoenvbench.station.process import StationProcess
+from autoenvbench.station.robots import PREFIX, check_robots, kwargs_here
 from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.workspace.bundling import send_head
 from autoenvbench.workspace.experience import keep_experience, kept_experience, with_experience
@@ -92,7 +94,8 @@ def research(
         config = config.model_copy(update={"starter": "parametric"})  # on record is what the workspaces hold
     config, experience = with_experience(config)
     sandbox, notice = preflight(config, list(members.values()))
-    env = make_env(config.env, config.env_kwargs)
+    env = make_env(config.env, kwargs_here(config.env_kwargs, config.robots))
+    here = _circumstances(env)
     secret = StartStreams.parse_secret(config.held_out_secret) if config.held_out_secret else StartStreams.new_secret()
     stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out, cells=config.cells)
     first_calls = check_models(config, list(members.values()))
@@ -111,7 +114,7 @@ def research(
                 secret_sha256=StartStreams(secret).commitment, known_starts=config.held_out_secret is not None,
                 prices={model: asdict(price) for model, price in load_prices(config.prices).items()},
                 stations=stations.source, stations_sha256=stations.private.sha256 if stations.private else None,
-                **_circumstances(env),
+                **here,
             )
         )  # fmt: skip
         if notice:
@@ -123,7 +126,9 @@ def research(
         for slot in slots:
             _make_workspace(slot, members, config, env, stations, secret)
         env.close()
-        run = Run(run_dir, config, slots, sandbox, clock, ledger, notice, stations=stations)
+        run = Run(
+            run_dir, config, slots, sandbox, clock, ledger, notice, stations=stations, fingerprint=here["fingerprint"]
+        )
         try:
             return asyncio.run(_run(run, observer))
         except CannotStart:
@@ -166,7 +171,7 @@ def resume(
     sandbox, notice = preflight(config, list(members.values()))
     first_calls = [] if "agents_stopped" in phases else check_models(config, list(members.values()))
     with exclusive(run_dir):
-        env = make_env(config.env, config.env_kwargs)
+        env = make_env(config.env, kwargs_here(config.env_kwargs, config.robots))
         here = _circumstances(env)
         stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out, cells=config.cells)
         if stations.private is not None and stations.private.sha256 != started.stations_sha256:
@@ -187,7 +192,10 @@ def resume(
         for call in first_calls:
             ledger.append(call, agent=PREFLIGHT)
         over = "agents_stopped" in phases
-        run = Run(run_dir, config, slots, sandbox, clock, ledger, notice, research_over=over, stations=stations)
+        run = Run(
+            run_dir, config, slots, sandbox, clock, ledger, notice, research_over=over, stations=stations,
+            fingerprint=here["fingerprint"],
+        )  # fmt: skip
         introduce(run)  # somebody may have been joining when it was killed
         return asyncio.run(_run(run, observer))
 
@@ -203,6 +211,7 @@ async def _run(run: Run, observer: Observer) -> dict[str, Any]:
                     clock_stopped_at=run.clock.stopped_at, station_scope=run.stations.scope,
                     private_stations=run.stations.private.numbers if run.stations.private else None,
                     tokens={admin_token: "admin", **{slot.token: slot.id for slot in run.slots}}, cells=run.config.cells,
+                    fingerprint=None if is_real(run.config.env) else run.fingerprint,
                 )
             )
         )  # fmt: skip
@@ -257,8 +266,11 @@ def preflight(config: RunConfig, agents: Sequence[str] | None = None) -> tuple[S
             "type: pip install 'autoenvbench[train]'"
         )
     checked_tools(config.tools, config.tools_replay, config.base_url)
+    check_robots(config.robots, config.env, config.env_kwargs, config.ray)
+    if config.ray is not None:
+        far_place.check(config.ray, [robot for robot in config.robots if robot.startswith(PREFIX)])
     sandbox = choose_sandbox(config.sandbox, fallback=all(agent.trusted for agent in members.values()))
-    env = make_env(config.env, config.env_kwargs)
+    env = make_env(config.env, kwargs_here(config.env_kwargs, config.robots))
     try:
         check_vision(config, env, sandbox[0])
         if config.demos and contract_of(env).real_cell is not None:

@@ -60,6 +60,7 @@ class Run:
         notice: what a person should know of its sandbox.
         research_over: only scoring is left to do.
         stations: where its stations' numbers come from.
+        fingerprint: of its environment, as this machine has it.
     """
 
     dir: Path
@@ -71,6 +72,7 @@ class Run:
     notice: str | None = None
     research_over: bool = False
     stations: ChosenStations = field(default_factory=ChosenStations)
+    fingerprint: str | None = None
     state: Follower = field(init=False)
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from enpire_envs.cell import CellFault
 from enpire_envs.contract import contract_of
+from enpire_envs.fingerprint import fingerprint
 from enpire_envs.remote.wire import Malformed
 from enpire_real.person_stop import write_record
 from gymnasium.error import ResetNeeded
@@ -36,6 +37,7 @@ from autoenvbench.station.control import Control
 from autoenvbench.station.film import png
 from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.station.stop_door import StopDoor
+from autoenvbench.station.stop_mirror import STOPS, mirror, share_record
 
 if TYPE_CHECKING:
     from enpire_real.cell import RealCell
@@ -136,15 +138,25 @@ class Worker:
             script_settings(opened.tools, opened.tools_replay, opened.base_url, self._reports)
         )
         env = make_env(opened.env, opened.env_kwargs)
+        if opened.fingerprint is not None and (here := fingerprint(env)) != opened.fingerprint:
+            raise UserError(
+                f"{socket.gethostname()} has another {opened.env} than the run ({here} is not {opened.fingerprint}): install autoenvbench "
+                "there from the same checkout"
+            )
         self._contract = contract_of(env)
         cell: RealCell | None = self._contract.real_cell
         if cell is not None:  # the twin's arms are arms, too
             run = Path(opened.run_dir)
             cell.station.run = run
             if cell.kind == "twin" and cell.station.twin is not None:  # it lives as long as the run does
-                cell.station.stops.folder = run / "stops"
+                cell.station.stops.folder = run / STOPS
             cell.station.stops.make_folder()
-            write_record(run, cell.station.record())
+            if not opened.shared_stops:
+                write_record(run, cell.station.record())
+            else:
+                if cell.station.stops.folder != run / STOPS:
+                    mirror(cell.station.stops.folder, run / STOPS, self._end)
+                share_record(run, cell.station.record())
             self._arms = cell
         self._cell = LocalCell(
             env,

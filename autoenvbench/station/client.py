@@ -6,19 +6,20 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from autoenvbench.errors import UserError, error_of
 
-#: In an agent's home: {"socket": ..., "token": ..., "stop": the stop's own socket}.
+#: In an agent's home: {"socket": ..., "token": ..., "stop": the stop's own socket, or a list of those of several cells}.
 CREDENTIALS = ".aeb.json"
+_STOP_S = 10.0  # that a cell may take to answer a stop
 
 
-def stop_socket(socket_path: Path) -> Path:
-    """Where the stop's door is, beside a station's socket."""
-    return socket_path.with_name(f"{socket_path.stem}.stop")
+def stop_socket(socket_path: Path, place: int = 0) -> Path:
+    """Where the stop's door of the cell at a place is, beside a station's socket."""
+    return socket_path.with_name(f"{socket_path.stem}.stop" + (f"-{place + 1}" if place else ""))
 
 
 class StationGone(UserError):
@@ -45,10 +46,16 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class StationClient:
-    """Talks to one station. Every method raises the UserError that the station answered with."""
+    """Talks to one station. Every method raises the UserError that the station answered with.
 
-    def __init__(self, socket_path: str, token: str, stop_socket: str | None = None) -> None:
-        self._socket, self._token, self._stop = socket_path, token, stop_socket
+    Args:
+        socket_path: the station's; empty for a client that only stops.
+        stop_socket: the stop's own, or those of several cells with arms.
+    """
+
+    def __init__(self, socket_path: str, token: str, stop_socket: str | Sequence[str] | None = None) -> None:
+        self._socket, self._token = socket_path, token
+        self._stops = [stop_socket] if isinstance(stop_socket, str) else list(stop_socket or ())
 
     @classmethod
     def from_home(cls) -> StationClient:
@@ -71,8 +78,28 @@ class StationClient:
         return self._request("POST", path, json.dumps(body).encode())
 
     def stop(self) -> Any:
-        """Stop the arms, by the door that nothing else uses where it is known."""
-        return StationClient(self._stop or self._socket, self._token).post("/stop", {})
+        """Stop the arms, of all cells at once, by the doors that nothing else uses where they are known. Where one of several does not answer
+        the station, which knows where each is now, stops them all."""
+        if not self._stops:
+            return self.post("/stop", {})
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(len(self._stops)) as together:
+            outcomes = list(together.map(self._stop_at, self._stops))
+        failed = [error for _, error in outcomes if error is not None]
+        if failed and len(outcomes) > 1 and self._socket:
+            return self.post("/stop", {})
+        if failed:
+            raise failed[0]
+        answers = [answer for answer, _ in outcomes]
+        durable = [answer["durable"] for answer in answers if "durable" in answer]
+        return {**answers[0], **({"durable": all(durable)} if durable else {})}
+
+    def _stop_at(self, path: str) -> tuple[dict[str, Any], UserError | None]:
+        try:
+            return StationClient(path, self._token)._request("POST", "/stop", b"{}", timeout=_STOP_S), None
+        except UserError as error:
+            return {}, error
 
     def upload(self, path: str, file: Path) -> Any:
         """Send a file as it is; returns the JSON that the station answers."""
@@ -129,8 +156,10 @@ class StationClient:
         finally:
             connection.close()
 
-    def _request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
-        connection = self._connect(timeout=120)
+    def _request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, *, timeout: float = 120
+    ) -> Any:
+        connection = self._connect(timeout)
         try:
             response = self._send(connection, method, path, body, headers or {})
             answer = json.loads(response.read())

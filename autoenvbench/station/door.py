@@ -29,7 +29,7 @@ from autoenvbench.errors import RobotBusy, StationFault, UserError
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, NoteEvent
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.station.client import StationClient, stop_socket
+from autoenvbench.station.client import StationClient
 from autoenvbench.station.config import ADMIN, StationConfig
 from autoenvbench.station.fleet import Fleet
 from autoenvbench.station.hub_routes import HubRoutes, body_of
@@ -153,8 +153,11 @@ class Door:
 
     async def _stop(self, request: web.Request) -> web.Response:
         """Passed on to where the arms are. (Their own socket is quicker where much is under way: `client.stop_socket`.)"""
-        cell = StationClient(str(stop_socket(self._station.config.socket)), request["token"])
-        stopped = await asyncio.get_running_loop().run_in_executor(self._stops, cell.stop)
+        sockets = self._station.fleet.stop_sockets(request["client"])
+        if not sockets:
+            raise UserError("every cell on which you work is lost: what arms it had stop by themselves")
+        cells = StationClient("", request["token"], sockets)
+        stopped = await asyncio.get_running_loop().run_in_executor(self._stops, cells.stop)
         return web.json_response(stopped)
 
     async def _acknowledge(self, request: web.Request) -> web.Response:

@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from autoenvbench.errors import UserError
 from autoenvbench.record.events import NoteEvent
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.station.config import StationConfig
+from autoenvbench.station.config import StationConfig, stop_sockets
 from autoenvbench.station.leases import Pool
 from autoenvbench.station.remote_cell import FOLD_S, OPEN_S, RemoteCell, cell_name, open_cell
 
 _AGAIN_S = 5.0  # until it is tried again
+RETURNS_S = 240.0  # that a robot's machine may take to come back, each time
 RESTARTS = 3  # of one cell in a run's life: what is lost again and again is not started for ever
 
 
@@ -31,14 +32,13 @@ class Fleet:
 
     Attributes:
         pool: who has which of them.
-        arms: whether they move arms; there is one cell then.
+        arms: whether they move arms; there is one cell then, unless the run names its robots.
     """
 
     def __init__(self, config: StationConfig, ledger: Ledger, on_end: Callable[[str], None]) -> None:
         self._config, self._ledger, self._on_end = config, ledger, on_end
-        members = config.members
-        own = {member: frozenset(range(k, config.cells, len(members))) for k, member in enumerate(members)}
-        self.pool: Pool[RemoteCell] = Pool(config.cells, own if config.config.own_stations else None)
+        own = {member: config.places_of(member) for member in config.members}
+        self.pool: Pool[RemoteCell] = Pool(config.cells, own)
         self.arms = False
         self._lock = threading.Lock()
         self._restarts = Counter[int]()  # by place
@@ -53,8 +53,13 @@ class Fleet:
         try:
             for cell in self._opening:
                 cell.wait_ready(OPEN_S)
-                if cell.arms and config.cells > 1:
+                if cell.arms and config.cells > 1 and not config.config.robots:
                     raise UserError(f"{config.config.env} moves arms: it has one cell, not {config.cells}")
+                if cell.kind != self._opening[0].kind:
+                    raise UserError(
+                        f"{cell.name} is {cell.kind} and {self._opening[0].name} is {self._opening[0].kind}: the robots of a run are all of "
+                        "one kind, so that its result is of one; name others with --stations"
+                    )
                 self.arms = cell.arms
         except BaseException:
             for cell in self._opening:
@@ -69,12 +74,16 @@ class Fleet:
         """Of all its cells, by place."""
         return [cell_name(self._config, place) for place in range(self._config.cells)]
 
-    @property
-    def first(self) -> RemoteCell:
-        """The one that has the arms, where there are any. Raises UserError where it is lost."""
-        if (cell := self.pool.cells.get(0)) is None:
-            raise UserError(f"{self._config.name} is lost; see `aeb status`")
-        return cell
+    def acknowledge(self, client: str) -> list[str]:
+        """A person's word that all arms may move again; returns the stops that it ended. Raises UserError."""
+        cells = [cell for _, cell in sorted(self.pool.cells.items())]
+        return list(dict.fromkeys(stop for cell in cells for stop in cell.acknowledge(client)))
+
+    def stop_sockets(self, client: str) -> list[str]:
+        """Where the arms are stopped on which a client works. Those of a cell that is lost stop by themselves."""
+        config = self._config
+        found = stop_sockets(config.socket, config.config, config.places_of(client))
+        return [str(path) for place, path in found.items() if place in self.pool.cells]
 
     def pause(self, stopped_at: float | None) -> None:
         """Hold every batch between two steps (see `Control`)."""
@@ -116,7 +125,8 @@ class Fleet:
         while self._restarts[place] < RESTARTS:
             self._restarts[place] += 1
             try:
-                cell = open_cell(self._config, self._ledger, place, functools.partial(self._lost, place))
+                lost = functools.partial(self._lost, place)
+                cell = open_cell(self._config, self._ledger, place, lost, patience_s=RETURNS_S)
             except OSError as error:  # no process, memory or descriptor is left, for now
                 why = str(error)
                 time.sleep(_AGAIN_S)

@@ -62,6 +62,9 @@ class Open(Message):
         stop_socket: path of the stop's own socket, which the worker listens on (`stop_door`); None: no socket.
         tokens: bearer token -> client, of those who may stop.
         clock_epoch, clock_budget, clock_stopped_at: the run's clock (`RunClock`) [s].
+        shared_stops: the run has several stations of arms, or this one is on another machine: people's stops are kept in the run's folder,
+            too, and one that is pressed in either place holds in both (`stop_mirror`).
+        fingerprint: that the environment must have; None: any.
     """
 
     type: Literal["open"] = "open"
@@ -81,6 +84,8 @@ class Open(Message):
     clock_epoch: float
     clock_budget: float
     clock_stopped_at: float | None
+    shared_stops: bool = False
+    fingerprint: str | None = None
 
 
 class KeepIn(Message):

@@ -40,7 +40,8 @@ class StationProcess:
             except UserError:
                 time.sleep(0.05)
         self.__exit__()
-        raise UserError(f"the station did not start; see {self.log}")
+        *_, last = ["", *self.log.read_text(errors="replace").splitlines()]
+        raise UserError(f"the station did not start ({last.strip()[-500:] or 'it said nothing'}); see {self.log}")
 
     def __exit__(self, *exc: object) -> None:
         if self._process is None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,8 +23,8 @@ from autoenvbench.record.stations import ARGUMENT
 from autoenvbench.sandbox.cage import python_path
 from autoenvbench.station import messages
 from autoenvbench.station.batch import Batch, CellLost, CellResult, Start, Stop
-from autoenvbench.station.client import stop_socket
-from autoenvbench.station.config import StationConfig
+from autoenvbench.station.config import StationConfig, stop_sockets
+from autoenvbench.station.robots import PATIENCE_S, PREFIX, robot_name
 
 OPEN_S = 300.0  # that an environment may take to be made: other simulators take a while, most of all the first time
 FOLD_S = 33.0  # that a cell may take to end its batch and to fold its arms
@@ -46,11 +46,15 @@ class RemoteCell:
     Args:
         ledger: where it reports what belongs to no batch.
         on_lost: called once, with the reason, if the worker is lost.
+        program: module and arguments of what stands at the other end of the seam: the worker, or what carries the seam to one.
     """
 
-    def __init__(self, opened: messages.Open, ledger: EventSink, on_lost: Callable[[str], None]) -> None:
+    def __init__(
+        self, opened: messages.Open, ledger: EventSink, on_lost: Callable[[str], None],
+        program: Sequence[str] = ("autoenvbench.station.cell_worker",),
+    ) -> None:  # fmt: skip
         self.name = opened.name
-        self.arms = False  # whether there are arms; known once it is ready
+        self.arms, self.kind = False, "sim"  # whether there are arms, and where episodes happen; known once it is ready
         self._ledger, self._on_lost = ledger, on_lost
         self._numbers = itertools.count(1)
         self._answers: dict[int, Future[messages.Answer]] = {}
@@ -63,7 +67,7 @@ class RemoteCell:
         ours, theirs = socket.socketpair()
         with theirs:  # nobody but the worker inherits its end, and nobody at all this one
             self._process = subprocess.Popen(
-                [python_path(), "-m", "autoenvbench.station.cell_worker", str(theirs.fileno())],
+                [python_path(), "-m", program[0], str(theirs.fileno()), *program[1:]],
                 stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),),
             )  # fmt: skip
         self._link = messages.Link(ours, messages.MAX_TO_DOOR)
@@ -81,9 +85,10 @@ class RemoteCell:
     def wait_ready(self, seconds: float) -> None:
         """Until the environment is made. Raises UserError with what the worker says, CellLost."""
         try:
-            self.arms = self._ready.result(seconds).arms
+            ready = self._ready.result(seconds)
         except TimeoutError:
             raise UserError(f"{self.name} made no environment in {seconds:.0f} s") from None
+        self.arms, self.kind = ready.arms, ready.kind
 
     # -- requests ----------------------------------------------------------------------------------------------------
     def run(self, batch: Batch, sink: EventSink, stop: Stop) -> CellResult:
@@ -246,19 +251,38 @@ class RemoteCell:
 
 
 def cell_name(config: StationConfig, place: int) -> str:
-    """What the cell at a place (0, 1, ...) is called: the first one as its station is."""
+    """What the cell at a place (0, 1, ...) is called: as its robot is, where the run names them; else the first one as its station is."""
+    if config.config.robots:
+        return robot_name(config.config.robots[place])
     return config.name if place == 0 else f"{config.name}.{place + 1}"
 
 
-def open_cell(config: StationConfig, ledger: EventSink, place: int, on_lost: Callable[[str], None]) -> RemoteCell:
-    """Start the worker of a cell at its place (0, 1, ...), which makes its environment then (`RemoteCell.wait_ready`)."""
+def open_cell(
+    config: StationConfig, ledger: EventSink, place: int, on_lost: Callable[[str], None], *, patience_s: float = PATIENCE_S
+) -> RemoteCell:  # fmt: skip
+    """Start the worker of a cell at its place (0, 1, ...), which makes its environment then (`RemoteCell.wait_ready`).
+
+    Args:
+        patience_s: how long a robot's machine is waited for, where it is another one.
+    """
     run, stations = config.config, config.stations
+    robot = run.robots[place] if run.robots else None
+    far = robot is not None and robot.startswith(PREFIX)
+    stops = stop_sockets(config.socket, run, frozenset(range(config.cells)))
+    tokens = {token: client for token, client in config.tokens.items() if place in config.places_of(client)}
     opened = messages.Open(
-        name=cell_name(config, place), env=run.env,
-        env_kwargs=run.env_kwargs if stations is None else {**run.env_kwargs, ARGUMENT: stations.of_cell(place)},
+        name=cell_name(config, place), env=run.env, env_kwargs={
+            **run.env_kwargs, **({} if stations is None else {ARGUMENT: stations.of_cell(place)}),
+            **({} if robot is None or far else {"station": robot}),
+        },
         run_dir=str(config.run_dir.absolute()), sandbox=config.sandbox, track=run.track, pace=run.pace, answer=answer_of(run.regime),
         tools=run.tools, tools_replay=run.tools_replay, base_url=run.base_url,
-        stop_socket=str(stop_socket(config.socket)) if place == 0 else None, tokens=config.tokens,
+        stop_socket=str(stops[place]) if place in stops else None, tokens=tokens if len(stops) > 1 else config.tokens,
         clock_epoch=config.clock_epoch, clock_budget=run.budget_s, clock_stopped_at=config.clock_stopped_at,
+        shared_stops=len(stops) > 1, fingerprint=config.fingerprint if far else None,
     )  # fmt: skip
-    return RemoteCell(opened, ledger, on_lost)
+    if not far:
+        return RemoteCell(opened, ledger, on_lost)
+    return RemoteCell(
+        opened, ledger, on_lost, ["autoenvbench.station.far_cell", run.ray or "auto", str(robot), str(patience_s)]
+    )

@@ -118,7 +118,7 @@ class Station:
 
     def acknowledge(self, client: str) -> dict[str, Any]:
         """A person says that the arms may move again, when somebody next asks for it. Raises UserError."""
-        ended = self.fleet.first.acknowledge(client)
+        ended = self.fleet.acknowledge(client)
         self.ledger.append(NoteEvent(text=f"acknowledged {len(ended)} stops: {'; '.join(ended)}"), agent=client)
         return {"acknowledged": ended}
 

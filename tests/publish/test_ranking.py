@@ -20,7 +20,7 @@ OTHERWISE = {
     "nudges": 0, "agent_memory_gb": 1.0, "gateway": "replay", "replay": "x.json", "held_out": 201, "attempts": 2, "min_episodes": 10,
     "confirm_episodes": 20, "allow_hosted_tools": True,
     "strict_episodes": 100, "starter": "parametric", "robot_budget_s": 60.0, "demos": 20, "cells": 2, "team": 2,
-    "experience_sha256": "e" * 64, "sharing": False, "own_stations": True, "vision": "none",
+    "experience_sha256": "e" * 64, "sharing": False, "own_stations": True, "vision": "none", "robots": ["station:left"],
     "vision_model": "qwen-vl", "vision_url": "http://127.0.0.1:1/v1", "vision_questions": 5,
 }  # fmt: skip
 

@@ -410,7 +410,7 @@ def test_the_secret_is_nowhere_in_a_cell(tmp_path, policy_dir):
         bundle = Bundle("c", "d", "", policy_dir(ZERO_POLICY))
         with station.jobs.open(Caller("a"), "evaluation") as job:
             station.judging._judge(job, "evaluate", bundle, 1, None, None, lambda: None)
-        held = list(memory_of(fleet.first._process.pid))
+        held = list(memory_of(fleet.pool.cells[0]._process.pid))
         assert any(
             b"the station's door is gone" in part or b"ENPIRE/PushT-v0" in part for part in held
         )  # it is read, really
