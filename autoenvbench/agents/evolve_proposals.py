@@ -16,7 +16,7 @@ import numpy as np
 
 from autoenvbench.agents.evolve_recipes import OWN
 from autoenvbench.agents.evolve_record import Filed, Ready, Record
-from autoenvbench.agents.evolve_training import Variant
+from autoenvbench.agents.evolve_training import NO_STEP, Variant
 from autoenvbench.agents.lab import Lab
 from autoenvbench.agents.learner import LEAST_S, RECIPE
 from autoenvbench.agents.parametric import PARAMS, POLICY, commit_values
@@ -134,7 +134,7 @@ class Proposals:
             parent, others = near.key, [other.key for other in drawn_on]
         else:
             share *= FIRST_LOOK
-        values = family.values(point)
+        values, share = family.values(point), min(0.5, share * self._trainings.patience.get(recipe, 1.0))
         variant = Variant(
             number, recipe, f"{recipe}, {words}", point.tolist(), values, self._told["seed"] + number, max(share * left, LEAST_S) / 60,
             own=learns_from_own or bool(values.get(OWN)), parent=parent, others=others,
@@ -157,8 +157,9 @@ class Proposals:
     def _trained(self, variant: Variant, why: str | None) -> None:
         """A training is over; why it came to nothing, if it did."""
         family = self._population.families[variant.recipe]
-        family.failed = 0 if why is None else family.failed + 1
-        family.closed = family.failed >= FAILURES
+        if why != NO_STEP:
+            family.failed = 0 if why is None else family.failed + 1
+            family.closed = family.failed >= FAILURES
         if why is not None:
             left_alone = f"; {variant.recipe} is left alone from now on" if family.closed else ""
             self._lab.log(f"{variant.name} came to nothing: {why}{left_alone}")

@@ -84,7 +84,7 @@ class Record:
             "ideas": ideas, "filed": [asdict(filed) for filed in self.filed], "incumbent": self.population.incumbent, "families": families,
             "practised": self.practised, "judged": self.judged, "won": self.won,
             "trainings": {
-                "begun": trainings.begun, "speeds": trainings.speeds, "trained": {r: asdict(v) for r, v in trainings.trained.items()},
+                "begun": trainings.begun, "speeds": trainings.speeds, "patience": trainings.patience, "trained": {r: asdict(v) for r, v in trainings.trained.items()},
                 "under_way": None if trainings.under_way is None else asdict(trainings.under_way),
             },
         }  # fmt: skip
@@ -110,6 +110,8 @@ class Record:
         self.filed = [Filed(**row) for row in known["filed"]]
         self.practised, self.judged, self.won = known["practised"], known["judged"], known["won"]
         trained = known["trainings"]
-        self.trainings.begun, self.trainings.speeds = trained["begun"], trained["speeds"]
+        self.trainings.begun, self.trainings.speeds, self.trainings.patience = (
+            trained[name] for name in ("begun", "speeds", "patience")
+        )
         self.trainings.trained = {recipe: Variant(**row) for recipe, row in trained["trained"].items()}
         return None if trained["under_way"] is None else Variant(**trained["under_way"])

@@ -23,6 +23,7 @@ from autoenvbench.workspace import jobs
 
 FOLDER = "runs/evolve"  # of trainings, below the workspace; not in Git
 CHECKPOINT = "checkpoint.pt"  # of a training, as `learning.run` has it
+NO_STEP = "there was no time for a single gradient step; the next one gets twice as long"
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Trainings:
         under_way: the one that is.
         trained: variants that nobody has tried yet, with the folder of their policy, by recipe.
         speeds: gradient steps a second, by recipe, once one was trained.
+        patience: by recipe, how many times the usual time the next one gets: more where there was none for a single step.
     """
 
     def __init__(self, workspace: Path, given: Mapping[str, Sequence[str]]) -> None:
@@ -81,6 +83,7 @@ class Trainings:
         self.under_way: Variant | None = None
         self.trained: dict[str, Variant] = {}
         self.speeds: dict[str, float] = {}
+        self.patience: dict[str, float] = {}
 
     def begin(self, variant: Variant) -> None:
         """Start the training of a variant, or go on with it. Raises UserError where no job can be queued."""
@@ -124,7 +127,8 @@ class Trainings:
             return variant, _last_words(job)
         made = json.loads((policy / "policy.json").read_text())["made_by"]
         if not made["steps"]:
-            return variant, f"there was no time for a single step in {made['seconds']:.0f} s"
+            self.patience[variant.recipe] = 2 * self.patience.get(variant.recipe, 1.0)
+            return variant, NO_STEP
         self.speeds[variant.recipe] = made["steps"] / max(made["seconds"], 1e-3)
         self.trained[variant.recipe] = variant
         return variant, None

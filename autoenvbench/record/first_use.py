@@ -39,7 +39,7 @@ class FirstUses:
     _tests: set[tuple[str, str]] = field(default_factory=set)  # (idea, content) of all evaluations
     _borrowed: set[tuple[str | None, str]] = field(
         default_factory=set
-    )  # (member, content) that Git shows to be another's
+    )  # (member, content) that Git shows to be of another's idea
     _begun: dict[str, tuple[float, str, str | None]] = field(
         default_factory=dict
     )  # batches in which nobody has acted: id -> time [s], content, the idea that it tests
@@ -49,7 +49,7 @@ class FirstUses:
         p = event.payload
         if event.kind == "idea":
             self._recorded[p.id] = _Recorded(event.t_run, event.agent, _sources(p))
-        elif event.kind == "provenance" and p.sources:
+        elif event.kind == "provenance" and any(source.idea for source in p.sources):
             self._borrowed.add((event.agent, p.content))
         elif event.kind == "evaluation" and p.phase == "started":
             idea = p.idea if p.purpose == "evaluate" else None

@@ -1,6 +1,10 @@
 """`evolve`: a population of ideas under Thompson sampling, and a researcher that works by it."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,8 +15,12 @@ from autoenvbench.agents.evolver import Evolver
 from autoenvbench.agents.lab import Lab
 from autoenvbench.agents.parametric import commit_values
 from autoenvbench.errors import UserError
+from autoenvbench.evolution.tree import IdeaTree
 from autoenvbench.learning.evolve import NUMBERS, Evidence, Population, Settings, beats
 from autoenvbench.make_env import make_env
+from autoenvbench.record.first_use import FirstUses
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.workspace.bundling import git
 from autoenvbench.workspace.make_workspace import make_workspace
@@ -294,3 +302,39 @@ def test_it_adopts_what_a_peer_has_confirmed_before_it_tries_anything_of_its_own
     nine = back.proposals._send("HEAD", {"gain": 9.0}, "what it had")
     back.record.filed.append(nine)
     assert back.proposals.borrow(adopted.id, "codex", Evidence(20, 20, 20)) is None
+
+
+@pytest.mark.cage
+def test_in_a_run_of_two_one_adopts_what_the_other_has_found(site, tmp_path):
+    """One gain of twenty solves anything; with this seed one member's fifth idea has it, and the other's would be its thirty-ninth."""
+    shutil.copytree(site, tmp_path / "site")
+    parametric = tmp_path / "site/reach/template/parametric.py"
+    said = '        self.gain = known.get("gain", PARAMETERS["gain"][1])\n'
+    few = "        self.gain = 9.0 if abs(self.gain - 7.0) < 0.6 else 0.0\n"
+    assert said in parametric.read_text()
+    parametric.write_text(parametric.read_text().replace(said, said + few))
+    done = subprocess.run(
+        [sys.executable, "-m", "autoenvbench", "eval", "--agent", "evolve", "--team", "2", "--stations", "2", "--env", "Example/Reach-v0",
+         "--track", "station", "--regime", "heuristic", "--seed", "32", "--agent-args", "slice=3", "--budget", "240s", "--held-out", "2",
+         "--out", tmp_path / "runs"],
+        capture_output=True, text=True, timeout=280, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    events = list(Ledger(run / "ledger.sqlite").events())
+    tree, uses = IdeaTree.of(events), FirstUses()
+    for event in events:
+        uses.add(event)
+    adopted = next(idea for idea in tree.ideas.values() if "as it is" in idea.title)
+    source = next(tree.ideas[edge.source] for edge in tree.edges if edge.target == adopted.id)
+    assert {source.agent, adopted.agent} == {"evolve-1", "evolve-2"}
+    assert adopted.title.startswith(f"{source.id} of {source.agent} as it is")
+    found = [s for e in events if e.kind == "provenance" and e.agent == adopted.agent for s in e.payload.sources]
+    assert (source.agent, source.id, "merge") in [(s.agent, s.idea, s.how) for s in found]  # by Git's word, too
+    assert uses.words(adopted.id) == "adopted, and recorded before its adopter ran its files"
+    result = Result.model_validate_json((run / "result.json").read_text())
+    assert {m.id: (m.best_confirmed, m.evaluations) for m in result.members} == {
+        "evolve-1": (1.0, 1),
+        "evolve-2": (1.0, 1),
+    }
+    assert (result.team_average, result.stopped_by) == (1.0, "agent_ended")

@@ -65,7 +65,7 @@ def test_a_batch_has_run_its_files_since_it_began():
 
 # -- what is adopted ---------------------------------------------------------------------------------------------------
 def team(*rows):
-    """After (time, member, idea, its sources), (time, member, "borrowed", content) and (time, member, purpose, content, idea) rows."""
+    """After (time, member, idea, its sources), (time, member, "borrowed", content, idea) and (time, member, purpose, content, idea) rows."""
     made = FirstUses()
     for k, (at, agent, *what) in enumerate(rows):
         if what[0] in ("evaluate", "practice"):
@@ -78,7 +78,7 @@ def team(*rows):
         elif what[0] == "borrowed":
             payloads = {
                 "provenance": ProvenanceEvent(
-                    commit="c", content=what[1], sources=[Borrowed(agent="a", commit="b", how="tree")]
+                    commit="c", content=what[1], sources=[Borrowed(agent="a", commit="b", how="tree", idea=what[2])]
                 )
             }
         else:
@@ -95,12 +95,14 @@ def test_an_adoption_is_not_late_because_its_source_was_run_before():
     said = team(*PEER, (50, "b", "I2", ["I1"]), (60, "b", "evaluate", "x", "I2"))
     assert said.words("I2") == "adopted, and recorded before its adopter ran its files"
     assert said.words("I1") == "recorded before its files ran here"
-    shown = team(*PEER, (40, "b", "borrowed", "x"), (50, "b", "I2", []), (60, "b", "evaluate", "x", "I2"))
+    shown = team(*PEER, (40, "b", "borrowed", "x", "I1"), (50, "b", "I2", []), (60, "b", "evaluate", "x", "I2"))
     assert shown.late("I2") == -10  # nothing was said, and Git shows it
+    alike = team(*PEER, (40, "b", "borrowed", "x", None), (50, "b", "I2", []), (60, "b", "evaluate", "x", "I2"))
+    assert alike.late("I2") == 45  # of no idea: such as what both began with
 
 
 def test_who_calls_it_an_adoption_is_late_all_the_same_where_he_ran_it_himself():
-    for words in ([(30, "b", "I2", ["I1"])], [(20, "b", "borrowed", "x"), (30, "b", "I2", [])]):
+    for words in ([(30, "b", "I2", ["I1"])], [(20, "b", "borrowed", "x", "I1"), (30, "b", "I2", [])]):
         early = (10, "b", "practice", "x", None)
         said = team(*PEER, early, *words, (60, "b", "evaluate", "x", "I2"))
         assert said.words("I2") == "adopted, and recorded 20s after its adopter first ran its files"
