@@ -10,7 +10,9 @@ machine cannot simulate all cells as fast as they would move, episodes take long
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,18 +32,19 @@ WORK = "command:sh -c 'aeb idea \"The starter, for its time alone\"; while :; do
 
 
 class Span(NamedTuple):
-    """Research time in which somebody did something [s]."""
+    """Research time in which somebody did something [s], for a batch where it was a cell."""
 
     who: str
     began: float
     ended: float
+    batch: str = ""
 
 
 def robot_spans(events: Sequence[Event]) -> Iterator[Span]:
-    """Every cell's episodes and resets."""
+    """Every cell's episodes and resets of research, those among them that its end cut, which are on record a moment later."""
     for e in events:
-        if e.kind in ("episode", "reset") and (seconds := robot_seconds(e)):
-            yield Span(e.station or "", e.t_run - seconds, e.t_run)
+        if e.kind in ("episode", "reset") and e.payload.purpose != "heldout" and (seconds := robot_seconds(e)):
+            yield Span(e.station or "", e.t_run - seconds, e.t_run, getattr(e.payload, "evaluation", ""))
 
 
 def job_spans(events: Sequence[Event], until: float) -> Iterator[Span]:
@@ -54,6 +57,16 @@ def job_spans(events: Sequence[Event], until: float) -> Iterator[Span]:
             elif e.payload.phase == "ended" and e.agent in began:
                 yield Span(e.agent, began.pop(e.agent), e.t_run)
     yield from (Span(agent, t, until) for agent, t in began.items())
+
+
+def gaps(robots: Sequence[Span], first: float) -> tuple[list[float], list[float]]:
+    """How long cells stood between two episodes of a batch, and before the first that a cell ran of one: its policy is started then [s]."""
+    between, before = list[float](), list[float]()
+    for name in {span.who for span in robots}:
+        own = sorted((span for span in robots if span.who == name and span.began >= first), key=lambda span: span.began)
+        for one, other in itertools.pairwise(own):
+            (between if one.batch == other.batch else before).append(other.began - one.ended)
+    return between, before
 
 
 def within(spans: Sequence[Span], first: float, last: float) -> float:
@@ -79,7 +92,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         research(config, Path(folder), agents=[work] * args.team)
         (ledger,) = Path(folder).glob("*/ledger.sqlite")
-        events = [e for e in read_events(ledger) if e.t_run <= args.budget]
+        events = read_events(ledger)
     jobs, robots = list(job_spans(events, args.budget)), list(robot_spans(events))
     # From when each member has had its first cell: before that they are all being started at once.
     first = max(
@@ -97,6 +110,11 @@ def main() -> int:
     )
     print(f"of it between a member's jobs {(whole - in_jobs) / busy:.1%}, within them {(in_jobs - busy) / busy:.1%}; "
           f"real-time factor of the episodes {(use and use.real_time) or 0:.2f}")  # fmt: skip
+    for what, found in zip(
+        ("two episodes of a batch", "two batches, policies started"), gaps(robots, first), strict=True
+    ):
+        if found:
+            print(f"a cell between {what}: median {statistics.median(found):.3f} s, {sum(found) / busy:.1%} in all")
     return int(added > BAR)
 
 

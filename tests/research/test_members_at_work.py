@@ -117,6 +117,9 @@ def test_all_members_end_as_they_were_to_whatever_was_killed(team):
     assert [e.payload.members for e in events if e.kind == "run" and e.payload.phase == "joined"] == [
         {"command-3": program("Cid", 2)}
     ]
+    joined = next(e.seq for e in events if e.kind == "run" and e.payload.phase == "joined")
+    assert joined < min(e.seq for e in events if e.agent == "command-3")  # killed in between, a resumed run knows it
+    assert len(list((run / "agents").iterdir())) == 3  # nothing is left of those who were refused
     assert {m.ideas for m in result.members} == {1}
     assert {m.evaluations for m in result.members} == {1}
     assert all(m.submitted for m in result.members)

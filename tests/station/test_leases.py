@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoenvbench.errors import RobotBusy
-from autoenvbench.record.events import EpisodeEvent, StartEvent
+from autoenvbench.record.events import TRIED, EpisodeEvent, StartEvent
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.station.batch import Batch, CellLost, CellResult, draw_starts
 from autoenvbench.station.bundles import Bundle
@@ -239,7 +239,8 @@ class Scripted(Robot):
                 self._left -= 1
             if self._left == 0 and not self._begun:
                 raise CellLost(f"{self.name} is gone")
-            sink.append(StartEvent(**about))
+            if batch.purpose not in TRIED:  # as a worker does: what is tried out is on record when it is over
+                sink.append(StartEvent(**about))
             if self._left == 0:
                 raise CellLost(f"{self.name} is gone")
             success = start.seed % 3 == 0
@@ -294,6 +295,23 @@ def test_a_start_that_a_lost_cell_had_begun_is_judged_and_one_that_it_had_not_is
     for k in range(2):
         assert not tallies[f"m{k}"].aborted
         assert [e.index for e in tallies[f"m{k}"].episodes] == list(range(k * 20, k * 20 + 20))
+
+
+def test_what_a_lost_cell_was_trying_out_is_no_episode_and_its_batch_is_not_whole(ledger, tmp_path):
+    pool = Pool(2)
+    for place, cell in enumerate([Scripted(0, dies=3), Scripted(1)]):
+        pool.put(place, cell)
+    lease, bundle = pool.open("m0", "practice", 1), Bundle("c", "d", "", tmp_path)
+    batch = Batch("E1", "practice", bundle, 6, draw_starts(StartStreams(bytes(32)), "practice", 0, 6), agent="m0")
+    tally = evaluate_with(lease, batch, ledger, "station-1")
+    lease.close()
+    assert tally.aborted
+    on_record = [e.payload.index for e in ledger.events("episode")]
+    assert on_record == [e.index for e in tally.episodes] == [0, 1, 3, 4, 5]  # nobody knows whether the third had begun
+    assert [(e.payload.phase, e.payload.episodes) for e in ledger.events("evaluation")] == [
+        ("started", 0),
+        ("aborted", 5),
+    ]
 
 
 def test_where_the_last_cell_is_lost_its_batch_ends(ledger, tmp_path):
