@@ -36,7 +36,7 @@ def test_a_cell_that_cannot_be_forked_is_tried_again_a_few_times(ledger, tmp_pat
     for place in range(2):
         made.pool.put(place, Worker(place))
 
-    def open_cell(config, ledger, place, on_lost):
+    def open_cell(config, ledger, place, on_lost, *, patience_s):
         tries.append(place)
         if len(tries) <= failures:
             raise BlockingIOError(11, "Resource temporarily unavailable")
