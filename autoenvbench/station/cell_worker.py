@@ -128,7 +128,8 @@ class Worker:
             self._link.send(_failed(0, error))
             raise SystemExit(1) from None
         assert self._cell is not None
-        self._link.send(messages.Ready(kind=self._cell.kind, arms=self._arms is not None))
+        own = fingerprint(self._cell.env) if self._arms is not None and self._opened.shared_stops else ""
+        self._link.send(messages.Ready(kind=self._cell.kind, arms=self._arms is not None, fingerprint=own))
         while (request := self._requests.get()) is not None and not self._ending:
             self._link.send(self._carry_out(request))
 

@@ -41,7 +41,7 @@ from autoenvbench.station.stop_door import StopDoor
 from autoenvbench.station.stop_mirror import LOOK_S, STOPS, Stops, change_of, share_record
 from autoenvbench.station.trajectories import MIN_FREE
 
-STOP_S = 1.0  # that a stop may take to the other machine and back, until the wire is taken for lost
+STOP_S = 2.0  # that a stop may take to the other machine and back, until the wire is taken for lost
 
 
 class FarCell:

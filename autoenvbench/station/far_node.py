@@ -46,11 +46,7 @@ def hold_station(name: str) -> TextIO:
 
     The lock is on an open file, which the worker inherits: it is held until both have ended, however that comes about.
     """
-    place = Path(tempfile.gettempdir()) / f"autoenvbench-{os.getuid()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    if place.stat().st_uid != os.getuid():
-        raise UserError(f"{place} is somebody else's")
-    lock = (place / f"station-{name}.lock").open("w")
+    lock = (_own_place() / f"station-{name}.lock").open("w")
     deadline = time.monotonic() + BEFORE_S
     while True:
         try:
@@ -63,6 +59,22 @@ def hold_station(name: str) -> TextIO:
                     f"station {name} is at work for another run on {socket.gethostname()}; wait for that run to end, then try again"
                 ) from None
             time.sleep(0.1)
+
+
+def _own_place() -> Path:
+    place = Path(tempfile.gettempdir()) / f"autoenvbench-{os.getuid()}"
+    place.mkdir(mode=0o700, exist_ok=True)
+    if place.stat().st_uid != os.getuid():
+        raise UserError(f"{place} is somebody else's")
+    return place
+
+
+def own_folder(name: str) -> Path:
+    """A new folder for the cell of a station that we hold; what one that was killed has left is removed."""
+    folder = _own_place() / f"cell-{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 class Node:
@@ -278,14 +290,14 @@ def main() -> None:
         os._exit(0)
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    folder = Path(tempfile.mkdtemp(prefix="aeb-cell-"))
     try:
         lock = hold_station(asked["station"])
+        folder = own_folder(asked["station"])
         asyncio.run(Node(folder, lock).serve(asked["host"], Keys(**asked["keys"]), sys.stdin))
+        shutil.rmtree(folder, ignore_errors=True)
     except UserError as error:
         print(json.dumps({"error": str(error)}), flush=True)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
 

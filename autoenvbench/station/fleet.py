@@ -66,6 +66,7 @@ class Fleet:
                 cell.close(FOLD_S)
             raise
         for place, cell in enumerate(self._opening):
+            self._introduce(place, cell)
             self.pool.put(place, cell)
         self._opening = []
 
@@ -140,6 +141,7 @@ class Fleet:
             with self._lock:  # it was told the run's clock as it was when the station began
                 clock = self._ledger.clock
                 assert clock is not None
+                self._introduce(place, cell)
                 cell.resume(clock.epoch)
                 if clock.stopped_at is not None:
                     cell.pause(clock.stopped_at)
@@ -149,6 +151,12 @@ class Fleet:
             return
         self.pool.lose(place, returns=False)
         self._note(f"{cell_name(self._config, place)} is not started again: {why}")
+
+    def _introduce(self, place: int, cell: RemoteCell) -> None:
+        """Put on record which robot a cell is, where robots have names: each has a station file of its own."""
+        if cell.fingerprint:
+            robot = self._config.config.robots[place]
+            self._note(f"{cell.name} is {robot}: {cell.kind}, fingerprint {cell.fingerprint}")
 
     def _note(self, words: str) -> None:
         print(words, file=sys.stderr, flush=True)

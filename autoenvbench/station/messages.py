@@ -259,11 +259,13 @@ class Ready(Message):
     Attributes:
         kind: where episodes happen: sim, twin, real or stand-in.
         arms: whether there are arms to move, to stop and to fold.
+        fingerprint: of the environment of a cell that has arms, whose station file is its own (`Open.shared_stops`); else empty.
     """
 
     type: Literal["ready"] = "ready"
     kind: str
     arms: bool
+    fingerprint: str = ""
 
 
 class Next(Message):

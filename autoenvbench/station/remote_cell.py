@@ -54,7 +54,7 @@ class RemoteCell:
         program: Sequence[str] = ("autoenvbench.station.cell_worker",),
     ) -> None:  # fmt: skip
         self.name = opened.name
-        self.arms, self.kind = False, "sim"  # whether there are arms, and where episodes happen; known once it is ready
+        self.arms, self.kind, self.fingerprint = False, "sim", ""  # see `messages.Ready`; known once it is ready
         self._ledger, self._on_lost = ledger, on_lost
         self._numbers = itertools.count(1)
         self._answers: dict[int, Future[messages.Answer]] = {}
@@ -88,7 +88,7 @@ class RemoteCell:
             ready = self._ready.result(seconds)
         except TimeoutError:
             raise UserError(f"{self.name} made no environment in {seconds:.0f} s") from None
-        self.arms, self.kind = ready.arms, ready.kind
+        self.arms, self.kind, self.fingerprint = ready.arms, ready.kind, ready.fingerprint
 
     # -- requests ----------------------------------------------------------------------------------------------------
     def run(self, batch: Batch, sink: EventSink, stop: Stop) -> CellResult:
