@@ -17,7 +17,7 @@ from typing import IO, Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="aeb-state-")  # stops and lists of stations are no others' here
-for key in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "MOONSHOT_API_KEY"):  # tests never use a real key
+for key in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "MOONSHOT_API_KEY", "VISION_API_KEY"):  # tests never use a real key
     os.environ.pop(key, None)
 
 import gymnasium as gym

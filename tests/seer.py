@@ -13,10 +13,13 @@ class Seer:
     says: the next answers' text, or (status, body).
     asked: bodies of the requests so far.
     keys: their Authorization headers.
+    answers: cleared, it keeps whoever asks waiting.
     """
 
     def __init__(self, url):
         self.url, self.says, self.asked, self.keys = url, "the pin is left of the hole", [], []
+        self.answers = threading.Event()
+        self.answers.set()
 
     def pictures(self, k=-1):
         """Captions and data URLs of a request."""
@@ -34,6 +37,7 @@ def seer():
             body = self.rfile.read(int(self.headers["Content-Length"]))
             made.asked.append(json.loads(body))
             made.keys.append(self.headers["Authorization"])
+            made.answers.wait(30)
             says = made.says
             status, answer = says if isinstance(says, tuple) else (200, json.dumps({
                 "model": "qwen-vl", "choices": [{"message": {"role": "assistant", "content": says}}], "usage": USAGE,
@@ -41,8 +45,9 @@ def seer():
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            with contextlib.suppress(OSError):  # who asked has hung up
+                self.end_headers()
+                self.wfile.write(answer)
 
         def log_message(self, *args):
             pass

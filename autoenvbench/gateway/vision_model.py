@@ -9,7 +9,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import aclosing
 from typing import Any
 
@@ -27,6 +28,8 @@ ANSWER_S = 60.0  # for an answer, all attempts together
 ATTEMPTS = 3
 MAX_BODY = 1 << 20  # bytes of an answer that are read
 PICTURE_TOKENS = 1000  # estimated, of a picture in a call that was cut
+_LOOK_S = 0.1  # between two looks at whether anybody still waits for an answer
+_Answer = tuple[int, bytes, str | None]  # HTTP status, body, and why there is none
 _RULES = (
     "You look at pictures of a robot's workspace for somebody who cannot see them. Answer the question in plain words, with positions and "
     "sizes in pixels where they help, in at most 1,500 characters. Never transcribe pictures: no pixel values, no encoded data, no drawings "
@@ -70,23 +73,25 @@ class VisionModel:
         self._thread.__exit__()
 
     def ask(
-        self, ledger: EventSink, member: str, question: str, pictures: Sequence[tuple[str, bytes]]
-    ) -> tuple[str, str]:
+        self, ledger: EventSink, member: str, question: str, pictures: Sequence[tuple[str, bytes]],
+        stop: Callable[[], str | None] = lambda: None,
+    ) -> tuple[str, str]:  # fmt: skip
         """The answer's text, as the model gave it, and the id of the call's events. Raises NoAnswer.
 
         Args:
             ledger: the call is in it before the model is asked, and its tokens before this returns.
             member: who asks, under whose name the tokens are counted.
             pictures: captions, and pictures as JPEG or PNG.
+            stop: why nobody waits for the answer any more: the call is cut, and what it has cost estimated.
         """
         body, call = self._request(question, pictures), secrets.token_hex(8)
         words = len(question) + sum(len(caption) for caption, _ in pictures) + len(_RULES)
         estimate = Estimate(words // BYTES_PER_TOKEN + PICTURE_TOKENS * len(pictures))
         ledger.append(CallEvent(id=call, model=self.model, input=estimate.input, member=member), agent=VISION)
         meter, began = Meter(self._dialect, body, estimate), time.monotonic()
-        status, answer, lost = self._thread.submit(self._ask(body)).result()
+        status, answer, lost = self._wait(self._thread.submit(self._ask(body)), stop)
         meter.feed(answer)
-        tokens: TokensEvent = meter.result(status, time.monotonic() - began, call, lost)
+        tokens: TokensEvent = meter.result(status or 200, time.monotonic() - began, call, lost)
         ledger.append(tokens.model_copy(update={"member": member}), agent=VISION)
         if status != 200 or lost is not None:
             raise NoAnswer(lost or Failure(status, answer).message, call)
@@ -94,6 +99,14 @@ class VisionModel:
         if text is None:
             raise NoAnswer("what it answered is no chat completion with a text", call)
         return text, call
+
+    def _wait(self, answer: Future[_Answer], stop: Callable[[], str | None]) -> _Answer:
+        """What `_ask` comes to, or that it was stopped."""
+        while not wait([answer], _LOOK_S).done:
+            if (why := stop()) is not None:
+                answer.cancel()
+                return 0, b"", why
+        return answer.result()
 
     def _request(self, question: str, pictures: Sequence[tuple[str, bytes]]) -> dict[str, Any]:
         """What is asked. No limit of tokens is sent: half of the servers know max_tokens, the others max_completion_tokens."""
@@ -108,7 +121,7 @@ class VisionModel:
             "messages": [{"role": "system", "content": _RULES}, {"role": "user", "content": content}],
         }
 
-    async def _ask(self, body: Mapping[str, Any]) -> tuple[int, bytes, str | None]:
+    async def _ask(self, body: Mapping[str, Any]) -> _Answer:
         """Status and body of the answer, and why there is none; what passes is tried again while there is time."""
         status, answer = 0, b""
         lost: str | None = "no attempt was made"
@@ -123,7 +136,7 @@ class VisionModel:
             return status, answer, f"no answer within {self._answer_s:.0f} s"
         return status, answer, lost
 
-    async def _once(self, body: Mapping[str, Any]) -> tuple[int, bytes, str | None]:
+    async def _once(self, body: Mapping[str, Any]) -> _Answer:
         status, answer = 0, bytearray()
         try:
             async with aclosing(self._upstream.answer(Call(self._dialect, dict(body), {}, ""))) as parts:

@@ -93,7 +93,8 @@ class Questions:
         pictures = self._pictures(caller, asked)
         model, answer, withheld, told = self._opened(), "", None, ""
         try:
-            text, call = model.ask(self._jobs.ledger, caller.member, asked.text, pictures)
+            stop = self._jobs.stop_when(caller.gone)
+            text, call = model.ask(self._jobs.ledger, caller.member, asked.text, pictures, stop)
             answer, withheld = in_words(text)
             told = f"the answer is withheld: {withheld}"
         except NoAnswer as error:

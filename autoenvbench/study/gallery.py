@@ -17,6 +17,7 @@ from enpire_envs.tools.bodies import Body
 
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import make_env
+from autoenvbench.station.film import png
 from autoenvbench.study.start_sets import starts
 from autoenvbench.text import short
 
@@ -54,6 +55,8 @@ def draw_gallery(
         camera: of all pictures; None: of each the one that sees most of what the task is about, and where the environment does not say
             what that is, or has one camera, its own view.
     """
+    if out.suffix != ".png" or not out.parent.is_dir():
+        raise UserError(f"cannot write {out}: give --out a file whose name ends in .png, in a folder that is there")
     env = make_env(env_id, dict(env_kwargs or {}))
     try:
         named = starts(env_id, protocol, max(seeds) + 1) if protocol is not None else None
@@ -76,8 +79,10 @@ def draw_gallery(
         raise UserError(f"{env_id} shows no start: {error}") from None
     finally:
         env.close()
-    if not cv2.imwrite(str(out), _page(tiles)[..., ::-1]):
-        raise UserError(f"cannot write {out}; give --out a file whose name ends in .png, in a folder that is there")
+    try:
+        out.write_bytes(png(_page(tiles)))
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}; choose another file with --out") from None
     return lines
 
 

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from enpire_envs import ROBOCASA_TASKS
 from enpire_envs.cell import CellFault
-from enpire_envs.contract import step_limit
+from enpire_envs.contract import contract_of, step_limit
 from enpire_envs.env import ResetFailed
 from enpire_envs.fingerprint import fingerprint
 from enpire_envs.remote.venvs import GYM_PUSHT, ROBOCASA, STANDIN, NotInstalled
 
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import make_env
+from autoenvbench.study.gallery import right_camera
 from autoenvbench.study.score import score
 from autoenvbench.study.start_sets import starts
 
@@ -165,6 +166,16 @@ def test_a_kitchen_by_its_triplet_is_the_same_scene_in_another_process(kitchen):
     assert (info["scene"], observation.tobytes()) == scenes[0]
     with pytest.raises(ValueError, match="layouts and styles go from 1 to 60"):
         kitchen.reset(options={"start": {"seed": 1, "layout": 61, "style": 1}})
+
+
+@needs_robocasa
+def test_a_gallery_shows_a_drawer_from_its_own_side(kitchen):
+    chosen = {}
+    for seed in range(2):
+        kitchen.reset(seed=seed)
+        body = contract_of(kitchen).tools_body()
+        chosen["left" if "left" in body.instruction() else "right"] = right_camera(body)
+    assert chosen == {"left": "agentview_left", "right": "agentview_right"}
 
 
 @needs_robocasa

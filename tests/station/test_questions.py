@@ -12,6 +12,7 @@ from bench import Bench
 from seer import seer
 
 from autoenvbench.errors import BudgetOver, UserError
+from autoenvbench.gateway.vision_model import NoAnswer, VisionModel
 from autoenvbench.make_env import make_env
 from autoenvbench.record.events import VISION
 from autoenvbench.record.metrics import token_totals
@@ -41,6 +42,7 @@ def asking(request, tmp_path, repo, eyes, monkeypatch):
     folder = Path("/tmp") / f"aeb-test-{secrets.token_hex(4)}"
     folder.mkdir()
     given = {"track": "station", "vision": "tool", "vision_model": "qwen-vl", "vision_url": eyes.url}
+    given["env_kwargs"] = {"max_episode_steps": 40}
     made = Bench(tmp_path, repo, folder, budget=600, **{**given, **getattr(request, "param", {})})
     eyes.says = "the pin is left of the hole"
     eyes.asked.clear()
@@ -190,6 +192,19 @@ def test_a_run_needs_a_model_that_answers_and_says_which(eyes, tmp_path, monkeyp
     assert "127.0.0.1" not in task
     assert "def run(tools)" not in task
     env.close()
+
+
+def test_a_call_ends_with_whoever_waits_for_it_and_with_its_time(eyes, ledger):
+    eyes.answers.clear()
+    with VisionModel("qwen-vl", eyes.url, answer_s=0.3) as model:
+        with pytest.raises(NoAnswer, match="the run was halted"):
+            model.ask(ledger, "codex", "where?", [("now", b"\xff\xd8\xff")], lambda: "the run was halted")
+        with pytest.raises(NoAnswer, match="no answer within"):
+            model.ask(ledger, "codex", "where?", [])
+        eyes.answers.set()
+    cut = [e.payload for e in ledger.events("tokens")]
+    assert [(t.member, t.in_flight, t.output) for t in cut] == [("codex", True, 0)] * 2
+    assert cut[0].input > 1000 > cut[1].input  # estimated
 
 
 def test_a_question_is_about_the_view_of_now_unless_it_says_otherwise():

@@ -13,8 +13,10 @@ from autoenvbench.record.results import Result
 from autoenvbench.study import local
 from autoenvbench.study.controls import compare
 from autoenvbench.study.estimate import estimate
+from autoenvbench.study.execute import Measured
 from autoenvbench.study.local import LocalRunner
 from autoenvbench.study.outcomes import RunOutcome
+from autoenvbench.study.page import write_page
 from autoenvbench.study.plan import make_plan
 from autoenvbench.study.study import note_crowding, write_pages
 
@@ -170,3 +172,22 @@ def test_a_run_is_watched_as_far_as_it_could_have_got_there(outcome):
     times = {t.clock: t for t in compare("team", "longer", given_up, got_there, [0.5]).times}
     assert times["robot_s"].sooner.horizon == 100  # who gave up does not shorten the watch
     assert times["robot_s"].sooner.difference == 50
+
+
+def test_a_page_has_the_milestones_of_each_task(plan, outcome):
+    """Two efforts on two tasks: levels of one task share a figure, and a task whose runs got nowhere has none."""
+    seen = plan(
+        grid={"effort": ["low", "high"], "env": ["ENPIRE/PushT-v0", "ENPIRE/PinInsertion-v0"]},
+        controls=[],
+    )
+    seen.folder.mkdir(parents=True)
+    finished, axes = {}, {}
+    for level in seen.levels:
+        got = {} if "Pin" in level.condition.env else {"reach": (10.0, 0.25), "success": (50.0, 1.0)}
+        finished[level.axis, level.name] = [replace(outcome(0.5, [(50, 0.5)]), first_at=got) for _ in range(3)]
+        axes.setdefault(level.axis, []).append(Measured(level.name, 2, 1, [True, False], [None, None], {}, "sim"))
+    paths = write_page(seen, axes, finished, [], {})
+    page = paths[0].read_text()
+    assert page.count("when one counted episode") == 1
+    assert "ENPIRE/PushT-v0: when one counted episode" in page
+    assert page.count("research wall-clock until first reached") == 1
