@@ -52,12 +52,10 @@ def split_settings(pairs: Sequence[str]) -> tuple[list[str], dict[str, list[str]
         name, dot, _ = pair.partition("=")[0].partition(".")
         if not dot:
             own.append(pair)
-        elif name in PLANS:
+        elif name in AXES:
             given.setdefault(name, []).append(pair[len(name) + 1 :])
         else:
-            raise UserError(
-                f"evolve: {pair!r} is for a recipe {name!r} that there is not; there are {', '.join(PLANS)}"
-            )
+            raise UserError(f"evolve: {pair!r} is for a recipe {name!r} that there is not; there are {', '.join(AXES)}")
     return own, given
 
 
@@ -73,10 +71,16 @@ def choose_recipes(config: RunConfig, wanted: str) -> tuple[list[str], str | Non
     Raises:
         UserError: for one that is named and cannot work here, and where nothing is left in a regime that wants weights.
     """
-    names = [] if wanted == "none" else list(PLANS) if wanted == "all" else wanted.split("+")
+    names = (
+        [] if wanted == "none" else [name for name in PLANS if name in AXES] if wanted == "all" else wanted.split("+")
+    )
     chosen, refused = list[str](), list[str]()
     for name in names:
         recipe = Recipe(name)  # raises UserError for one that there is not
+        if name not in AXES:
+            raise UserError(
+                f"evolve varies no recipe:{name}, which learns in LeRobot's environment; it varies {', '.join(AXES)}"
+            )
         try:
             recipe.check_place(_as_seen(config, recipe, named=wanted != "all"))
         except UserError as error:

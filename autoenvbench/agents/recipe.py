@@ -9,12 +9,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from autoenvbench.agents.base import BuiltIn, Launch
 from autoenvbench.errors import UserError
+from autoenvbench.learning import lerobot_place
 from autoenvbench.record.run_config import RunConfig
-from autoenvbench.sandbox.cage import python_path
+from autoenvbench.sandbox.cage import python_path, shown_in_cages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class Plan:
 
 
 _LONG = (0.25, 0.5)  # shares where learning takes hours
+_LEROBOT = ("act", "diffusion")  # learn in LeRobot's own environment
 PLANS = {
     "bc": Plan(
         regime="bc", own=True,
@@ -62,6 +65,8 @@ PLANS = {
     "dagger": Plan(
         regime="bc", learns_from="teacher", demos=False, shares=(0.1, 0.25), changes=("labels=all", "history=24", "hidden=512")
     ),
+    "act": Plan(regime="bc", own=True, shares=(0.1, 0.3), changes=("chunk=32", "dim=512 feedforward=2048", "kl=1.0", "chunk=8")),
+    "diffusion": Plan(regime="bc", own=True, shares=(0.1, 0.3), changes=("execute=4", "width=128", "observed=4", "steps=16")),
 }  # fmt: skip
 
 
@@ -88,7 +93,18 @@ class Recipe(BuiltIn):
         needed = ("torch", "onnx", "onnxruntime", *(["stable_baselines3"] if self.algorithm == "sac" else []))
         if missing := [name for name in needed if find_spec(name) is None]:
             return f"{self.name} learns with {', '.join(missing)}; type: pip install 'autoenvbench[train]'"
+        try:
+            self._lerobot()
+        except UserError as error:
+            return str(error)
         return None
+
+    def _lerobot(self) -> tuple[Path, tuple[Path, ...]] | None:
+        """The interpreter with LeRobot and the folders that it needs, where this recipe learns there. Raises UserError where there is none."""
+        if self.algorithm not in _LEROBOT:
+            return None
+        python = lerobot_place.find()
+        return python, lerobot_place.look(str(python))
 
     def check(self, config: RunConfig) -> None:
         """Raises UserError for what `check_place` refuses, and for settings that it has not."""
@@ -124,9 +140,13 @@ class Recipe(BuiltIn):
             "algorithm": self.algorithm, "seed": config.seed, "regime": config.regime, "settings": config.agent_args,
             "demos": config.demos,
         }  # fmt: skip
-        return Launch(
+        launch = Launch(
             [python_path(), "-sP", "-m", "autoenvbench.agents.learner", json.dumps(told)], env={"OMP_NUM_THREADS": "1"}
         )
+        if (found := self._lerobot()) is not None:
+            launch.env[lerobot_place.PROGRAM] = str(found[0])
+            launch.read_only.extend(folder for folder in found[1] if not shown_in_cages(folder))
+        return launch
 
 
 def _does_without(settings: Sequence[str]) -> bool:

@@ -36,6 +36,7 @@ class Trajectory:
         terminated: whether nothing comes after the last step. A time limit is no termination.
         success: the verdict.
         source: who chose the actions: a policy's name or its digest.
+        path: the file that it was read from, where there is one.
         label: (T, a) what a teacher would have done in place of `action`, where one looked on; NaN at steps that are not to be imitated.
     """
 
@@ -45,6 +46,7 @@ class Trajectory:
     terminated: bool
     success: bool
     source: str = ""
+    path: Path | None = None
     label: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -155,7 +157,7 @@ def _trajectory(episode: Episode) -> Trajectory:
     by = episode.meta.get("provenance", {})
     return Trajectory(
         whole, np.array(episode["action"], np.float32), np.array(episode["reward"], np.float32),
-        bool(episode["terminated"][-1]), episode.success, str(by.get("policy") or by.get("agent") or "unknown"),
+        bool(episode["terminated"][-1]), episode.success, str(by.get("policy") or by.get("agent") or "unknown"), episode.path,
     )  # fmt: skip
 
 

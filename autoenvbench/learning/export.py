@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ from autoenvbench.record.regimes import NETWORK
 #: How the exported policy finds the file beside it.
 _IMPORTS = ("from autoenvbench.learning.bundle.features import", "from features import")
 
-#: What stands beside checkpoints/ in a policy's folder.
+#: policy.py of a policy that is a declared network alone.
+NETWORK_POLICY = Path(str(policy_file.__file__)).with_name("network_policy.py")
+
+#: What may stand beside checkpoints/ in a policy's folder.
 POLICY_FILES = ("policy.py", "features.py", "policy.json")
 
 Packed = tuple[dict[str, Any], dict[str, np.ndarray]]  # a policy: its description, its weights
@@ -84,16 +87,36 @@ def export(
         network: the same as a declared network (`network_file`), where there is one.
     """
     about, weights = packed
+
+    def fill(part: Path) -> None:
+        (part / "policy.json").write_text(json.dumps({**about, "made_by": made_by}, indent=1) + "\n")
+        np.savez(part / "checkpoints" / "policy.npz", **weights)  # type: ignore[arg-type]
+        if network is not None:
+            (part / NETWORK).write_bytes(network)
+        for module in (features_file, policy_file):
+            source = Path(str(module.__file__))
+            (part / source.name).write_text(source.read_text().replace(*_IMPORTS))
+
+    return _written(folder, fill)
+
+
+def export_network(folder: Path, network: bytes, made_by: Mapping[str, Any]) -> Path:
+    """The same of a policy that is a declared network, and nothing else: policy.py runs it with ONNX Runtime."""
+
+    def fill(part: Path) -> None:
+        (part / "policy.json").write_text(json.dumps({"made_by": made_by}, indent=1) + "\n")
+        (part / NETWORK).write_bytes(network)
+        (part / "policy.py").write_text(NETWORK_POLICY.read_text())
+
+    return _written(folder, fill)
+
+
+def _written(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """The folder with what `fill` writes; in place of one that is there, when it is whole."""
     part, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)
     (part / "checkpoints").mkdir(parents=True)
-    (part / "policy.json").write_text(json.dumps({**about, "made_by": made_by}, indent=1) + "\n")
-    np.savez(part / "checkpoints" / "policy.npz", **weights)  # type: ignore[arg-type]
-    if network is not None:
-        (part / NETWORK).write_bytes(network)
-    for module in (features_file, policy_file):
-        source = Path(str(module.__file__))
-        (part / source.name).write_text(source.read_text().replace(*_IMPORTS))
+    fill(part)
     if folder.exists():
         folder.rename(old)
     part.rename(folder)
@@ -118,9 +141,10 @@ def adopt(policy: Path, workspace: Path = Path(), *, code: bool = True) -> list[
         shutil.copy(policy / NETWORK, workspace / NETWORK)
         return []
     shutil.copytree(policy / "checkpoints", weights)
-    for name in POLICY_FILES:
+    files = [name for name in POLICY_FILES if (policy / name).is_file()]
+    for name in files:
         shutil.copy(policy / name, workspace / name)
-    return list(POLICY_FILES)
+    return files
 
 
 def _described(layer: nn.Module) -> dict[str, Any]:

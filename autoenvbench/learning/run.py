@@ -47,6 +47,15 @@ class Stateful(Protocol):
         """Be as it was."""
 
 
+def require_folder(out: Path, resume: bool) -> None:
+    """Raises UserError for a folder with a run in it, or none to go on with."""
+    file = out / CHECKPOINT
+    if resume and not file.is_file():
+        raise UserError(f"there is no {file} to go on with; start without --resume")
+    if not resume and ((out / CURVE).exists() or file.exists()):
+        raise UserError(f"{out} holds a run already; go on with it by --resume, or name a new folder")
+
+
 class Training:
     """What an algorithm is told, and what it reports to.
 
@@ -81,9 +90,8 @@ class Training:
         self.out, self.step, self._log = out, 0, log
         self._limit_s, self._every, self._before = minutes * 60, checkpoint_every, 0.0
         self._file = out / CHECKPOINT
+        require_folder(out, resume)
         self._state = self._load(self._file) if resume else None
-        if not resume and ((out / CURVE).exists() or self._file.exists()):
-            raise UserError(f"{out} holds a run already; go on with it by --resume, or name a new folder")
         out.mkdir(parents=True, exist_ok=True)
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
@@ -94,8 +102,6 @@ class Training:
 
     @staticmethod
     def _load(file: Path) -> dict[str, Any]:
-        if not file.is_file():
-            raise UserError(f"there is no {file} to go on with; start without --resume")
         state: dict[str, Any] = torch.load(file, weights_only=True)
         return state
 

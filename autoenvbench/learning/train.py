@@ -4,7 +4,8 @@ An algorithm is a module of this room with a frozen dataclass `Settings` (see `s
 
     def train(env, demos: Demonstrations | None, settings: Settings, training: Training) -> packed
 
-which returns what `export.pack` made of its networks.
+which returns what `export.pack` made of its networks. `act` and `diffusion` are LeRobot's: they learn in its interpreter (`lerobot_run`), and
+their modules say how it is configured and what its network answers.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.errors import UserError
 from autoenvbench.learning.episodes import load
-from autoenvbench.learning.export import export
+from autoenvbench.learning.export import export, export_network
 from autoenvbench.learning.network_file import declared_network
 from autoenvbench.learning.run import Training
 from autoenvbench.learning.settings import describe_settings, parse_settings
 from autoenvbench.learning.task_file import SpacesOnly, open_task, task_of
 from autoenvbench.make_env import make_env
 
-ALGORITHMS = ("bc", "dagger", "iql", "td3_bc", "sac", "rlpd")
+ALGORITHMS = ("bc", "dagger", "iql", "td3_bc", "sac", "rlpd", "act", "diffusion")
 ABOUT = "train.json"
 
 
@@ -135,6 +136,16 @@ def _train(
         "algorithm": module.__name__.rpartition(".")[2], **made, "fingerprint": known, "seed": seed,
         "settings": asdict(chosen), "demos": None if shown is None else {"sources": shown.sources, "steps": shown.steps},
     }  # fmt: skip
+    if hasattr(module, "configure"):
+        from autoenvbench.learning.lerobot_run import LerobotTraining
+
+        elsewhere = LerobotTraining(out, seed=seed, minutes=minutes, threads=threads, resume=resume, log=log)
+        _same(out / ABOUT, about, resume)
+        alone = elsewhere.learn(module, env, shown or (), chosen)
+        log(f"{elsewhere.step} steps in {elsewhere.seconds:.0f} s")
+        return export_network(
+            out / "policy", alone, {**about, "steps": elsewhere.step, "seconds": round(elsewhere.seconds, 1)}
+        )
     training = Training(out, seed=seed, minutes=minutes, threads=threads, resume=resume, log=log)
     _same(out / ABOUT, about, resume)
     packed = module.train(env, shown, chosen, training)

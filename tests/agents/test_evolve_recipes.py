@@ -112,3 +112,8 @@ def test_variants_of_a_recipe_change_and_mix_its_settings():
     assert {words.partition(":")[0] for _, words, *_ in made} == {"near the elite", "mutation", "crossover"}
     assert {idea.key for _, _, near, drawn_on in made for idea in (near, *drawn_on)} == {parent.key, other.key}
     assert any("head gaussian -> mixture" in words for _, words, *_ in made)
+
+
+def test_what_learns_elsewhere_is_not_varied():
+    with pytest.raises(UserError, match="varies no recipe:act, which learns in LeRobot's environment; it varies bc"):
+        choose_recipes(config(demos=9), "bc+act")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -258,7 +259,7 @@ def test_evolve_varies_a_recipe_beside_the_robot_and_goes_on_with_a_training_tha
 
 
 @pytest.mark.usefixtures("on_reach")
-@pytest.mark.parametrize("algorithm", sorted(PLANS.keys() - {"bc"}))
+@pytest.mark.parametrize("algorithm", sorted(PLANS.keys() - {"bc", "act", "diffusion"}))  # LeRobot: see below
 @reach_station
 def test_every_algorithm_does_research(workspace, bench, algorithm):
     """One attempt each, for a second: what it learnt is committed, practised and evaluated."""
@@ -275,6 +276,21 @@ def test_every_algorithm_does_research(workspace, bench, algorithm):
         assert attempt.rate >= 0.3, attempt
     policy = json.loads((lab.workspace / "policy.json").read_text())
     assert policy["made_by"]["algorithm"] == algorithm
+
+
+def test_lerobots_policies_are_learnt_in_its_environment_or_it_is_said_what_to_type(tmp_path, monkeypatch):
+    config = RunConfig(agent="recipe:act", env="ENPIRE/PushT-v0", budget_s=60, demos=5)
+    python = tmp_path / "env/bin/python"
+    python.parent.mkdir(parents=True)
+    monkeypatch.setenv("AUTOENVBENCH_LEROBOT", str(python))
+    for name in ("act", "diffusion"):
+        assert re.search(r"make \.tools/\.lerobot.*pip install", make_agent(f"recipe:{name}").problem())
+    python.write_text(f"#!/bin/sh\necho {tmp_path}/env\necho {sys.base_prefix}\n")
+    python.chmod(0o755)
+    launch = make_agent("recipe:act").launch(config, "", None)
+    assert launch.env["AUTOENVBENCH_LEROBOT"] == str(python)
+    assert launch.read_only == [tmp_path / "env"]  # in every cage is the other Python already
+    assert make_agent("recipe:bc").launch(config, "", None).read_only == []
 
 
 def attempts(tmp_path, *rates):
