@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -159,3 +160,20 @@ def test_a_missing_declaration_is_named_with_its_line(tmp_path, line, wrong):
     found = undeclared(tmp_path)
     assert bool(found) == (wrong is not None)
     assert all(wrong in f for f in found)
+
+
+@pytest.mark.parametrize(
+    ("program", "not_yet"),
+    [
+        ("workspace.aeb", {"pydantic", "aiohttp", "cv2", "scipy", "pandas", "mujoco"}),
+        ("station.policy_host", {"pydantic", "aiohttp", "cv2", "scipy", "pandas", "mujoco"}),
+        ("station.cell_worker", {"aiohttp", "can", "mujoco", "scipy", "pandas", "matplotlib"}),
+        ("station.door", {"can", "cv2", "mujoco", "scipy", "pandas", "matplotlib"}),
+        ("research.run", {"can", "mujoco", "scipy", "pandas", "matplotlib"}),
+    ],
+)
+def test_a_program_starts_without_what_it_may_never_need(program, not_yet):
+    """Somebody waits for each of them, some a thousand times in a run: what takes long to import is imported where it is used."""
+    line = f"import sys, autoenvbench.{program}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True, timeout=120)
+    assert not_yet & set(done.stdout.split()) == set()
