@@ -306,7 +306,7 @@ def _result(events: Sequence[Event]) -> Result:
             best_raw=raw[-1].value if raw else None,
             best_confirmed=confirmed[-1].value if confirmed else None,
             to_threshold={f"{x:g}": metrics.resources_to(confirmed, x) for x in thresholds},
-            milestones=milestones(events),
+            milestones=milestones(events) if "vision_model" in (start.config or {}) else {},  # results from before did not say them
             members=[member_info(name, agent, events, team, config.models) for name, agent in named.items()] if since_teams else [],
             team_average=team.average[-1].value if team.average and since_teams else None,
             average_to_threshold={f"{x:g}": spent_to(team.average, x) for x in metrics.THRESHOLDS} if since_teams else {},
