@@ -23,6 +23,8 @@ from autoenvbench.workspace import jobs
 
 FOLDER = "runs/evolve"  # of trainings, below the workspace; not in Git
 CHECKPOINT = "checkpoint.pt"  # of a training, as `learning.run` has it
+OVERTIME = 2.0  # times its time, that a training may take
+START_S = 60.0  # and so long to begin, on a computer that others share [s]
 NO_STEP = "there was no time for a single gradient step; the next one gets twice as long"
 
 
@@ -117,7 +119,11 @@ class Trainings:
         if variant is None:
             return None
         job = jobs.Job(self._workspace / jobs.JOBS / variant.job)
-        state = job.status()["state"]
+        state, seconds = (job.status()[key] for key in ("state", "seconds"))
+        if state == "running" and seconds > most_s(variant):
+            self.close()
+            self.under_way = None
+            return variant, f"it had not ended after {seconds:.0f} s, where it was to take {60 * variant.minutes:.0f} s"
         if state in ("queued", "running"):
             jobs.ensure_runner(self._workspace)
             return None
@@ -137,6 +143,11 @@ class Trainings:
         """End the one that is under way; what it has learned so far is kept."""
         if self.under_way is not None:
             jobs.stop(self._workspace, [self.under_way.job])
+
+
+def most_s(variant: Variant) -> float:
+    """When a training is ended from outside [s]: what begins an algorithm, and an episode at its end, are beyond its own clock."""
+    return OVERTIME * 60 * variant.minutes + START_S
 
 
 def _last_words(job: jobs.Job) -> str:

@@ -1,17 +1,22 @@
 """`evolve` with learning recipes: which of them a run allows, and how robot time is divided among families of ideas. (Their research is in test_recipe.)"""
 
+import json
+import os
+import time
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from autoenvbench.agents.evolve_recipes import AXES, OWN, axes_of, choose_recipes, settings_words
+from autoenvbench.agents.evolve_training import Trainings, Variant, most_s
 from autoenvbench.agents.recipe import PLANS, Recipe
 from autoenvbench.errors import UserError
 from autoenvbench.learning.evolve import NUMBERS, Population, Settings
 from autoenvbench.learning.evolve_space import Axis, Family
 from autoenvbench.learning.train import settings_of
 from autoenvbench.record.run_config import RunConfig
+from autoenvbench.workspace import jobs
 
 
 def config(**more):
@@ -117,3 +122,21 @@ def test_variants_of_a_recipe_change_and_mix_its_settings():
 def test_what_learns_elsewhere_is_not_varied():
     with pytest.raises(UserError, match="varies no recipe:act, which learns in LeRobot's environment; it varies bc"):
         choose_recipes(config(demos=9), "bc+act")
+
+
+# -- trainings -------------------------------------------------------------------------------------------------------
+def test_a_training_that_does_not_end_is_ended(tmp_path):
+    trainings = Trainings(tmp_path, {})
+    variant = trainings.under_way = Variant(1, "bc", "bc, as it comes", [], {}, 0, minutes=1.0)
+    folder = tmp_path / jobs.JOBS / variant.job
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text("{}")
+    for past, ended in ((most_s(variant) - 60, False), (most_s(variant) + 60, True)):
+        began = {"pid": os.getpid(), "ticks": jobs.ticks(os.getpid()), "at": time.time() - past}
+        (folder / "started.json").write_text(json.dumps(began))
+        found = trainings.look()
+        assert (found is not None, (folder / "stop").exists()) == (ended, ended)
+    assert found[0] is variant
+    assert "where it was to take 60 s" in found[1]
+    assert trainings.under_way is None
+    assert trainings.look() is None

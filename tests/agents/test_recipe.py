@@ -221,7 +221,7 @@ def test_in_a_gradient_regime_it_answers_with_its_network_and_no_code(workspace,
 
 
 @pytest.mark.usefixtures("on_reach")
-@pytest.mark.parametrize("bench", [{**REACH, "regime": "bc"}], indirect=True)
+@pytest.mark.parametrize("bench", [{**REACH, "regime": "bc", "members": ("evolve-2",)}], indirect=True)
 def test_evolve_varies_a_recipe_beside_the_robot_and_goes_on_with_a_training_that_was_cut(
     workspace, bench, monkeypatch
 ):
@@ -256,6 +256,23 @@ def test_evolve_varies_a_recipe_beside_the_robot_and_goes_on_with_a_training_tha
     assert not {"policy.py", "parametric.py", "params.json"} & set(files)  # the answer is a network, and no code
     learned = [e.payload.text for e in bench.ledger.events("learned")]
     assert any("raised my best from nothing" in text and "settings of bc: stride=" in text for text in learned)
+
+    # a peer takes the network over, at its place among the variants, and measures it anew
+    theirs = folder.with_name("theirs")
+    make_workspace(
+        theirs,
+        "evolve-2",
+        RunConfig(agent="evolve", env=REACH["env"], budget_s=600, track="station", regime="bc"),
+        make_env(REACH["env"]),
+    )
+    peer = evolver.Evolver(Lab(theirs, bench.client(bench.tokens["evolve-2"])), about | {"alone": False, "demos": 0})
+    peer.research()
+    (adopted,), (filed,) = peer.population.ideas, peer.record.filed
+    source = next(e.payload for e in bench.ledger.events("idea") if e.payload.id == filed.source)
+    assert (adopted.family, adopted.confirmed.wins) == ("bc", 4)
+    assert adopted.point is not None
+    assert source.title.startswith("bc, ")
+    assert os.listdir(theirs / "checkpoints") == ["network.onnx"]
 
 
 @pytest.mark.usefixtures("on_reach")
