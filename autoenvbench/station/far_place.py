@@ -100,8 +100,9 @@ class Places:
                 "--stations station:NAME needs Ray, which is not installed; type: pip install 'autoenvbench[ray]'"
             ) from None
         try:
+            _require_listener(address)  # Ray itself tries for minutes
             ray.init(address=address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"there is no Ray cluster at {address} ({str(error).splitlines()[0]}); start one with `ray start --head`, and "
                 "`ray start --address=... --resources='{\"station:NAME\": 1}'` on each robot's machine"
@@ -179,6 +180,16 @@ class Places:
             raise _NotNow(
                 f"the machine of {station} was lost while it began a cell ({str(error).splitlines()[0]})"
             ) from None
+
+
+def _require_listener(address: str) -> None:
+    """Raises OSError where nobody listens at HOST:PORT, ValueError for what is neither that nor "auto"."""
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdecimal()):
+        raise ValueError("an address is auto or HOST:PORT")
+    socket.create_connection((host, int(port)), 5.0).close()
 
 
 class _NotNow(Exception):

@@ -33,6 +33,7 @@ from autoenvbench.station.bundles import Bundle
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.client import StationClient
 from autoenvbench.station.config import StationConfig
+from autoenvbench.station.far_place import Places
 from autoenvbench.station.far_wire import Keys, Place
 from autoenvbench.station.fleet import Fleet
 from autoenvbench.station.remote_cell import RemoteCell
@@ -371,6 +372,14 @@ REAL = ["--env", "ENPIRE/PushT-real-v0", "--track", "station"]
 def test_robots_that_cannot_be_had_are_refused_with_what_to_type(args, words):
     with pytest.raises(UserError, match=words):
         run_config_from_args(make_parser().parse_args(["eval", "--agent", "cem", *args]))
+
+
+def test_where_no_cluster_is_nothing_is_waited_for():
+    pytest.importorskip("ray")
+    for address, words in (("127.0.0.1:9", "there is no Ray cluster at 127.0.0.1:9 .*Connection refused.*ray start --head"),
+                           ("nowhere", "auto or HOST:PORT")):  # fmt: skip
+        with pytest.raises(UserError, match=words):
+            Places(address)
 
 
 def test_robots_by_name_are_on_record():
