@@ -62,7 +62,7 @@ class Training:
     Args:
         out: the run's folder.
         seed: of `rng`, and of PyTorch's generator.
-        minutes: of training at most; what was trained before an interruption counts.
+        minutes: of training at most, from the first step on; what was trained before an interruption counts.
         threads: of PyTorch. Small networks learn no faster on more.
         resume: go on from the checkpoint in `out`.
         log: shows a line of progress.
@@ -132,6 +132,7 @@ class Training:
             self._restore(self._state)
             self._state = None
         else:
+            self._began = time.monotonic()  # what was prepared until now is no training
             self.checkpoint()  # a run that is killed at once can be gone on with, too
         self._limit = limit
         while self.step < limit and not self.over:

@@ -1,6 +1,7 @@
 """A training run that is cut goes on as if it had not been, or says why it cannot."""
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from autoenvbench.errors import UserError
+from autoenvbench.learning import run
 from autoenvbench.learning.run import CHECKPOINT, CURVE, Training
 
 
@@ -83,6 +85,18 @@ def test_the_time_that_was_used_before_counts(tmp_path):
     state = torch.load(tmp_path / "run" / CHECKPOINT)
     torch.save({**state, "seconds": 301.0}, tmp_path / "run" / CHECKPOINT)
     assert fit(tmp_path / "run", resume=True, steps=90).step == 60
+
+
+def test_what_is_prepared_before_the_first_step_takes_none_of_the_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    training = Training(tmp_path / "run", seed=0, minutes=1)
+    now[0] = 100.0  # images of many demonstrations were read
+    done = []
+    for step in training.steps(5):
+        done.append(step)
+        now[0] += 25.0
+    assert (done, training.seconds) == ([1, 2, 3], 75.0)
 
 
 def test_a_folder_with_a_run_in_it_and_one_without(tmp_path):
