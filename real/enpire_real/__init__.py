@@ -34,3 +34,19 @@ ENV_IDS = register_task(
         listed_with={"station": str(Path(__file__).with_name("twin.yaml"))},
     ),
 )
+ENV_IDS += register_task(
+    "pin_insertion",
+    "enpire_real.pin_insertion.kit:KIT",
+    TaskEntry(
+        package="enpire_real.pin_insertion",
+        entry_point="enpire_real.pin_insertion.env:PinRealEnv",
+        envs={"ENPIRE/PinInsertion-real-v0": {}},
+        max_episode_steps=600,
+        nondeterministic=True,
+        template="enpire_envs.pin_insertion.template",
+        reference="enpire_real.pin_insertion.reference",
+        simulator=("enpire_real.twin", "enpire_real.pin_insertion.twin", "enpire_envs.pin_insertion", "mujoco"),
+        real=True,
+        listed_with={"station": str(Path(__file__).parent / "pin_insertion" / "twin.yaml")},
+    ),
+)

@@ -18,7 +18,7 @@ from enpire_real.cell import RealCell
 from enpire_real.recorder import Recorder
 from enpire_real.station import Station
 from enpire_real.station_file import default_station, load_station, with_scene
-from enpire_real.tasks import TaskKit
+from enpire_real.tasks import TaskKit, find_task
 from enpire_real.tool_body import RealBody
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def open_station(path: str | Path | None, *, confirm_motion: bool, env_id: str, 
     A twin in this process gets the task's things on its table, as a person would lay them there.
     """
     path = path if path is not None else default_station()
-    file = load_station(path)
+    file = load_station(path if path is not None else find_task(task).twin)
     if file.kind == "physical" and confirm_motion is not True:
         raise MotionNotConfirmed(
             f"{env_id} would move the arms of station {file.name!r}. Clear its workspace, keep a hand on the emergency stop, and "

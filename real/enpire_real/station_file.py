@@ -276,8 +276,8 @@ class StationFile(StrictModel):
         section = self.tasks.get(name)
         if not isinstance(section, model):
             raise StationError(
-                f"the station file of {self.name!r} has no `tasks.{name}` section, which {name} needs: twin.yaml has one to copy "
-                "(`autoenvbench station init --like twin FILE`)"
+                f"the station file of {self.name!r} has no `tasks.{name}` section, which {name} needs: {find_task(name).twin or TWIN_FILE} "
+                "has one to copy (`autoenvbench station init FILE` writes a file to put it into)"
             )
         return section
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class TaskKit:
         validate: "module:function" of its checks after calibration, from a StationFile to an iterator of Findings; they move the
             arms. By name, so that what only bring-up needs is no part of the environment.
         patterns: file name -> image (height, width) uint8 at 12 px/mm, to print at 100 %.
+        twin: the station file of its twin; None for the one that ships for all.
     """
 
     name: str
@@ -44,6 +46,7 @@ class TaskKit:
     tools: tuple[Tool, ...] = ()
     validate: str | None = None
     patterns: Callable[[], dict[str, np.ndarray]] | None = None
+    twin: Path | None = None
 
 
 _kits: dict[str, str] = {}

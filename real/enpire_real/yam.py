@@ -19,6 +19,7 @@ DOF = 6
 #: Fingers: stroke of both together [m] and what the gripper's motor turns for it [rad].
 GRIPPER_STROKE, GRIPPER_TRAVEL = 0.096, 6.57
 FINGER_RANGE = 0.0475
+PAD_END = 0.1444  # the fingers' ends, from the flange along the approach direction [m]
 
 WRIST_CAMERA_POS = (0.07701, 0.0, 0.07044)  # in the flange's frame
 

@@ -134,11 +134,11 @@ def test_what_is_wrong_in_a_tasks_section_is_said_with_its_place(crate: dict[str
     crate["tasks"]["crate"] = {"arm": "middle", "centre_m": [0.4, -0.2, 0.05]}
     assert "tasks.crate: arm must name an arm of this station: left, right" in said()
     crate["tasks"] = {"crates": {}}
-    assert "tasks: unknown task 'crates'; known: crate, pusht" in said()
+    assert "tasks: unknown task 'crates'; known: crate, pin_insertion, pusht" in said()
     crate["tasks"] = {}
     assert "twin.scene is 'pusht'; write one of: empty" in said()
     crate["twin"]["scene"], crate["arms"]["left"]["tool"] = "empty", "hammer"
-    assert "arms.left.yam.tool: unknown tool 'hammer'; known: hook, none, pusher" in said()
+    assert "arms.left.yam.tool: unknown tool 'hammer'; known: hook, none, pin_hand, pusher" in said()
 
 
 def test_a_station_without_a_tasks_section_says_what_to_add(tmp_path: Path) -> None:

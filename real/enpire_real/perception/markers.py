@@ -37,6 +37,19 @@ def marker_image(marker: int, pixels: int) -> np.ndarray:
     return np.asarray(cv2.aruco.generateImageMarker(dictionary, marker, pixels))
 
 
+def print_sheet(mat: MarkerMat, side_m: float, middle: tuple[float, float], px_per_mm: int) -> np.ndarray:
+    """All markers of a mat in their places on one white sheet, a square of `side_m` [m] around `middle` (x, y): (n, n) uint8 for printing."""
+    pixels = 1000 * px_per_mm  # a metre
+    sheet = np.full((round(side_m * pixels),) * 2, 255, np.uint8)
+    half = mat.side_m / 2
+    for marker, (x, y) in mat.centres.items():
+        left = round((x - half - middle[0] + side_m / 2) * pixels)
+        top = round((middle[1] + side_m / 2 - y - half) * pixels)
+        image = marker_image(marker, round(mat.side_m * pixels))
+        sheet[top : top + len(image), left : left + len(image)] = image
+    return sheet
+
+
 def find_markers(image: np.ndarray, mat: MarkerMat) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the mat's markers in an RGB image: (4 k, 3) in the mat's frame [m] and (4 k, 2) pixels, for k markers seen."""
     parameters = cv2.aruco.DetectorParameters()

@@ -67,8 +67,8 @@ class Twin:
         assert config is not None, "a twin needs a station file of kind twin"
         self._rng = np.random.default_rng(config.seed)
         self.variation = Variation.none() if config.ideal else Variation()
-        self._props = make_props(file)
-        self.model = build(file, self._props, self.variation, self._rng)
+        self.props = make_props(file)
+        self.model = build(file, self.props, self.variation, self._rng)
         self.data = mujoco.MjData(self.model)
         self.faults = TwinFaults()
         self.lock = threading.RLock()  # physics and frames may be on different threads in real time
@@ -82,7 +82,7 @@ class Twin:
         self._time = 0.0  # of the clock, while data.time counts physics steps
         pads = {s: [self.model.geom(f"{s}_pad_tip_{side}").id for side in SIDES] for s in SIDES}
         self._pads = {s: (rows, self.model.geom_friction[rows].copy()) for s, rows in pads.items()}
-        self._props.place(self.model, self.data, self._rng, placement)
+        self.props.place(self.model, self.data, self._rng, placement)
         # Without power an arm lies where it sinks to from its zero pose.
         mujoco.mj_step(self.model, self.data, round(1.5 / TIMESTEP))
         self.data.time = 0.0
@@ -158,7 +158,7 @@ class Twin:
             return {
                 "joints": {s: self.data.qpos[self._qpos[s]].copy() for s in SIDES},
                 "speeds": {s: self.data.qvel[self._qvel[s]].copy() for s in SIDES},
-                **self._props.truth(self.data),
+                **self.props.truth(self.data),
             }
 
 

@@ -1,0 +1,1 @@
+"""Pin insertion on arms, physical or simulated down to their wires."""

@@ -1,0 +1,1 @@
+"""What the twin simulates of pin insertion; cages hide it."""
