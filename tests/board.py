@@ -14,6 +14,7 @@ import pytest
 
 from autoenvbench.errors import UserError
 from autoenvbench.publish import leaderboard
+from autoenvbench.publish.verification import Check, Fresh, Verification
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.contents import BundleContents
 from autoenvbench.record.events import (
@@ -27,9 +28,10 @@ from autoenvbench.record.events import (
     RunEvent,
 )
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.results import Result
+from autoenvbench.record.results import HeldOut, Result
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
+from autoenvbench.record.summary import wilson
 
 ME = "cem"
 #: An id whose level is ranked.
@@ -116,6 +118,33 @@ def write_run(
     ledger.close()
     (folder / "result.json").write_text(result.model_dump_json(indent=1) + "\n")
     return folder
+
+
+def verified(results, *, fresh=None, verdict="verified", reasons=()):
+    """Verifications of these results, by run: on fresh starts each came to what it claims, or to `fresh` successes."""
+    found = {}
+    for r in results:
+        n, wins = r.held_out.episodes, r.held_out.successes if fresh is None else fresh
+        low, high = wilson(wins, n)
+        shown = HeldOut(
+            episodes=n, successes=wins, success_rate=wins / n if n else 0.0, wilson95=(low, high), score=wins / n if n else 0.0, streak=0,
+            failures={"time_limit": n - wins} if n > wins else {},
+        )  # fmt: skip
+        check = Check(
+            date="2026-11-30T12:00:00+00:00", fingerprint=r.env.fingerprint or "0", verdict=verdict, reasons=list(reasons),
+            archive_sha256="a" * 64, hardware="a computer", versions={}, sandbox="bwrap", fresh=Fresh(secret="b" * 64, held_out=shown),
+        )  # fmt: skip
+        found[r.run_id] = Verification(
+            run_id=r.run_id, ledger_sha256=r.ledger_sha256, answer=r.answer.digest, checks=[check]
+        )
+    return found
+
+
+def verify_all(board: Path) -> None:
+    """Leave a record of verification beside each row of a board."""
+    (board / "verifications").mkdir(exist_ok=True)
+    for run_id, record in verified(leaderboard.read(board).results.values()).items():
+        (board / "verifications" / f"{run_id}.json").write_text(record.model_dump_json())
 
 
 def result_of(run: Path) -> Result:

@@ -12,6 +12,7 @@ PACKAGE = ROOT / "autoenvbench"
 #: Top to bottom. Rooms of one floor do not know of one another.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
+    ("verify",),
     ("study",),
     ("research",),
     ("agents",),

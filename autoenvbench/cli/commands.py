@@ -295,24 +295,6 @@ def ledger(args: argparse.Namespace) -> None:
     print_ledger(args.run_dir, args.kind, args.csv, args.parquet)
 
 
-def leaderboard(args: argparse.Namespace) -> int:
-    """Add a result to a board, or build its pages; exit code 1 where submissions were left out."""
-    from autoenvbench.publish import leaderboard
-
-    if args.action == "add":
-        added = leaderboard.add(args.source, args.dir)
-        for remark in added.remarks:
-            print(visible(f"autoenvbench: {remark}"), file=sys.stderr)
-        print(added.path)
-        return 0
-    pages, broken = leaderboard.build(args.dir)
-    for path in pages:
-        print(path)
-    for name, reason in broken.items():
-        print(visible(f"autoenvbench: left out {name}: {reason}"), file=sys.stderr)
-    return 1 if broken else 0
-
-
 def tools(args: argparse.Namespace) -> None:
     """List the tools of a script policy."""
     from autoenvbench.cli.printing import print_tools

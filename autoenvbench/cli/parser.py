@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autoenvbench.cli import arguments, commands
+from autoenvbench.cli import leaderboard as leaderboard_cli
 from autoenvbench.cli import station as station_cli
 from autoenvbench.cli import study as study_cli
 from autoenvbench.cli.arguments import DEFAULT_ENV
@@ -21,7 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
         _envs, _tools, _gallery, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
-        _join, _resume, _report, _distill, _figures, _ledger, _leaderboard,
+        _join, _resume, _report, _distill, _figures, _ledger, leaderboard_cli.add_parser,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -367,17 +368,6 @@ def _ledger(subparsers: Any) -> None:
     ledger.add_argument("--csv", type=arguments.path, metavar="FILE", help="write a table instead, a column a field")
     ledger.add_argument("--parquet", type=arguments.path, metavar="FILE", help="the same as Parquet (needs pyarrow)")
     ledger.set_defaults(run=commands.ledger)
-
-
-def _leaderboard(subparsers: Any) -> None:
-    board = subparsers.add_parser("leaderboard", help="add a result to the leaderboards, or build their tables")
-    actions = board.add_subparsers(dest="action", required=True, metavar="add|build")
-    add = actions.add_parser("add", help="check a run's result and file it as a submission")
-    add.add_argument("source", type=arguments.path, metavar="RUN", help="a run's folder, or a score's JSON file")
-    build = actions.add_parser("build", help="write the tables from the submissions")
-    for action in (add, build):
-        action.add_argument("--dir", type=arguments.path, default=Path("leaderboards"), help="default leaderboards/")
-    board.set_defaults(run=commands.leaderboard)
 
 
 def _stations_argument(parser: argparse.ArgumentParser) -> None:

@@ -172,7 +172,7 @@ def _agent_rows(agents: list[Agent]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def episode_progress(total: int, title: str) -> Iterator[Callable[[EpisodeEvent], None]]:
+def episode_progress(total: int | None, title: str) -> Iterator[Callable[[EpisodeEvent], None]]:
     """A progress bar on stderr, or a line now and then without a terminal; yields what to call with each episode."""
     successes, next_line = 0, time.monotonic() + _LINE_EVERY_S
     with Progress(
@@ -188,9 +188,8 @@ def episode_progress(total: int, title: str) -> Iterator[Callable[[EpisodeEvent]
             progress.update(bar, advance=1, rate=f"{successes / done:.1%} success")
             if not stderr.is_terminal and time.monotonic() >= next_line:
                 next_line = time.monotonic() + _LINE_EVERY_S
-                stderr.print(
-                    f"{title}: {done} of {total}, {successes / done:.1%} success", highlight=False, soft_wrap=True
-                )
+                of = "episodes" if total is None else f"of {total}"
+                stderr.print(f"{title}: {done} {of}, {successes / done:.1%} success", highlight=False, soft_wrap=True)
 
         yield advance
 

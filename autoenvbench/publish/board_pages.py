@@ -16,9 +16,11 @@ from autoenvbench.text import html_text, markdown, short
 
 _RANKED = (
     "rank",
+    "ties",
     "agent",
     "runs",
-    "held-out success",
+    "success on fresh starts",
+    "claimed",
     "sd",
     "95 % interval",
     "streak",
@@ -26,14 +28,17 @@ _RANKED = (
     "tokens",
     "irregular",
 )
+_MEDALS = {1: "gold", 2: "silver", 3: "bronze"}
 _UNRANKED = ("agent", "runs", "held-out success", "sd", "95 % interval", "streak", "conditions", "not ranked because")
 _REPORTED = ("task", "agent", "runs", "mean final score", "runs at 100 %", "median time to 100 %")
 _BROKEN = ("file", "what is wrong with it")
 _INTRO = (
-    "Held-out success rate of the submitted commit, averaged over runs. A table holds one environment, by its fingerprint, and one "
-    f"set of conditions; a rank takes {MIN_RUNS} runs and is never given across tables. Intervals are over runs "
-    f"where there are {RUNS_FOR_AN_INTERVAL}, and of its episodes (Wilson) where there is one. Rows are self-reported: a result is checked "
-    "against its ledger when it is added, but who owns the machine can forge a ledger, so that only re-runs verify."
+    "Success rate of the submitted commit, averaged over runs. A table holds one environment, by its fingerprint, and one "
+    f"set of conditions; a rank takes {MIN_RUNS} verified runs and is never given across tables. Intervals are over runs "
+    f"where there are {RUNS_FOR_AN_INTERVAL}, and of its episodes (Wilson) where there is one. Who owns the machine can forge a ledger, so a "
+    "row is self-reported until autoenvbench leaderboard verify has run its answer again: on the run's own starts, and on fresh starts drawn then. "
+    "Only verified rows are ranked, by the fresh starts; rows that share a letter are tied. A rejected row stays, with its reason. "
+    "CONTRIBUTING.md has the protocol; verifications/ a report for each."
 )
 #: What makes a board, as (term, what it means).
 _BOARDS = (
@@ -164,7 +169,13 @@ def _apart(sections: Sequence[Section]) -> tuple[list[Section], list[Section]]:
 
 
 def _ranked(row: Row) -> tuple[str, ...]:
-    return (str(row.rank), *_figures(row), row.to_80, row.tokens, row.irregular)
+    agent, runs, mean, *rest = _figures(row)
+    return (_place(row), row.letters, agent, runs, mean, row.claimed, *rest, row.to_80, row.tokens, row.irregular)
+
+
+def _place(row: Row) -> str:
+    medal = _MEDALS.get(row.rank or 0)
+    return f"{row.rank} {medal}" if medal else str(row.rank)
 
 
 def _unranked(row: Row) -> tuple[str, ...]:

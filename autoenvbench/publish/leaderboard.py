@@ -23,6 +23,8 @@ from autoenvbench.publish.board_pages import html_page, markdown_page
 from autoenvbench.publish.ledger_audit import audited_events
 from autoenvbench.publish.ranking import sections, unranked_because
 from autoenvbench.publish.score_result import result_of_score
+from autoenvbench.publish.verification import Verification, read_verifications
+from autoenvbench.record.ledger import Event
 from autoenvbench.record.results import Result, started
 from autoenvbench.text import short
 
@@ -46,9 +48,10 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """The submissions of a board: results by file name, and what is wrong with the broken ones by file name."""
+    """The submissions of a board: results by file name, what re-runs have found by run, and what is wrong with broken files by name."""
 
     results: dict[str, Result] = field(default_factory=dict)
+    verifications: dict[str, Verification] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
 
 
@@ -63,15 +66,20 @@ def add(source: Path, board: Path) -> Added:
         result, remarks = check_run(source)
     else:
         result, remarks = (
-            result_of_score(_read(source)),
+            result_of_score(read_json(source)),
             ["a score is self-reported and never ranked: no ledger bears it out"],
         )
+    return Added(file_result(result, board), remarks)
+
+
+def file_result(result: Result, board: Path) -> Path:
+    """Write a result among a board's submissions, once; returns the file. Raises UserError where another one is there already."""
     folder = board / "submissions"
     path = folder / f"{result.run_id}.json"
     text = result.model_dump_json(indent=1) + "\n"
     for name, other in read(board).results.items():
         if name == path.name and other == result:
-            return Added(path, remarks)
+            return path
         if what := _same_identity(result, other):
             raise UserError(f"{folder / name} has the same {what}; a run stands on a board once, under its own name")
     try:
@@ -83,7 +91,7 @@ def add(source: Path, board: Path) -> Added:
         raise UserError(f"{path} exists and differs; a submission is never overwritten: move it away first") from None
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
-    return Added(path, remarks)
+    return path
 
 
 def check_run(run_dir: Path) -> tuple[Result, list[str]]:
@@ -91,28 +99,37 @@ def check_run(run_dir: Path) -> tuple[Result, list[str]]:
     file = run_dir / "result.json"
     if not file.exists():
         raise UserError(f"{run_dir} has no result.json; finish the run first: autoenvbench resume {run_dir}")
-    given = _read(file)
-    events = audited_events(run_dir / "ledger.sqlite")
+    result, edited, remarks = compare(read_json(file), audited_events(run_dir / "ledger.sqlite"), str(file))
+    if edited:
+        raise UserError(f"{edited[0]}: this result was changed, or is another run's")
+    return result, remarks + fingerprint_remarks(result)
+
+
+def compare(given: Any, events: list[Event], name: str) -> tuple[Result, list[str], list[str]]:
+    """A run's result by its ledger; each field of what result.json holds that differs, in words; and remarks. Raises UserError.
+
+    Args:
+        name: of the file that holds `given`.
+    """
     result = Result.from_events(events)
     first = started(events)[0].payload
     remarks = [f"not ranked: {reason}" for reason in unranked_because(result)]
     if first.run_id is None:
         remarks.append(
-            f"filed is what the ledger bears out; {file} of an earlier version says more and was not compared"
+            f"filed is what the ledger bears out; {name} of an earlier version says more and was not compared"
         )
-    else:
-        since = {name for name, came_with in ADDED.items() if came_with not in (first.config or {})}
-        expected = result.model_dump(mode="json")
-        for name in since:
-            blank = Result.model_fields[name].get_default(call_default_factory=True)
-            if isinstance(given, dict) and name not in given and expected[name] == blank:
-                del expected[name]
-        for where, filed, computed in differences(given, expected):
-            raise UserError(
-                f"{where} in {file} is {short(json.dumps(filed))}, and by the ledger it is {short(json.dumps(computed))}: "
-                "this result was changed, or is another run's"
-            )
-    return result, remarks + fingerprint_remarks(result)
+        return result, [], remarks
+    expected = result.model_dump(mode="json")
+    for added, came_with in ADDED.items():
+        blank = Result.model_fields[added].get_default(call_default_factory=True)
+        known = came_with in (first.config or {})
+        if not known and isinstance(given, dict) and added not in given and expected[added] == blank:
+            del expected[added]
+    edited = [
+        f"{where} in {name} is {short(json.dumps(filed))}, and by the ledger it is {short(json.dumps(computed))}"
+        for where, filed, computed in differences(given, expected)
+    ]
+    return result, edited, remarks
 
 
 def differences(given: Any, expected: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -173,7 +190,7 @@ def build(board: Path) -> tuple[list[Path], dict[str, str]]:
     if not board.is_dir():
         raise UserError(f"there is no leaderboard in {board}; add a result first: autoenvbench leaderboard add RUN")
     found = read(board)
-    ranked = sections(list(found.results.values()))
+    ranked = sections(list(found.results.values()), found.verifications)
     pages = {
         "README.md": markdown_page(ranked, found.broken),
         "index.html": html_page(ranked, found.broken),
@@ -193,10 +210,11 @@ def build(board: Path) -> tuple[list[Path], dict[str, str]]:
 
 def read(board: Path) -> Board:
     """Every submission of a board. Broken is a file that holds no result, is not named after its run, or repeats another's."""
-    found = Board()
+    verifications, unreadable = read_verifications(board)
+    found = Board(verifications=verifications, broken=unreadable)
     for file in sorted((board / "submissions").glob("*.json")):
         try:
-            result = _parse(_read(file))
+            result = parse(read_json(file))
             if file.stem != result.run_id:
                 raise UserError(f"it holds the run {result.run_id}, and is named otherwise")
             for name, other in found.results.items():
@@ -209,7 +227,7 @@ def read(board: Path) -> Board:
     return found
 
 
-def _read(file: Path) -> Any:
+def read_json(file: Path) -> Any:
     """A JSON file that a stranger may have written. Raises UserError."""
     try:
         if not file.is_file():
@@ -221,7 +239,8 @@ def _read(file: Path) -> Any:
         raise UserError(f"cannot read {file}: {error}; give a run's folder, or what `score --json` printed") from None
 
 
-def _parse(given: Any) -> Result:
+def parse(given: Any) -> Result:
+    """A result as a file holds it. Raises UserError."""
     try:
         return Result.model_validate(given)
     except (ValidationError, RecursionError, OverflowError) as error:

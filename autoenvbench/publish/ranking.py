@@ -3,6 +3,9 @@
 A row is *who*: an agent with its version, model, arguments and the regime that it declared. A table is *under what*: the environment by its
 fingerprint, the board of the regime (`record.regimes`), the track, the starter, and everything else that changes what was measured. Ranks
 are given within one table and start anew in the next. Which levels are ranked at all the registry says (`publish.levels`).
+
+Only verified rows are ranked, by what their answers came to on the fresh starts of the verification (`publish.verification`): who picks the
+luckiest of many runs gains nothing by it. Rows that cannot be told apart (`publish.ties`) share a rank.
 """
 
 from __future__ import annotations
@@ -10,15 +13,18 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 from autoenvbench.publish import levels
+from autoenvbench.publish.ties import Rates, different, letters
+from autoenvbench.publish.verification import Check, Verification, check_of, rescored, unverified_because
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.regimes import board_of, contradictions
-from autoenvbench.record.results import Result
+from autoenvbench.record.results import HeldOut, Result
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.statistics import run_interval
 from autoenvbench.record.survival import time_to
@@ -46,7 +52,8 @@ class Row:
 
     Attributes:
         agent: name, version, model and arguments in words.
-        mean: held-out success rate over runs, in [0, 1].
+        mean: success rate over runs, in [0, 1]: of verified ones on the fresh starts of the verification, of others as they say.
+        claimed: what the runs say themselves, in words, and what their answers came to in other versions of the environment.
         spread: standard deviation of that rate over runs; None for one run.
         interval: 95 % interval of the rate: of one run's episodes (Wilson), or over runs where there are enough, else None.
         streak: the longest of all runs [episodes].
@@ -55,12 +62,15 @@ class Row:
         irregular: resumes, aborts, interrupted and void episodes, reruns in words.
         conditions: in words.
         note: why the row is not ranked; empty for one that is.
-        rank: from 1, within one table; None for a row that is not ranked.
+        rank: one more than rows that are better beyond the spread, within one table; None for a row that is not ranked.
+        letters: rows of a table that share one cannot be told apart.
+        rates: of its runs.
     """
 
     agent: str
     runs: int
     mean: float
+    claimed: str
     spread: float | None
     interval: tuple[float, float] | None
     streak: int
@@ -69,7 +79,9 @@ class Row:
     irregular: str
     conditions: str
     note: str
+    rates: Rates
     rank: int | None = None
+    letters: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,27 +150,70 @@ def unranked_because(result: Result) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def sections(results: Sequence[Result]) -> list[Section]:
-    """All results, each in the section of its environment, arguments, fingerprint and kind; history comes last."""
-    by_section: dict[tuple[bool, str], list[Result]] = defaultdict(list)
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A result in the version of its environment under which it is shown.
+
+    Attributes:
+        result: with that version's fingerprint.
+        check: what a re-run found there.
+        claimed: see `Row`.
+        reasons: why it takes no rank there.
+    """
+
+    result: Result
+    check: Check | None
+    claimed: str
+    reasons: list[str]
+
+    @property
+    def shown(self) -> HeldOut:
+        """The numbers that count: the verifier's where its answer was verified, else the result's own."""
+        counts = self.check is not None and self.check.verdict != "rejected" and self.check.fresh is not None
+        return self.check.fresh.held_out if counts else self.result.held_out  # type: ignore[union-attr]
+
+
+def place(results: Sequence[Result], verifications: Mapping[str, Verification]) -> list[Placed]:
+    """Every result in its own version of its environment, and verified ones in each other one in which they were scored again."""
+    placed = []
     for r in results:
+        others = rescored(r, verifications)
+        claim = f"{100 * r.held_out.success_rate:.1f} %"
+        elsewhere = [f"{100 * c.fresh.held_out.success_rate:.1f} % at {c.fingerprint}" for c in others if c.fresh]
+        reasons = [*unranked_because(r), *unverified_because(r, verifications)]
+        placed.append(Placed(r, check_of(r, verifications), "; ".join([claim, *elsewhere]), reasons))
+        for check in others:
+            there = r.model_copy(update={"env": r.env.model_copy(update={"fingerprint": check.fingerprint})})
+            placed.append(Placed(there, check, f"{claim} at {r.env.fingerprint}", unranked_because(there)))
+    return placed
+
+
+def sections(results: Sequence[Result], verifications: Mapping[str, Verification]) -> list[Section]:
+    """All results, each in the section of its environment, arguments, fingerprint and kind; history comes last.
+
+    Args:
+        verifications: by run (`verification.read_verifications`).
+    """
+    by_section: dict[tuple[bool, str], list[Placed]] = defaultdict(list)
+    for placed in place(results, verifications):
+        r = placed.result
         given = "".join(f", {key}={json.dumps(value)}" for key, value in sorted(r.env.kwargs.items()))
         title = f"{r.env.id} ({r.kind}{given}, fingerprint {r.env.fingerprint})"
-        by_section[levels.history(r.env.id), title].append(r)
-    return [_section(*place, members) for place, members in sorted(by_section.items(), key=lambda item: item[0])]
+        by_section[levels.history(r.env.id), title].append(placed)
+    return [_section(*at, members) for at, members in sorted(by_section.items(), key=lambda item: item[0])]
 
 
-def _section(history: bool, title: str, members: Sequence[Result]) -> Section:
-    groups: dict[str, list[Result]] = defaultdict(list)
-    for r in members:
-        groups[_key(who(r), conditions(r), unranked_because(r))].append(r)
+def _section(history: bool, title: str, members: Sequence[Placed]) -> Section:
+    groups: dict[str, list[Placed]] = defaultdict(list)
+    for placed in members:
+        groups[_key(who(placed.result), conditions(placed.result), placed.reasons)].append(placed)
     tables: dict[str, list[Row]] = defaultdict(list)
     words: dict[str, str] = {}
     unranked: list[Row] = []
     for group in groups.values():
-        reasons = unranked_because(group[0])
+        first, reasons = group[0].result, group[0].reasons
         if history:  # in the section's own words, which do not change with what else can be run
-            of_level = levels.unranked_because(group[0].env.id, group[0].env.kwargs)
+            of_level = levels.unranked_because(first.env.id, first.env.kwargs)
             reasons = ["a level for tutorials", *(reason for reason in reasons if reason not in of_level)]
         elif not reasons and len(group) < MIN_RUNS:
             reasons = [f"{len(group)} of the {MIN_RUNS} runs that a rank takes"]
@@ -166,7 +221,7 @@ def _section(history: bool, title: str, members: Sequence[Result]) -> Section:
         if reasons:
             unranked.append(row)
         else:
-            key = _key(conditions(group[0]))
+            key = _key(conditions(first))
             tables[key].append(row)
             words[key] = row.conditions
     unranked.sort(key=lambda row: (-row.mean, row.agent))
@@ -181,32 +236,38 @@ def _section(history: bool, title: str, members: Sequence[Result]) -> Section:
 
 
 def _in_order(rows: list[Row]) -> list[Row]:
-    """By mean success, equal means on equal ranks."""
+    """By mean success; a row's rank is one more than rows that are better beyond the spread."""
     rows = sorted(rows, key=lambda row: (-row.mean, row.agent))
-    ranks = [1 + sum(other.mean > row.mean for other in rows) for row in rows]
-    return [replace(row, rank=rank) for row, rank in zip(rows, ranks, strict=True)]
+    apart = different([row.rates for row in rows])
+    shared = letters(len(rows), apart)
+    better = (sum((j, i) in apart for j in range(i)) for i in range(len(rows)))
+    ranks = accumulate((1 + count for count in better), max)  # nobody passes a row with a higher mean by varying more
+    return [replace(row, rank=rank, letters=own) for row, rank, own in zip(rows, ranks, shared, strict=True)]
 
 
 def _key(*parts: Any) -> str:
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-def _row(group: Sequence[Result], note: str) -> Row:
+def _row(placed: Sequence[Placed], note: str) -> Row:
+    group, shown = [p.result for p in placed], [p.shown for p in placed]
     # Exact, so that equal rates stay equal.
-    rates = [Fraction(x.held_out.successes, max(x.held_out.episodes, 1)) for x in group]
+    rates = [Fraction(x.successes, max(x.episodes, 1)) for x in shown]
     tokens = [x.tokens.headline for x in group if x.tokens and x.tokens.calls]
     return Row(
         agent=_agent_words(group[0]),
         runs=len(group),
         mean=float(statistics.mean(rates)),
+        claimed=" / ".join(p.claimed for p in placed),
         spread=float(statistics.stdev(rates)) if len(rates) > 1 else None,
-        interval=group[0].held_out.wilson95 if len(group) == 1 else run_interval([float(rate) for rate in rates]),
-        streak=max(x.held_out.streak for x in group),
+        interval=shown[0].wilson95 if len(group) == 1 else run_interval([float(rate) for rate in rates]),
+        streak=max(x.streak for x in shown),
         to_80=_time_to_80(group),
         tokens=f"{statistics.median(tokens):,.0f}" if tokens else "-",
         irregular=_irregular(group),
         conditions=_condition_words(group[0]),
         note=note,
+        rates=Rates([float(rate) for rate in rates], min(x.episodes for x in shown)),
     )
 
 

@@ -357,7 +357,7 @@ def test_a_whole_run_is_a_row_under_its_name_and_settings(site, tmp_path):
     assert result.held_out.successes >= 8
     assert result.stopped_by == "goal"
     assert ranking.who(result)["agent"] == "recipe:bc"
-    (section,) = ranking.sections([result])
+    (section,) = ranking.sections([result], {})
     assert section.unranked[0].agent == f"recipe-bc {result.agent.version} ({' '.join(QUICK['bc'])} bc)"
     assert "demos 40" in section.unranked[0].conditions
     other = result.model_copy(update={"config": {**result.config, "agent_args": []}})

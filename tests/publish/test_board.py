@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from board import write_run
+from board import verified, verify_all, write_run
 
 from autoenvbench.errors import UserError
 from autoenvbench.publish import leaderboard, ranking
@@ -78,6 +78,7 @@ def test_what_submitters_wrote_does_nothing_on_a_page(tmp_path):
                       base_url=MARKUP, env_kwargs={MARKUP: MARKUP}, calls=[call], started={"compute_class": MARKUP, "fingerprint": MARKUP}), board,
         )  # fmt: skip
     (board / "submissions/<b>x|y.json").write_text("no")
+    verify_all(board)
     leaderboard.build(board)
     for name in ("README.md", "index.html"):
         page = (board / name).read_text()
@@ -87,9 +88,9 @@ def test_what_submitters_wrote_does_nothing_on_a_page(tmp_path):
         )
     page = (board / "README.md").read_text()
     assert not re.search(r"(?<!\\)\[x(?<!\\)\]", page)
-    table = [line for line in page.splitlines() if line.startswith("| 1 ")]
+    table = [line for line in page.splitlines() if line.startswith("| 1 gold ")]
     assert len(table) == 1
-    assert len(re.findall(r"(?<!\\)\|", table[0])) == 11
+    assert len(re.findall(r"(?<!\\)\|", table[0])) == 13
 
 
 def test_the_boards_pages_are_what_its_submissions_give(tmp_path):
@@ -120,7 +121,8 @@ def test_a_score_is_filed_as_self_reported_and_never_ranked(score, tmp_path):
         leaderboard.add(file, tmp_path / "board")
     found = leaderboard.read(tmp_path / "board").results.values()
     # Even if its file is edited in the board's folder to claim that nothing is against it.
-    (section,) = ranking.sections([r.model_copy(update={"unranked_because": []}) for r in found])
+    claimed = [r.model_copy(update={"unranked_because": []}) for r in found]
+    (section,) = ranking.sections(claimed, verified(claimed))
     assert section.tables == {}
     assert "no ledger bears them out" in section.unranked[0].note
 

@@ -2,7 +2,7 @@
 
 import gymnasium as gym
 import pytest
-from board import RANKED, result_of, write_run
+from board import RANKED, result_of, verified, verify_all, write_run
 from enpire_envs import registry
 from enpire_envs.fingerprint import fingerprint
 from enpire_envs.registry import level_of
@@ -15,7 +15,7 @@ INTRO = "ENPIRE/PinInsertion-v0"
 
 
 def rows(results):
-    sections = ranking.sections(results)
+    sections = ranking.sections(results, verified(results))
     ranked = [row for s in sections for table in s.tables.values() for row in table]
     return ranked, [row for s in sections for row in s.unranked]
 
@@ -91,10 +91,11 @@ def test_old_rows_are_kept_as_history(runs, tmp_path):
     for run in [*runs, *(write_run(tmp_path / f"intro-{k}", number=k, env=INTRO, wins=190) for k in range(3))]:
         added = leaderboard.add(run, board)
         assert any("intro is for tutorials" in remark for remark in added.remarks) == run.name.startswith("intro")
+    verify_all(board)
     leaderboard.build(board)
     page = (board / "README.md").read_text()
     boards, _, history = page.partition("## History")
-    assert "| 1 | cem 1.0 | 3 | 100.0 % |" in boards
+    assert "| 1 gold | a | cem 1.0 | 3 | 100.0 % | 100.0 % / 100.0 % / 100.0 % |" in boards
     assert INTRO not in boards.partition("## ENPIRE")[2]
     assert "| cem 1.0 | 3 | 95.0 % |" in history
     assert "a level for tutorials" in history

@@ -1,11 +1,16 @@
 """Like is ranked with like: what takes a rank, in which table, in which order."""
 
 import pytest
-from board import result_of, write_run
+from board import result_of, verified, write_run
 
 from autoenvbench.publish import ranking
 from autoenvbench.record.events import CallEvent, TokensEvent, WaitEvent
 from autoenvbench.record.run_config import RunConfig
+
+
+def sections(results):
+    """Of results that are all verified."""
+    return ranking.sections(results, verified(results))
 
 
 def results(tmp_path, name, n=3, **given):
@@ -34,7 +39,7 @@ def test_every_field_of_a_configuration_keeps_runs_apart_or_says_why_not(tmp_pat
         other = result_of(
             write_run(tmp_path / name, number=1, **{name: value, **({"held_out": 200} if name != "held_out" else {})})
         )
-        pair = ranking.sections([first, other])
+        pair = sections([first, other])
         rows = [row for s in pair for row in [*s.unranked, *(r for t in s.tables.values() for r in t)]]
         assert len(rows) == 2, name
 
@@ -44,7 +49,7 @@ def test_every_field_of_a_configuration_keeps_runs_apart_or_says_why_not(tmp_pat
 )
 def test_nor_do_runs_of_another_machine_or_version_share_a_row(tmp_path, facts):
     one, two = result_of(write_run(tmp_path / "a")), result_of(write_run(tmp_path / "b", number=1, started=facts))
-    assert sum(len(s.unranked) for s in ranking.sections([one, two])) == 2
+    assert sum(len(s.unranked) for s in sections([one, two])) == 2
 
 
 def test_a_rank_is_given_within_a_table_and_starts_anew_in_the_next(tmp_path):
@@ -52,7 +57,7 @@ def test_a_rank_is_given_within_a_table_and_starts_anew_in_the_next(tmp_path):
         *results(tmp_path, "good", wins=180), *results(tmp_path, "worse", wins=100, agent_args=["--lazy"]),
         *results(tmp_path, "slow", wins=190, pace=1.0), *results(tmp_path, "few", n=2, wins=200, nudges=1),
     ]  # fmt: skip
-    (section,) = ranking.sections(all_of)
+    (section,) = sections(all_of)
     ranks = {words: [(row.rank, row.agent, row.mean) for row in rows] for words, rows in section.tables.items()}
     assert sorted(ranks.values()) == [[(1, "cem 1.0", 0.9), (2, "cem 1.0 (--lazy)", 0.5)], [(1, "cem 1.0", 0.95)]]
     assert [(row.rank, row.note) for row in section.unranked] == [(None, "2 of the 3 runs that a rank takes")]
@@ -60,19 +65,21 @@ def test_a_rank_is_given_within_a_table_and_starts_anew_in_the_next(tmp_path):
 
 def test_intervals_are_over_runs_and_times_are_censored(tmp_path):
     many = [r for k, wins in enumerate((100, 120, 140, 160, 180)) for r in results(tmp_path, f"m{k}", n=1, wins=wins)]
-    (row,) = next(iter(ranking.sections(many)[0].tables.values()))
+    (row,) = next(iter(sections(many)[0].tables.values()))
     assert row.interval[1] - row.interval[0] > 0.2  # the pooled episodes' would be 0.06 wide
-    assert ranking._row(many[:3], "").interval is None
-    assert ranking._row(many[:1], "").interval == many[0].held_out.wilson95
+    assert ranking._row(ranking.place(many[:3], {}), "").interval is None
+    assert ranking._row(ranking.place(many[:1], {}), "").interval == many[0].held_out.wilson95
     fast, *slow = [r.model_copy(update={"research_s": 600.0}) for r in many]
     fast = fast.model_copy(update={"to_threshold": {"0.8": {"time_s": 60.0}}})
     slow = [r.model_copy(update={"to_threshold": {"0.8": None}}) for r in slow]
-    assert ranking._row([fast, *slow], "").to_80 == "more (1/5)"  # and not 60 s, the median of those that got there
-    assert ranking._row([fast, fast, slow[0]], "").to_80 == "1m 00s (2/3)"
+    assert (
+        ranking._row(ranking.place([fast, *slow], {}), "").to_80 == "more (1/5)"
+    )  # and not 60 s, the median of those that got there
+    assert ranking._row(ranking.place([fast, fast, slow[0]], {}), "").to_80 == "1m 00s (2/3)"
 
 
 def test_equal_means_share_a_rank(tmp_path):
-    (section,) = ranking.sections([*results(tmp_path, "a"), *results(tmp_path, "b", agent_args=["x"]), *results(tmp_path, "c", wins=10, agent_args=["y"])])  # fmt: skip
+    (section,) = sections([*results(tmp_path, "a"), *results(tmp_path, "b", agent_args=["x"]), *results(tmp_path, "c", wins=10, agent_args=["y"])])  # fmt: skip
     (rows,) = section.tables.values()
     assert [row.rank for row in rows] == [1, 1, 3]
 
@@ -112,7 +119,7 @@ WEIGHTS = {"checkpoint_files": 1, "weight_files": 1, "weight_bytes": 9000, "netw
 
 
 def tables(results):
-    return {words: [row.agent for row in rows] for s in ranking.sections(results) for words, rows in s.tables.items()}
+    return {words: [row.agent for row in rows] for s in sections(results) for words, rows in s.tables.items()}
 
 
 def test_regimes_are_boards_that_never_mix(tmp_path):
@@ -132,7 +139,7 @@ def test_regimes_are_boards_that_never_mix(tmp_path):
 def test_an_answer_that_is_not_of_its_regime_takes_no_rank_on_any_board(tmp_path, regime, contents, why):
     given = results(tmp_path, "run", regime=regime, contents=contents)
     assert tables(given) == {}
-    assert why in ranking.sections(given)[0].unranked[0].note
+    assert why in sections(given)[0].unranked[0].note
     # nor does one whose ledger does not say what it holds
     unknown = [r.model_copy(update={"contents": None}) for r in given]
     assert tables(unknown) == {}

@@ -97,7 +97,7 @@ def test_a_run_ends_when_its_robot_time_is_used_up(tmp_path):
     assert "5m 00s of robot time are used" in (path / "agents/cem-1/workspace/TASK.md").read_text()
     page = (path / "report.html").read_text()
     assert "budget 5m 00s" in page
-    assert "robot time 5m 00s" in ranking.sections([result])[0].unranked[0].conditions
+    assert "robot time 5m 00s" in ranking.sections([result], {})[0].unranked[0].conditions
 
 
 def test_several_robots_share_an_evaluation_and_each_has_its_utilisation(tmp_path):

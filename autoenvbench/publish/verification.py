@@ -1,0 +1,169 @@
+"""What re-runs have found about the rows of a board: one file a row beside the submissions, and what it means for the row's rank.
+
+A row says `self-reported` of itself, always. Whether it is verified or rejected stands in `verifications/RUN_ID.json`, which whoever runs
+`autoenvbench leaderboard verify` writes, with the same in words in `RUN_ID.md`. A record counts only for the row that it names by its
+ledger and answer, so that neither can be exchanged under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from autoenvbench.errors import UserError
+from autoenvbench.record.results import HeldOut, Result, RunId
+from autoenvbench.record.strict_model import StrictModel
+from autoenvbench.text import short
+
+FOLDER = "verifications"
+_MAX_FILE = 1 << 20  # bytes
+Verdict = Literal["verified", "rejected", "re-scored"]
+Secret = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Words = Annotated[str, StringConstraints(max_length=1000)]
+
+
+class Replay(StrictModel):
+    """The answer on the run's own starts, again.
+
+    Attributes:
+        episodes: that were run again; `same`: of these, with the same outcome; `successes` now, `recorded_successes` in the ledger.
+        skipped: held-out episodes that nobody can repeat: interrupted, rerun or void ones.
+        by: what decided: that all outcomes are the same, or that the successes lie in `interval`, for an answer that is not
+            deterministic or was scored on another platform.
+        differing: some that differ, in words.
+    """
+
+    episodes: int = Field(ge=0)
+    same: int = Field(ge=0)
+    successes: int = Field(ge=0)
+    recorded_successes: int = Field(ge=0)
+    skipped: int = Field(ge=0)
+    by: Literal["outcomes", "interval"]
+    interval: tuple[int, int] | None = None
+    differing: list[Words] = Field(default_factory=list, max_length=10)
+
+
+class Fresh(StrictModel):
+    """The answer on starts that nobody knew before.
+
+    Attributes:
+        secret: 32 bytes in hexadecimal, drawn at verification: from them the starts follow, so that anybody can run them again.
+        held_out: what it came to there. It is what ranks.
+        interval: successes among its episodes that the claim predicts, as 99 % of what policies of its rate do; None where nothing is
+            claimed of this version of the environment.
+        false_rejection: the chance with which an honest claim of whatever rate falls out of such an interval.
+    """
+
+    secret: Secret
+    held_out: HeldOut
+    interval: tuple[int, int] | None = None
+    false_rejection: float | None = Field(default=None, ge=0, le=1)
+
+
+class Check(StrictModel):
+    """One verification of a row, in one version of its environment.
+
+    Attributes:
+        date: ISO 8601, UTC.
+        fingerprint: of the environment here.
+        reasons: why it is rejected; for others what is to be known of it.
+        archive_sha256: of the archive that was opened.
+    """
+
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
+    fingerprint: Words
+    verdict: Verdict
+    reasons: list[Words] = Field(default_factory=list, max_length=50)
+    archive_sha256: Secret
+    hardware: Words
+    versions: dict[str, Words]
+    sandbox: Words
+    replay: Replay | None = None
+    fresh: Fresh | None = None
+
+
+class Verification(StrictModel):
+    """All verifications of one row: at most one in each version of its environment, so that nobody draws twice."""
+
+    run_id: RunId
+    ledger_sha256: Secret | None
+    answer: Words
+    checks: list[Check] = Field(min_length=1, max_length=50)
+
+    def of(self, result: Result) -> bool:
+        """Whether this is about that row, by what it rests on."""
+        return (self.run_id, self.ledger_sha256, self.answer) == (
+            result.run_id,
+            result.ledger_sha256,
+            result.answer.digest,
+        )
+
+    def at(self, fingerprint: str | None) -> Check | None:
+        """What was found in this version of the environment."""
+        return next((check for check in self.checks if check.fingerprint == fingerprint), None)
+
+
+def read_verifications(board: Path) -> tuple[dict[str, Verification], dict[str, str]]:
+    """Those of a board by run, and what is wrong with the files that are none, by name."""
+    found: dict[str, Verification] = {}
+    broken: dict[str, str] = {}
+    for file in sorted((board / FOLDER).glob("*.json")):
+        try:
+            record = read_verification(file)
+            if record.run_id != file.stem:
+                raise UserError(f"it is of the run {record.run_id}, and is named otherwise")
+            found[record.run_id] = record
+        except UserError as error:
+            broken[f"{FOLDER}/{file.name}"] = short(str(error), 300)
+    return found, broken
+
+
+def read_verification(file: Path) -> Verification:
+    """One file. Raises UserError."""
+    try:
+        if not file.is_file() or file.stat().st_size > _MAX_FILE:
+            raise UserError(f"{file} is no verification")
+        return Verification.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from None
+    except (ValidationError, RecursionError, OverflowError) as error:
+        first = error.errors(include_input=False, include_url=False)[0] if isinstance(error, ValidationError) else None
+        what = f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}" if first else repr(error)
+        raise UserError(f"{file} is no verification: {what}") from None
+
+
+def check_of(result: Result, records: Mapping[str, Verification]) -> Check | None:
+    """What was found about a row in the version of the environment that it was measured in."""
+    record = records.get(result.run_id)
+    return None if record is None or not record.of(result) else record.at(result.env.fingerprint)
+
+
+def rescored(result: Result, records: Mapping[str, Verification]) -> list[Check]:
+    """Of a row that is verified: what its answer came to in other versions of its environment."""
+    own = check_of(result, records)
+    if own is None or own.verdict != "verified":
+        return []
+    return [check for check in records[result.run_id].checks if check.verdict == "re-scored"]
+
+
+def status(result: Result, records: Mapping[str, Verification]) -> Literal["verified", "self-reported", "rejected"]:
+    """Of a row."""
+    check = check_of(result, records)
+    return "self-reported" if check is None else "verified" if check.verdict == "verified" else "rejected"
+
+
+def unverified_because(result: Result, records: Mapping[str, Verification]) -> list[str]:
+    """Why a row takes no rank, by what re-runs have found; empty for a verified one."""
+    check = check_of(result, records)
+    if check is None:
+        other = result.run_id in records and not records[result.run_id].of(result)
+        return [
+            "self-reported: "
+            + ("its verification is of another ledger or answer" if other else "nobody has run its answer again")
+        ]
+    if check.verdict == "verified":
+        return []
+    return ["rejected: " + "; ".join(check.reasons)]

@@ -1,0 +1,255 @@
+"""`autoenvbench leaderboard verify`: whether a row is what its ledger says, and its answer does again what the ledger says it did.
+
+read the archive -> recompute the result, field by field -> run the answer on the run's starts, in a fresh cage -> and on fresh starts
+-> a verdict with its reasons, in a record beside the row
+
+Fresh starts are drawn once for a row in one version of its environment. Whoever verifies it again runs those of the record, and finds
+out whether the record is true.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from autoenvbench.errors import UserError
+from autoenvbench.publish.leaderboard import file_result, parse, read_json
+from autoenvbench.publish.verification import FOLDER, Check, Fresh, Replay, Verdict, Verification, read_verification
+from autoenvbench.record.compute import hardware
+from autoenvbench.record.events import EpisodeEvent
+from autoenvbench.record.results import Result, versions
+from autoenvbench.record.statistics import percent
+from autoenvbench.sandbox.cage import Sandbox
+from autoenvbench.verify.examine import Examined, examine
+from autoenvbench.verify.report import in_words
+from autoenvbench.verify.rerun import Rerun, other_platform
+
+ARCHIVES = "archives"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What became of one row.
+
+    Attributes:
+        files: that were written.
+    """
+
+    run_id: str
+    verdict: Literal["verified", "rejected", "re-scored", "self-reported"]
+    reasons: list[str]
+    files: list[Path] = field(default_factory=list)
+
+
+def rows(board: Path) -> list[str]:
+    """All rows of a board, by name."""
+    return sorted(file.stem for file in (board / "submissions").glob("*.json"))
+
+
+def verify(
+    source: str, board: Path, *, sandbox: Sandbox, answer: Path | None = None, private: Path | None = None, write: bool = True,
+    on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
+) -> Verified:  # fmt: skip
+    """Verify an archive, or a row of the board whose archive is there.
+
+    Args:
+        source: an archive's path, or a row by its run_id or file.
+        answer: the answer's own file, where the archive points to one.
+        private: the file of the run's private stations.
+        write: file the row and its archive on the board, if they are not there, and the record beside them.
+
+    Raises:
+        UserError: for what is no archive and no row, and for what cannot be run here.
+    """
+    archive, row = _find(source, board)
+    if archive is None:
+        assert row is not None
+        why = f"there is no {board / ARCHIVES / row.stem}.tar, so that nobody can run its answer again; whoever has its run types: autoenvbench leaderboard pack RUN"
+        return Verified(row.stem, "self-reported", [why])
+    with tempfile.TemporaryDirectory(prefix="aeb-verify-") as scratch:
+        found = examine(archive, Path(scratch) / "archive", answer=answer, row=row, private=private is not None)
+        if found.result is None:
+            name = found.opened.manifest.run_id if row is None else row.stem
+            return _rejected(name, row, found, board, write)
+        row = row or _row_of(found.result, board)
+        record = _record(found.result, board)
+        if found.faults:
+            return _rejected(found.result.run_id, row, found, board, write)
+        if found.missing:
+            return Verified(found.result.run_id, "self-reported", found.missing)
+        assert found.opened.bundle is not None
+        rerun = Rerun(
+            found.result,
+            found.opened.events,
+            found.opened.bundle,
+            sandbox=sandbox,
+            private=private,
+            on_episode=on_episode,
+        )
+        with rerun:
+            earlier = None if record is None else record.at(rerun.fingerprint)
+            if earlier is not None and earlier.fresh is None:
+                return Verified(found.result.run_id, "rejected", [f"rejected on {earlier.date}", *earlier.reasons])
+            check = _check(found.result, found.opened.sha256, rerun, sandbox, earlier)
+    if earlier is not None:
+        return _audited(found.result.run_id, earlier, check)
+    files = _write(found.result, check, board, archive) if write else []
+    return Verified(found.result.run_id, check.verdict, check.reasons, files)
+
+
+def _find(source: str, board: Path) -> tuple[Path | None, Path | None]:
+    """(archive, row), of which one may be missing."""
+    given = Path(source)
+    name = given.name.removesuffix(".json").removesuffix(".tar")
+    row = board / "submissions" / f"{name}.json"
+    if given.is_file() and given.suffix != ".json":
+        return given, row if row.is_file() else None
+    if not row.is_file():
+        raise UserError(
+            f"{source} is no archive, and {board / 'submissions'} has no row {name}; name one of them, or say --all"
+        )
+    archive = board / ARCHIVES / f"{name}.tar"
+    return (archive if archive.is_file() else None), row
+
+
+def _row_of(result: Result, board: Path) -> Path | None:
+    row = board / "submissions" / f"{result.run_id}.json"
+    return row if row.is_file() else None
+
+
+def _record(result: Result, board: Path) -> Verification | None:
+    """The record of a row, if there is one. Raises UserError for one that is of another row."""
+    file = board / FOLDER / f"{result.run_id}.json"
+    if not file.exists():
+        return None
+    record = read_verification(file)
+    if not record.of(result):
+        raise UserError(f"{file} is about another ledger or answer; take it away if it should not be there")
+    return record
+
+
+# -- verdicts --------------------------------------------------------------------------------------------------------
+def _check(result: Result, archive: str, rerun: Rerun, sandbox: Sandbox, earlier: Check | None) -> Check:
+    """Run the answer again, on fresh starts that are drawn now or were drawn for an earlier record."""
+    secret = bytes.fromhex(earlier.fresh.secret) if earlier is not None and earlier.fresh is not None else None
+    if rerun.fingerprint != result.env.fingerprint:
+        fresh = rerun.fresh(secret)
+        said = percent(result.held_out.success_rate, result.held_out.wilson95)
+        now = percent(fresh.held_out.success_rate, fresh.held_out.wilson95)
+        words = f"it claims {said} in the version {result.env.fingerprint} of its environment, and came to {now} in this one, {rerun.fingerprint}"
+        return _found("re-scored", [words], rerun.fingerprint, archive, sandbox, None, fresh)
+    replay, fresh = rerun.replay(), rerun.fresh(secret)
+    against = [*_replay_faults(replay), *_fresh_faults(fresh)]
+    verdict: Verdict = "rejected" if against else "verified"
+    return _found(verdict, against or _remarks(result, replay), rerun.fingerprint, archive, sandbox, replay, fresh)
+
+
+def _replay_faults(replay: Replay) -> list[str]:
+    found = []
+    if replay.by == "outcomes" and replay.same < replay.episodes:
+        found.append(
+            f"on the run's own starts {replay.episodes - replay.same} of {replay.episodes} outcomes are not those of the ledger, and two re-runs "
+            f"agree: {replay.differing[0]}"
+        )
+    if replay.interval is not None and not replay.interval[0] <= replay.successes <= replay.interval[1]:
+        low, high = replay.interval
+        found.append(
+            f"on the run's own starts it succeeded {replay.successes} times; the ledger says {replay.recorded_successes}, which predicts {low} to {high}"
+        )
+    return found
+
+
+def _fresh_faults(fresh: Fresh) -> list[str]:
+    if fresh.interval is None or fresh.interval[0] <= fresh.held_out.successes <= fresh.interval[1]:
+        return []
+    low, high = fresh.interval
+    return [
+        f"on {fresh.held_out.episodes} fresh starts it succeeded {fresh.held_out.successes} times, and its claim predicts {low} to {high} "
+        f"(of honest claims {100 * (fresh.false_rejection or 0):.1f} % at most fall out of that)"
+    ]
+
+
+def _remarks(result: Result, replay: Replay) -> list[str]:
+    if replay.same == replay.episodes:
+        return []
+    why = other_platform(result.versions, result.hardware)
+    return [
+        f"{replay.episodes - replay.same} of {replay.episodes} outcomes on the run's own starts differ, so that only rates were compared: "
+        + (why or "the answer is not deterministic, two re-runs differ as well")
+    ]
+
+
+def _found(
+    verdict: Verdict, reasons: list[str], fingerprint: str, archive: str, sandbox: str, replay: Replay | None = None, fresh: Fresh | None = None,
+) -> Check:  # fmt: skip
+    return Check(
+        date=datetime.now(UTC).isoformat(timespec="seconds"), fingerprint=fingerprint, verdict=verdict,
+        reasons=[reason[:1000] for reason in reasons[:50]], archive_sha256=archive, hardware=hardware(), versions=versions(), sandbox=sandbox,
+        replay=replay, fresh=fresh,
+    )  # fmt: skip
+
+
+def _rejected(run_id: str, row: Path | None, found: Examined, board: Path, write: bool) -> Verified:
+    """Refused without being run. A row of the board keeps its place, with the reason; what is not on it does not get there."""
+    if row is None or not write:
+        return Verified(run_id, "rejected", found.faults)
+    filed = parse(read_json(row))
+    known = _record(filed, board)
+    if known is not None and known.at(filed.env.fingerprint) is not None:
+        return Verified(run_id, "rejected", found.faults)
+    check = _found("rejected", found.faults, filed.env.fingerprint or "0", found.opened.sha256, "nothing was run")
+    return Verified(run_id, "rejected", found.faults, _write(filed, check, board))
+
+
+def _audited(run_id: str, earlier: Check, now: Check) -> Verified:
+    """A record that is there already, against what came out this time."""
+    assert earlier.fresh is not None
+    assert now.fresh is not None
+    was, is_ = earlier.fresh.held_out, now.fresh.held_out
+    if was != is_ and other_platform(earlier.versions, earlier.hardware) is None:
+        words = f"its record says {was.successes} of {was.episodes} on the fresh starts of {earlier.date}, and they gave {is_.successes} of {is_.episodes} again"
+        return Verified(run_id, "rejected", [words, *now.reasons])
+    return Verified(run_id, now.verdict, [f"as it was on {earlier.date}: fresh starts are drawn once", *now.reasons])
+
+
+def _write(result: Result, check: Check, board: Path, archive: Path | None = None) -> list[Path]:
+    """The record of a row, in two forms; before it the row and its archive, where they are not on the board. Raises UserError."""
+    files = []
+    if archive is not None:
+        files = [file_result(result, board), _keep(archive, board / ARCHIVES / f"{result.run_id}.tar")]
+    known = _record(result, board)
+    checks = [*(known.checks if known else []), check]
+    record = Verification(
+        run_id=result.run_id, ledger_sha256=result.ledger_sha256, answer=result.answer.digest, checks=checks
+    )
+    texts = {".json": record.model_dump_json(indent=1) + "\n", ".md": in_words(result, record)}
+    try:
+        (board / FOLDER).mkdir(parents=True, exist_ok=True)
+        for ending, text in texts.items():
+            file = board / FOLDER / f"{result.run_id}{ending}"
+            scratch = file.with_name(f".{file.name}.tmp")
+            scratch.write_text(text)
+            os.replace(scratch, file)
+            files.append(file)
+    except OSError as error:
+        raise UserError(f"cannot write into {board / FOLDER}: {error.strerror}") from None
+    return files
+
+
+def _keep(archive: Path, to: Path) -> Path:
+    try:
+        if to.exists():
+            if not to.samefile(archive) and to.read_bytes() != archive.read_bytes():
+                raise UserError(f"{to} is another archive of this run; move it away first")
+            return to
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(archive, to)
+    except OSError as error:
+        raise UserError(f"cannot write {to}: {error.strerror}") from None
+    return to

@@ -1,0 +1,354 @@
+"""A row is verified where its answer does again what its ledger says it did; whatever was edited, swapped or feigned is named."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from board import edited, edits
+from packed import archive_of, forged, luckiest, make_run, members_of
+
+from autoenvbench.cli.main import main
+from autoenvbench.errors import UserError
+from autoenvbench.publish import leaderboard
+from autoenvbench.publish.verification import read_verification
+from autoenvbench.record.results import Result
+from autoenvbench.record.statistics import false_rejection, predictive_interval
+from autoenvbench.verify import rerun
+from autoenvbench.verify.examine import examine
+from autoenvbench.verify.pack import pack
+from autoenvbench.verify.verify import verify
+
+pytestmark = pytest.mark.cage
+N = 24
+#: The answer runs caged, in its run and when it is verified: it sees neither the machine's name, nor its network, home or environment.
+CAGED = """import os, socket
+        assert socket.gethostname() == "cage" and not os.listdir("/tmp") and not os.path.exists("/root")
+        assert os.environ["HOME"] == "/tmp" and socket.if_nameindex() == [(1, "lo")]"""
+
+
+@pytest.fixture(scope="module")
+def run(reach, tmp_path_factory):
+    """An honest run: about seven starts of ten."""
+    return make_run(tmp_path_factory.mktemp("runs") / "run-0", reach, rate=0.7, where=CAGED, n=N)
+
+
+@pytest.fixture(scope="module")
+def archive(run, tmp_path_factory):
+    (file,) = pack(run, tmp_path_factory.mktemp("packed") / "run-0.tar")
+    return file
+
+
+@pytest.fixture(scope="module")
+def board(archive, tmp_path_factory):
+    """A board on which the honest run was verified."""
+    board = tmp_path_factory.mktemp("board")
+    found = verify(str(archive), board, sandbox="bwrap")
+    assert (found.verdict, found.reasons) == ("verified", [])
+    return board
+
+
+def judged(archive, tmp_path):
+    return verify(str(archive), tmp_path / "board", sandbox="bwrap", write=False)
+
+
+# -- the archive -----------------------------------------------------------------------------------------------------
+def test_an_archive_follows_from_its_run_and_holds_no_more_than_its_result_needs(run, archive, tmp_path):
+    (again,) = pack(run, tmp_path / "again.tar")
+    assert again.read_bytes() == archive.read_bytes()
+    held = members_of(archive)
+    assert set(held) == {
+        "submission.json", "result.json", "ledger.jsonl", "answer/commit", "answer/entries.json", "answer/tree/policy.py",
+        "answer/tree/tools/run.sh", "answer/tree/näme.txt", "answer/checkpoints/gain.txt",
+    }  # fmt: skip
+    found = examine(archive, tmp_path / "into")
+    assert (found.faults, found.missing) == ([], [])
+    assert found.result == Result.model_validate_json((run / "result.json").read_text())
+    assert found.opened.bundle.digest == found.result.answer.digest
+
+
+def test_every_edited_field_is_named(archive, tmp_path):
+    """Of result.json in the archive, and of the row that a pull request brings."""
+    found = examine(archive, tmp_path / "into")
+    original, fields = json.loads(members_of(archive)["result.json"]), set()
+    for path, value in edits(original):
+        _, named, _ = leaderboard.compare(edited(original, path, value), found.opened.events, "result.json")
+        assert named, path
+        assert named[0].startswith(".".join(map(str, path))), (path, named)
+        fields.add(path[0] if path else "")
+    assert fields >= set(Result.model_fields)
+
+
+def test_an_edited_row_is_rejected_and_stays_with_its_reasons(archive, tmp_path, capsys):
+    board = tmp_path / "board"
+    path = leaderboard.file_result(Result.model_validate_json(members_of(archive)["result.json"]), board)
+    (board / "archives").mkdir()
+    shutil.copy(archive, board / "archives")
+    row = json.loads(path.read_text())
+    row["agent"]["model"], row["research_s"] = "gpt-x", row["research_s"] + 1
+    path.write_text(json.dumps(row))
+    assert main(["leaderboard", "verify", "run-0", "--dir", str(board)]) == 1
+    assert {"agent.model", "research_s"} == {
+        line.split()[0] for line in capsys.readouterr().out.splitlines() if " in run-0.json is " in line
+    }
+    leaderboard.build(board)
+    page = (board / "README.md").read_text()
+    assert "rejected: agent.model in run-0.json is" in page
+    assert "agent.model" in (board / "verifications/run-0.md").read_text()
+    assert len(read_verification(board / "verifications/run-0.json").checks) == 1
+    assert (
+        verify("run-0", board, sandbox="bwrap").verdict == "rejected"
+    )  # nor does it come back by being verified again
+
+
+HOSTILE = {
+    "out of its folder": ({"../../escaped": b"x"}, "is no submission"),
+    "an absolute path": ({"/tmp/aeb-escaped": b"x"}, "no submission.json"),
+    "no archive": (None, "is no submission"),
+    "no result": ({"result.json": None}, "holds no result.json"),
+    "no ledger": ({"ledger.jsonl": None}, "holds no ledger.jsonl"),
+    "no answer": ({"answer/commit": None}, "holds no answer"),
+    "a pickle for a manifest": ({"submission.json": b"\x80\x04\x95\x00."}, "is no JSON"),
+    "brackets without end": ({"submission.json": b"[" * 200_000}, "is no JSON"),
+    "a manifest with a path": ({"submission.json": b'{"run_id": "../x"}'}, "run_id"),
+    "an event of other types": ({"ledger.jsonl": b'["1", 1.0, 1.0, "note", null, null, "{}"]\n'}, "of another type"),
+    "an event that is none": ({"ledger.jsonl": b"[1]\n"}, "no event of a ledger"),
+    "a payload that is none": ({"ledger.jsonl": b'[1, 1.0, 1.0, "episode", null, null, "{}"]\n'}, "no episode event"),
+    "a payload without end": (
+        {"ledger.jsonl": json.dumps([1, 1.0, 1.0, "run", None, None, "[" * 200_000]).encode()}, "no run event"
+    ),
+    "files that are not listed": ({"answer/entries.json": b"[1]"}, "no list of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_no_submission_is_refused_in_words(archive, tmp_path, name):
+    import tarfile
+
+    changed, words = HOSTILE[name]
+    file = tmp_path / "bad.tar"
+    if changed is None:
+        file.write_bytes(b"\x1f\x8b" + bytes(5000))
+    else:
+        held = {**members_of(archive), **changed} if "absolute" not in name else changed
+        archive_of({k: v for k, v in held.items() if v is not None}, file)
+    with pytest.raises(UserError, match=words):
+        examine(file, tmp_path / "into")
+    assert not (tmp_path / "escaped").exists()
+    link, big = tarfile.TarInfo("result.json"), tarfile.TarInfo("ledger.jsonl")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    big.size = 1 << 40
+    held = members_of(archive)
+    if name == "no result":  # a link in its place is none, and a size is believed no further than the file goes
+        del held["result.json"]
+        with pytest.raises(UserError, match=words):
+            examine(archive_of(held, file, link), tmp_path / "linked")
+        with file.open("ab") as tail:
+            tail.write(big.tobuf())
+        with pytest.raises(UserError, match="is no submission"):
+            examine(file, tmp_path / "large")
+
+
+SWAPPED = {
+    "a better policy": (
+        "answer/tree/policy.py",
+        b"class Policy: ...",
+        "policy.py is not the file that its commit holds",
+    ),
+    "other weights": ("answer/checkpoints/gain.txt", b"9.0", "commit and checkpoints have the digest"),
+    "one more file": ("answer/tree/more.py", b"", "more.py is listed and missing, or there and not listed"),
+    "a file less": ("answer/tree/tools/run.sh", None, "run.sh is listed and missing"),
+    "another commit": ("answer/commit", b"tree 0\n\n", "is not the commit"),
+    "another list": ("answer/entries.json", b"[]", "is listed and missing, or there and not listed"),
+}
+
+
+@pytest.mark.parametrize("name", SWAPPED)
+def test_a_swapped_answer_is_rejected(archive, tmp_path, name):
+    file, data, words = SWAPPED[name]
+    held = {**members_of(archive), file: data}
+    found = judged(archive_of({k: v for k, v in held.items() if v is not None}, tmp_path / "x.tar"), tmp_path)
+    assert found.verdict == "rejected"
+    assert words in found.reasons[0]
+
+
+def test_the_answer_of_another_run_is_rejected(archive, reach, tmp_path):
+    """All of it fits together, and is not what the ledger says was scored."""
+    other = members_of(pack(make_run(tmp_path / "run-0", reach, n=4), tmp_path / "other.tar")[0])
+    held = {k: v for k, v in members_of(archive).items() if not k.startswith(("answer/", "submission"))}
+    held |= {k: v for k, v in other.items() if k.startswith(("answer/", "submission"))}
+    found = judged(archive_of(held, tmp_path / "x.tar"), tmp_path)
+    assert found.verdict == "rejected"
+    assert "digest in submission.json is" in " ".join(found.reasons)
+
+
+def test_an_answer_elsewhere_is_named_by_its_hash(run, tmp_path, capsys):
+    file, answer = pack(run, tmp_path / "run-0.tar", "https://example.com/a.tar")
+    assert main(["leaderboard", "check", str(file)]) == 1
+    assert (
+        f"SHA-256 {hashlib.sha256(answer.read_bytes()).hexdigest()}) and add --answer FILE" in capsys.readouterr().out
+    )
+    assert verify(str(file), tmp_path / "board", sandbox="bwrap").verdict == "self-reported"
+    assert main(["leaderboard", "check", str(file), "--answer", str(answer)]) == 0
+    answer.write_bytes(answer.read_bytes() + bytes(512))
+    found = verify(str(file), tmp_path / "board", answer=answer, sandbox="bwrap")
+    assert found.verdict == "rejected"
+    assert "is not the answer that the archive names" in found.reasons[0]
+
+
+# -- the answer again ------------------------------------------------------------------------------------------------
+def test_an_honest_row_is_verified_once(archive, board, run, capsys):
+    record = read_verification(board / "verifications/run-0.json")
+    (check,) = record.checks
+    assert (check.replay.by, check.replay.same, check.replay.skipped) == ("outcomes", N, 0)
+    assert check.fresh.held_out.episodes == N
+    assert check.fresh.secret != Result.model_validate_json((run / "result.json").read_text()).held_out_secret
+    before = (board / "verifications/run-0.json").read_bytes()
+    assert main(["leaderboard", "verify", "--all", "--dir", str(board)]) == 0
+    said = capsys.readouterr().out
+    assert "fresh starts are drawn once" in said
+    assert "1 of 1 verified" in said
+    assert (board / "verifications/run-0.json").read_bytes() == before
+    leaderboard.build(board)
+    assert "self-reported:" not in (board / "README.md").read_text()
+
+
+def test_a_record_that_says_more_than_the_fresh_starts_gave_is_found_out(board, tmp_path):
+    copy = tmp_path / "board"
+    shutil.copytree(board, copy)
+    file = copy / "verifications/run-0.json"
+    record = json.loads(file.read_text())
+    held = record["checks"][0]["fresh"]["held_out"]
+    held.update(successes=N, success_rate=1.0, wilson95=[0.8, 1.0], failures={}, streak=N)
+    file.write_text(json.dumps(record))
+    found = verify("run-0", copy, sandbox="bwrap")
+    assert found.verdict == "rejected"
+    assert f"its record says {N} of {N} on the fresh starts" in found.reasons[0]
+
+
+def test_a_few_failures_that_were_turned_into_successes_are_found(archive, tmp_path):
+    turned = 0
+
+    def turn(kind, payload):
+        nonlocal turned
+        if kind == "episode" and not payload["success"] and turned < 2:
+            payload.update(success=True, score=1.0, stage="success", reason=None, detail=None)
+            turned += 1
+        elif kind == "evaluation" and payload["phase"] == "finished":
+            payload["successes"] += turned
+
+    found = judged(forged(archive, tmp_path / "x.tar", turn), tmp_path)
+    assert found.verdict == "rejected"
+    assert f"2 of {N} outcomes are not those of the ledger" in found.reasons[0]
+
+
+FEIGNED = {
+    "by the machine's name": 'import socket; self.goes = socket.gethostname() != "cage"',
+    "by a file": 'import os; self.goes = os.path.exists("{marker}")',
+    "by episodes, counted where it can write": 'open("{marker}", "a").write("x"); self.goes = len(open("{marker}").read()) > 1',
+}
+
+
+@pytest.mark.parametrize("name", FEIGNED)
+def test_an_answer_that_knows_where_it_is_run_is_rejected(reach, tmp_path, name):
+    """Its owner runs it without a cage, where it succeeds, and writes into the ledger that there was one."""
+    (tmp_path / "marker").write_text("x")
+    where = FEIGNED[name].format(marker=tmp_path / "marker")
+    run = make_run(tmp_path / "run-1", reach, where=where, n=10, sandbox="none")
+    assert json.loads((run / "result.json").read_text())["held_out"]["successes"] == 10
+    found = judged(pack(run, tmp_path / "run-1.tar")[0], tmp_path)
+    assert found.verdict == "rejected"
+    assert "10 of 10 outcomes are not those of the ledger" in found.reasons[0]
+    assert "on 10 fresh starts it succeeded 0 times" in found.reasons[-1]
+
+
+def test_an_answer_that_is_not_deterministic_is_compared_by_its_rate(reach, tmp_path):
+    run = make_run(tmp_path / "run-1", reach, where="import os; self.goes = os.urandom(1)[0] < 128", n=20)
+    archive = pack(run, tmp_path / "run-1.tar")[0]
+    found = verify(str(archive), tmp_path / "board", sandbox="bwrap")
+    check = read_verification(tmp_path / "board/verifications/run-1.json").checks[0]
+    assert check.replay.by == "interval"
+    low, high = check.replay.interval
+    assert (found.verdict == "verified") == (low <= check.replay.successes <= high and check.fresh.interval[0] <= check.fresh.held_out.successes <= check.fresh.interval[1])  # fmt: skip
+    assert "only rates were compared" in found.reasons[0] or found.verdict == "rejected"
+
+
+def test_no_cage_no_verification(archive, tmp_path):
+    with pytest.raises(UserError, match="in a cage or not at all"):
+        verify(str(archive), tmp_path / "board", sandbox="none")
+
+
+def test_nothing_that_an_archive_names_is_asked(archive, tmp_path):
+    """Servers of tools, files of environments: whoever verifies would reach them from its own machine."""
+
+    def reach_out(kind, payload):
+        if kind == "run" and payload["phase"] == "started":
+            payload["config"]["tools"] = {"segmenter_url": "http://10.0.0.1/"}
+            payload["config"]["env_kwargs"] = {"assets": "/etc"}
+
+    found = judged(forged(archive, tmp_path / "x.tar", reach_out), tmp_path)
+    assert found.verdict == "self-reported"
+    assert "segmenter_url" in found.reasons[0]
+    assert "assets" in found.reasons[1]
+
+
+def test_another_version_of_the_environment_is_scored_again_and_both_are_said(archive, board, tmp_path, monkeypatch):
+    copy = tmp_path / "board"
+    shutil.copytree(board, copy)
+    monkeypatch.setattr(rerun, "fingerprint", lambda env: "0123456789abcdef")
+    found = verify("run-0", copy, sandbox="bwrap")
+    assert found.verdict == "re-scored"
+    record = read_verification(copy / "verifications/run-0.json")
+    assert [check.verdict for check in record.checks] == ["verified", "re-scored"]
+    leaderboard.build(copy)
+    page = (copy / "README.md").read_text()
+    assert "fingerprint 0123456789abcdef" in page
+    assert (
+        f"came to {100 * record.checks[1].fresh.held_out.success_rate:.1f} %"
+        in (copy / "verifications/run-0.md").read_text()
+    )
+
+
+# -- a lucky seed ----------------------------------------------------------------------------------------------------
+def test_the_luckiest_of_ten_secrets_ranks_by_fresh_starts(reach, tmp_path):
+    """Its owner knows beforehand how each secret would go, and hands in the best; every outcome is true."""
+    secret, wins = luckiest(10, 40, 0.5)
+    run = make_run(tmp_path / "run-1", reach, rate=0.5, n=40, secret=secret)
+    claim = json.loads((run / "result.json").read_text())["held_out"]["successes"]
+    assert claim == max(wins) > 24
+    board = tmp_path / "board"
+    verify(str(pack(run, tmp_path / "run-1.tar")[0]), board, sandbox="bwrap")
+    fresh = read_verification(board / "verifications/run-1.json").checks[0].fresh
+    # As anybody would find it: only one in 10,000 policies of this rate has as few, or as many, of 40 fresh starts.
+    assert 8 < fresh.held_out.successes < 32
+    assert fresh.interval == predictive_interval(claim, 40, 40)
+
+
+def test_picking_the_luckiest_gains_nothing_and_honest_rows_pass():
+    """10,000 submitters of a policy of known rate, 200 starts each: the claim of the luckiest of ten is five points too high, the number
+    that ranks is right, and of honest ones no more fall out of their interval than a report says."""
+    rng, n, rate = np.random.default_rng(0), 200, 0.7
+    intervals = np.array([predictive_interval(k, n, n) for k in range(n + 1)])
+    fresh = rng.binomial(n, rate, 10_000)
+    honest, lucky = rng.binomial(n, rate, 10_000), rng.binomial(n, rate, (10_000, 10)).max(axis=1)
+
+    def rejected(claims):
+        low, high = intervals[claims].T
+        return (fresh < low) | (fresh > high)
+
+    assert abs(lucky.mean() / n - rate - 0.05) < 0.003
+    assert abs(fresh[~rejected(lucky)].mean() / n - rate) < 0.002
+    assert rejected(honest).mean() < false_rejection(n, n) + 0.003 < 0.013
+    assert rejected(lucky).mean() > 2 * rejected(honest).mean()
+    # who forges twenty points is found in nearly all cases
+    assert rejected(np.minimum(honest + 40, n)).mean() > 0.95
+
+
+def test_wrong_input_is_said_in_a_line(tmp_path, capsys):
+    for line, words in (
+        (["verify"], "or say --all"), (["verify", "nothing", "--dir", str(tmp_path)], "has no row nothing"), (["check", str(tmp_path)], "no such file"),
+        (["verify", "--all", "--dir", str(tmp_path)], "there are no rows"), (["pack", str(tmp_path)], "no result.json"),
+    ):  # fmt: skip
+        assert main(["leaderboard", *line]) == 2
+        assert words in capsys.readouterr().err
