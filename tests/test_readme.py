@@ -9,7 +9,14 @@ from test_rooms import FLOORS, PACKAGE, ROOT
 
 #: Below the harness, from the one that knows the other to the one that knows none.
 PACKAGES = ("real/enpire_real", "envs/enpire_envs")
-PAGES = ("README.md", "envs/README.md", "real/README.md", "benchmarks/README.md", "tests/hostile/README.md")
+PAGES = (
+    "README.md",
+    "envs/README.md",
+    "real/README.md",
+    "benchmarks/README.md",
+    "tests/hostile/README.md",
+    "leaderboards/CONTRIBUTING.md",
+)
 FOLDERS = ("autoenvbench", "benchmarks", "envs", "examples", "leaderboards", "real", "scripts", "tests")
 
 

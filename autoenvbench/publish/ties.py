@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from scipy import stats
-
 ALPHA = 0.05
 
 
@@ -52,6 +50,8 @@ def different(rows: Sequence[Rates]) -> set[tuple[int, int]]:
 
 
 def _p_value(one: Rates, two: Rates) -> float:
+    from scipy import stats
+
     test = stats.ttest_ind_from_stats(
         one.mean, one.deviation, len(one.rates), two.mean, two.deviation, len(two.rates), equal_var=False
     )

@@ -87,6 +87,8 @@ def percent(rate: float, interval: tuple[float, float] | None = None) -> str:
 def predictive_interval(successes: int, n: int, fresh: int, level: float = 0.99) -> tuple[int, int]:
     """Successes among `fresh` episodes that `successes` of `n` by the same policy predict, (fewest, most), both included: the central
     part of the beta-binomial distribution under Jeffreys' prior, Beta(1/2, 1/2)."""
+    from scipy import stats
+
     tail = (1 - level) / 2
     low, high = stats.betabinom.ppf((tail, 1 - tail), fresh, successes + 0.5, n - successes + 0.5)
     return max(int(low), 0), int(high)
@@ -94,6 +96,8 @@ def predictive_interval(successes: int, n: int, fresh: int, level: float = 0.99)
 
 def false_rejection(n: int, fresh: int, level: float = 0.99) -> float:
     """The chance that an honest policy falls out of its own predictive interval, at whatever rate it is greatest: computed, not bounded."""
+    from scipy import stats
+
     rates, seen = np.linspace(0, 1, 401)[:, None], np.arange(n + 1)
     tail = (1 - level) / 2
     low, high = (stats.betabinom.ppf(q, fresh, seen + 0.5, n - seen + 0.5) for q in (tail, 1 - tail))
