@@ -6,6 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from enpire_envs.episode_file import read_head
+from enpire_envs.fingerprint import sources
+from enpire_envs.remote.env import RoboCasaEnv
 from enpire_envs.remote.venvs import ROBOCASA
 from enpire_envs.simulators import kitchens
 
@@ -80,3 +82,11 @@ def test_what_a_member_learns_of_its_judgement_names_no_kitchen(bench):
         assert not any(secret.encode() in path.read_bytes() for path in files)
     assert "start" not in read_head(files[0]).meta
     assert not list(bench.run_dir.rglob("*.npz"))  # nor is a scene kept anywhere
+
+
+def test_which_kitchens_are_left_out_is_in_the_fingerprint():
+    about = {"cell": "sim", "entry": RoboCasaEnv.entry.partition(":")[0], "versions": {}, "arguments": {}}
+    env = RoboCasaEnv.__new__(RoboCasaEnv)  # without the process of the other side
+    env.about = about
+    read = sources(env.identity())
+    assert any(name.startswith("files/robocasa_40.json") and b"layout" in content for name, content in read.items())

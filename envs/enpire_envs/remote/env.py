@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from enpire_envs import simulators
 from enpire_envs.env import CellFault, ResetFailed, check_render_mode, choose, warn_of_no_render_mode
 from enpire_envs.remote.venvs import (
     ASSETS_VARIABLE,
@@ -50,6 +51,7 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
     simulator: Simulator
     entry: str  # module:class over there
+    data: tuple[Path, ...] = ()  # files that the code over there reads and that decide episodes
     act_cpu_ms = 250.0  # CPU time that a policy may use per call of `act` when it is evaluated
     stages = ("start", "success")
     in_process = False
@@ -122,6 +124,7 @@ class RemoteEnv(gym.Env[Any, np.ndarray]):
         """The proxy's code and the other side's, by the versions and with the arguments of the other side."""
         return {
             "code": [type(self).__module__, self.about["entry"]],
+            "files": self.data,
             "versions": self.about["versions"],
             "arguments": self.about["arguments"],
             "scene": self.kind,
@@ -281,6 +284,7 @@ class RoboCasaEnv(RemoteEnv):
 
     simulator = ROBOCASA
     entry = "enpire_envs.simulators.robocasa_env:RoboCasaTask"
+    data = (Path(simulators.__file__).with_name("robocasa_40.json"),)  # kitchens that no seed draws
 
     def __init__(self, *, kitchen: str | None = None, **kwargs: Any) -> None:
         choose("kitchen", kitchen or "None", ("None", "official", "stand-in"))
