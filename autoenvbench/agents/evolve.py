@@ -14,7 +14,7 @@ from autoenvbench.errors import UserError
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.sandbox.cage import python_path
 
-_NO_SCRIPTS = "tools"  # the regime in which only scripts are answers
+_SCRIPTS_ONLY = "tools"  # the regime in which only scripts are answers
 
 
 class Evolve(BuiltIn):
@@ -39,7 +39,7 @@ class Evolve(BuiltIn):
             )
         if not 0 < settings.training <= 0.5:
             raise UserError(f"evolve: training={settings.training} of what is left of the budget: above 0, at most 0.5")
-        if config.regime == _NO_SCRIPTS:
+        if config.regime == _SCRIPTS_ONLY:
             raise UserError(
                 f"evolve writes no scripts, which alone are answers in the regime {config.regime}; leave --regime out, or say --regime heuristic"
             )

@@ -76,11 +76,9 @@ def choose_recipes(config: RunConfig, wanted: str) -> tuple[list[str], str | Non
     )
     chosen, refused = list[str](), list[str]()
     for name in names:
-        recipe = Recipe(name)  # raises UserError for one that there is not
         if name not in AXES:
-            raise UserError(
-                f"evolve varies no recipe:{name}, which learns in LeRobot's environment; it varies {', '.join(AXES)}"
-            )
+            raise UserError(f"evolve varies no recipe {name!r}; write recipes=NAME+NAME of {', '.join(AXES)}")
+        recipe = Recipe(name)
         try:
             recipe.check_place(_as_seen(config, recipe, named=wanted != "all"))
         except UserError as error:

@@ -66,8 +66,8 @@ def check_models_named(models: Mapping[str, str], members: Sequence[str]) -> Non
     for kind, model in models.items():
         if kind not in asking:
             why = f"{kind} asks no language model" if kind in kinds else f"no member of this run is {kind!r}"
-            there = ", ".join(f"{name}=..." for name in asking) or f"nobody: {', '.join(kinds)} have no model"
-            raise UserError(f"--model {kind}={model}: {why}; models are for {there}")
+            there = f"models are for {', '.join(f'{name}=...' for name in asking)}" if asking else "leave --model out"
+            raise UserError(f"--model {kind}={model}: {why}; {there}")
 
 
 def team_name(members: Sequence[str]) -> str:

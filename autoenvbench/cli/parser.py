@@ -284,9 +284,9 @@ def _eval(subparsers: Any) -> None:
         metavar="X",
         help="1: the station runs in real time; 0: as fast as it can (default: 1 on arms and where a level is on its station track, else 0)",
     )
-    run.add_argument("--stations", default="1", metavar="N|ROBOT,...",
-                     help="robots behind one door, which share every evaluation; practice and learning have one: N simulated cells (default 1), or "
-                          "station files, or station:NAME of machines of a Ray cluster")  # fmt: skip
+    run.add_argument("--stations", metavar="N|ROBOT,...",
+                     help="robots behind one door, which share every evaluation; practice and learning have one: N simulated cells (default one per "
+                          "member), or station files, or station:NAME of machines of a Ray cluster")  # fmt: skip
     run.add_argument("--ray", metavar="auto|ADDRESS", help="the Ray cluster whose machines have the robots that --stations names")  # fmt: skip
     _env_argument(run)
     run.add_argument(

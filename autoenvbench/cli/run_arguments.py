@@ -35,7 +35,7 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         raise UserError(f"--demos {args.demos}: 0 to 10,000 episodes")
     members = members_from_args(args)
     model, models = parse_models(args.model, members)
-    stations = parse_robots(args.stations)
+    stations = (1 if is_real(args.env) else len(members)) if args.stations is None else parse_robots(args.stations)
     robots = [] if isinstance(stations, int) else stations
     cells = stations if isinstance(stations, int) else len(stations)
     if args.own_stations and cells < len(members):

@@ -16,8 +16,7 @@ from torch import nn
 
 from autoenvbench.errors import UserError
 from autoenvbench.learning.settings import knob
-
-MAX_NOISE = 1024  # numbers that a declared network is given (`station.networks`)
+from autoenvbench.station.networks import MAX_NOISE
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """`evolve`: a population of ideas that share a robot by Thompson sampling.
 
 An idea is one setting of a policy's few numbers, or what a learning recipe made with one choice of its settings. Ideas of one kind are a family
-(`learning.evolve_space`), in which new ones are made. What is known of an idea are Beta posteriors over its success and over its score. To hand out robot time, a value is drawn from each idea's posterior and the highest draw is practised next (Thompson 1933;
-Chapelle and Li, "An Empirical Evaluation of Thompson Sampling", 2011); scores in [0, 1] count as fractions of a success (Agrawal and Goyal 2012).
+(`learning.evolve_space`), in which new ones are made. What is known of an idea are Beta posteriors over its success and over its score.
+To hand out robot time, a value is drawn from each idea's posterior and the highest draw is practised next (Thompson 1933; Chapelle and Li,
+"An Empirical Evaluation of Thompson Sampling", 2011); scores in [0, 1] count as fractions of a success (Agrawal and Goyal 2012).
 Their priors have the means of all ideas so far: where nearly all fails, what was not tried is no promise. A share of the time goes to new ideas;
 which family makes the next one is drawn likewise, by what its newest ones came to, so that one that comes to nothing costs little.
 
@@ -11,7 +12,7 @@ It tunes what somebody wrote, so it is no algorithm of `autoenvbench train`: the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -289,13 +290,8 @@ class Population:
     def _placed(self, family: str) -> list[Idea]:
         return [idea for idea in self.ideas if idea.family == family and idea.point is not None]
 
-    def child(
-        self, rng: np.random.Generator, family: str = NUMBERS, others: Sequence[np.ndarray] = ()
-    ) -> tuple[np.ndarray, str, Idea, list[Idea]]:
+    def child(self, rng: np.random.Generator, family: str = NUMBERS) -> tuple[np.ndarray, str, Idea, list[Idea]]:
         """A new point with its hypothesis, its parent, and others that it draws on. It is none that there was before.
-
-        Args:
-            others: points that are on their way to being ideas.
 
         Raises:
             ValueError: where no idea of the family has numbers to vary.
@@ -303,7 +299,7 @@ class Population:
         parent, space = self._parent(rng, family), self.families[family]
         if parent is None or parent.point is None:
             raise ValueError("there is nothing to vary")
-        points = [*others, *(idea.point for idea in self._placed(family) if idea.point is not None)]
+        points = [idea.point for idea in self._placed(family) if idea.point is not None]
         known = [space.values(point) for point in points]
         while True:
             point, how, drawn_on = space.vary(rng, parent, self.elite(family))

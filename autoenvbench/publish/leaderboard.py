@@ -97,6 +97,8 @@ def file_result(result: Result, board: Path) -> Path:
 def check_run(run_dir: Path) -> tuple[Result, list[str]]:
     """A run's result, computed from its ledger, and remarks. Raises UserError naming the first field of result.json that differs."""
     file = run_dir / "result.json"
+    if not (run_dir / "ledger.sqlite").exists():
+        raise UserError(f"{run_dir} is no run's folder; name one that `autoenvbench eval` made, like runs/<id>")
     if not file.exists():
         raise UserError(f"{run_dir} has no result.json; finish the run first: autoenvbench resume {run_dir}")
     result, edited, remarks = compare(read_json(file), audited_events(run_dir / "ledger.sqlite"), str(file))

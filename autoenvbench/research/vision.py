@@ -21,6 +21,10 @@ def check_vision(config: RunConfig, env: gym.Env, sandbox: Sandbox) -> None:
         raise UserError(f"--vision-model and --vision-url are for --vision tool, and this is --vision {config.vision}")
     if config.vision == "native":
         return
+    if config.track != "station":
+        raise UserError(
+            f"--vision {config.vision} on the track {config.track}: whoever has the simulator can draw what it likes; say --track station"
+        )
     if asks and config.vision_model is None:
         raise UserError(
             "--vision tool, and no model that answers: name one with --vision-model NAME, and the address of its OpenAI-compatible server "
@@ -31,10 +35,6 @@ def check_vision(config: RunConfig, env: gym.Env, sandbox: Sandbox) -> None:
     if asks and config.vision_url is None and key_of(None) is None:
         raise UserError(
             f"--vision tool asks OpenAI, and {KEY} is not set: type `export {KEY}=...`, or name a server with --vision-url"
-        )
-    if config.track != "station":
-        raise UserError(
-            f"--vision {config.vision} on the track {config.track}: whoever has the simulator can draw what it likes; say --track station"
         )
     if any(box.dtype == np.uint8 and len(box.shape) >= 2 for _, box in leaves(env.observation_space)):
         raise UserError(

@@ -36,6 +36,8 @@ def parse_seeds(text: str) -> list[int]:
         if match is None:
             raise UserError(f"cannot read the seeds {text!r}; write them like 0-7 or 3,5,8")
         first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise UserError(f"{part.strip()} runs backwards; write {last}-{first}")
         if last - first >= MOST:
             raise UserError(f"a gallery has {MOST} pictures at most, and {part.strip()} are more")
         seeds += range(first, last + 1)
@@ -91,10 +93,10 @@ def _picture(env: gym.Env[Any, Any], camera: str | None) -> tuple[np.ndarray, st
     body = contract_of(env).tools_body()
     if body is None or (camera is None and len(body.cameras) < 2):
         if camera is not None:
-            raise ValueError(f"it has no cameras to choose from, so leave --camera {camera} out")
+            raise UserError(f"this environment has no cameras to choose from; leave --camera {camera} out")
         return _own_view(env), ""
     if camera is not None and camera not in body.cameras:
-        raise ValueError(f"there is no camera {camera!r}; there are: {', '.join(body.cameras)}")
+        raise UserError(f"there is no camera {camera!r}; there are: {', '.join(body.cameras)}")
     chosen = camera or right_camera(body)
     return (_own_view(env), "") if chosen is None else (body.rgb(chosen, SIDE, SIDE), chosen)
 

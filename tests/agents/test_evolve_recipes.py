@@ -120,7 +120,7 @@ def test_variants_of_a_recipe_change_and_mix_its_settings():
 
 
 def test_what_learns_elsewhere_is_not_varied():
-    with pytest.raises(UserError, match="varies no recipe:act, which learns in LeRobot's environment; it varies bc"):
+    with pytest.raises(UserError, match="varies no recipe 'act'; write recipes=NAME"):
         choose_recipes(config(demos=9), "bc+act")
 
 

@@ -59,8 +59,9 @@ def test_the_command_line_names_a_team_and_what_it_shares():
     assert (config.agent, config.team, config.cells, config.sharing, config.own_stations) == ("cem", 2, 4, False, True)
     alone = run_config_from_args(given())
     assert (alone.agent, alone.team, alone.sharing, alone.own_stations) == ("codex", 1, True, False)
+    assert run_config_from_args(given("--agent", "cem", "--team", "3")).cells == 3  # a robot each, as in a study
     with pytest.raises(UserError, match="2 members want 2 robots, and --stations says 1"):
-        run_config_from_args(given("--agent", "cem,codex", "--own-stations"))
+        run_config_from_args(given("--agent", "cem,codex", "--own-stations", "--stations", "1"))
     assert crowding(config, "2c-cpu") == "2 members and 4 cells want 6 cores, and there are 2"
     assert crowding(config, "6c-gpu") is crowding(alone, "1c-cpu") is crowding(config, None) is None
 

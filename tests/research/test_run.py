@@ -116,7 +116,7 @@ def test_several_robots_share_an_evaluation_and_each_has_its_utilisation(tmp_pat
     assert 0 < result.real_time < 1.1
     refused = run("eval", "--agent", "cem", "--budget", "1m", "--env", "ENPIRE/PushT-real-v0", "--stations", "2")
     assert refused[0] == 2
-    assert "moves the arms of one station; leave --stations out" in refused[2]
+    assert "moves the arms of one station. Leave --stations out" in refused[2]
 
 
 _LOOKING = "ls data/demos > seen; python -c \"from enpire_envs.episodes import Episodes; print(len(Episodes('data/demos')))\" >> seen"

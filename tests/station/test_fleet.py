@@ -15,7 +15,7 @@ class Worker:
     lost = None
 
     def __init__(self, name):
-        self.name, self.told = name, []
+        self.name, self.told, self.fingerprint, self.lost = name, [], None, None
 
     def wait_ready(self, seconds):
         self.told.append("ready")

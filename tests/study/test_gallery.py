@@ -40,5 +40,5 @@ def test_what_cannot_be_drawn_is_said(tmp_path, more, why):
 def test_seeds_are_read_as_they_are_written():
     assert parse_seeds("3, 5,8-10") == [3, 5, 8, 9, 10]
     for wrong in ("", "3-", "8-5", "0-64", "-1", "a", "0-40,0-40", "9999999999"):
-        with pytest.raises(UserError, match=r"seeds|at most|pictures"):
+        with pytest.raises(UserError, match=r"seeds|at most|pictures|backwards"):
             parse_seeds(wrong)
