@@ -14,6 +14,7 @@ from autoenvbench.record.candidates import STRICT_EPISODES, STRICT_FROM, Candida
 from autoenvbench.record.events import NOT_AGENTS, POLICY, TRIED, EpisodeEvent, TokensEvent
 from autoenvbench.record.ledger import Event
 from autoenvbench.record.summary import wilson
+from autoenvbench.record.utilisation import utilisation
 
 THRESHOLDS = (0.5, 0.8, 0.95)
 STRICT_THRESHOLDS = (0.99, 1.0)  # only from confirmations of at least STRICT_EPISODES of one candidate
@@ -253,7 +254,7 @@ class TokenCount:
     def totals(self, research_s: float) -> TokenTotals:
         """The counts so far, and their rate over `research_s` of research time [s]."""
         counts = {f.name: getattr(self, f.name) for f in fields(self)}
-        per_minute = 60 * self.headline / research_s if research_s else 0.0
+        per_minute = utilisation(research_s, tokens=self.headline).mtu
         return TokenTotals(
             **{**counts, "by_model": dict(self.by_model)}, all=self.input + self.output, per_minute=per_minute
         )
@@ -311,7 +312,7 @@ class RobotUse:
     real_time: float | None
 
 
-def robot_use(events: Iterable[Event], research_s: float, cells: int, pace: float) -> RobotUse | None:
+def robot_use(events: Sequence[Event], research_s: float, cells: int, pace: float) -> RobotUse | None:
     """MRU, whole and by cell.
 
     Args:
@@ -324,20 +325,27 @@ def robot_use(events: Iterable[Event], research_s: float, cells: int, pace: floa
     """
     if not pace or not research_s:
         return None
-    by_cell, simulated, worked = defaultdict[str, float](float), 0.0, 0.0
+    by_cell = busy_seconds(events)
+    simulated, worked = 0.0, 0.0
     for event in events:
-        seconds = robot_seconds(event)
-        if event.kind in ("episode", "reset"):
-            by_cell[event.station or ""] += seconds
-        if event.kind == "episode" and seconds:
+        if event.kind == "episode" and (seconds := robot_seconds(event)):
             simulated, worked = simulated + event.payload.sim_s, worked + seconds
+    use = utilisation(research_s, robots=cells, busy_s=by_cell)
+    assert use.mru is not None, "a run has cells"
     return RobotUse(
-        mru=min(1.0, sum(by_cell.values()) / (cells * research_s)),
-        of_cells={
-            name: min(1.0, seconds / research_s) for name, seconds in sorted(by_cell.items()) if name and seconds
-        },
+        mru=use.mru,
+        of_cells={name: share for name, share in use.of_robots.items() if name and share},
         real_time=simulated / worked if worked else None,
     )
+
+
+def busy_seconds(events: Iterable[Event]) -> dict[str, float]:
+    """Robot time of each cell [s], that of held-out scoring left out; of ledgers that do not say which cell it was, under ""."""
+    by_cell = defaultdict[str, float](float)
+    for event in events:
+        if event.kind in ("episode", "reset"):
+            by_cell[event.station or ""] += robot_seconds(event)
+    return dict(by_cell)
 
 
 def heldout_episodes(events: Iterable[Event]) -> list[EpisodeEvent]:
