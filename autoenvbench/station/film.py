@@ -99,6 +99,12 @@ def write_film(film: Film, kind: str, lens: Lens, hz: float, stop: Stop) -> str:
         strip = np.concatenate([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in shown], axis=1)
         cv2.imwrite(path, strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
         return name
+    write_video(path, lens, hz, stop)
+    return name
+
+
+def write_video(path: str, lens: Lens, hz: float, stop: Stop = lambda: None) -> None:
+    """Write what a lens saw as a film, MP4 (see `write_film`). Raises what drawing raises; OSError where there is no picture."""
     writer: cv2.VideoWriter | None = None
     for frame in itertools.takewhile(lambda _: stop() is None, lens.pictures()):
         if writer is None:
@@ -109,7 +115,6 @@ def write_film(film: Film, kind: str, lens: Lens, hz: float, stop: Stop) -> str:
     if writer is None:
         raise OSError("no picture could be made")
     writer.release()
-    return name
 
 
 def png(frame: np.ndarray) -> bytes:
