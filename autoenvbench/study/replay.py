@@ -191,7 +191,7 @@ def _by_actions(
     if script and "to_the_end" in contract.reset_options:
         options["to_the_end"] = True
     made = Replayed(p, f"{p.steps} recorded actions")
-    record, lens = EpisodeWriter(images="raw"), Lens.film(env)
+    record, lens = EpisodeWriter(images="raw"), Lens.film(env) if video is not None else None
     observation, info = env.reset(seed=p.seed, options=options or None)
     record.begin(observation)
     start = file.meta.get("start")
@@ -206,13 +206,15 @@ def _by_actions(
         if terminated or truncated:
             made.differences.append(f"it ends after {k} steps; on record are {p.steps}")
             break
-        lens.look(k)
+        if lens is not None:
+            lens.look(k)
         observation, reward, terminated, truncated, info = env.step(action)
         record.step(action, observation, float(reward), terminated, truncated, time=0.0)
         made.steps += 1
     if script or (truncated and not {"reason", "success"} & {key for key, value in info.items() if value}):
         info = {**info, **contract.finish()}
-    lens.look(made.steps, last=True)
+    if lens is not None:
+        lens.look(made.steps, last=True)
     if found := _first_difference(file, record.columns(file["action"].shape[1:])):
         made.differences.append(found)
     now = {
@@ -220,7 +222,7 @@ def _by_actions(
         "stage": str(info.get("stage", "")), "violations": list(info.get("violations", [])), "steps": made.steps, "scene": info.get("scene"),
     }  # fmt: skip
     made.differences += _unlike(p, now)
-    if video is not None:
+    if video is not None and lens is not None:
         made.video = _film(video, lens, contract.control_hz)
     return made
 
