@@ -24,15 +24,16 @@ from autoenvbench.study.policies import NoisyPolicy, resolve_policy
 from autoenvbench.study.replay import replay
 
 ENV = "ENPIRE/TieZipTie-v0"
+SMALL = {"visualization_width": 48}  # pictures take most of the time
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run's folder: two evaluated episodes by our own policy with its mistakes, and one held-out by a bundle."""
     run = tmp_path_factory.mktemp("run")
-    env = gym.make(ENV, render_mode="rgb_array", disable_env_checker=True)
+    env = gym.make(ENV, render_mode="rgb_array", disable_env_checker=True, **SMALL)
     ledger = Ledger(run / "ledger.sqlite", RunClock.start(3600))
-    config = RunConfig(agent="cem", env=ENV, budget_s=60, sandbox="none", held_out=1)
+    config = RunConfig(agent="cem", env=ENV, env_kwargs=SMALL, budget_s=60, sandbox="none", held_out=1)
     commitment = StartStreams(bytes(32)).commitment
     ledger.append(
         RunEvent(phase="started", config=config.model_dump(), fingerprint=fingerprint(env), secret_sha256=commitment)
