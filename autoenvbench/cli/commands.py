@@ -214,13 +214,19 @@ def _policy_sandbox(args: argparse.Namespace, *policies: str) -> Any:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Let an agent do research, then score its answer; exit code `RUN_VOID` for a run that measured nothing."""
+    from autoenvbench.cli.live import LivePage
     from autoenvbench.cli.progress import RunProgress
     from autoenvbench.cli.run_arguments import members_from_args, run_config_from_args
     from autoenvbench.research.run import research
     from autoenvbench.study.demos import of_a_run
 
     config = run_config_from_args(args)
-    result = research(config, args.out, RunProgress(), members_from_args(args), demonstrate=of_a_run(config))
+    page = LivePage() if args.live else None
+    try:
+        result = research(config, args.out, RunProgress(page), members_from_args(args), demonstrate=of_a_run(config))
+    finally:
+        if page is not None:
+            page.close()
     if args.json:
         print(json.dumps(result, indent=1))
     return _exit_code(result)
@@ -264,6 +270,13 @@ def agents(args: argparse.Namespace) -> None:
     from autoenvbench.cli.printing import print_agents
 
     print_agents(as_json=args.json)
+
+
+def watch(args: argparse.Namespace) -> None:
+    """Serve the live page of runs."""
+    from autoenvbench.cli.live import watch
+
+    watch(args.run_dirs)
 
 
 def report(args: argparse.Namespace) -> None:

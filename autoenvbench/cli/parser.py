@@ -24,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
         _envs, _tools, _gallery, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
-        _join, _resume, _report, _distill, _figures, utilisation_cli.add_parser, replay_cli.add_parser, _ledger, leaderboard_cli.add_parser,
+        _join, _resume, _watch, _report, _distill, _figures, utilisation_cli.add_parser, replay_cli.add_parser, _ledger, leaderboard_cli.add_parser,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -310,6 +310,11 @@ def _eval(subparsers: Any) -> None:
     )
     _tool_arguments(run)
     _cage_arguments(run)
+    run.add_argument(
+        "--live",
+        action="store_true",
+        help="show the run on a page of this machine while it goes on; its address is printed",
+    )
     run.add_argument("--json", action="store_true", help="print the result as JSON at the end")
     run.set_defaults(run=commands.evaluate)
 
@@ -333,6 +338,12 @@ def _resume(subparsers: Any) -> None:
     resume = subparsers.add_parser("resume", help="go on with a run that was paused or interrupted")
     resume.add_argument("run_dir", type=arguments.path, metavar="RUN")
     resume.set_defaults(run=commands.resume)
+
+
+def _watch(subparsers: Any) -> None:
+    watch = subparsers.add_parser("watch", help="show runs, under way or finished, on a live page of this machine")
+    watch.add_argument("run_dirs", type=arguments.path, nargs="+", metavar="RUN")
+    watch.set_defaults(run=commands.watch)
 
 
 def _distill(subparsers: Any) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from autoenvbench.cli.live import LivePage
 from autoenvbench.cli.printing import add_plain
 from autoenvbench.publish import levels
 from autoenvbench.publish.ranking import unranked_because
@@ -30,9 +31,14 @@ _LINE_EVERY_S = 15.0
 
 
 class RunProgress(Observer):
-    """Reads the ledger and tells how the run stands."""
+    """Reads the ledger and tells how the run stands.
 
-    def __init__(self) -> None:
+    Args:
+        page: the run's live page, where there is to be one.
+    """
+
+    def __init__(self, page: LivePage | None = None) -> None:
+        self._page = page
         self._console = Console(stderr=True)
         self._phase = "research"
         self._last_word: tuple[str, str] | None = None  # slot, what it said
@@ -52,6 +58,8 @@ class RunProgress(Observer):
         crowded = crowding(config, compute_class())
         for reason in [*levels.unranked_because(config.env, config.env_kwargs), *([crowded] if crowded else [])]:
             self.log(f"this run takes no rank: {reason}")
+        if self._page is not None:
+            self._page.open(run_dir, self.log)
         if self._live:
             self._live.start()
 
@@ -129,7 +137,9 @@ class RunProgress(Observer):
         add_plain(table, "robot time", format_duration(result.robot_s)
                       + (f" of {format_duration(result.robot_budget_s)}" if result.robot_budget_s else ""))  # fmt: skip
         if (v := result.vision) is not None:
-            add_plain(table, "questions", f"{v.questions} to {v.model}, which sees pictures: {v.tokens} tokens of its own")
+            add_plain(
+                table, "questions", f"{v.questions} to {v.model}, which sees pictures: {v.tokens} tokens of its own"
+            )
         if (t := result.tokens) and t.calls:
             add_plain(table, "tokens", f"{t.headline} (fresh input + output), {t.all} with cache reads, {t.calls} calls, "
                           f"{result.mtu or 0:.0f} per minute")  # fmt: skip

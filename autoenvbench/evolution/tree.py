@@ -7,7 +7,7 @@ is one node's, or is in `no_idea`; every idea is a node, whatever became of its 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from autoenvbench.record.events import TRIED, EvaluationEvent, IdeaEvent, ProvenanceEvent, Purpose
@@ -124,7 +124,12 @@ class IdeaTree:
         """The tree after these events."""
         tree = cls()
         for event in events:
-            tree._add(event)
+            tree.add(event)
+        return tree.drawn()
+
+    def drawn(self) -> IdeaTree:
+        """The tree as it is now, with what commits have of others' ideas among its edges; this one goes on growing."""
+        tree = replace(self, edges=list(self.edges))
         tree._draw_edges()
         return tree
 
@@ -149,7 +154,8 @@ class IdeaTree:
         yield from self.no_idea
 
     # -- growing -----------------------------------------------------------------------------------------------------
-    def _add(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
+        """Take in the ledger's next event, of any kind."""
         p = event.payload
         match event.kind:
             case "run":

@@ -34,6 +34,7 @@ from autoenvbench.station.policy_process import PolicyFault, PolicyLimits, Polic
 from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, RobotTimer, run_episode
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
 from autoenvbench.station.trajectories import Trajectories, describe, evidence_of
+from autoenvbench.station.window import Window
 
 MAX_VIOLATIONS = 1000  # of an episode, that are on record: a list without end fits no message and no ledger
 FRAMES = 9  # pictures in the file of an episode that somebody may want to look at
@@ -51,6 +52,7 @@ class LocalCell:
         policy: drives in place of the bundle's caged process (experts, random policies, a process that outlives a batch).
         limits: of policies; None for those of the environment's task.
         answer: what is run of a bundle (see `PolicyProcess`).
+        window: shows its episodes to people who look on; None: nobody can.
     """
 
     def __init__(
@@ -65,8 +67,9 @@ class LocalCell:
         limits: PolicyLimits | None = None,
         answer: AnswerKind = "policy",
         name: str = "station-1",
+        window: Window | None = None,
     ) -> None:
-        self.env, self.name, self.policy = env, name, policy
+        self.env, self.name, self.policy, self._window = env, name, policy, window
         self._contract = contract_of(env)
         self.kind = self._contract.kind
         self.limits = limits or PolicyLimits.of(step_limit(env), self._contract.act_cpu_ms / 1000)
@@ -161,6 +164,8 @@ class LocalCell:
             if silent < GIVE_UP_AFTER:  # once given up on, for the rest of the batch
                 silent = silent + 1 if (outcome.reason or "").endswith("_wall_limit") else 0
             judged = _judged(outcome, event, reruns, because, process, start.weights)
+            if self._window is not None:
+                self._window.show()
             learns = batch.purpose == "learn"  # from the file, which is there before anybody hears of the episode
             if not learns:
                 sink.append(judged)
@@ -219,12 +224,12 @@ class LocalCell:
                 if isinstance(policy, PolicyProcess) and policy.is_script:
                     outcome = run_script_episode(
                         self.env, policy, start.seed, options, self._scripts.in_mode(batch.interactive), pace=pace,
-                        lens=lens, record=record, stop=stop, on_begin=on_begin, robot=robot,
+                        lens=lens, record=record, stop=stop, on_begin=on_begin, robot=robot, window=self._window,
                     )  # fmt: skip
                 else:
                     outcome = run_episode(
                         self.env, policy, start.seed, options, pace=pace, lens=lens, record=record,
-                        stop=stop, on_begin=on_begin, robot=robot,
+                        stop=stop, on_begin=on_begin, robot=robot, window=self._window,
                     )  # fmt: skip
             except NotBegun as why:
                 if robot.seconds():

@@ -38,6 +38,7 @@ from autoenvbench.station.film import png
 from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.station.stop_door import StopDoor
 from autoenvbench.station.stop_mirror import STOPS, mirror, share_record
+from autoenvbench.station.window import Window
 
 if TYPE_CHECKING:
     from enpire_real.cell import RealCell
@@ -167,6 +168,7 @@ class Worker:
             scripts=scripts,
             answer=opened.answer,
             name=opened.name,
+            window=Window(env, Path(opened.run_dir), opened.name),
         )
         if opened.stop_socket is not None:
             self._stop_door = StopDoor(

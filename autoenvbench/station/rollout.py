@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from autoenvbench.station.batch import Stop
 from autoenvbench.station.faults import describe, is_device_fault, reason_of
 from autoenvbench.station.film import Lens
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
+from autoenvbench.station.window import Window
 
 
 class Policy(Protocol):
@@ -80,6 +82,7 @@ def run_episode(
     stop: Stop = lambda: None,
     on_begin: Callable[[], None] = lambda: None,
     robot: RobotTimer | None = None,
+    window: Window | None = None,
 ) -> Outcome:
     """Run one episode of `policy` from the start that `seed` names.
 
@@ -91,6 +94,7 @@ def run_episode(
         stop: asked before each step; an answer ends the episode, which counts as it stands. Time spent in it is no robot time.
         on_begin: called when the scene is ready, before the policy sees it.
         robot: counts the episode's robot time, also where nothing is returned; a new one by default.
+        window: shows it to people who look on, in time that is left.
 
     Raises:
         ResetFailed, NotBegun: the scene could not be made ready, or was not needed any more; the policy saw nothing.
@@ -130,6 +134,9 @@ def run_episode(
                 record.step(action, observation, float(reward), terminated, truncated, time=given, late=late, info=info)
             if pace:
                 due += control_period / pace
+            if window is not None:
+                window.show(due - time.monotonic() if pace else math.inf)
+            if pace:
                 time.sleep(max(0.0, due - time.monotonic()))
             timer.told()
             if steps >= last_step and not (terminated or truncated):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from autoenvbench.station.faults import describe, is_device_fault, reason_of
 from autoenvbench.station.film import Lens
 from autoenvbench.station.policy_process import PolicyFault, PolicyProcess
 from autoenvbench.station.rollout import NotBegun, Outcome, RobotTimer, StepTimer, begin, overdue
+from autoenvbench.station.window import Window
 
 if TYPE_CHECKING:
     from enpire_envs.tools.bodies import Body
@@ -88,10 +90,10 @@ class ScriptWorld:
 
     def __init__(
         self, env: gym.Env[Any, Any], seed: int, options: dict[str, Any], pace: float, lens: Lens | None,
-        record: EpisodeWriter | None, stop: Stop, robot: RobotTimer,
+        record: EpisodeWriter | None, stop: Stop, robot: RobotTimer, window: Window | None = None,
     ) -> None:  # fmt: skip
         self._env, self._seed, self._options, self._stop, self._robot = env, seed, options, stop, robot
-        self._pace, self._lens, self._record = pace, lens, record
+        self._pace, self._lens, self._record, self._window = pace, lens, record, window
         assert isinstance(env.action_space, gym.spaces.Box)
         self._space = env.action_space
         self._contract, self._last_step = contract_of(env), step_limit(env)
@@ -144,6 +146,9 @@ class ScriptWorld:
             )
         if self._pace:
             self._due = max(self._due + self.period / self._pace, time.monotonic() - 1.0)  # thinking takes time, too
+        if self._window is not None:
+            self._window.show(self._due - time.monotonic() if self._pace else math.inf)
+        if self._pace:
             time.sleep(max(0.0, self._due - time.monotonic()))
         self._timer.told()
         if terminated or truncated:
@@ -195,7 +200,7 @@ def tools_body(env: gym.Env[Any, Any]) -> Body:
 def run_script_episode(
     env: gym.Env[Any, Any], policy: PolicyProcess, seed: int, options: dict[str, Any], settings: ScriptSettings, *,
     pace: float = 0.0, lens: Lens | None = None, record: EpisodeWriter | None = None, stop: Stop = lambda: None,
-    on_begin: Callable[[], None] = lambda: None, robot: RobotTimer | None = None,
+    on_begin: Callable[[], None] = lambda: None, robot: RobotTimer | None = None, window: Window | None = None,
 ) -> Outcome:  # fmt: skip
     """Run `run(tools)` once from a start (see `run_episode`). Raises ResetFailed; UserError where the environment has no tools."""
     import scipy.spatial.transform  # noqa: F401  (tools compute with it: it is there before the robot's time begins)
@@ -205,7 +210,7 @@ def run_script_episode(
     body = tools_body(env)
     contract = contract_of(env)
     to_the_end = {"to_the_end": True} if "to_the_end" in contract.reset_options else {}
-    world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, lens, record, stop, robot)
+    world = ScriptWorld(env, seed, {**options, **to_the_end}, pace, lens, record, stop, robot, window)
     body.begin()
     toolbox = Toolbox(body, world, settings.tools, seed, settings.ask)
     on_begin()
