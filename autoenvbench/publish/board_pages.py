@@ -109,7 +109,7 @@ def markdown_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str
         parts += ["## History", _HISTORY_INTRO]
     for section in history:
         parts += [f"### {markdown(section.title)}", table(_UNRANKED, [_unranked(row) for row in section.unranked])]
-    parts += ["## Reported", _REPORTED_INTRO + _published()["by_agent_note"], table(_REPORTED, _reported())]
+    parts += ["## Reported", _REPORTED_INTRO + published()["by_agent_note"], table(_REPORTED, reported())]
     if broken:
         parts += ["## Broken submissions", _BROKEN_INTRO, table(_BROKEN, sorted(broken.items()))]
     return "\n\n".join(parts) + "\n"
@@ -148,7 +148,7 @@ def html_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str:
         title = html_text(short(section.title, 300))
         body.append(f"<h3>{title}</h3>{table(_UNRANKED, [_unranked(row) for row in section.unranked])}")
     body.append(
-        f"<h2>Reported</h2><p class=note>{_REPORTED_INTRO}{_published()['by_agent_note']}</p>{table(_REPORTED, _reported())}"
+        f"<h2>Reported</h2><p class=note>{_REPORTED_INTRO}{published()['by_agent_note']}</p>{table(_REPORTED, reported())}"
     )
     if broken:
         body.append(
@@ -189,7 +189,7 @@ def _figures(row: Row) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _published() -> dict[str, Any]:
+def published() -> dict[str, Any]:
     """What the paper and its page report, from the package's data."""
     data: dict[str, Any] = json.loads(
         resources.files("autoenvbench.data").joinpath("published_results.json").read_text()
@@ -197,9 +197,9 @@ def _published() -> dict[str, Any]:
     return data
 
 
-def _reported() -> list[tuple[str, ...]]:
+def reported() -> list[tuple[str, ...]]:
     """Final scores of the published curves: (task, agent, runs, mean final, runs at 100 %, median hours to 100 %)."""
-    data = _published()
+    data = published()
     rows: list[tuple[str, ...]] = []
     for task, key in data["by_agent"].items():
         for agent, runs in data[key].items():

@@ -65,6 +65,8 @@ class Row:
         rank: one more than rows that are better beyond the spread, within one table; None for a row that is not ranked.
         letters: rows of a table that share one cannot be told apart.
         rates: of its runs.
+        run_ids: of its runs, in their order.
+        to_80_s: the median of `to_80` [s]; None where less than half of the runs got there.
     """
 
     agent: str
@@ -80,6 +82,8 @@ class Row:
     conditions: str
     note: str
     rates: Rates
+    run_ids: tuple[str, ...]
+    to_80_s: float | None
     rank: int | None = None
     letters: str = ""
 
@@ -254,15 +258,18 @@ def _row(placed: Sequence[Placed], note: str) -> Row:
     # Exact, so that equal rates stay equal.
     rates = [Fraction(x.successes, max(x.episodes, 1)) for x in shown]
     tokens = [x.tokens.headline for x in group if x.tokens and x.tokens.calls]
+    to_80, to_80_s = _time_to_80(group)
     return Row(
-        agent=_agent_words(group[0]),
+        agent=agent_words(group[0]),
         runs=len(group),
         mean=float(statistics.mean(rates)),
         claimed=" / ".join(p.claimed for p in placed),
         spread=float(statistics.stdev(rates)) if len(rates) > 1 else None,
         interval=shown[0].wilson95 if len(group) == 1 else run_interval([float(rate) for rate in rates]),
         streak=max(x.streak for x in shown),
-        to_80=_time_to_80(group),
+        to_80=to_80,
+        to_80_s=to_80_s,
+        run_ids=tuple(x.run_id for x in group),
         tokens=f"{statistics.median(tokens):,.0f}" if tokens else "-",
         irregular=_irregular(group),
         conditions=_condition_words(group[0]),
@@ -271,17 +278,18 @@ def _row(placed: Sequence[Placed], note: str) -> Row:
     )
 
 
-def _time_to_80(group: Sequence[Result]) -> str:
-    """The Kaplan-Meier median, where half of the runs got there."""
+def _time_to_80(group: Sequence[Result]) -> tuple[str, float | None]:
+    """The Kaplan-Meier median in words, and in seconds where half of the runs got there."""
     times = [spent["time_s"] if (spent := x.to_threshold.get("0.8")) else None for x in group]
     spent_in_all = time_to(times, [x.research_s or 0.0 for x in group])
     if spent_in_all is None or not spent_in_all.reached:
-        return "-"
+        return "-", None
     median = "more" if spent_in_all.median is None else format_duration(spent_in_all.median)
-    return f"{median} ({spent_in_all.reached}/{len(group)})"
+    return f"{median} ({spent_in_all.reached}/{len(group)})", spent_in_all.median
 
 
-def _agent_words(r: Result) -> str:
+def agent_words(r: Result) -> str:
+    """Whose result it is: name, version where it is one, model, arguments and regime."""
     config = r.config or {}
     inside = [r.agent.model or "", r.agent.effort or "", *config.get("agent_args", []), config.get("regime") or ""]
     if config.get("base_url"):

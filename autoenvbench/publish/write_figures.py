@@ -43,9 +43,9 @@ def write_figures(runs: Sequence[Path], out: Path, threshold: float = 0.8) -> li
     written = []
     for run, name in zip(runs, names, strict=True):
         for what, draw in of_run(read_events(run / "ledger.sqlite")):
-            written += _save(draw(), out / name / what)
+            written += save(draw(), out / name / what)
     for what, draw in several:
-        written += _save(draw(), out / what)
+        written += save(draw(), out / what)
     return written
 
 
@@ -79,8 +79,8 @@ def compared(runs: Sequence[TeamRun], threshold: float = 0.8) -> list[tuple[str,
     ]
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    """Files that are the same whenever they are made from the same numbers."""
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as SVG and PDF, the same files whenever they are made from the same numbers. Raises UserError."""
     import matplotlib
 
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".pdf")]
