@@ -95,7 +95,7 @@ def research(
     config, experience = with_experience(config)
     sandbox, notice = preflight(config, list(members.values()))
     env = make_env(config.env, kwargs_here(config.env_kwargs, config.robots))
-    here = _circumstances(env)
+    here, everywhere = _circumstances(env), fingerprint(env, scene=not is_real(config.env))
     secret = StartStreams.parse_secret(config.held_out_secret) if config.held_out_secret else StartStreams.new_secret()
     stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out, cells=config.cells)
     first_calls = check_models(config, list(members.values()))
@@ -126,9 +126,7 @@ def research(
         for slot in slots:
             _make_workspace(slot, members, config, env, stations, secret)
         env.close()
-        run = Run(
-            run_dir, config, slots, sandbox, clock, ledger, notice, stations=stations, fingerprint=here["fingerprint"]
-        )
+        run = Run(run_dir, config, slots, sandbox, clock, ledger, notice, stations=stations, fingerprint=everywhere)
         try:
             return asyncio.run(_run(run, observer))
         except CannotStart:
@@ -172,7 +170,7 @@ def resume(
     first_calls = [] if "agents_stopped" in phases else check_models(config, list(members.values()))
     with exclusive(run_dir):
         env = make_env(config.env, kwargs_here(config.env_kwargs, config.robots))
-        here = _circumstances(env)
+        here, everywhere = _circumstances(env), fingerprint(env, scene=not is_real(config.env))
         stations = choose_stations(env, config.env_kwargs, config.private_stations, config.held_out, cells=config.cells)
         if stations.private is not None and stations.private.sha256 != started.stations_sha256:
             raise UserError(f"{config.private_stations} no longer holds the private stations that this run began with")
@@ -194,7 +192,7 @@ def resume(
         over = "agents_stopped" in phases
         run = Run(
             run_dir, config, slots, sandbox, clock, ledger, notice, research_over=over, stations=stations,
-            fingerprint=here["fingerprint"],
+            fingerprint=everywhere,
         )  # fmt: skip
         introduce(run)  # somebody may have been joining when it was killed
         return asyncio.run(_run(run, observer))
@@ -211,7 +209,7 @@ async def _run(run: Run, observer: Observer) -> dict[str, Any]:
                     clock_stopped_at=run.clock.stopped_at, station_scope=run.stations.scope,
                     private_stations=run.stations.private.numbers if run.stations.private else None,
                     tokens={admin_token: "admin", **{slot.token: slot.id for slot in run.slots}}, cells=run.config.cells,
-                    fingerprint=None if is_real(run.config.env) else run.fingerprint,
+                    fingerprint=run.fingerprint,
                 )
             )
         )  # fmt: skip

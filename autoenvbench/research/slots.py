@@ -60,7 +60,7 @@ class Run:
         notice: what a person should know of its sandbox.
         research_over: only scoring is left to do.
         stations: where its stations' numbers come from.
-        fingerprint: of its environment, as this machine has it.
+        fingerprint: of its environment, as all of its machines must have it.
     """
 
     dir: Path

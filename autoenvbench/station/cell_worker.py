@@ -26,7 +26,7 @@ from enpire_real.person_stop import write_record
 from gymnasium.error import ResetNeeded
 
 from autoenvbench.errors import StationFault, UserError
-from autoenvbench.make_env import make_env
+from autoenvbench.make_env import is_real, make_env
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, NoteEvent, Payload
 from autoenvbench.station import messages
@@ -140,10 +140,11 @@ class Worker:
             script_settings(opened.tools, opened.tools_replay, opened.base_url, self._reports)
         )
         env = make_env(opened.env, opened.env_kwargs)
-        if opened.fingerprint is not None and (here := fingerprint(env)) != opened.fingerprint:
+        own = is_real(opened.env)  # a station file is its machine's
+        if opened.fingerprint is not None and (here := fingerprint(env, scene=not own)) != opened.fingerprint:
             raise UserError(
-                f"{socket.gethostname()} has another {opened.env} than the run ({here} is not {opened.fingerprint}): install autoenvbench "
-                "there from the same checkout"
+                f"{socket.gethostname()} has another {opened.env} than the run ({here}{', without its station file,' if own else ''} is not "
+                f"{opened.fingerprint}): install autoenvbench there from the same checkout"
             )
         self._contract = contract_of(env)
         cell: RealCell | None = self._contract.real_cell

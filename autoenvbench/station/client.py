@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -78,8 +79,8 @@ class StationClient:
         return self._request("POST", path, json.dumps(body).encode())
 
     def stop(self) -> Any:
-        """Stop the arms, of all cells at once, by the doors that nothing else uses where they are known. Where one of several does not answer
-        the station, which knows where each is now, stops them all."""
+        """Stop the arms, of all cells at once, by the doors that nothing else uses where they are known. Where one does not answer, as of a
+        cell that was started again, the station, which knows where each is now, stops them all."""
         if not self._stops:
             return self.post("/stop", {})
         from concurrent.futures import ThreadPoolExecutor
@@ -87,8 +88,9 @@ class StationClient:
         with ThreadPoolExecutor(len(self._stops)) as together:
             outcomes = list(together.map(self._stop_at, self._stops))
         failed = [error for _, error in outcomes if error is not None]
-        if failed and len(outcomes) > 1 and self._socket:
-            return self.post("/stop", {})
+        if failed and self._socket:
+            with contextlib.suppress(StationGone):  # the door's own words say more then
+                return self.post("/stop", {})
         if failed:
             raise failed[0]
         answers = [answer for answer, _ in outcomes]

@@ -51,7 +51,7 @@ class StationConfig(BaseModel):
         clock_stopped_at: where the run's clock stands [s] until the agent is launched.
         tokens: bearer token -> client; the run itself is `ADMIN`.
         cells: how many cells there are; without names (`RunConfig.robots`), more than one only in simulation.
-        fingerprint: of the environment, that other machines must have as well; None where stations may differ.
+        fingerprint: of the environment, that other machines must have as well: of robots, without the station file, which is each one's own.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import secrets
 import select
 import shutil
 import signal
 import socket
-import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,18 +27,19 @@ from enpire_envs.remote import wire
 from enpire_envs.remote.wire import Malformed
 from enpire_real.person_stop import PersonStops, Record
 
-from autoenvbench.errors import StationFault, UserError, error_of
+from autoenvbench.errors import UserError
 from autoenvbench.make_env import is_real
 from autoenvbench.station import far_wire, messages
 from autoenvbench.station.config import ADMIN
 from autoenvbench.station.far_node import BUNDLES, FILES, FOLD_S, KEPT, STOP_SOCKET
 from autoenvbench.station.far_place import Places
+from autoenvbench.station.far_stop import StopLine
 from autoenvbench.station.far_wire import Incoming, Place, Wire, files_below, inside
 from autoenvbench.station.stop_door import StopDoor
 from autoenvbench.station.stop_mirror import LOOK_S, STOPS, Stops, change_of, share_record
-from autoenvbench.station.trajectories import MIN_FREE
+from autoenvbench.station.trajectories import MIN_FREE, Trajectories
 
-STOP_S = 2.0  # that a stop may take to the other machine and back, until the wire is taken for lost
+WRITE_S = 2.0  # that a disk may take to have a stop
 
 
 class FarCell:
@@ -62,7 +60,11 @@ class FarCell:
         self._sent: dict[
             Path, str
         ] = {}  # bundles, weights and scripts that are there already -> their names on the wire
-        self._ready = False
+        self._kept: dict[
+            Path, tuple[Trajectories, str | None]
+        ] = {}  # folders of this machine -> what the batch under way may keep there, and whose it is
+        self._pressed: list[threading.Event] = []  # people's stops, which are set when this machine's disk has them
+        self._ready, self._arms = False, is_real(opened.env)
         self._incoming = Incoming(self._home_of)
         self._lost = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -91,6 +93,7 @@ class FarCell:
         finally:
             if door is not None:
                 door.close()
+            await asyncio.to_thread(self._write_stops)
 
     async def _together(self, cell: Wire, reader: asyncio.StreamReader) -> None:
         from_node = asyncio.create_task(self._from_node(cell))
@@ -128,10 +131,11 @@ class FarCell:
                 tree = await self._send_folder(cell, Path(message.checkout))
                 keep, film = message.keep, message.film
                 if keep is not None:
-                    most, folder = self._room(keep), self._name_of(Path(keep.folder))
-                    keep = keep.model_copy(update={"folder": str(self._there / folder), "most": most})
+                    folder, apart = self._there_for(keep.folder), keep.apart and self._there_for(keep.apart)
+                    most = await asyncio.to_thread(self._room, message)
+                    keep = keep.model_copy(update={"folder": folder, "apart": apart, "most": most})
                 if film is not None:
-                    film = film.model_copy(update={"folder": str(self._there / self._name_of(Path(film.folder)))})
+                    film = film.model_copy(update={"folder": self._there_for(film.folder)})
                 return message.model_copy(update={"checkout": str(tree), "keep": keep, "film": film})
             case messages.Given() if message.weights is not None:
                 return message.model_copy(update={"weights": str(await self._send_file(cell, Path(message.weights)))})
@@ -167,12 +171,22 @@ class FarCell:
             self._sent[path] = name
         return self._there / self._sent[path]
 
-    def _room(self, keep: messages.KeepIn) -> int:
-        """What may still be kept [bytes]: the folder is here, and is empty there."""
-        folder = Path(keep.folder)
-        used = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()) if folder.is_dir() else 0
-        free = shutil.disk_usage(self._run).free - MIN_FREE
-        return max(0, min(keep.most - used, free))
+    def _room(self, message: messages.Run) -> int:
+        """What the other machine may keep of a batch [bytes]; as it comes home, a member's oldest files make room for it."""
+        keep = message.batch(()).keep
+        assert keep is not None
+        kept = Trajectories(keep)
+        kept.make_room(message.agent)
+        self._kept = {folder: (kept, message.agent) for folder in (keep.folder, keep.apart) if folder is not None}
+        return max(0, min(kept.room(), shutil.disk_usage(self._run).free - MIN_FREE))
+
+    async def _begin_file(self, content: bytes) -> None:
+        path, size = self._incoming.begin(content)
+        if path.parent in self._kept:
+            kept, agent = self._kept[path.parent]
+            kept.add(path, size)
+            if (said := await asyncio.to_thread(kept.make_room, agent)) is not None:
+                print(said, file=sys.stderr, flush=True)
 
     # -- node -> door ------------------------------------------------------------------------------------------------
     async def _from_node(self, cell: Wire) -> None:
@@ -185,7 +199,7 @@ class FarCell:
                         self._seam.write(messages.LENGTH.pack(len(content)) + content)
                         await self._seam.drain()
                 case far_wire.FILE:
-                    self._incoming.begin(content)
+                    await self._begin_file(content)
                 case far_wire.PART:
                     self._incoming.take(content)
                 case far_wire.STOPS:
@@ -206,10 +220,13 @@ class FarCell:
         message = messages.decode_to_door(content)
         self._ready = isinstance(message, messages.Ready)
         if isinstance(message, messages.Ready) and message.arms:
+            self._arms = True
             share_record(self._run, Record(f"{self._station} on {self._host}", "", os.getpid()))
 
-    def _name_of(self, folder: Path) -> str:
-        return self._folders.setdefault(folder, f"{KEPT}/{len(self._folders)}")
+    def _there_for(self, folder: str) -> str:
+        """The folder on the other machine whose files come home to this one."""
+        path = Path(folder)
+        return str(self._there / self._folders.setdefault(path, f"{KEPT}/{len(self._folders)}/{path.name}"))
 
     def _home_of(self, name: str) -> Path:
         """Where a file of the other machine goes: into a folder that was named to it, and nowhere else. Raises Malformed."""
@@ -226,6 +243,12 @@ class FarCell:
                 await cell.send(far_wire.STOPS, wire.pack(asdict(change)))
             await asyncio.sleep(LOOK_S)
 
+    def _write_stops(self) -> None:
+        """Let the disk have what people have stopped, before this process ends."""
+        deadline = time.monotonic() + WRITE_S
+        for written in self._pressed:
+            written.wait(max(0.0, deadline - time.monotonic()))
+
     def _lose(self) -> None:
         """From any thread."""
         self._loop.call_soon_threadsafe(self._lost.set)
@@ -240,14 +263,13 @@ class FarCell:
         people = PersonStops(self._run / STOPS)
 
         def stop(client: str) -> dict[str, Any]:
-            try:
+            if client != ADMIN or not self._arms:
                 return line.stop(tokens[client])
-            except StationFault:
-                if (
-                    client == ADMIN
-                ):  # it holds all the same: no station of this run begins anything until it is acknowledged
-                    people.press(client, "stopped by hand")
-                raise
+            # It holds whatever becomes of the wire: no station of this run begins anything until it is acknowledged.
+            written = people.press(client, "stopped by hand")
+            self._pressed.append(written)
+            stopped = line.stop(tokens[client])
+            return {**stopped, "durable": written.wait(WRITE_S) and stopped.get("durable", False)}
 
         return StopDoor(Path(opened.stop_socket), opened.tokens, stop, urgent=is_real(opened.env))
 
@@ -258,83 +280,6 @@ class WorkerEnded(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"its worker ended with {code}")
         self.code = code
-
-
-class StopLine:
-    """A wire for stops alone, of one thread: no bundle, no film and no loop is in their way. Raises OSError.
-
-    Args:
-        on_lost: called where a stop did not get there in `STOP_S`: the cell's wire is cut then, which stops the arms.
-    """
-
-    def __init__(self, place: Place, on_lost: Callable[[], None]) -> None:
-        raw = socket.create_connection((place.host, place.port), far_wire.SEND_S)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._line: ssl.SSLSocket | None = place.keys.context(server=False).wrap_socket(raw)
-        self._on_lost, self._turn = on_lost, threading.Lock()
-        self._line.sendall(far_wire.frame(far_wire.STOP_LINE))
-        threading.Thread(target=self._beat, daemon=True, name="stop line").start()
-
-    def stop(self, token: str) -> dict[str, Any]:
-        """Ask the worker to stop its arms; what it answers. Raises UserError, StationFault where it does not answer."""
-        request = f"POST /stop HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-        try:
-            with self._turn:
-                answer = self._ask(request)
-            head, _, body = answer.partition(b"\r\n\r\n")
-            told = json.loads(body)
-            if b" 200 " in head.split(b"\r\n")[0]:
-                return told
-        except (OSError, ValueError, messages.Closed) as error:
-            self._on_lost()
-            raise StationFault(
-                f"the stop did not get to the arms' machine in {STOP_S:.0f} s ({error}), so the connection to it is cut: its arms stop when "
-                "they notice, in a few seconds. In danger press the emergency stop"
-            ) from None
-        raise error_of(int(told.get("exit_code", 2)), str(told.get("error", "the station refused")))
-
-    def _ask(self, request: bytes) -> bytes:
-        if self._line is None:
-            raise messages.Closed("the line is cut")
-        deadline = time.monotonic() + STOP_S
-        try:
-            self._line.settimeout(STOP_S)
-            self._line.sendall(far_wire.frame(far_wire.ASK, request))
-            arrived = b""
-            while True:
-                self._line.settimeout(max(0.001, deadline - time.monotonic()))
-                came = self._line.recv(1 << 16)
-                if not came:
-                    raise messages.Closed("the other machine hung up")
-                arrived += came
-                while (found := far_wire.split(arrived)) is not None:
-                    kind, content, arrived = found
-                    if kind == far_wire.ANSWER:
-                        if not content:
-                            raise messages.Closed("the worker does not answer")
-                        return content
-        except (OSError, messages.Closed):
-            self._line = None
-            raise
-
-    def _beat(self) -> None:
-        """The node hears that this line lives, and what it beats is taken from it."""
-        while True:
-            time.sleep(far_wire.BEAT_S)
-            with self._turn:
-                if self._line is None:
-                    return
-                try:
-                    self._line.settimeout(STOP_S)
-                    self._line.sendall(far_wire.frame(far_wire.BEAT))
-                    self._line.settimeout(0.0)
-                    with contextlib.suppress(ssl.SSLWantReadError, BlockingIOError):
-                        while self._line.recv(1 << 16):
-                            pass
-                except OSError:
-                    self._line = None
-                    self._on_lost()
-                    return
 
 
 def first_message(seam: socket.socket) -> messages.Open:

@@ -96,13 +96,15 @@ class Node:
         self._duties: list[asyncio.Task[None]] = []  # of the worker
         self._incoming = Incoming(lambda name: inside(folder, name))
 
-    async def serve(self, host: str, keys: Keys, started_by: TextIO) -> None:
-        """Listen, say where, and do what the run says until it is over. Returns when the worker has ended."""
+    async def serve(self, host: str, certificate: str, started_by: TextIO) -> None:
+        """Listen to whoever has this certificate, say where and with which, and do what the run says until it is over. Returns when the
+        worker has ended."""
+        keys = Keys.draw()
         server = await asyncio.start_server(
-            self._accept, host, 0, ssl=keys.context(server=True), ssl_handshake_timeout=far_wire.SILENCE_S
+            self._accept, host, 0, ssl=keys.context(certificate, server=True), ssl_handshake_timeout=far_wire.SILENCE_S
         )
         port = server.sockets[0].getsockname()[1]
-        print(json.dumps({"port": port}), flush=True)
+        print(json.dumps({"port": port, "certificate": keys.certificate}), flush=True)
         sys.stdout.close()
         duties = [asyncio.create_task(each) for each in (self._outlives(started_by), self._not_alone())]
         await self._over.wait()
@@ -142,7 +144,7 @@ class Node:
 
     # -- who connects ------------------------------------------------------------------------------------------------
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Who is here has the key. The first is the cell's wire, and there is one of it in this process's life."""
+        """Who is here has the run's key. The first is the cell's wire, and there is one of it in this process's life."""
         connection = Wire(reader, writer)
         try:
             what, _ = await connection.receive()
@@ -293,8 +295,10 @@ def main() -> None:
     try:
         lock = hold_station(asked["station"])
         folder = own_folder(asked["station"])
-        asyncio.run(Node(folder, lock).serve(asked["host"], Keys(**asked["keys"]), sys.stdin))
+        asyncio.run(Node(folder, lock).serve(asked["host"], asked["certificate"], sys.stdin))
         shutil.rmtree(folder, ignore_errors=True)
+    except ModuleNotFoundError as error:  # of the package that draws keys
+        print(json.dumps({"error": f"{error}; type there: pip install 'autoenvbench[ray]'"}), flush=True)
     except UserError as error:
         print(json.dumps({"error": str(error)}), flush=True)
     finally:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from autoenvbench import __version__
@@ -31,10 +31,10 @@ _BEGIN_S = 120.0  # that a node may take to begin a cell: the run before may sti
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a node is asked: to begin a cell of this station, for whoever has the keys."""
+    """What a node is asked: to begin a cell of this station, for whoever has the key of this certificate."""
 
     station: str
-    keys: Keys
+    certificate: str
     sandbox: Sandbox
     version: str
 
@@ -55,7 +55,7 @@ class CellHost:
         return self._owner
 
     def begin(self, request: Request) -> dict[str, Any]:
-        """Start the node's process; returns its place. Raises UserError where this machine cannot be one."""
+        """Start the node's process; returns where it listens, and its certificate. Raises UserError where this machine cannot be one."""
         import ray
 
         here, host = socket.gethostname(), ray.util.get_node_ip_address()
@@ -73,13 +73,13 @@ class CellHost:
         assert self._node.stdin is not None
         assert self._node.stdout is not None
         name = request.station.removeprefix(PREFIX)
-        asked = {"station": name, "keys": asdict(request.keys), "host": host}
+        asked = {"station": name, "certificate": request.certificate, "host": host}
         self._node.stdin.write(json.dumps(asked) + "\n")
         self._node.stdin.flush()
         told = json.loads(self._node.stdout.readline() or '{"error": "no cell could be begun"}')
         if "error" in told:
             raise UserError(f"{here}: {told['error']}")
-        return Place(host, told["port"], request.keys).plain()
+        return {"host": host, **told}
 
 
 class Places:
@@ -168,9 +168,10 @@ class Places:
             self._actor = actor = remote.remote(owner)
         except ValueError:  # somebody was quicker
             raise _NotNow(self._taken(station, self._ray.get_actor(station, _NAMESPACE))) from None
-        request = Request(station, Keys.draw(), sandbox, __version__)
+        keys = Keys.draw()  # no other machine is told the private one: what Ray carries, others may read
+        request = Request(station, keys.certificate, sandbox, __version__)
         try:
-            return Place.of(self._ray.get(actor.begin.remote(request), timeout=_BEGIN_S))
+            return Place(**self._ray.get(actor.begin.remote(request), timeout=_BEGIN_S), keys=keys)
         except exceptions.RayTaskError as error:
             raise UserError(str(error.cause)) from None
         except exceptions.GetTimeoutError:

@@ -1,8 +1,8 @@
-"""The wire between a run and a cell on another machine: TLS 1.3 under one key per opening of a cell, whole frames, and a beat.
+"""The wire between a run and a cell on another machine: TLS 1.3 under keys per opening of a cell, whole frames, and a beat.
 
-Both ends prove that they hold the key, which is drawn for this one opening and is on no disk: whoever else connects is refused in the
-handshake, and what was recorded of another wire, or the key of an earlier one, opens nothing. A side that hears nothing for `SILENCE_S`
-takes the wire for lost.
+Each end draws a key for this one opening, which is on no disk and leaves its machine in no message, and is told the other's certificate:
+whoever else connects is refused in the handshake, and what was recorded of another wire, or the keys of an earlier one, open nothing. A
+side that hears nothing for `SILENCE_S` takes the wire for lost.
 
     frame = kind (1 byte) | length (4 bytes) | content
 """
@@ -15,10 +15,9 @@ import os
 import ssl
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from enpire_envs.remote import wire
 from enpire_envs.remote.wire import Malformed
@@ -45,7 +44,7 @@ BEAT = b"b"
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What both ends of one wire hold: a certificate that vouches for itself, and its private key (PEM)."""
+    """What one end of a wire holds: a certificate that vouches for itself, which the other end is told, and its private key (PEM)."""
 
     certificate: str
     key: str
@@ -72,13 +71,13 @@ class Keys:
         private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         return cls(made.public_bytes(pem).decode(), private.decode())
 
-    def context(self, *, server: bool) -> ssl.SSLContext:
-        """For either end, which takes nobody but who holds the same key."""
+    def context(self, other: str, *, server: bool) -> ssl.SSLContext:
+        """For either end, which takes nobody but who holds the key of the certificate `other` (PEM)."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False  # the key is what is known of the other side
         context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(cadata=self.certificate)
+        context.load_verify_locations(cadata=other)
         memory = os.memfd_create("certificate")  # Python reads a key from a file alone; this one is on no disk
         with open(memory, "wb") as file:
             file.write((self.certificate + self.key).encode())
@@ -89,20 +88,16 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a cell's node listens, and the keys of the wire to it."""
+    """Where a cell's node listens, its certificate, and our own keys of the wire to it."""
 
     host: str
     port: int
+    certificate: str
     keys: Keys
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, plain: dict[str, Any]) -> Place:
-        """From what `plain` returned."""
-        return cls(plain["host"], plain["port"], Keys(**plain["keys"]))
+    def context(self) -> ssl.SSLContext:
+        """Of whoever connects."""
+        return self.keys.context(self.certificate, server=False)
 
 
 def frame(kind: bytes, content: bytes = b"") -> bytes:
@@ -129,7 +124,7 @@ class Wire:
     async def to(cls, place: Place, what: bytes) -> Wire:
         """Connect to a node, for CELL or STOP_LINE. Raises OSError (of which the SSL errors are)."""
         reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(place.host, place.port, ssl=place.keys.context(server=False)), SEND_S
+            asyncio.open_connection(place.host, place.port, ssl=place.context()), SEND_S
         )
         made = cls(reader, writer)
         await made.send(what)
@@ -212,19 +207,21 @@ class Incoming:
         self._path: Path | None = None
         self._left = 0
 
-    def begin(self, content: bytes) -> None:
-        """A FILE frame. Raises Malformed, OSError."""
+    def begin(self, content: bytes) -> tuple[Path, int]:
+        """A FILE frame; returns the file's path and size [bytes]. Raises Malformed, OSError."""
         told = wire.unpack(content, longest=4)
         match told:
             case {"name": str(name), "size": int(size), "mode": int(mode)} if size >= 0 and self._path is None:
-                self._path, self._left = self._where(name), size
+                path = self._path = self._where(name)
+                self._left = size
             case _:
                 raise Malformed("a file is announced that cannot be")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         part = self._part()
         part.touch(mode=0o600)
         part.chmod(mode & 0o755 | 0o600)
         self._end_if_whole()
+        return path, size
 
     def take(self, content: bytes) -> None:
         """A PART frame. Raises Malformed, OSError."""

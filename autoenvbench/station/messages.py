@@ -64,7 +64,7 @@ class Open(Message):
         clock_epoch, clock_budget, clock_stopped_at: the run's clock (`RunClock`) [s].
         shared_stops: the run has several stations of arms, or this one is on another machine: people's stops are kept in the run's folder,
             too, and one that is pressed in either place holds in both (`stop_mirror`).
-        fingerprint: that the environment must have; None: any.
+        fingerprint: that the environment must have, of robots without the station file; None: any.
     """
 
     type: Literal["open"] = "open"

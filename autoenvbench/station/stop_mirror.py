@@ -1,15 +1,18 @@
 """People's stops in two places at once: one that is pressed in either folder holds in both, and ends in both where it is acknowledged.
 
 A run of several robots keeps its stops in its own folder, so that one press stops all of them; each station has a folder besides, which
-outlives the run (`enpire_real.person_stop`). A stop goes one way: it is not there, it holds, it is acknowledged.
+outlives the run (`enpire_real.person_stop`). A stop goes one way: it is not there, it holds, it is acknowledged. Where an acknowledged
+name stands again, as after a second `touch stop`, that is a new stop, which goes on in both folders under a name of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +45,7 @@ class Stops:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._known: dict[str, bool] = {}  # name -> whether it is acknowledged
+        self._untold: list[Change] = []  # what `apply` has done beside what it was told
         self._lock = threading.Lock()
 
     def changes(self) -> list[Change]:
@@ -50,9 +54,15 @@ class Stops:
             return self._changes(set(os.listdir(self._folder)))
 
     def _changes(self, names: set[str]) -> list[Change]:
-        found = []
+        found, self._untold = self._untold, []
         for name in sorted(names):
-            if name.startswith("stop") and name not in self._known and "/" not in name:
+            if not name.startswith("stop"):
+                continue
+            if self._known.get(name) or (name not in self._known and self._stands_again(name)):
+                found.append(self._anew(self._text(name)))  # this one is on the disk before the other is gone
+                self._known[name] = True
+                (self._folder / name).unlink(missing_ok=True)
+            elif name not in self._known:
                 self._known[name] = False
                 found.append(Change(name, False, self._text(name)))
         for name, done in self._known.items():
@@ -62,22 +72,44 @@ class Stops:
         return found
 
     def apply(self, change: Change) -> None:
-        """Let it be so here, too. What is acknowledged stays so. Raises OSError, Malformed for what is no stop's name."""
+        """Let it be so here, too; a name that is acknowledged here stays so. Raises OSError, Malformed for what is no stop's name."""
         if not change.name.startswith("stop") or "/" in change.name or "\0" in change.name:
             raise wire.Malformed(f"{change.name[:100]!r} is no stop")
         with self._lock:
             self._apply(change)
 
     def _apply(self, change: Change) -> None:
-        if self._known.get(change.name) or (self._folder / (_DONE + change.name)).exists():
-            self._known[change.name] = True
-            return
-        self._known[change.name] = change.done
-        if change.done:
-            self._write(_DONE + change.name, change.text)
-            (self._folder / change.name).unlink(missing_ok=True)
-        else:
+        path, acknowledged = self._folder / change.name, self._folder / (_DONE + change.name)
+        ended = self._known.get(change.name) or acknowledged.exists()
+        self._known[change.name] = ended or change.done
+        if (
+            not change.done and ended
+        ):  # there it is new: here it gets a name that is new in both, and its old one ends there
+            self._untold += [self._anew(change.text), Change(change.name, True, self._text(_DONE + change.name))]
+        elif not change.done:
             self._write(change.name, change.text)
+        elif not ended:
+            self._write(_DONE + change.name, change.text)
+            path.unlink(missing_ok=True)
+        elif acknowledged.exists() and not self._stands_again(
+            change.name
+        ):  # whoever acknowledges it here is about to remove it
+            path.unlink(missing_ok=True)
+
+    def _stands_again(self, name: str) -> bool:
+        """Whether a stop was made after one of its name was acknowledged."""
+        try:
+            made, acknowledged = (os.stat(self._folder / each).st_ctime_ns for each in (name, _DONE + name))
+        except FileNotFoundError:
+            return False
+        return made >= acknowledged
+
+    def _anew(self, text: str) -> Change:
+        """The same stop, by a name that no other has."""
+        change = Change(f"stop-{time.time_ns()}-{secrets.token_hex(4)}", False, text)
+        self._known[change.name] = False
+        self._write(change.name, text)
+        return change
 
     def _text(self, name: str) -> str:
         try:

@@ -82,31 +82,33 @@ class Trajectories:
         }  # fmt: skip
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            first = self._make_room(agent)
-            if self._used > self._where.most:
+            first = self.make_room(agent)
+            if self._where.most == 0:
+                self.full = f"there is no room for more in {self.folder.name}"
+            elif self._used > self._where.most:
                 self.full = f"{self.folder.name} holds {self._used >> 20} MB of episodes; at most {self._where.most >> 20} are kept"
             elif shutil.disk_usage(self.folder).free < MIN_FREE:
                 self.full = f"less than {MIN_FREE >> 20} MB are free on the disk of {self.folder.name}"
             else:
                 size = about["action_space"]["shape"]
                 file = self.folder / f"{name}{SUFFIX}"
-                self._add(file, record.write(file, meta, action_shape=size, evidence=evidence))
+                self.add(file, record.write(file, meta, action_shape=size, evidence=evidence))
                 for picture, data in apart.items():
                     assert self._where.apart is not None
                     self._where.apart.mkdir(parents=True, exist_ok=True)
                     file = self._where.apart / f"{name}~{picture}"
-                    self._add(file, file.write_bytes(data))
+                    self.add(file, file.write_bytes(data))
                 if calls:
                     lines = "".join(json.dumps(call) + "\n" for call in calls)
                     file = self.folder / f"{name}.calls.jsonl"
-                    self._add(file, file.write_text(lines))
+                    self.add(file, file.write_text(lines))
                 return first
         except (OSError, EpisodeError) as error:
             return self._not_kept(f"the trajectory of {name} was not kept: {error}")
         return self._not_kept(f"no more trajectories are kept: {self.full}")
 
-    def _make_room(self, agent: str | None) -> str | None:
-        """Remove the member's oldest files where it has more than it may have; says so once. Raises OSError."""
+    def make_room(self, agent: str | None) -> str | None:
+        """Look how much there is, and remove the member's oldest files where it has more than it may have; says so once. Raises OSError."""
         if self._files is None:
             self._files = deque(self._look())
             self._used = sum(size for _, size in self._files)
@@ -135,7 +137,12 @@ class Trajectories:
             found = sorted(mine, key=lambda each: (order[each[0].name.partition("-")[0]], each[1].st_mtime_ns))
         return [(path, stat.st_size) for path, stat in found]
 
-    def _add(self, file: Path, size: int) -> None:
+    def room(self) -> int:
+        """What the folder may still take [bytes], after `make_room`: all of the member's part, where its oldest files give way."""
+        return max(0, self._where.most - (self._used if self._where.own is None else 0))
+
+    def add(self, file: Path, size: int) -> None:
+        """A file has come in."""
         self._used += size
         if self._files is not None:
             self._files.append((file, size))

@@ -35,8 +35,12 @@ _ASIDE = frozenset(
 _PARSING = threading.Lock()
 
 
-def fingerprint(env: gym.Env[Any, Any]) -> str:
-    """16 hexadecimal digits for an environment that `gymnasium.make` made. Raises ContractError."""
+def fingerprint(env: gym.Env[Any, Any], *, scene: bool = True) -> str:
+    """16 hexadecimal digits for an environment that `gymnasium.make` made. Raises ContractError.
+
+    Args:
+        scene: whether `Identity.scene` counts. Several robots of one run have station files of their own and agree on the rest.
+    """
     identity = contract_of(env).identity()
     if env.spec is None:
         raise ContractError(f"{env} was not made by gymnasium.make, so its arguments are not known")
@@ -48,7 +52,7 @@ def fingerprint(env: gym.Env[Any, Any]) -> str:
         _arguments(env, identity),
         step_limit(env),
         identity.get("versions", {}),
-        identity.get("scene", ""),
+        identity.get("scene", "") if scene else "",
     ]
     sha.update(json.dumps(facts, sort_keys=True, default=str).encode())
     return sha.hexdigest()[:16]

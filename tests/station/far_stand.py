@@ -6,8 +6,10 @@ import socket
 import sys
 
 from autoenvbench.station.far_cell import carry, first_message
-from autoenvbench.station.far_wire import Place
+from autoenvbench.station.far_wire import Keys, Place
 
 if __name__ == "__main__":
     seam = socket.socket(fileno=int(sys.argv[1]))
-    asyncio.run(carry("station:test", seam, first_message(seam), Place.of(json.loads(sys.argv[2]))))
+    told = json.loads(sys.argv[2])
+    place = Place(**{**told, "keys": Keys(**told["keys"])})
+    asyncio.run(carry("station:test", seam, first_message(seam), place))

@@ -54,9 +54,12 @@ class Site:
             [sys.executable, "-m", "autoenvbench.station.far_node"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "TMPDIR": str(self.disk)},
         )  # fmt: skip
-        self.host.stdin.write(json.dumps({"station": name, "keys": asdict(self.keys), "host": "127.0.0.1"}) + "\n")
+        self.host.stdin.write(
+            json.dumps({"station": name, "certificate": self.keys.certificate, "host": "127.0.0.1"}) + "\n"
+        )
         self.host.stdin.flush()
-        self.place = Place("127.0.0.1", json.loads(self.host.stdout.readline())["port"], self.keys)
+        self.told = self.host.stdout.readline()
+        self.place = Place(host="127.0.0.1", keys=self.keys, **json.loads(self.told))
         fields = {
             "name": name, "env": "ENPIRE/PushT-v0", "env_kwargs": {}, "run_dir": str(run_dir), "sandbox": "none", "track": "open",
             "pace": 0.0, "answer": "policy", "tools": {}, "tools_replay": None, "base_url": None, "stop_socket": None, "tokens": {},
@@ -65,7 +68,7 @@ class Site:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", str(Path(__file__).parent))
             self.cell = RemoteCell(messages.Open(**{**fields, **more}), ledger, self.lost.append,
-                                   ["far_stand", json.dumps(self.place.plain())])  # fmt: skip
+                                   ["far_stand", json.dumps(asdict(self.place))])  # fmt: skip
         self.cell.wait_ready(120)
 
     @property
@@ -179,11 +182,14 @@ def test_who_has_not_the_key_of_this_connection_is_nobody(sites, ledger, policy_
     """An agent has found the port. It speaks plainly, shows no key, its own, or another connection's, and repeats what it has recorded."""
     left, right = sites
     no_key = takes_anybody(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    own_key, old_key = (takes_anybody(keys.context(server=False)) for keys in (Keys.draw(), right.keys))
+    own_key, old_key = (
+        takes_anybody(keys.context(left.place.certificate, server=False)) for keys in (Keys.draw(), right.keys)
+    )
     for context in (None, no_key, own_key, old_key):
         assert [said for first in (CELL, STOP) if (said := knock(left.place, context, first)) and context] == []
     plain = knock(left.place, None, STOP)
     assert plain is None or plain[0] == 21  # an alert of TLS
+    assert "PRIVATE" not in left.told  # what Ray carries, others may read
     recorded, there = _record(left)
     assert len(recorded) > 500
     assert there == b""  # a cell has one wire, whoever asks for another
@@ -208,8 +214,8 @@ def _record(site):
 
     with socket.create_server(("127.0.0.1", 0)) as tap, socket.create_connection((site.place.host, site.place.port)) as beyond:  # fmt: skip
         told = []
-        through = Place("127.0.0.1", tap.getsockname()[1], site.keys)
-        asking = threading.Thread(target=lambda: told.append(knock(through, site.keys.context(server=False), CELL) or b""))  # fmt: skip
+        through = Place("127.0.0.1", tap.getsockname()[1], site.place.certificate, site.keys)
+        asking = threading.Thread(target=lambda: told.append(knock(through, site.place.context(), CELL) or b""))  # fmt: skip
         asking.start()
         near, _ = tap.accept()
         ways = [threading.Thread(target=carry, args=way) for way in ((near, beyond, True), (beyond, near, False))]
