@@ -14,7 +14,7 @@ import pytest
 
 from autoenvbench.errors import UserError
 from autoenvbench.publish import leaderboard
-from autoenvbench.publish.verification import Check, Fresh, Verification
+from autoenvbench.publish.verification import Check, Fresh, Verification, row_sha256, version
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.contents import BundleContents
 from autoenvbench.record.events import (
@@ -131,7 +131,7 @@ def verified(results, *, fresh=None, verdict="verified", reasons=()):
             failures={"time_limit": n - wins} if n > wins else {},
         )  # fmt: skip
         check = Check(
-            date="2026-11-30T12:00:00+00:00", fingerprint=r.env.fingerprint or "0", verdict=verdict, reasons=list(reasons),
+            date="2026-11-30T12:00:00+00:00", fingerprint=version(r), row_sha256=row_sha256(r), verdict=verdict, reasons=list(reasons),
             archive_sha256="a" * 64, hardware="a computer", versions={}, sandbox="bwrap", fresh=Fresh(secret="b" * 64, held_out=shown),
         )  # fmt: skip
         found[r.run_id] = Verification(

@@ -78,7 +78,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    """Exit code 1 where a row was rejected."""
+    """Exit code 1 where a row was rejected, or of several could not be verified."""
     from autoenvbench.cli.printing import episode_progress
     from autoenvbench.sandbox.cage import choose_sandbox
     from autoenvbench.verify.verify import rows, verify
@@ -87,11 +87,19 @@ def _verify(args: argparse.Namespace) -> int:
         raise UserError("name archives or rows to verify, or say --all")
     sandbox, _ = choose_sandbox(args.sandbox, fallback=False)
     verdicts: Counter[str] = Counter()
-    for source in rows(args.dir) if args.all else args.sources:
-        with episode_progress(None, visible(source)) as advance:
-            found = verify(
-                source, args.dir, sandbox=sandbox, answer=args.answer, private=args.private_stations, write=not args.dry_run, on_episode=advance,
-            )  # fmt: skip
+    sources = rows(args.dir) if args.all else args.sources
+    for source in sources:
+        try:
+            with episode_progress(None, visible(source)) as advance:
+                found = verify(
+                    source, args.dir, sandbox=sandbox, answer=args.answer, private=args.private_stations, write=not args.dry_run, on_episode=advance,
+                )  # fmt: skip
+        except UserError as error:
+            if not args.all and len(sources) == 1:
+                raise
+            print(visible(f"{source}: could not be verified"), visible(f"    {error}"), sep="\n", flush=True)
+            verdicts["could not be verified"] += 1
+            continue
         print(visible(f"{found.run_id}: {found.verdict}"), flush=True)
         for words in [*found.reasons, *map(str, found.files)]:
             print(visible(f"    {words}"), flush=True)
@@ -103,7 +111,7 @@ def _verify(args: argparse.Namespace) -> int:
         f"{verdicts['verified']} of {total} verified: "
         + ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
     )
-    return 1 if verdicts["rejected"] else 0
+    return 1 if verdicts["rejected"] or verdicts["could not be verified"] else 0
 
 
 def _add(args: argparse.Namespace) -> None:

@@ -1,12 +1,14 @@
 """What re-runs have found about the rows of a board: one file a row beside the submissions, and what it means for the row's rank.
 
 A row says `self-reported` of itself, always. Whether it is verified or rejected stands in `verifications/RUN_ID.json`, which whoever runs
-`autoenvbench leaderboard verify` writes, with the same in words in `RUN_ID.md`. A record counts only for the row that it names by its
-ledger and answer, so that neither can be exchanged under it.
+`autoenvbench leaderboard verify` writes, with the same in words in `RUN_ID.md`. What it found counts only for the row as it stood then, by its
+ledger, its answer and the hash of all that it says, so that nothing can be exchanged under it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -69,12 +71,14 @@ class Check(StrictModel):
     Attributes:
         date: ISO 8601, UTC.
         fingerprint: of the environment here.
+        row_sha256: of the row that it is about (see `row_sha256`).
         reasons: why it is rejected; for others what is to be known of it.
         archive_sha256: of the archive that was opened.
     """
 
     date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
     fingerprint: Words
+    row_sha256: Secret
     verdict: Verdict
     reasons: list[Words] = Field(default_factory=list, max_length=50)
     archive_sha256: Secret
@@ -86,7 +90,10 @@ class Check(StrictModel):
 
 
 class Verification(StrictModel):
-    """All verifications of one row: at most one in each version of its environment, so that nobody draws twice."""
+    """All verifications of one run's row: at most one in each version of its environment, so that nobody draws twice.
+
+    A row that was edited has checks of its own beside those of what it was, and loses nothing where it is set right again.
+    """
 
     run_id: RunId
     ledger_sha256: Secret | None
@@ -94,16 +101,29 @@ class Verification(StrictModel):
     checks: list[Check] = Field(min_length=1, max_length=50)
 
     def of(self, result: Result) -> bool:
-        """Whether this is about that row, by what it rests on."""
+        """Whether this is about that run's row, by what it rests on; what the row says beside that is for `at`."""
         return (self.run_id, self.ledger_sha256, self.answer) == (
             result.run_id,
             result.ledger_sha256,
             result.answer.digest,
         )
 
-    def at(self, fingerprint: str | None) -> Check | None:
-        """What was found in this version of the environment."""
-        return next((check for check in self.checks if check.fingerprint == fingerprint), None)
+    def at(self, fingerprint: str, row: str) -> Check | None:
+        """What was found in this version of the environment about a row of this hash."""
+        return next(
+            (check for check in self.checks if (check.fingerprint, check.row_sha256) == (fingerprint, row)), None
+        )
+
+
+def row_sha256(result: Result) -> str:
+    """SHA-256 of all that a row says. What says no more than its field's default is left out: a field that is new changes no hash."""
+    said = result.model_dump(mode="json", exclude_defaults=True)
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def version(result: Result) -> str:
+    """The version of its environment that a row names, as a record writes it; a stranger may name anything, or none."""
+    return short(result.env.fingerprint or "0", 1000)
 
 
 def read_verifications(board: Path) -> tuple[dict[str, Verification], dict[str, str]]:
@@ -138,7 +158,7 @@ def read_verification(file: Path) -> Verification:
 def check_of(result: Result, records: Mapping[str, Verification]) -> Check | None:
     """What was found about a row in the version of the environment that it was measured in."""
     record = records.get(result.run_id)
-    return None if record is None or not record.of(result) else record.at(result.env.fingerprint)
+    return None if record is None or not record.of(result) else record.at(version(result), row_sha256(result))
 
 
 def rescored(result: Result, records: Mapping[str, Verification]) -> list[Check]:
@@ -146,7 +166,8 @@ def rescored(result: Result, records: Mapping[str, Verification]) -> list[Check]
     own = check_of(result, records)
     if own is None or own.verdict != "verified":
         return []
-    return [check for check in records[result.run_id].checks if check.verdict == "re-scored"]
+    checks, row = records[result.run_id].checks, row_sha256(result)
+    return [check for check in checks if (check.verdict, check.row_sha256) == ("re-scored", row)]
 
 
 def status(result: Result, records: Mapping[str, Verification]) -> Literal["verified", "self-reported", "rejected"]:
@@ -159,10 +180,14 @@ def unverified_because(result: Result, records: Mapping[str, Verification]) -> l
     """Why a row takes no rank, by what re-runs have found; empty for a verified one."""
     check = check_of(result, records)
     if check is None:
-        other = result.run_id in records and not records[result.run_id].of(result)
+        other = result.run_id in records
         return [
             "self-reported: "
-            + ("its verification is of another ledger or answer" if other else "nobody has run its answer again")
+            + (
+                "its verification is of another ledger, answer or version, or the row was edited since"
+                if other
+                else "nobody has run its answer again"
+            )
         ]
     if check.verdict == "verified":
         return []

@@ -9,6 +9,7 @@ import numpy as np
 
 from autoenvbench.errors import UserError
 from autoenvbench.gateway.vision_model import KEY, key_of
+from autoenvbench.record.addresses import check_public
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.sandbox.cage import Sandbox
 from autoenvbench.station.codec import leaves
@@ -32,6 +33,7 @@ def check_vision(config: RunConfig, env: gym.Env, sandbox: Sandbox) -> None:
         )
     if asks and config.vision_url is not None and not _is_address(config.vision_url):
         raise UserError(f"--vision-url {config.vision_url!r} is no address; write it like http://127.0.0.1:8000/v1")
+    check_public(config.vision_url)
     if asks and config.vision_url is None and key_of(None) is None:
         raise UserError(
             f"--vision tool asks OpenAI, and {KEY} is not set: type `export {KEY}=...`, or name a server with --vision-url"

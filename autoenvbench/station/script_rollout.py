@@ -21,6 +21,7 @@ from enpire_envs.tools.config import ToolsConfig
 from enpire_envs.tools.log import EpisodeOver, ToolError
 
 from autoenvbench.errors import UserError
+from autoenvbench.record.addresses import check_public
 from autoenvbench.record.ledger import EventSink
 from autoenvbench.station.actions import check_action
 from autoenvbench.station.batch import Stop
@@ -63,6 +64,7 @@ def checked_tools(tools: dict[str, Any], replay: str | None, base_url: str | Non
         Replay(Path(replay))
     if base_url is not None and not (urlsplit(base_url).scheme in ("http", "https") and urlsplit(base_url).hostname):
         raise UserError(f"{base_url!r} is not an address; write it like http://127.0.0.1:8000/v1")
+    check_public(base_url)
     if config.vlm is not None and not (replay or base_url or os.environ.get("OPENAI_API_KEY")):
         raise UserError(
             f"vlm={config.vlm} needs OPENAI_API_KEY: type `export OPENAI_API_KEY=...` (or --base-url, or a script with --tools-replay)"

@@ -43,7 +43,8 @@ MAX_ANSWER = MAX_TREE + MAX_CHECKPOINTS
 _MAX_EVENTS = 500_000
 _MAX_JSON = 4 << 20  # bytes of the result, the manifest or the list of files
 _MAX_PATH = 42  # folders in folders
-_BLOBS = ("100644", "100755", "100664")  # Git's modes of regular files; links and submodules are in no checkout
+_BLOBS = ("100644", "100755", "100664")  # Git's modes of regular files
+_NO_FILES = ("120000", "160000")  # of links and submodules, which are in no checkout; a folder's follows from its files
 
 Sha1 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -281,7 +282,7 @@ def tree_sha(entries: list[list[str]]) -> str:
         for folder in folders:
             node = node.setdefault(folder, {}) if isinstance(node, dict) else node
         fits = isinstance(node, dict) and name and name not in node and len(folders) < _MAX_PATH
-        if not fits or not re.fullmatch("[0-7]{5,6}", mode) or not re.fullmatch("[0-9a-f]{40}", sha):
+        if not fits or mode not in (*_BLOBS, *_NO_FILES) or not re.fullmatch("[0-9a-f]{40}", sha):
             raise UserError(f"answer/entries.json: {short(path)} cannot stand in a commit")
         node[name] = (mode, sha)
     return _tree(root)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from autoenvbench.errors import UserError
 from autoenvbench.publish.leaderboard import check_run
 from autoenvbench.publish.ledger_audit import audited_events
+from autoenvbench.record.addresses import tells_more
 from autoenvbench.record.answer import Answer
 from autoenvbench.station.bundles import MAX_TREE, BundleStore, bundle_digest, unpack_archive
+from autoenvbench.text import short
 from autoenvbench.verify.archive import MAX_ARCHIVE, Manifest, Member, Pointer, git_sha, lines_of, write
 
 _LISTING = 16 << 20  # bytes of Git's list of a commit's files, or of a commit's message
@@ -30,7 +33,15 @@ def pack(run_dir: Path, out: Path | None = None, answer_url: str | None = None) 
     """
     result, _ = check_run(run_dir)
     out = Path(f"{result.run_id}.tar") if out is None else out
-    ledger = lines_of(audited_events(run_dir / "ledger.sqlite"))
+    events = audited_events(run_dir / "ledger.sqlite")
+    if names := sorted(
+        {name for e in events if e.kind == "run" for name in _telling("config", e.payload.config or {})}
+    ):
+        raise UserError(
+            f"{', '.join(names)} in the ledger: an address with a user, a query or a fragment, where keys stand, cannot be published, and "
+            "what is in a ledger stays; run it again with an address that has none"
+        )
+    ledger = lines_of(events)
     files = [out]
     with tempfile.TemporaryDirectory() as scratch:
         answer, sent = _answer(run_dir, result.answer, Path(scratch))
@@ -55,6 +66,15 @@ def pack(run_dir: Path, out: Path | None = None, answer_url: str | None = None) 
             )
         _write(out, own if pointer else [*own, *answer])
     return files
+
+
+def _telling(name: str, value: Any) -> Iterator[str]:
+    """Where a configuration holds an address that tells more than where to ask, by dotted names."""
+    if isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _telling(f"{name}.{short(str(key))}", inner)
+    elif isinstance(value, str) and "://" in value and len(value.split()) == 1 and tells_more(value):
+        yield name
 
 
 def _write(path: Path, members: Iterable[Member]) -> bytes:

@@ -56,7 +56,7 @@ def _findings(check: Check) -> Iterator[str]:
                 f"{100 * (fresh.false_rejection or 0):.1f} % fall out of their interval, whatever their rate."
             )
     yield (
-        f"Environment {check.fingerprint}, archive {check.archive_sha256[:16]}, cage {markdown(check.sandbox)}, on {markdown(check.hardware)}; "
+        f"Environment {markdown(check.fingerprint)}, archive {check.archive_sha256[:16]}, cage {markdown(check.sandbox)}, on {markdown(check.hardware)}; "
         + ", ".join(f"{markdown(name)} {markdown(version)}" for name, version in check.versions.items())
     )
 

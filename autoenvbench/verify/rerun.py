@@ -153,7 +153,8 @@ class Rerun:
         return sum(firsts), len(firsts)
 
     def _run(self, starts: Iterable[Start]) -> list[EpisodeEvent]:
-        """Episodes in a new process of the policy's. Raises UserError where they were cut."""
+        """Episodes in a new process of the policy's. Raises UserError where they were cut, or the machine failed in any: what is left of
+        them would say of the answer whatever the machine let through."""
         starts = list(starts)
         ledger = Ledger(Path(":memory:"), RunClock.start(math.inf))
         with script_settings(self._config.tools, None, None, ledger) as scripts:
@@ -169,6 +170,8 @@ class Rerun:
             tally = evaluate([cell], batch, ledger, on_episode=self._on_episode)
         if tally.aborted or len(tally.episodes) != len(starts):
             raise UserError("the re-run was cut; verify again")
+        if lost := sum(e.infrastructure or e.reason == "interrupted" for e in tally.episodes):
+            raise UserError(f"{lost} of {len(starts)} episodes were void or interrupted; verify again")
         return tally.episodes
 
 

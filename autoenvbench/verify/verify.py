@@ -13,14 +13,24 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from autoenvbench.errors import UserError
 from autoenvbench.publish.leaderboard import file_result, parse, read_json
-from autoenvbench.publish.verification import FOLDER, Check, Fresh, Replay, Verdict, Verification, read_verification
+from autoenvbench.publish.verification import (
+    FOLDER,
+    Check,
+    Fresh,
+    Replay,
+    Verdict,
+    Verification,
+    read_verification,
+    row_sha256,
+    version,
+)
 from autoenvbench.record.compute import hardware
 from autoenvbench.record.events import EpisodeEvent
 from autoenvbench.record.results import Result, versions
@@ -75,12 +85,11 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="aeb-verify-") as scratch:
         found = examine(archive, Path(scratch) / "archive", answer=answer, row=row, private=private is not None)
         if found.result is None:
-            name = found.opened.manifest.run_id if row is None else row.stem
-            return _rejected(name, row, found, board, write)
-        row = row or _row_of(found.result, board)
+            return Verified(found.opened.manifest.run_id if row is None else row.stem, "rejected", found.faults)
         record = _record(found.result, board)
         if found.faults:
-            return _rejected(found.result.run_id, row, found, board, write)
+            own = row is not None and archive == board / ARCHIVES / f"{row.stem}.tar"
+            return _rejected(found.result, row if own and write else None, found, board)
         if found.missing:
             return Verified(found.result.run_id, "self-reported", found.missing)
         assert found.opened.bundle is not None
@@ -93,7 +102,7 @@ def verify(
             on_episode=on_episode,
         )
         with rerun:
-            earlier = None if record is None else record.at(rerun.fingerprint)
+            earlier = None if record is None else record.at(rerun.fingerprint, row_sha256(found.result))
             if earlier is not None and earlier.fresh is None:
                 return Verified(found.result.run_id, "rejected", [f"rejected on {earlier.date}", *earlier.reasons])
             check = _check(found.result, found.opened.sha256, rerun, sandbox, earlier)
@@ -118,11 +127,6 @@ def _find(source: str, board: Path) -> tuple[Path | None, Path | None]:
     return (archive if archive.is_file() else None), row
 
 
-def _row_of(result: Result, board: Path) -> Path | None:
-    row = board / "submissions" / f"{result.run_id}.json"
-    return row if row.is_file() else None
-
-
 def _record(result: Result, board: Path) -> Verification | None:
     """The record of a row, if there is one. Raises UserError for one that is of another row."""
     file = board / FOLDER / f"{result.run_id}.json"
@@ -143,11 +147,13 @@ def _check(result: Result, archive: str, rerun: Rerun, sandbox: Sandbox, earlier
         said = percent(result.held_out.success_rate, result.held_out.wilson95)
         now = percent(fresh.held_out.success_rate, fresh.held_out.wilson95)
         words = f"it claims {said} in the version {result.env.fingerprint} of its environment, and came to {now} in this one, {rerun.fingerprint}"
-        return _found("re-scored", [words], rerun.fingerprint, archive, sandbox, None, fresh)
+        return _found(result, "re-scored", [words], rerun.fingerprint, archive, sandbox, None, fresh)
     replay, fresh = rerun.replay(), rerun.fresh(secret)
     against = [*_replay_faults(replay), *_fresh_faults(fresh)]
     verdict: Verdict = "rejected" if against else "verified"
-    return _found(verdict, against or _remarks(result, replay), rerun.fingerprint, archive, sandbox, replay, fresh)
+    return _found(
+        result, verdict, against or _remarks(result, replay), rerun.fingerprint, archive, sandbox, replay, fresh
+    )
 
 
 def _replay_faults(replay: Replay) -> list[str]:
@@ -186,25 +192,34 @@ def _remarks(result: Result, replay: Replay) -> list[str]:
 
 
 def _found(
-    verdict: Verdict, reasons: list[str], fingerprint: str, archive: str, sandbox: str, replay: Replay | None = None, fresh: Fresh | None = None,
+    row: Result, verdict: Verdict, reasons: list[str], fingerprint: str, archive: str, sandbox: str, replay: Replay | None = None, fresh: Fresh | None = None,
 ) -> Check:  # fmt: skip
     return Check(
-        date=datetime.now(UTC).isoformat(timespec="seconds"), fingerprint=fingerprint, verdict=verdict,
+        date=datetime.now(UTC).isoformat(timespec="seconds"), fingerprint=fingerprint, row_sha256=row_sha256(row), verdict=verdict,
         reasons=[reason[:1000] for reason in reasons[:50]], archive_sha256=archive, hardware=hardware(), versions=versions(), sandbox=sandbox,
         replay=replay, fresh=fresh,
     )  # fmt: skip
 
 
-def _rejected(run_id: str, row: Path | None, found: Examined, board: Path, write: bool) -> Verified:
-    """Refused without being run. A row of the board keeps its place, with the reason; what is not on it does not get there."""
-    if row is None or not write:
-        return Verified(run_id, "rejected", found.faults)
+def _rejected(result: Result, row: Path | None, found: Examined, board: Path) -> Verified:
+    """Refused without being run. A row of the board keeps its place, with the reason; what is not on it does not get there.
+
+    Args:
+        row: None where nothing is written. It answers for its own archive on the board alone, and for that only where the archive holds
+            the ledger and the answer that it names: anybody can put a row's name on an archive that has faults.
+    """
+    rejected = Verified(result.run_id, "rejected", found.faults)
+    if row is None:
+        return rejected
     filed = parse(read_json(row))
+    named = (filed.run_id, filed.ledger_sha256, filed.answer.digest)
+    if named != (result.run_id, result.ledger_sha256, found.opened.manifest.digest) or named[2] != result.answer.digest:
+        return rejected
     known = _record(filed, board)
-    if known is not None and known.at(filed.env.fingerprint) is not None:
-        return Verified(run_id, "rejected", found.faults)
-    check = _found("rejected", found.faults, filed.env.fingerprint or "0", found.opened.sha256, "nothing was run")
-    return Verified(run_id, "rejected", found.faults, _write(filed, check, board))
+    if known is not None and known.at(version(filed), row_sha256(filed)) is not None:
+        return rejected
+    check = _found(filed, "rejected", found.faults, version(filed), found.opened.sha256, "nothing was run")
+    return replace(rejected, files=_write(filed, check, board))
 
 
 def _audited(run_id: str, earlier: Check, now: Check) -> Verified:

@@ -48,6 +48,23 @@ def test_a_record_of_another_row_verifies_nothing(results, change):
     assert ranking.sections(results, records)[0].tables == {}
 
 
+EDITS = {"config": None, "track": "station", "unranked_because": [], "contents": None, "research_s": 1.0}
+
+
+@pytest.mark.parametrize("field", ["agent", *EDITS])
+def test_a_row_that_was_edited_after_its_verification_is_verified_no_more(results, field):
+    """It would stand under another name, in another table, or without what counts against it."""
+    whole = [r.model_copy(update={"unranked_because": ["a reason"]}) for r in results]
+    records = verified(whole)
+    assert {status(r, records) for r in whole} == {"verified"}
+    edited = [
+        r.model_copy(update={field: r.agent.model_copy(update={"model": "another"}) if field == "agent" else EDITS[field]})
+        for r in whole
+    ]  # fmt: skip
+    assert {status(r, records) for r in edited} == {"self-reported"}
+    assert ranking.sections(edited, records)[0].tables == {}
+
+
 def test_nor_does_one_of_another_version_of_the_environment(results):
     moved = [r.model_copy(update={"env": r.env.model_copy(update={"fingerprint": "0" * 16})}) for r in results]
     assert ranking.sections(moved, verified(results))[0].tables == {}

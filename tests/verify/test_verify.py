@@ -6,16 +6,19 @@ import shutil
 
 import numpy as np
 import pytest
-from board import edited, edits
+from board import edited, edits, tampered
 from packed import archive_of, forged, luckiest, make_run, members_of
 
 from autoenvbench.cli.main import main
 from autoenvbench.errors import UserError
 from autoenvbench.publish import leaderboard
-from autoenvbench.publish.verification import read_verification
+from autoenvbench.publish.verification import read_verification, status
 from autoenvbench.record.results import Result
 from autoenvbench.record.statistics import false_rejection, predictive_interval
+from autoenvbench.station.evaluation import Tally
+from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.verify import rerun
+from autoenvbench.verify.archive import _events, tree_sha
 from autoenvbench.verify.examine import examine
 from autoenvbench.verify.pack import pack
 from autoenvbench.verify.verify import verify
@@ -102,6 +105,92 @@ def test_an_edited_row_is_rejected_and_stays_with_its_reasons(archive, tmp_path,
     )  # nor does it come back by being verified again
 
 
+def test_an_edited_row_loses_its_rank_and_gets_it_back_as_it_was(board, tmp_path, monkeypatch):
+    """It keeps the record of what it was, so that fresh starts are never drawn again for it."""
+    copy = tmp_path / "board"
+    shutil.copytree(board, copy)
+    row, record = copy / "submissions/run-0.json", copy / "verifications/run-0.json"
+    honest = row.read_text()
+    row.write_text(json.dumps(edited(json.loads(honest), ("agent", "model"), "gpt-x")))
+    for _ in range(2):
+        assert verify("run-0", copy, sandbox="bwrap").verdict == "rejected"
+    checks = read_verification(record).checks
+    assert [check.verdict for check in checks] == ["verified", "rejected"]
+    found = leaderboard.read(copy)
+    assert status(found.results["run-0.json"], found.verifications) == "rejected"
+    row.write_text(honest)
+    found = leaderboard.read(copy)
+    assert status(found.results["run-0.json"], found.verifications) == "verified"
+
+
+@pytest.mark.parametrize("name", ["a copy with another result.json", "another ledger", "no result"])
+def test_a_strangers_archive_says_nothing_of_a_row(archive, tmp_path, name):
+    """Whoever sends an archive with a fault in it, under the name of somebody else's row, would have that row rejected for good."""
+    board = tmp_path / "board"
+    leaderboard.file_result(Result.model_validate_json(members_of(archive)["result.json"]), board)
+    file, held = tmp_path / "run-0.tar", members_of(archive)
+    if name == "no result":
+        held["ledger.jsonl"] = held["ledger.jsonl"].splitlines()[0] + b"\n"
+    elif name == "another ledger":
+        forged(archive, file, lambda kind, payload: payload.update(title="another") if kind == "idea" else None)
+        held = members_of(file)
+    held["result.json"] = held["result.json"].replace(b'"cem"', b'"mine"')
+    archive_of(held, file)
+    assert verify(str(file), board, sandbox="bwrap").verdict == "rejected"
+    if name != "a copy with another result.json":  # nor where it got among the board's own
+        (board / "archives").mkdir()
+        shutil.copy(file, board / "archives/run-0.tar")
+        assert verify("run-0", board, sandbox="bwrap").verdict == "rejected"
+    assert not (board / "verifications").exists()
+
+
+def test_one_bad_row_keeps_no_other_from_being_verified(archive, tmp_path, capsys):
+    board = tmp_path / "board"
+    path = leaderboard.file_result(Result.model_validate_json(members_of(archive)["result.json"]), board)
+    row = json.loads(path.read_text())
+    row["env"]["fingerprint"] = "<b>" * 1000
+    path.write_text(json.dumps(row))
+    (board / "archives").mkdir()
+    shutil.copy(archive, board / "archives")
+    (board / "submissions/a.json").write_text("{}")
+    (board / "archives/a.tar").write_bytes(bytes(1024))
+    for _ in range(2):  # and what is said of a version of whatever length is said once
+        assert main(["leaderboard", "verify", "--all", "--dir", str(board)]) == 1
+        said = capsys.readouterr().out
+        assert "a: could not be verified" in said
+        assert "0 of 2 verified" in said
+    (check,) = read_verification(board / "verifications/run-0.json").checks
+    assert (check.verdict, len(check.fingerprint)) == ("rejected", 1000)
+    assert "<b>" not in (board / "verifications/run-0.md").read_text()
+    leaderboard.build(board)
+    assert "rejected: env.fingerprint" in (board / "README.md").read_text()
+
+
+@pytest.mark.parametrize("change", [{"infrastructure": True}, {"reason": "interrupted", "success": False}])
+def test_fresh_starts_on_which_the_machine_failed_verify_nothing(archive, tmp_path, monkeypatch, change):
+    """All is as the ledger has it until the fresh starts, of which the machine lets none through."""
+    ledger = tmp_path / "ledger.jsonl"
+    ledger.write_bytes(members_of(archive)["ledger.jsonl"])
+    before = [e.payload for e in _events(ledger) if e.kind == "episode" and e.payload.purpose == "heldout"]
+    outcomes = [before, [e.model_copy(update=change) for e in before]]
+    monkeypatch.setattr(rerun, "evaluate", lambda cells, batch, *_, **__: Tally(batch.evaluation, outcomes.pop(0)))
+    with pytest.raises(UserError, match=f"{N} of {N} episodes were void or interrupted; verify again"):
+        verify(str(archive), tmp_path / "board", sandbox="bwrap")
+    assert (outcomes, (tmp_path / "board").exists()) == ([], False)
+
+
+def test_no_key_in_an_address_is_published(run, tmp_path):
+    for name, address in {"base_url": "http://u:k@localhost/v1", "vision_url": "http://localhost/v1?key=k"}.items():
+        copy = tampered(
+            run, f"UPDATE event SET payload = json_set(payload, '$.config.{name}', '{address}') WHERE seq = 1"
+        )
+        with pytest.raises(UserError, match=f"{name}.*cannot be published"):
+            pack(copy, tmp_path / "x.tar")
+        shutil.rmtree(copy)
+        with pytest.raises(UserError, match="ledger is published"):
+            checked_tools({}, None, address)
+
+
 HOSTILE = {
     "out of its folder": ({"../../escaped": b"x"}, "is no submission"),
     "an absolute path": ({"/tmp/aeb-escaped": b"x"}, "no submission.json"),
@@ -170,6 +259,20 @@ def test_a_swapped_answer_is_rejected(archive, tmp_path, name):
     found = judged(archive_of({k: v for k, v in held.items() if v is not None}, tmp_path / "x.tar"), tmp_path)
     assert found.verdict == "rejected"
     assert words in found.reasons[0]
+
+
+@pytest.mark.parametrize("mode", ["40000", "040000", "100600"])
+def test_an_answer_without_a_whole_folder_is_refused(archive, tmp_path, mode):
+    """Its commit names the folder by a hash, and what is in it is neither there nor listed."""
+    held = members_of(archive)
+    entries = json.loads(held["answer/entries.json"])
+    below = [[kind, sha, path.removeprefix("tools/")] for kind, sha, path in entries if path.startswith("tools/")]
+    held["answer/entries.json"] = json.dumps(
+        [e for e in entries if not e[2].startswith("tools/")] + [[mode, tree_sha(below), "tools"]]
+    ).encode()
+    del held["answer/tree/tools/run.sh"]
+    with pytest.raises(UserError, match="tools cannot stand in a commit"):
+        examine(archive_of(held, tmp_path / "x.tar"), tmp_path / "into")
 
 
 def test_the_answer_of_another_run_is_rejected(archive, reach, tmp_path):
