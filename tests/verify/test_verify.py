@@ -14,7 +14,9 @@ from autoenvbench.errors import UserError
 from autoenvbench.publish import leaderboard
 from autoenvbench.publish.verification import read_verification, status
 from autoenvbench.record.results import Result
+from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.statistics import false_rejection, predictive_interval
+from autoenvbench.research.vision import check_vision
 from autoenvbench.station.evaluation import Tally
 from autoenvbench.station.script_rollout import checked_tools
 from autoenvbench.verify import rerun
@@ -189,6 +191,11 @@ def test_no_key_in_an_address_is_published(run, tmp_path):
         shutil.rmtree(copy)
         with pytest.raises(UserError, match="ledger is published"):
             checked_tools({}, None, address)
+        asked = RunConfig(
+            agent="cem", env="any", budget_s=60, track="station", vision="tool", vision_model="m", vision_url=address
+        )
+        with pytest.raises(UserError, match="ledger is published"):
+            check_vision(asked, None, "bwrap")
 
 
 HOSTILE = {
@@ -450,7 +457,7 @@ def test_picking_the_luckiest_gains_nothing_and_honest_rows_pass():
 def test_wrong_input_is_said_in_a_line(tmp_path, capsys):
     for line, words in (
         (["verify"], "or say --all"), (["verify", "nothing", "--dir", str(tmp_path)], "has no row nothing"), (["check", str(tmp_path)], "no such file"),
-        (["verify", "--all", "--dir", str(tmp_path)], "there are no rows"), (["pack", str(tmp_path)], "no result.json"),
+        (["verify", "--all", "--dir", str(tmp_path)], "there are no rows"), (["pack", str(tmp_path)], "is no run's folder"),
     ):  # fmt: skip
         assert main(["leaderboard", *line]) == 2
         assert words in capsys.readouterr().err
