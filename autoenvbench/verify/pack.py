@@ -16,7 +16,7 @@ from autoenvbench.record.addresses import tells_more
 from autoenvbench.record.answer import Answer
 from autoenvbench.station.bundles import MAX_TREE, BundleStore, bundle_digest, unpack_archive
 from autoenvbench.text import short
-from autoenvbench.verify.archive import MAX_ARCHIVE, Manifest, Member, Pointer, git_sha, lines_of, write
+from autoenvbench.verify.archive import MAX_ANSWER, MAX_ARCHIVE, Manifest, Member, Pointer, git_sha, lines_of, write
 
 _LISTING = 16 << 20  # bytes of Git's list of a commit's files, or of a commit's message
 
@@ -47,9 +47,9 @@ def pack(run_dir: Path, out: Path | None = None, answer_url: str | None = None) 
         answer, sent = _answer(run_dir, result.answer, Path(scratch))
         pointer = None
         if answer_url is not None:
-            files.append(out.with_suffix(".answer.tar"))
-            data = _write(files[1], answer)
-            pointer = Pointer(url=answer_url, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+            files.append(out.with_name(f"{out.name.removesuffix('.tar')}.answer.tar"))
+            sha256, size = _write(files[1], answer, MAX_ANSWER)
+            pointer = Pointer(url=answer_url, sha256=sha256, bytes=size)
         manifest = Manifest(
             run_id=result.run_id, commit=result.answer.commit, digest=result.answer.digest, checkpoints=sent, elsewhere=pointer,
         )  # fmt: skip
@@ -58,13 +58,7 @@ def pack(run_dir: Path, out: Path | None = None, answer_url: str | None = None) 
             ("result.json", run_dir / "result.json", False),
             ("ledger.jsonl", ledger, False),
         ]
-        size = len(ledger) + (0 if pointer else sum(_size(data) for _, data, _ in answer))
-        if size > MAX_ARCHIVE:
-            raise UserError(
-                f"the archive would have {size >> 20} MB, and at most {MAX_ARCHIVE >> 20} are taken; give the answer a file of its own, at an "
-                "address where it will be: --answer-url URL"
-            )
-        _write(out, own if pointer else [*own, *answer])
+        _write(out, own if pointer else [*own, *answer], MAX_ARCHIVE)
     return files
 
 
@@ -77,18 +71,27 @@ def _telling(name: str, value: Any) -> Iterator[str]:
         yield name
 
 
-def _write(path: Path, members: Iterable[Member]) -> bytes:
+def _write(path: Path, members: Iterable[Member], most: int) -> tuple[str, int]:
+    """Write it whole or not at all; returns its SHA-256 and its bytes. Raises UserError, also where it is larger than archives may be."""
+    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
+        with part.open("w+b") as file:
             write(file, members)
-        return path.read_bytes()
+            size = file.tell()
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if size > most:
+            raise UserError(
+                f"{path.name} would have {size / 2**20:.1f} MB, and at most {most >> 20} are taken; give the answer a file of its own, "
+                "at an address where it will be (--answer-url URL), with no more in it than it needs"
+            )
+        part.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another with --out") from None
-
-
-def _size(data: bytes | Path) -> int:
-    return data.stat().st_size if isinstance(data, Path) else len(data)
+    finally:
+        part.unlink(missing_ok=True)
+    return sha256, size
 
 
 def _answer(run_dir: Path, answer: Answer, scratch: Path) -> tuple[list[Member], bool]:
