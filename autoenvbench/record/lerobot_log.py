@@ -16,6 +16,7 @@ import numpy as np
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.robot_log import Collected, RobotLog
+from autoenvbench.text import short
 
 MOST_FILES, MOST_EPISODES = 100_000, 1_000_000
 _MAX_INFO = 16 << 20  # bytes
@@ -102,6 +103,7 @@ def _frames(folder: Path) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
                 "a LeRobotDataset is read with pyarrow, which is not installed; type: pip install 'autoenvbench[parquet]'"
             ) from None
         except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
-            raise UserError(f"{file} has no frames of a LeRobotDataset: {str(error).splitlines()[0][:200]}") from None
+            why = short(str(error) or type(error).__name__)
+            raise UserError(f"{file} has no frames of a LeRobotDataset: {why}") from None
         if len(numbers):
             yield file, numbers, times
