@@ -100,7 +100,7 @@ class Places:
                 "--stations station:NAME needs Ray, which is not installed; type: pip install 'autoenvbench[ray]'"
             ) from None
         try:
-            _require_listener(address)  # Ray itself tries for minutes
+            require_listener(address)  # Ray itself tries for minutes
             ray.init(address=address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
@@ -183,7 +183,7 @@ class Places:
             ) from None
 
 
-def _require_listener(address: str) -> None:
+def require_listener(address: str) -> None:
     """Raises OSError where nobody listens at HOST:PORT, ValueError for what is neither that nor "auto"."""
     if address == "auto":
         return

@@ -16,6 +16,7 @@ from typing import Any
 from autoenvbench.errors import UserError
 from autoenvbench.record.clock import format_duration
 from autoenvbench.record.standing import crowding
+from autoenvbench.station.far_place import require_listener
 from autoenvbench.study.copies import Copy, unpack
 from autoenvbench.study.local import StudyObserver
 from autoenvbench.study.node_run import NodeRun, NodeStatus, ship
@@ -59,8 +60,9 @@ class RayRunner:
         except ModuleNotFoundError:
             raise UserError("--ray needs Ray, which is not installed; type: pip install 'autoenvbench[ray]'") from None
         try:
+            require_listener(address)  # Ray itself tries for minutes
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"there is no Ray cluster at {address} ({str(error).splitlines()[0]}); start one with `ray start --head` and "
                 "`ray start --address=...` on each node, or leave --ray out for processes of this machine (--jobs N)"

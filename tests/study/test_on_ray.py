@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -214,3 +215,13 @@ def test_a_run_has_robots_on_two_machines_and_one_of_them_dies(tmp_path, cluster
     for mine, (_, theirs) in zip(here.episodes, (judged[index] for index in range(6)), strict=True):
         same = ("seed", "success", "score", "steps", "reason", "scene")
         assert theirs.reason == "interrupted" or [getattr(theirs, n) for n in same] == [getattr(mine, n) for n in same]
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once():
+    from autoenvbench.study.on_ray import RayRunner
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = f"127.0.0.1:{server.getsockname()[1]}"
+    for address in (nobody, "nowhere"):
+        with pytest.raises(UserError, match=f"there is no Ray cluster at {address} "):
+            RayRunner(address)
