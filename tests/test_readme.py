@@ -16,8 +16,9 @@ PAGES = (
     "benchmarks/README.md",
     "tests/hostile/README.md",
     "leaderboards/CONTRIBUTING.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")),
 )
-FOLDERS = ("autoenvbench", "benchmarks", "envs", "examples", "leaderboards", "real", "scripts", "tests")
+FOLDERS = ("autoenvbench", "benchmarks", "docs", "envs", "examples", "leaderboards", "real", "scripts", "tests")
 
 
 def _first_line(path: Path) -> str:
