@@ -1,6 +1,6 @@
 # make demo   sets up and runs the built-in researcher on Push-T for about two minutes
 # make site   writes the site of the demo's board and runs to runs/site; BOARD=leaderboards takes another board
-# make test   sets up everything (browser-free) and runs the tests
+# make test   sets up everything and runs the tests
 VENV ?= .venv
 PYTHON ?= python3
 PY := $(VENV)/bin/python
@@ -9,7 +9,7 @@ export MUJOCO_GL ?= egl
 
 BOARD ?= runs/board
 
-.PHONY: demo site test lint bench system simulators clean
+.PHONY: demo site test lint bench system browser simulators clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/autoenvbench eval --agent cem --env ENPIRE/PushT-v0 --budget 2m --out runs/demo
@@ -24,7 +24,7 @@ site: $(VENV)/.core
 
 # What has nothing to do with one another is made side by side.
 test:
-	@$(MAKE) --no-print-directory -j3 $(VENV)/.test .tools/.agents .tools/.lerobot
+	@$(MAKE) --no-print-directory -j3 $(VENV)/.test .tools/.agents .tools/.lerobot browser
 	@$(MAKE) --no-print-directory -j2 simulators lint
 	$(PY) -m pytest --durations=30
 
@@ -39,6 +39,10 @@ bench: $(VENV)/.test
 # What Python cannot install: the cage, and the libraries behind headless rendering. Skipped where it needs a password.
 system:
 	@sh scripts/system.sh
+
+# What pages are opened in. After `system`: two processes cannot install at once.
+browser: | system
+	@sh scripts/system.sh browser
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'

@@ -17,7 +17,13 @@ from typing import IO, Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="aeb-state-")  # stops and lists of stations are no others' here
-for key in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "MOONSHOT_API_KEY", "VISION_API_KEY"):  # tests never use a real key
+for key in (
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "ANTHROPIC_API_KEY",
+    "MOONSHOT_API_KEY",
+    "VISION_API_KEY",
+):  # tests never use a real key
     os.environ.pop(key, None)
 
 import gymnasium as gym
@@ -31,6 +37,7 @@ from enpire_real.motion import JointMove
 from enpire_real.station import Station
 from enpire_real.station_file import StationFile, load_station
 from enpire_real.yam import HOME
+from headless import PROGRAM, WITHOUT, Chromium
 
 import autoenvbench  # noqa: F401  (registers the environments)
 from autoenvbench.agents.codex import Codex
@@ -121,6 +128,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(problem)
     if item.get_closest_marker("codex") and Codex().command() is None:
         pytest.skip("the Codex CLI is not installed: npm install --prefix .tools @openai/codex")
+
+
+@pytest.fixture(scope="session")
+def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    if PROGRAM is None:
+        pytest.skip(WITHOUT)
+    made = Chromium(tmp_path_factory.mktemp("profile"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def browser(_chromium: Chromium) -> Chromium:
+    """A browser that all tests of this process share, to which no page has said anything yet."""
+    _chromium.open("about:blank")
+    _chromium.said.clear()
+    return _chromium
 
 
 @pytest.fixture

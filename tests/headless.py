@@ -1,7 +1,8 @@
-"""Debian's Chromium without a window, driven through a pipe: pages are opened from disk, clicked, measured, and nothing listens on a port."""
+"""Debian's Chromium without a window, driven through a pipe: pages are opened, clicked, measured, and nothing listens on a port."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = shutil.which("chromium")
+WITHOUT = "Chromium is not installed (Debian: apt install chromium; Ubuntu has it as a snap alone, so put a `chromium` on PATH)"
+SHOTS = os.environ.get("AUTOENVBENCH_SCREENSHOTS")  # a folder, to look at what is drawn
 AXE = Path(__file__).parents[1] / ".tools/node_modules/axe-core/axe.min.js"
 _WAIT_S = 120.0  # a busy machine starts it slowly
 
@@ -74,8 +77,18 @@ class Chromium:
             self.said.append(json.dumps(found["params"]))
         return found
 
-    def open(self, file: Path, width: int = 1280, dark: bool = False, fragment: str = "") -> None:
-        """Load a page from disk, in a window so wide [CSS pixels]."""
+    def open(self, page: Path | str, width: int = 1280, dark: bool = False, fragment: str = "") -> None:
+        """Load a page from disk, or by its address, in a window so wide [CSS pixels]."""
+        self.look(width, dark)
+        self.call("Page.navigate", url="about:blank")
+        self._events.clear()
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri() + fragment)
+        assert self.run(
+            "new Promise(done => document.readyState === 'complete' ? done(true) : addEventListener('load', () => done(true)))"
+        )
+
+    def look(self, width: int, dark: bool) -> None:
+        """A window so wide [CSS pixels], a phone's if it is narrow, and light or dark."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 700
         )
@@ -83,18 +96,39 @@ class Chromium:
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
         )
-        self.call("Page.navigate", url="about:blank")
-        self._events.clear()
-        self.call("Page.navigate", url=file.resolve().as_uri() + fragment)
-        assert self.run(
-            "new Promise(done => document.readyState === 'complete' ? done(true) : addEventListener('load', () => done(true)))"
-        )
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page; a promise is waited for."""
         answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait(self, expression: str) -> Any:
+        """The value of an expression once it is true."""
+        until = time.monotonic() + _WAIT_S
+        while not (value := self.run(expression)):
+            assert time.monotonic() < until, (
+                f"{expression} is never so: {self.run('document.body.innerText')} {self.said}"
+            )
+            time.sleep(0.05)
+        return value
+
+    def press(self, key: str, text: str = "") -> None:
+        """A key by its name, down and up; `text`: what it types."""
+        for kind in ("keyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                **({"text": text} if text and kind == "keyDown" else {}),
+            )
+
+    def shoot(self, name: str) -> None:
+        """The whole page as a picture, where pictures are asked for."""
+        if SHOTS:
+            data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+            Path(SHOTS, f"{name}.png").write_bytes(base64.b64decode(data))
 
     def close(self) -> None:
         """End it."""

@@ -1,13 +1,11 @@
 """The live page: whoever has its address sees runs as they go, in a real browser; nobody else sees anything, and no text is a program."""
 
 import asyncio
-import base64
 import contextlib
 import http.client
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +15,6 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 import pytest
-from aiohttp import ClientSession
 from histories import Author, tell
 
 from autoenvbench.publish.live_server import LOOK_S, serve
@@ -26,8 +23,6 @@ from autoenvbench.record import frame_slot
 from autoenvbench.record.events import AgentEvent, EvaluationEvent, JobEvent, LearnedEvent, NoteEvent, RunEvent
 
 HOSTILE = "</script><img src=x onerror='document.title=`owned`'><svg/onload=alert(1)>\x1b[31m\u202egnp.exe'\"&lt;"
-SHOTS = os.environ.get("AUTOENVBENCH_SCREENSHOTS")  # a folder, to look at what is drawn
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
@@ -134,127 +129,46 @@ def test_pictures_are_read_from_slots_and_from_nothing_else(tmp_path):
     assert not frame_slot.wanted(tmp_path)
 
 
-class Browser:
-    """One page of a headless Chromium, driven over its debugging socket."""
-
-    def __init__(self, socket):
-        self._socket, self._number, self.complaints = socket, 0, []
-
-    async def do(self, method, **params):
-        self._number += 1
-        await self._socket.send_json({"id": self._number, "method": method, "params": params})
-        while True:
-            said = json.loads((await self._socket.receive(timeout=60)).data)
-            if said.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening"):
-                self.complaints.append(said)
-            if said.get("id") == self._number:
-                assert "error" not in said, said
-                return said["result"]
-
-    async def ask(self, script):
-        return (await self.do("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True))[
-            "result"
-        ].get("value")
-
-    async def wait(self, script):
-        for _ in range(300):
-            if value := await self.ask(script):
-                return value
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"{script} is never so: {await self.ask('document.body.innerText')} {self.complaints}")
-
-    async def press(self, key):
-        for kind in ("keyDown", "keyUp"):
-            await self.do("Input.dispatchKeyEvent", type=kind, key=key, code=key)
-
-    async def shoot(self, name, width, height, scheme):
-        await self.do(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
-        await self.do("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        if SHOTS:
-            data = await self.do("Page.captureScreenshot", captureBeyondViewport=True)
-            with open(os.path.join(SHOTS, f"{name}.png"), "wb") as file:
-                file.write(base64.b64decode(data["data"]))
-
-
-@contextlib.asynccontextmanager
-async def browser(folder):
-    line = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
-            "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"]  # fmt: skip
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        port = folder / "DevToolsActivePort"
-        for _ in range(600):
-            if port.exists() and port.read_text().count("\n"):
-                break
-            await asyncio.sleep(0.1)
-        number = port.read_text().split("\n")[0]
-        async with ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{number}/json/list") as answer:
-                tab = next(t for t in await answer.json() if t["type"] == "page")
-            async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=1 << 26) as socket:
-                page = Browser(socket)
-                for domain in ("Page", "Runtime", "Log"):
-                    await page.do(f"{domain}.enable")
-                yield page
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_a_browser_shows_runs_as_they_go(runs, address, tmp_path):
+def test_a_browser_shows_runs_as_they_go(runs, address, browser):
     _, author, team = runs
-
-    async def look():
-        async with browser(tmp_path) as page:
-            await page.do("Page.navigate", url=address)
-            await page.wait(
-                f"document.querySelectorAll('.run').length === 2 && document.querySelectorAll('.idea').length === {team.ideas + 1}"
-            )
-            assert await page.ask("document.querySelectorAll('#run-0 .members li').length") == 4
-            assert await page.ask("document.querySelectorAll('#run-0 .robots li').length") == 4
-            assert await page.ask("document.querySelectorAll('#run-0 .climb .confirmed').length") == 1
-            await page.wait("document.querySelector('#run-1 .robots img')?.naturalWidth === 32")
-            # What an agent wrote is there as text, and is nothing else.
-            assert await page.ask("document.title") == "AutoEnvBench, live"
-            assert await page.ask("document.querySelectorAll('main img').length") == 1
-            shown = await page.ask("document.querySelector('#run-1').textContent")
-            assert shown.count("</script><img src=x onerror=") >= 6
-            assert "\\u202egnp.exe" in shown
-            assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e]", shown)
-            # By keyboard: from the newest idea to the one before.
-            await page.ask("document.querySelector('#run-0 .idea[tabindex=\"0\"]').focus()")
-            await page.press("ArrowLeft")
-            assert (
-                await page.wait("document.querySelector('#run-0 .detail b')?.textContent.trim()")
-                == f"I{team.ideas - 1}"
-            )
-            # What is written now is there soon, and what was chosen stays chosen.
-            began = time.monotonic()
-            team.write(NoteEvent(text="a word that was not there before"), "codex-1")
-            author.idea(HOSTILE, "one more idea")
-            await page.wait(
-                "document.querySelector('#run-0 .log').textContent.includes('a word that was not there before')"
-            )
-            print(f"shown after {time.monotonic() - began:.2f} s")
-            await page.wait("document.querySelectorAll('#run-1 .idea').length === 2")
-            assert (
-                await page.ask("document.querySelector('#run-0 .detail b').textContent.trim()") == f"I{team.ideas - 1}"
-            )
-            for name, width, height, scheme in (("desktop", 1280, 900, "light"), ("phone", 390, 844, "dark")):
-                await page.shoot(name, width, height, scheme)
-                assert await page.ask("document.documentElement.scrollWidth <= innerWidth"), name
-            assert page.complaints == []
-            assert (
-                await page.ask(
-                    "(() => { try { document.body.innerHTML = '<b>x</b>'; return 'written' } catch (e) { return e.name } })()"
-                )
-                == "TypeError"
-            )
-
-    asyncio.run(look())
+    browser.open(address)
+    browser.wait(
+        f"document.querySelectorAll('.run').length === 2 && document.querySelectorAll('.idea').length === {team.ideas + 1}"
+    )
+    assert browser.run("document.querySelectorAll('#run-0 .members li').length") == 4
+    assert browser.run("document.querySelectorAll('#run-0 .robots li').length") == 4
+    assert browser.run("document.querySelectorAll('#run-0 .climb .confirmed').length") == 1
+    browser.wait("document.querySelector('#run-1 .robots img')?.naturalWidth === 32")
+    # What an agent wrote is there as text, and is nothing else.
+    assert browser.run("document.title") == "AutoEnvBench, live"
+    assert browser.run("document.querySelectorAll('main img').length") == 1
+    shown = browser.run("document.querySelector('#run-1').textContent")
+    assert shown.count("</script><img src=x onerror=") >= 6
+    assert "\\u202egnp.exe" in shown
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e]", shown)
+    # By keyboard: from the newest idea to the one before.
+    browser.run("document.querySelector('#run-0 .idea[tabindex=\"0\"]').focus()")
+    browser.press("ArrowLeft")
+    assert browser.wait("document.querySelector('#run-0 .detail b')?.textContent.trim()") == f"I{team.ideas - 1}"
+    # What is written now is there soon, and what was chosen stays chosen.
+    began = time.monotonic()
+    team.write(NoteEvent(text="a word that was not there before"), "codex-1")
+    author.idea(HOSTILE, "one more idea")
+    browser.wait("document.querySelector('#run-0 .log').textContent.includes('a word that was not there before')")
+    print(f"shown after {time.monotonic() - began:.2f} s")
+    browser.wait("document.querySelectorAll('#run-1 .idea').length === 2")
+    assert browser.run("document.querySelector('#run-0 .detail b').textContent.trim()") == f"I{team.ideas - 1}"
+    for name, width, dark in (("desktop", 1280, False), ("phone", 390, True)):
+        browser.look(width, dark)
+        browser.shoot(name)
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth"), name
+    assert browser.said == []
+    assert (
+        browser.run(
+            "(() => { try { document.body.innerHTML = '<b>x</b>'; return 'written' } catch (e) { return e.name } })()"
+        )
+        == "TypeError"
+    )
 
 
 def events_of(text):

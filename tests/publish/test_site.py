@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 from board import result_of, tampered, verified, write_run
-from headless import AXE, PROGRAM, Chromium
+from headless import AXE
 
 from autoenvbench.cli.main import main
 from autoenvbench.errors import UserError
@@ -192,15 +192,6 @@ def test_runs_that_are_not_what_they_say_are_refused(board, run, tmp_path, capsy
 
 
 # -- in a browser ----------------------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if PROGRAM is None:
-        pytest.skip("Chromium is not installed")
-    chromium = Chromium(tmp_path_factory.mktemp("profile"))
-    yield chromium
-    chromium.close()
-
-
 def test_a_board_is_sorted_and_filtered_and_rows_compared(site, browser):
     found = board_page(site)
     browser.open(site / found["page"], width=390)
