@@ -109,10 +109,15 @@ def show(name: str, took: list[Took], cpu: float | None = None) -> None:
     )
 
 
-def ask_over_and_over(socket: str, token: str, repeats: int, rest_s: float, done: Any) -> None:
-    """A member that asks for `status` every now and then: how long it waited each time [ms]."""
+def ask_over_and_over(socket: str, token: str, repeats: int, rest_s: float, together: Any, done: Any) -> None:
+    """A member that asks for `status` every now and then: how long it waited each time [ms].
+
+    It begins when all are there: eight interpreters that start at once are no load of the door's.
+    """
     client = StationClient(socket, token)
+    client.get("/status")
     took = []
+    together.wait()
     for _ in range(repeats):
         took += timed(lambda: client.get("/status"), 1)
         time.sleep(rest_s)
@@ -138,10 +143,10 @@ def at_the_door(
         config = StationConfig(run_dir=folder, socket=Path(short) / "s.sock", sandbox="none", secret_hex="00" * 32,
                                tokens=tokens | {"admin": ADMIN, "reader": "reader"}, config=CONFIG, clock_epoch=clock.epoch)  # fmt: skip
         spawning = multiprocessing.get_context("spawn")
-        done = spawning.Queue()
+        done, together = spawning.Queue(), spawning.Barrier(members)
         with StationProcess(config) as station:
             asking = [
-                spawning.Process(target=ask_over_and_over, args=(str(config.socket), token, repeats, rest_s, done))
+                spawning.Process(target=ask_over_and_over, args=(str(config.socket), token, repeats, rest_s, together, done))
                 for token in tokens
             ]
             reading = spawning.Process(target=read_on_and_on, args=(str(config.socket), "reader"))
