@@ -14,10 +14,9 @@ import numpy as np
 from enpire_envs.cell import CellFault
 from enpire_envs.pin_insertion.scene import HOLE_DEPTH, PIN_LENGTH
 
-from enpire_real.bringup.calibrate import PoorCalibration, Sample, calibrate_hand_eye
-from enpire_real.cameras import Lens, mount_pose
+from enpire_real.cameras import Lens
 from enpire_real.kinematics import Pose
-from enpire_real.perception.markers import MatLost, camera_over_mat, find_markers
+from enpire_real.perception.fixture import FixtureEyes, MarkedFixture, green, largest, on_plane, ray
 from enpire_real.pin_insertion.equipment import (
     COLLAR,
     COLLAR_HALF,
@@ -35,13 +34,13 @@ from enpire_real.station import Station
 
 #: Where a pin may stand.
 PLACES = {"nest": NEST, **{f"hole {c} {r}": hole(c, r) for c in range(3) for r in range(3)}}
-_FACE = Pose(np.array([0.0, -PLATE_HALF, 0.0]), np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]))  # the side's sheet
+MARKED = MarkedFixture(
+    PLATE, FACE, Pose(np.array([0.0, -PLATE_HALF, 0.0]), np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]))
+)
 _LOWEST, _HIGHEST, _STEP = PIN_LENGTH - HOLE_DEPTH, PIN_LENGTH, 0.001  # heights of a standing pin's collar
 _BLUR = 0.004  # by which markers at one end of a picture may be wrong about the other [m]
 _ALIKE = 0.6  # of what a standing pin would show and what is seen: below it nothing stands
 _PIXEL = np.ones((3, 3), np.uint8)
-_LOOKS = 10
-_MAX_ERROR_PX = 1.0  # of the markers' corners
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,69 +60,12 @@ class Seen:
     beside: float
 
 
-class PinEyes:
-    """The two cameras of a station that look at the fixture.
-
-    Attributes:
-        fixture: pose of the fixture in the station's frame; nominal before `survey`.
-        surveyed: whether `survey` has been made.
-    """
+class PinEyes(FixtureEyes):
+    """The two cameras of a station that look at the fixture and the pin."""
 
     def __init__(self, station: Station, section: PinSection) -> None:
-        self.wrist, self.side = section.wrist_camera, section.side_camera
-        self.fixture, self.surveyed = section.fixture, False
-        self._station, self._clock = station, station.clock
-        self._on_flange = mount_pose(station.file.cameras[self.wrist])
+        super().__init__(station, section, MARKED)
 
-    def lens(self, camera: str) -> Lens:
-        """A camera's intrinsics."""
-        return self._station.lens(camera)
-
-    def image(self, camera: str) -> np.ndarray:
-        """The newest image."""
-        return self._station.cameras[camera].latest().image
-
-    # -- where the cameras and the fixture are -----------------------------------------------------------------------
-    def sample(self, flange: Pose) -> Sample | None:
-        """What the wrist camera sees of the plate's markers with the flange at a pose in the station's frame; None where it sees too little."""
-        points, pixels = find_markers(self.image(self.wrist), PLATE)
-        return Sample(points, pixels, flange) if len(points) >= 12 else None
-
-    def survey(self, samples: list[Sample]) -> None:
-        """Where the wrist camera sits and where the fixture stands, from looks from many sides. Raises CellFault."""
-        try:
-            found = calibrate_hand_eye(samples, self.lens(self.wrist), on_arm=True)
-        except PoorCalibration as poor:
-            raise CellFault(f"camera {self.wrist}: {poor}") from None
-        self._on_flange, self.fixture, self.surveyed = found.camera, found.board, True
-
-    def locate(self, flange: Pose) -> float:
-        """Look whether the fixture stands where it stood; returns how far it has moved [m]. Raises CellFault where it is not seen."""
-        seen = flange @ self._on_flange @ self.over_plate().inverse()
-        return float(np.linalg.norm(seen.position - self.fixture.position))
-
-    def over_plate(self) -> Pose:
-        """The wrist camera's pose by the plate's markers. Raises CellFault."""
-        return self._by_markers(self.wrist, False)
-
-    def beside(self) -> Pose:
-        """The side camera's pose by the markers on the fixture's side. Raises CellFault."""
-        return self._by_markers(self.side, True)
-
-    def _by_markers(self, camera: str, side: bool) -> Pose:
-        problem = ""
-        for _ in range(_LOOKS):
-            try:
-                pose, error = camera_over_mat(self.image(camera), self.lens(camera), FACE if side else PLATE)
-                if error <= _MAX_ERROR_PX:
-                    return _FACE @ pose if side else pose
-                problem = f"the fixture's markers fit to {error:.1f} px only"
-            except MatLost as lost:
-                problem = str(lost)
-            self._clock.sleep(0.07)
-        raise CellFault(f"camera {camera}: {problem}")
-
-    # -- where the pin is --------------------------------------------------------------------------------------------
     def standing(self) -> Standing | None:
         """The pin, if it stands in a hole or in the nest and both cameras agree; the hand must be out of the way. Raises CellFault."""
         views = [(self.wrist, self.over_plate().inverse()), (self.side, self.beside().inverse())]
@@ -141,7 +83,7 @@ class PinEyes:
         """(2,) of a held pin's tip, that is at `height` over the plate, by the wrist camera; None where it is not seen. Raises CellFault."""
         image = self.image(self.wrist)
         pose = self.over_plate()
-        mask = _largest(orange(image))
+        mask = largest(orange(image))
         if mask is None:
             return None
         rows, columns = np.nonzero(mask)
@@ -154,7 +96,7 @@ class PinEyes:
             return None
         end = np.percentile(along, 99.5)
         pixel = np.array([x0, y0]) + way * end
-        rim = self._on_plane(self.lens(self.wrist), pose, pixel, height)
+        rim = on_plane(self.lens(self.wrist), pose, pixel, height)
         if rim is None:
             return None
         towards = pose.position[:2] - rim  # what ends the shaft in the picture is its rim on the camera's side
@@ -173,7 +115,7 @@ class PinEyes:
     def _from_beside(self, at: tuple[float, float]) -> Seen | None:
         """By the collar's lower edge, as the side camera sees it."""
         pose, lens = self.beside(), self.lens(self.side)
-        mask = _largest(green(self.image(self.side)))
+        mask = largest(green(self.image(self.side)))
         if mask is None:
             return None
         rows, columns = np.nonzero(mask)
@@ -182,15 +124,15 @@ class PinEyes:
         inner = (columns > middle - 0.35 * (right - left)) & (columns < middle + 0.35 * (right - left))
         lower = np.median([rows[inner & (columns == c)].max() for c in np.unique(columns[inner])]) + 0.5
         # That edge is the collar's nearest one: a point on the plane before the pin's axis.
-        ray = pose.rotation @ _direction(lens, np.array([middle, lower]))
+        along = pose.rotation @ ray(lens, np.array([middle, lower]))
         near = at[1] - COLLAR_HALF
-        point = pose.position + ray * (near - pose.position[1]) / ray[1]
+        point = pose.position + along * (near - pose.position[1]) / along[1]
         return Seen(PIN_LENGTH - float(point[2]), abs(float(point[0]) - at[0]))
 
     def _from_above(self, at: tuple[float, float]) -> Seen | None:
         """By the collar's lower edge on the wrist camera's side, which is upmost in the picture: the collar hides the shaft."""
         pose, lens = self.over_plate(), self.lens(self.wrist)
-        mask = _largest(green(self.image(self.wrist)))
+        mask = largest(green(self.image(self.wrist)))
         if mask is None:
             return None
         rows, columns = np.nonzero(mask)
@@ -200,46 +142,17 @@ class PinEyes:
         if not inner.any():
             return None
         edge = np.median([rows[inner & (columns == c)].min() for c in np.unique(columns[inner])]) - 0.5
-        ray = pose.rotation @ _direction(lens, np.array([middle, edge]))
+        along = pose.rotation @ ray(lens, np.array([middle, edge]))
         near = at[0] + COLLAR_HALF * math.copysign(1.0, pose.position[0] - at[0])
-        point = pose.position + ray * (near - pose.position[0]) / ray[0]
+        point = pose.position + along * (near - pose.position[0]) / along[0]
         return Seen(PIN_LENGTH - float(point[2]), abs(float(point[1]) - at[1]))
-
-    @staticmethod
-    def _on_plane(lens: Lens, pose: Pose, pixel: np.ndarray, height: float) -> np.ndarray | None:
-        ray = pose.rotation @ _direction(lens, pixel)
-        if ray[2] > -0.05:
-            return None
-        point = pose.position + ray * (height - pose.position[2]) / ray[2]
-        return point[:2]
 
 
 # -- images ----------------------------------------------------------------------------------------------------------
-def green(image: np.ndarray) -> np.ndarray:
-    """Which pixels show the pin's handle and collar, (height, width) bool."""
-    red, green_, blue = np.moveaxis(image.astype(np.int16), -1, 0)
-    return (green_ - np.maximum(red, blue) > 25) & (green_ > 1.5 * np.maximum(red, blue))
-
-
 def orange(image: np.ndarray) -> np.ndarray:
     """Which pixels show the pin's shaft, (height, width) bool."""
     red, green_, blue = np.moveaxis(image.astype(np.int16), -1, 0)
     return (red > 1.7 * green_) & (red - blue > 45)
-
-
-def _largest(mask: np.ndarray, least: int = 25) -> np.ndarray | None:
-    """The largest patch of a mask, or None below `least` pixels."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if count < 2:
-        return None
-    k = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    return labels == k if stats[k, cv2.CC_STAT_AREA] >= least else None
-
-
-def _direction(lens: Lens, pixel: np.ndarray) -> np.ndarray:
-    """(3,) along a pixel's ray, in the optical frame."""
-    point = cv2.undistortPoints(pixel.reshape(1, 1, 2).astype(np.float64), lens.matrix, lens.distortion).ravel()
-    return np.array([point[0], point[1], 1.0])
 
 
 def _round(radius: float, low: float, high: float, at: Sequence[float]) -> np.ndarray:

@@ -15,18 +15,14 @@ from enpire_envs.pin_insertion.scene import PIN_LENGTH
 
 from enpire_real.pin_insertion.equipment import BARE, NEST, hole
 from enpire_real.pin_insertion.eyes import PLACES
-from enpire_real.pin_insertion.hand import CLEAR, OPEN, PULL, SLOW, WIDE
+from enpire_real.skills.hand import OPEN, PULL, SLOW, WIDE
+from enpire_real.skills.survey import know_fixture
 from enpire_real.yam import HOME
 
 if TYPE_CHECKING:
     from enpire_real.pin_insertion.scene import PinRealScene
 
-_LOOK_FROM = np.array([0.0, 0.03, 0.045])  # the tip's place from which the wrist camera sees plate and nest [m]
-_VIEWS, _TURNS = (
-    16,
-    np.array([0.06, 0.05, 0.05, 0.12, 0.22, 0.30]),
-)  # of the survey, and how far joints turn for it [rad]
-_MOVED = 0.0015  # of the fixture, before it is surveyed anew [m]
+CLEAR = 0.040  # height of the tip over the plate at which a held pin is clear of all that stands there [m]
 _FETCHES = 3  # tries at taking a pin up, each from another look
 _BADLY_HELD = 0.0025  # the tip from where a pin that is held well has it [m]
 _TOUCH, _TOUCH_FROM = 3.0, 0.010  # force that tells of the plate [N], and from how high it is felt for [m]
@@ -57,36 +53,15 @@ def clear(scene: PinRealScene) -> None:
         hand.lift(scene.height(CLEAR))
     if hand.servo is None:
         hand.joints(dict.fromkeys(scene.station.control.arms, HOME))
-        hand.fold_out(scene.at(_LOOK_FROM), scene.yaw)
+        hand.fold_out(scene.at(scene.look_from), scene.yaw)
     if not hand.holds():
         hand.open(WIDE)
-
-
-def know_fixture(scene: PinRealScene) -> None:
-    """Where the fixture stands is known: looked at, and surveyed from many sides if it is new or has moved."""
-    hand, eyes = scene.hand, scene.eyes
-    if eyes.surveyed:
-        hand.line(scene.at(_LOOK_FROM))
-        scene.keep("fixture")
-        if eyes.locate(hand.flange()) < _MOVED:
-            return
-    rng, samples = np.random.default_rng(0), []
-    centre = hand.joints_at(scene.at(_LOOK_FROM * (1, 0, 1)))
-    for _ in range(2 * _VIEWS):
-        hand.joints({hand.name: hand.within(centre + _TURNS * rng.uniform(-1, 1, 6))})
-        scene.station.clock.sleep(0.25)
-        if (sample := eyes.sample(hand.flange())) is not None:
-            samples.append(sample)
-        if len(samples) == _VIEWS:
-            break
-    eyes.survey(samples)
-    hand.fold_out(scene.at(_LOOK_FROM), scene.yaw)
 
 
 def fetch(scene: PinRealScene) -> None:
     """The hand holds a pin: one that stands in a hole or in the nest, else a new one."""
     for _ in range(_FETCHES):
-        scene.hand.line(scene.at(_LOOK_FROM))
+        scene.hand.line(scene.at(scene.look_from))
         scene.station.clock.sleep(0.2)
         found = scene.eyes.standing()
         scene.keep("pin")

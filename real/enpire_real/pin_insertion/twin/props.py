@@ -12,11 +12,9 @@ from enpire_envs.pin_insertion.scene import HOLE_DEPTH, HOLE_RADIUS, PIN_LENGTH,
 from scipy.spatial.transform import Rotation
 
 from enpire_real.kinematics import Pose
-from enpire_real.perception.markers import MarkerMat, marker_image
 from enpire_real.pin_insertion.equipment import (
     COLLAR,
     COLLAR_HALF,
-    FACE,
     GREEN,
     HANDLE,
     HANDLE_HALF,
@@ -27,19 +25,18 @@ from enpire_real.pin_insertion.equipment import (
     NEST_MOUTH,
     ORANGE,
     PIN_MASS,
-    PLATE,
     PLATE_HALF,
     PLATE_HEIGHT,
     hole,
 )
+from enpire_real.pin_insertion.eyes import MARKED
 from enpire_real.pin_insertion.section import PinSection
-from enpire_real.twin.scene import add_print
+from enpire_real.twin.grasp import PAINT, add_markers, firm_fingers
 
 _SHIFT, _TURN = 0.004, math.radians(2)  # how far a station's fixture is off its nominal place, uniform +- [m, rad]
 _LOOSE = math.radians(15)  # how far a dispensed pin is turned
 _HIDDEN = 4  # MuJoCo's renderer leaves this group of geoms out
 _BOX, _CYLINDER = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
-_PAINT = {"contype": 0, "conaffinity": 0, "mass": 0}
 
 
 class PinProps:
@@ -56,13 +53,8 @@ class PinProps:
 
     def build(self, spec: mujoco.MjSpec, friction: float) -> None:
         """Add the fixture and the pin."""
-        spec.option.impratio = 100  # what is held by friction creeps without
+        firm_fingers(spec, self._arm)
         fit, wall = _surfaces(spec, friction)
-        for finger in ("left", "right"):  # rubber that gives as little as a simulation may have it
-            pad = spec.geom(f"{self._arm}_pad_tip_{finger}")
-            pad.solref[:2], pad.solimp[:3] = (0.004, 1.0), (0.99, 0.999, 0.0005)
-        tie = spec.equality(f"{self._arm}_fingers")  # one motor drives both fingers through stiff racks
-        tie.solref[:2], tie.solimp[:3] = (0.004, 1.0), (0.99, 0.999, 0.0005)
         fixture = spec.worldbody.add_body(name="fixture", pos=self._nominal.position, quat=self._nominal.quat())
         _add_plate(spec, fixture, wall, friction)
         _add_nest(fixture, wall)
@@ -127,33 +119,16 @@ def _add_plate(spec: mujoco.MjSpec, fixture: mujoco.MjsBody, wall: mujoco.MjsDef
             add_hole(part, part.worldbody.add_body(name="hole"), edge=PITCH / 2)
             spec.attach(part, prefix=f"{column}{row}_", frame=fixture.add_frame(pos=(x, y, 0)))
             fixture.add_geom(name=f"seen{column}{row}", type=_CYLINDER, size=[HOLE_RADIUS, 0.0002, 0],
-                             pos=(x, y, 0.0), material="bore", **_PAINT)  # fmt: skip
+                             pos=(x, y, 0.0), material="bore", **PAINT)  # fmt: skip
     inner = 1.5 * PITCH
     reach = (PLATE_HALF - inner) / 2
     for k, (x, y) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
         size = [reach, PLATE_HALF, half] if x else [inner, reach, half]
         fixture.add_geom(wall, name=f"rim{k}", size=size, pos=(x * (inner + reach), y * (inner + reach), -half))
     fixture.add_geom(name="plate", type=_BOX, size=(PLATE_HALF, PLATE_HALF, PLATE_HEIGHT / 2),
-                     pos=(0, 0, -PLATE_HEIGHT / 2), material="plate", **_PAINT)  # fmt: skip
-    _add_markers(spec, fixture, PLATE, np.zeros(3), np.eye(3))
-    face = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # x along the side, y up, z towards the camera
-    _add_markers(spec, fixture, FACE, np.array([0.0, -PLATE_HALF, 0.0]), face)
-
-
-def _add_markers(
-    spec: mujoco.MjSpec, body: mujoco.MjsBody, mat: MarkerMat, origin: np.ndarray, rotation: np.ndarray
-) -> None:
-    quat = Pose(origin, rotation).quat()
-    sheet = body.add_frame(pos=origin, quat=quat)
-    side = mat.side_m / 2
-    for marker, (x, y) in mat.centres.items():
-        add_print(spec, f"marker{marker}", marker_image(marker, 240))
-        paper = body.add_geom(name=f"marker{marker}_paper", type=_BOX, pos=(x, y, 0.00005),
-                              size=(side + 0.003, side + 0.003, 0.00005), rgba=(1, 1, 1, 1), **_PAINT)  # fmt: skip
-        ink = body.add_geom(name=f"marker{marker}", type=_BOX, pos=(x, y, 0.00015), size=(side, side, 0.00005),
-                            material=f"marker{marker}", **_PAINT)  # fmt: skip
-        paper.set_frame(sheet)
-        ink.set_frame(sheet)
+                     pos=(0, 0, -PLATE_HEIGHT / 2), material="plate", **PAINT)  # fmt: skip
+    add_markers(spec, fixture, MARKED.plate, Pose.identity())
+    add_markers(spec, fixture, MARKED.face, MARKED.face_pose)
 
 
 def _add_nest(fixture: mujoco.MjsBody, wall: mujoco.MjsDefault) -> None:
@@ -178,9 +153,9 @@ def _add_nest(fixture: mujoco.MjsBody, wall: mujoco.MjsDefault) -> None:
         width = (NEST_HALF - NEST_BORE) / 2
         put("bore", (NEST_BORE + width, 0, -(NEST_FUNNEL + deep) / 2), [width, NEST_HALF, (deep - NEST_FUNNEL) / 2])
     nest.add_geom(name="nest", type=_BOX, size=(NEST_HALF, NEST_HALF, PLATE_HEIGHT / 2),
-                  pos=(0, 0, -PLATE_HEIGHT / 2), material="plate", **_PAINT)  # fmt: skip
+                  pos=(0, 0, -PLATE_HEIGHT / 2), material="plate", **PAINT)  # fmt: skip
     nest.add_geom(name="seen_nest", type=_BOX, size=(NEST_MOUTH, NEST_MOUTH, 0.0002), pos=(0, 0, 0), material="bore",
-                  **_PAINT)  # fmt: skip
+                  **PAINT)  # fmt: skip
 
 
 def _add_pin(spec: mujoco.MjSpec, fit: mujoco.MjsDefault, clearance: float, chamfer: float) -> None:

@@ -1,6 +1,6 @@
-"""The arm that handles pins: straight moves of a hand that points down, feeling its way, gripping.
+"""An arm that handles small things: straight moves of a hand that points down, feeling its way, gripping.
 
-Positions are of the tool's tip (that of a pin which is held well) in the station's frame [m]. Every skill is bounded in way, force and
+Positions are of the tool's tip (that of a thing which is held well) in the station's frame [m]. Every skill is bounded in way, force and
 time, and says what happened.
 """
 
@@ -14,7 +14,6 @@ from scipy.spatial.transform import Rotation
 
 from enpire_real.kinematics import Pose
 from enpire_real.motion import JointMove, ToolServo
-from enpire_real.pin_insertion.section import PinSection
 from enpire_real.station import Station
 from enpire_real.yam import HOME
 
@@ -22,8 +21,7 @@ JOINT_SPEED, JOINT_ACCELERATION = 1.5, 8.0  # of moves between poses [rad/s], [r
 SPEED, SLOW = 0.10, 0.015  # of straight moves, and of those that may meet something [m/s]
 ACCELERATION = 1.0  # [m/s^2]
 OPEN, WIDE = 0.22, 0.5  # openings: around a handle and inside its collar's edge; clear of everything
-HELD = (0.085, 0.140)  # what the gripper measures around a handle
-CLEAR = 0.040  # height of the tip over the plate at which a held pin is clear of all that stands there [m]
+HELD = (0.085, 0.140)  # what the gripper measures around a handle of 10 mm
 SETTLED = 0.0003  # how near to its goal a straight move is over [m]
 PULL = 35.0  # most force when something is pulled or pressed that does not give [N]
 LEASE_S = 40.0  # a policy may think for 30 s before it is ended
@@ -51,26 +49,26 @@ class Met:
     height: float
 
 
-class PinHand:
+class Hand:
     """One arm of a station with bare fingers.
 
     Args:
         station: the whole station; `home` moves all of its arms.
-        section: which arm it is.
+        arm: its name in the station file.
 
     Attributes:
         servo: what moves the tip straight; None while it is folded or on its way.
         yaw: of the hand about the vertical [rad].
     """
 
-    def __init__(self, station: Station, section: PinSection) -> None:
-        self.name = section.arm
+    def __init__(self, station: Station, arm: str) -> None:
+        self.name = arm
         self.servo: ToolServo | None = None
         self.yaw = 0.0
         self._station, self._control, self._clock = station, station.control, station.clock
-        self._arm = station.control.arms[section.arm]
+        self._arm = station.control.arms[arm]
         self._model = self._arm.model
-        self._base = np.array(station.file.arms[section.arm].base_m)
+        self._base = np.array(station.file.arms[arm].base_m)
         self._force = np.zeros(3)  # low-passed, by the joints' torques, station axes
         self._bias = np.zeros(3)
         self._commanded_at = 0.0
@@ -227,7 +225,7 @@ class PinHand:
         self.steer(self.tip())
 
     def lift(self, to: float) -> Met | None:
-        """Straight up to a height, slowly at first: what is in a hole comes along if it is held. None if the arm is not at work."""
+        """Straight up to a height, slowly at first: what is held comes along. None if the arm is not at work."""
         if self.servo is not None and self._control.motion(self.name) is not self.servo:
             self.servo = None  # a stop took the arm away
         if self.servo is None:
