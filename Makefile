@@ -1,5 +1,6 @@
 # make demo   sets up and runs the built-in researcher on Push-T for about two minutes
 # make site   writes the site of the demo's board and runs to runs/site; BOARD=leaderboards takes another board
+# make docs   builds the manual: docs/_build/html/index.html; a warning is an error
 # make test   sets up everything and runs the tests
 VENV ?= .venv
 PYTHON ?= python3
@@ -9,7 +10,7 @@ export MUJOCO_GL ?= egl
 
 BOARD ?= runs/board
 
-.PHONY: demo site test lint bench system browser simulators clean
+.PHONY: demo site docs test lint bench system browser simulators clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/autoenvbench eval --agent cem --env ENPIRE/PushT-v0 --budget 2m --out runs/demo
@@ -22,10 +23,15 @@ demo: $(VENV)/.core
 site: $(VENV)/.core
 	$(VENV)/bin/autoenvbench publish site $$(for result in runs/demo/*/result.json; do [ -e "$$result" ] && dirname "$$result"; done) --dir $(BOARD) --out runs/site
 
+docs: $(VENV)/.docs
+	$(VENV)/bin/sphinx-build -q -W --keep-going docs docs/_build/html
+	@echo "the manual   docs/_build/html/index.html"
+
 # What has nothing to do with one another is made side by side.
 test:
 	@$(MAKE) --no-print-directory -j3 $(VENV)/.test .tools/.agents .tools/.lerobot browser
-	@$(MAKE) --no-print-directory -j2 simulators lint
+	@$(MAKE) --no-print-directory $(VENV)/.docs
+	@$(MAKE) --no-print-directory -j2 simulators lint docs
 	$(PY) -m pytest --durations=30
 
 lint: $(VENV)/.test
@@ -58,6 +64,10 @@ $(VENV)/.test: $(VENV)/.core
 	$(PIP) --editable '.[dev,train,view,teleop,ray]'
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.core
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
 # The real coding agents, for tests against a scripted model, and axe-core, which says who cannot use a page; those that cannot be installed are skipped there.
 .tools/.agents:
 	@mkdir -p .tools
@@ -79,4 +89,4 @@ simulators: $(VENV)/.core
 	@for name in gym-pusht robocasa; do $(VENV)/bin/autoenvbench setup $$name || echo "$$name: its tests will be skipped"; done
 
 clean:
-	rm -rf $(VENV) .tools runs dist
+	rm -rf $(VENV) .tools runs dist docs/_build docs/generated

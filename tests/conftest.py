@@ -71,6 +71,11 @@ TUNED = {"characteristic_length": 0.05, "rotation_weight": 0.06, "push_gain": 0.
           "margin": 0.006, "travel_weight": 0.02, "fine_error": 0.03, "fine_speed": 0.3}  # fmt: skip
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--env ID`: hold a task of somebody's own to the contract of the suite (tests/envs/test_contract.py)."""
+    parser.addoption("--env", action="append", metavar="ID", help="check this environment's contract, not the suite's")
+
+
 def judge(
     cells: Cell | list[Cell], ledger: Ledger, bundle: Bundle, purpose: Purpose, n: int, first: int = 0, *,
     attempts: int = 1, skip: frozenset[tuple[int, int]] = frozenset(), agent: str | None = None,
@@ -267,13 +272,17 @@ NEW_TASK = Path(__file__).parents[1] / "examples/new_task"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of installed packages with the example task in it, for the PYTHONPATH of other processes."""
-    site = tmp_path_factory.mktemp("site")
-    shutil.copytree(NEW_TASK / "reach", site / "reach", ignore=shutil.ignore_patterns("__pycache__"))
-    project = tomllib.loads((NEW_TASK / "pyproject.toml").read_text())["project"]
-    info = site / f"{project['name']}-{project['version']}.dist-info"
+    return lay_out(NEW_TASK, tmp_path_factory.mktemp("site"))
+
+
+def lay_out(project: Path, site: Path) -> Path:
+    """Leave in `site` what `pip install` leaves of the one package of a project."""
+    about = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    shutil.copytree(project / about["name"], site / about["name"], ignore=shutil.ignore_patterns("__pycache__"))
+    info = site / f"{about['name']}-{about['version']}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    points = project["entry-points"][registry.ENTRY_POINTS]
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n")
+    points = about["entry-points"][registry.ENTRY_POINTS]
     (info / "entry_points.txt").write_text(
         f"[{registry.ENTRY_POINTS}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
     )

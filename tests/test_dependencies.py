@@ -36,6 +36,9 @@ USED_OTHERWISE = {
     "pytest-xdist": "plugin",
     "pytest-rerunfailures": "plugin",
     "ruff": "make lint",
+    "sphinx": "make docs",
+    "myst-parser": "make docs",
+    "furo": "make docs",
     "mypy": "make lint",
 }
 #: Rooms whose modules may import PyTorch at their top: those that do, nothing outside imports but a function that needs it.
@@ -130,7 +133,7 @@ def test_what_is_declared_is_used():
         assert sorted(EXTRAS[extra] - by_packages - by_tests - set(USED_OTHERWISE)) == [], extra
     declared = CORE.union(*EXTRAS.values())
     assert sorted(set(USED_OTHERWISE) - declared) == []
-    own = {file.parent.name if file.name == "__init__.py" else file.stem for file in tests}
+    own = {file.parent.name if file.name == "__init__.py" else file.stem for file in [*tests, *(ROOT / "docs").glob("*.py")]}
     assert sorted(by_tests - declared - own) == []
 
 

@@ -16,7 +16,7 @@ PAGES = (
     "benchmarks/README.md",
     "tests/hostile/README.md",
     "leaderboards/CONTRIBUTING.md",
-    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")),
+    *sorted(str(page.relative_to(ROOT)) for kind in ("*.md", "api/*.md") for page in (ROOT / "docs").glob(kind)),
 )
 FOLDERS = ("autoenvbench", "benchmarks", "docs", "envs", "examples", "leaderboards", "real", "scripts", "tests")
 

@@ -1,4 +1,4 @@
-"""What every environment of the suite promises, checked for each of them."""
+"""What every environment of the suite promises, checked for each of them, or for the ids that `--env` names."""
 
 import enpire_envs
 import gymnasium as gym
@@ -10,13 +10,16 @@ from gymnasium.utils.env_checker import check_env
 from making import flat, make, nth, offered
 
 INFO = {"success", "is_success", "score", "stage", "violations", "time", "cell"}
-pytestmark = pytest.mark.parametrize("env_id", enpire_envs.ENV_IDS)
 PLAIN = {env_id for env_id in enpire_envs.ENV_IDS if env_id.count("-") == 1}
 #: Successes of 12 that a naive policy may have: about 40 % of ties need no more than a push, pins nearly none.
 NAIVE_AT_MOST = {"PinInsertion": 3, "TieZipTie": 9}
 TYPES = {
     "success": bool, "is_success": bool, "score": float, "stage": str, "violations": list, "time": float, "cell": str,
 }  # fmt: skip
+
+
+def pytest_generate_tests(metafunc):
+    metafunc.parametrize("env_id", metafunc.config.getoption("--env") or enpire_envs.ENV_IDS)
 
 
 def walk(env, seed, n=120, scale=1.0, attempt=0):
