@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from autoenvbench.cli.arguments import DEFAULT_ENV
@@ -39,32 +40,92 @@ def score(args: argparse.Namespace) -> int:
     from autoenvbench.study.score import score
 
     sandbox = _policy_sandbox(args, args.policy)
-    with episode_progress(args.n * args.attempts, f"{args.policy} on {args.env}") as advance:
+    with episode_progress(args.n * args.attempts + args.ood, f"{args.policy} on {args.env}") as advance:
         result = score(
             args.env, args.policy, args.n, env_kwargs=parse_env_args(args.env_arg), attempts=args.attempts,
             seed=args.seed, held_out_secret=args.held_out_secret, private_stations=args.private_stations, sandbox=sandbox,
             track=args.track or default_track(args.env),
             trajectories=args.trajectories, protocol=args.protocol, tools=parse_tools(args),
             tools_replay=str(args.tools_replay) if args.tools_replay else None, tools_url=args.base_url,
-            on_episode=advance,
+            ood=args.ood, on_episode=advance,
         )  # fmt: skip
     print_score(result, as_json=args.json)
     return 5 if set(result["failures"]) == {"policy_load_error"} else 0
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Compare two policies on shared starts."""
+    """Compare two policies on shared starts, or film the answers of runs from shared starts."""
     from autoenvbench.cli.printing import comparison_progress, print_comparison
     from autoenvbench.make_env import default_track, parse_env_args
     from autoenvbench.study.compare import compare
+    from autoenvbench.study.rollouts import is_run
 
-    with comparison_progress(args.n) as on_start:
+    runs = [is_run(Path(name)) for name in args.sides]
+    if any(runs):
+        if not all(runs):
+            raise UserError(
+                f"{args.sides[runs.index(True)]} is a run and {args.sides[runs.index(False)]} is none; name runs alone (folders with a "
+                "ledger.sqlite), or two policies"
+            )
+        _compare_runs(args)
+        return
+    if len(args.sides) != 2:
+        raise UserError(f"{len(args.sides)} policies: a comparison is of two; runs may be more")
+    if args.starts is not None or args.out is not None:
+        raise UserError(
+            "--starts and --out are of runs' answers; of policies -n says how many starts there are at most"
+        )
+    first, second = args.sides
+    env = args.env or DEFAULT_ENV
+    with comparison_progress(args.n or 200) as on_start:
         result = compare(
-            args.env, (args.first, args.second), args.n, alpha=args.alpha, env_kwargs=parse_env_args(args.env_arg),
-            seed=args.seed, sandbox=_policy_sandbox(args, args.first, args.second),
-            track=args.track or default_track(args.env), on_start=on_start,
+            env, (first, second), args.n or 200, alpha=args.alpha or 0.05, env_kwargs=parse_env_args(args.env_arg),
+            seed=args.seed, sandbox=_policy_sandbox(args, first, second),
+            track=args.track or default_track(env), on_start=on_start,
         )  # fmt: skip
     print_comparison(result, as_json=args.json)
+
+
+def _compare_runs(args: argparse.Namespace) -> None:
+    """Film runs' answers side by side."""
+    from autoenvbench.cli.printing import episode_progress
+    from autoenvbench.publish.side_by_side import KINDS, write_side_by_side
+    from autoenvbench.study.rollouts import film_runs
+
+    given = {
+        "--env": args.env,
+        "--env-arg": args.env_arg or None,
+        "-n": args.n,
+        "--alpha": args.alpha,
+        "--track": args.track,
+    }
+    if said := [name for name, value in given.items() if value is not None]:
+        raise UserError(f"runs say on what they were made; leave {', '.join(said)} out")
+    sandbox = _policy_sandbox(args, *args.sides)
+    with episode_progress(None, "rollouts") as advance:
+        made = film_runs([Path(name) for name in args.sides], args.starts or 6, seed=args.seed, sandbox=sandbox, on_episode=advance)  # fmt: skip
+    page, picture = write_side_by_side(made, args.out or Path("compare"))
+    if args.json:
+        sides = [
+            {"run": side.run, "agent": side.agent, "commit": side.commit}
+            | {kind: dict(zip(("successes", "episodes"), made.won(k, kind), strict=True)) for kind in KINDS}
+            for k, side in enumerate(made.sides)
+        ]
+        print(
+            json.dumps(
+                {"env": made.env, "seed": made.seed, "runs": sides, "page": str(page), "picture": str(picture)},
+                indent=1,
+            )
+        )
+        return
+    for k, side in enumerate(made.sides):
+        won = "; ".join(
+            f"{words.lower()} {wins} of {n}" for kind, words in KINDS.items() for wins, n in [made.won(k, kind)] if n
+        )
+        print(f" {visible(side.run)} ({visible(side.agent)}): {won}")
+    for note in made.notes:
+        print(f" {visible(note)}")
+    print(f" {visible(str(page))}\n {visible(str(picture))}")
 
 
 def demos(args: argparse.Namespace) -> None:

@@ -96,6 +96,13 @@ def _score(subparsers: Any) -> None:
     score.add_argument(
         "--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per start; 8 for pass@8"
     )
+    score.add_argument(
+        "--ood",
+        type=arguments.whole(1, 100_000),
+        default=0,
+        metavar="N",
+        help="also from N starts out of distribution, whose numbers stand beside these",
+    )
     score.add_argument("--seed", type=arguments.seed, default=0)
     score.add_argument("--held-out-secret", metavar="HEX", help="replay the held-out starts of a finished run")
     _env_argument(score)
@@ -111,20 +118,25 @@ def _score(subparsers: Any) -> None:
 
 def _compare(subparsers: Any) -> None:
     versus = subparsers.add_parser(
-        "compare", help="which of two policies is better: shared starts, a sequential test that stops when it knows"
+        "compare",
+        help="which of two policies is better: shared starts, a sequential test that stops when it knows; or films of runs' answers side by side",
     )
-    versus.add_argument("first", metavar="A", help="a policy's folder, or reference, scripted, naive, random")
-    versus.add_argument("second", metavar="B")
-    versus.add_argument("--env", default=DEFAULT_ENV, metavar="ID")
+    versus.add_argument("sides", nargs="+", metavar="A",
+                        help="two policies, each a folder, or reference, scripted, naive, random; or runs, each the folder that eval made")  # fmt: skip
+    versus.add_argument("--env", metavar="ID", help=f"of policies (default {DEFAULT_ENV})")
     versus.add_argument(
-        "-n", type=arguments.whole(1, 10_000), default=200, metavar="N", help="starts at most (default 200)"
+        "-n", type=arguments.whole(1, 10_000), metavar="N", help="starts at most, of policies (default 200)"
     )
     versus.add_argument(
-        "--alpha",
-        type=arguments.real(1e-6, 0.5),
-        default=0.05,
-        metavar="P",
-        help="chance of a false alarm (default 0.05)",
+        "--alpha", type=arguments.real(1e-6, 0.5), metavar="P", help="chance of a false alarm (default 0.05)"
+    )
+    versus.add_argument("--starts", type=arguments.whole(1, 50), metavar="N",
+                        help="of runs: films from N starts in distribution and N out of it (default 6)")  # fmt: skip
+    versus.add_argument(
+        "--out",
+        type=arguments.path,
+        metavar="DIR",
+        help="of runs: where compare.html and compare.png go (default compare/)",
     )
     versus.add_argument("--seed", type=arguments.seed, default=0)
     _env_argument(versus)

@@ -203,6 +203,12 @@ def print_score(result: dict[str, Any], *, as_json: bool) -> None:
     add_plain(table, "environment", result["env"])
     add_plain(table, "policy", result["policy"])
     add_plain(table, "success rate", percent(result["success_rate"], result["wilson95"]) + "  (95 % Wilson)")
+    if (outside := result["out_of_distribution"]) is not None:
+        add_plain(
+            table,
+            "out of distribution",
+            percent(outside["success_rate"], outside["wilson95"]) + f"  ({outside['episodes']} episodes)",
+        )
     add_plain(table, "score", f"{result['score']:.3f}")
     add_plain(table, "streak", str(result["streak"]))
     if result["pass_at_8"] is not None:

@@ -58,6 +58,7 @@ class ScoreReport(StrictModel):
     digest: str
     sandbox: str
     scenes: list[str | None]
+    out_of_distribution: HeldOut | None  # from starts of the wider range, where these were asked for
     outcomes: list[bool | None]  # the attempts at the first start, then those at the next; None for a void one
     stations: Source | None
     protocol: str | None

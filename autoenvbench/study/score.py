@@ -22,7 +22,7 @@ from autoenvbench.record.clock import RunClock
 from autoenvbench.record.compute import compute_class, hardware
 from autoenvbench.record.events import EpisodeEvent, Purpose
 from autoenvbench.record.ledger import Ledger
-from autoenvbench.record.results import cell_kind, versions
+from autoenvbench.record.results import HeldOut, cell_kind, versions
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.summary import summarise
 from autoenvbench.sandbox.cage import Sandbox, Track
@@ -52,6 +52,7 @@ def score(
     tools: dict[str, Any] | None = None,
     tools_replay: str | None = None,
     tools_url: str | None = None,
+    ood: int = 0,
     on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Run a policy's episodes and count.
@@ -71,6 +72,8 @@ def score(
         tools: how the tools of a script are set up (`ToolsConfig`).
         tools_replay: a script that stands in for the model behind vlm_query.
         tools_url: address of that model's provider.
+        ood: starts out of distribution (the environment's `starts="ood"`) from which it runs as well, one attempt each: what they come to
+            stands beside the rest, as `out_of_distribution`.
         on_episode: called with each judged episode.
 
     Returns:
@@ -88,6 +91,7 @@ def score(
             raise UserError(f"cannot write trajectories to {trajectories}: {error.strerror}") from None
         if any(trajectories.glob(f"*{SUFFIX}")):
             raise UserError(f"{trajectories} holds trajectories already; name a new folder")
+    outside = _outside(env_id, env_kwargs or {}) if ood else {}
     named = starts(env_id, protocol, n) if protocol is not None else ()
     env = make_env(env_id, env_kwargs)
     try:
@@ -135,9 +139,17 @@ def score(
         )
         own = metrics.token_totals(ledger.events(), 1.0, of_policies=True)
         asked = {"policy_tokens": own.headline, "deterministic": own.calls == 0}
+        beside = None
+        if ood:
+            wider = score(
+                env_id, policy, ood, env_kwargs=outside, seed=seed, held_out_secret=held_out_secret, private_stations=private_stations,
+                sandbox=sandbox, track=track, tools=tools, tools_replay=tools_replay, tools_url=tools_url, on_episode=on_episode,
+            )  # fmt: skip
+            beside = {name: wider[name] for name in HeldOut.model_fields}
         of_no_run = chosen.source == "run" and not held_out_secret  # so: anybody can compute them
         return {
             **report,
+            "out_of_distribution": beside,
             "stations": "public" if of_no_run else chosen.source,
             "protocol": protocol,
             "tools": tools or {},
@@ -145,6 +157,18 @@ def score(
         }
     finally:
         env.close()
+
+
+def _outside(env_id: str, env_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the environment with its wider range of starts. Raises UserError where it has none."""
+    if "starts" in env_kwargs:
+        raise UserError("--ood is beside starts in distribution: leave --env-arg starts=... out")
+    outside = {**env_kwargs, "starts": "ood"}
+    try:
+        make_env(env_id, outside).close()
+    except UserError as error:
+        raise UserError(f"{env_id} has no starts out of distribution; leave --ood out ({error})") from None
+    return outside
 
 
 def keep_all(folder: Path, policy: str, bundle: Bundle, insight: Insight) -> Keep:

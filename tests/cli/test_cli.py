@@ -257,3 +257,15 @@ def test_trajectories_are_demonstrations_that_replay(capsys, tmp_path):
     code, _, err = call(capsys, *arguments)
     assert code == 2
     assert "name a new folder" in err
+
+
+def test_starts_out_of_distribution_stand_beside_the_others(capsys):
+    tying = ("score", "--env", "ENPIRE/TieZipTie-v0", "--policy", "naive", "-n", "2", "--ood", "3", "--json")
+    result = json.loads(call(capsys, *tying)[1])
+    assert (result["episodes"], len(result["outcomes"])) == (2, 2)
+    outside = result["out_of_distribution"]
+    assert outside["episodes"] == 3
+    assert outside["wilson95"][0] <= outside["success_rate"] <= outside["wilson95"][1]
+    code, _, err = call(capsys, *tying, "--env-arg", "starts=ood")
+    assert code == 2
+    assert "leave --env-arg starts=... out" in err
