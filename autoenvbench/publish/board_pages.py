@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from autoenvbench.publish.ranking import MIN_RUNS, Row, Section
-from autoenvbench.publish.report import STYLE
+from autoenvbench.publish.report import POLICY, STYLE
 from autoenvbench.record.regimes import MAX_CODED, MAX_NUMBERS, MAX_TABLE
 from autoenvbench.record.statistics import RUNS_FOR_AN_INTERVAL
 from autoenvbench.text import html_text, markdown, short
@@ -155,7 +155,8 @@ def html_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str:
             f"<h2>Broken submissions</h2><p class=note>{_BROKEN_INTRO}</p>{table(_BROKEN, sorted(broken.items()))}"
         )
     return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f'<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=Content-Security-Policy content="{POLICY}">'
+        "<meta name=viewport content='width=device-width'>"
         f"<title>AutoEnvBench leaderboards</title><style>{STYLE}main{{max-width:1200px}} h2,h3{{overflow-wrap:anywhere}} "
         "summary{font-weight:600;cursor:pointer} dl{font-size:13.5px} dt{font-weight:600} dd{margin:0 0 8px;max-width:90ch} "
         "@media(min-width:600px){dl{display:grid;grid-template-columns:max-content 1fr;gap:0 16px}} "

@@ -15,6 +15,7 @@ from autoenvbench.record import metrics
 from autoenvbench.record.events import NOT_AGENTS
 from autoenvbench.record.ledger import Event
 from autoenvbench.record.summary import wilson
+from autoenvbench.text import figure_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,12 +115,12 @@ def axis_figure(axis: str, levels: Sequence[tuple[str, int, int]]) -> Figure:
         ax.barh(k, rate, color=ACCENT if k == 0 else SOFT, height=0.55)
         ax.errorbar([rate], [k], xerr=[[rate - low], [high - rate]], color=INK, capsize=3, linewidth=1.2)
         ax.text(1.02, k, f"{successes}/{episodes}", va="center", fontsize=9, color=INK)
-    ax.set_yticks(range(len(levels)), [name for name, _, _ in levels])
+    ax.set_yticks(range(len(levels)), [figure_text(name) for name, _, _ in levels])
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
     ax.set_xlabel("success rate (95 % Wilson interval)", color=INK)
-    ax.set_title(axis, color=INK, fontsize=10, loc="left")
+    ax.set_title(figure_text(axis), color=INK, fontsize=10, loc="left")
     return figure
 
 

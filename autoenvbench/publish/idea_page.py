@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autoenvbench.evolution.team import Jump, TeamClimb
 from autoenvbench.evolution.tree import Edge, Evaluation, Idea, IdeaTree
@@ -38,10 +38,12 @@ class Extras:
 
     Attributes:
         diffs: what was changed, and against what; `strips`: data URIs of pictures.
+        evaluations: by evaluation, the id of what the page has of its episodes.
     """
 
     diffs: Mapping[str, tuple[str, str]]
     strips: Mapping[str, str]
+    evaluations: Mapping[str, str] = field(default_factory=dict)
 
 
 def idea_section(tree: IdeaTree, climb: TeamClimb, uses: FirstUses, research_s: float, extras: Extras) -> str:
@@ -158,7 +160,7 @@ class _Cards:
             f"<p><b>{self._verdict(idea)}</b> {_measured(idea)}</p>",
             self._relations(idea),
             f"<p class=learned>Learnt: {learned}</p>" if idea.learned else "",
-            _evaluations(idea),
+            _evaluations(idea, self._extras.evaluations),
         ]
         if (strip := self._extras.strips.get(idea.id)) is not None:
             parts.append(
@@ -209,12 +211,14 @@ def _rate(wins: int, n: int) -> str:
     return f"{wins} of {n} ({percent(wins / n)} [{100 * low:.0f}, {100 * high:.0f}])" if n else "no episode"
 
 
-def _evaluations(idea: Idea) -> str:
+def _evaluations(idea: Idea, shown: Mapping[str, str]) -> str:
     def row(e: Evaluation) -> str:
         how = "" if e.whole else " (under way)" if e.ended is None else " (cut)"
         whose = "" if e.agent == idea.agent else f" by {html_text(short(e.agent or '', 20))}"
+        name = html_text(short(e.id, 12))
+        linked = f"<a href='#{shown[e.id]}'>{name}</a>" if e.id in shown else name
         return (
-            f"<tr><td>{html_text(short(e.id, 12))}<td>{e.purpose}{whose}{how}<td>{format_duration(e.began)}"
+            f"<tr><td>{linked}<td>{e.purpose}{whose}{how}<td>{format_duration(e.began)}"
             f"<td>{_rate(e.successes, e.episodes)}"
         )
 

@@ -12,7 +12,8 @@ from autoenvbench.errors import UserError
 from autoenvbench.evolution.activity import ACTIVITIES, time_by_activity
 from autoenvbench.evolution.team import TeamClimb
 from autoenvbench.evolution.tree import IdeaTree
-from autoenvbench.publish import figures, idea_page
+from autoenvbench.publish import climb_page, figures, idea_page
+from autoenvbench.publish.climb_page import Batches, climb_section
 from autoenvbench.publish.idea_files import diffs, strips
 from autoenvbench.publish.idea_page import Extras, idea_section
 from autoenvbench.publish.ranking import unranked_because
@@ -55,13 +56,15 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     use = metrics.robot_use(events, research_s, config.cells, config.pace)
     finished = any(e.kind == "run" and e.payload.phase == "finished" for e in events)
     result = Result.from_events(events) if finished else None
+    batches = Batches(events, run_dir.resolve().name)
+    best = batches.of_commit(confirmed[-1].commit) if confirmed else None
 
     tiles = [
-        ("held-out success", percent(summary.success_rate) if held else "not scored yet",
+        ("held-out success", batches.link(batches.held_out, percent(summary.success_rate)) if held else "not scored yet",
          f"95 % interval {percent(summary.wilson95[0])} to {percent(summary.wilson95[1])}, {len(held)} episodes" if held else ""),
-        ("confirmed best", percent(confirmed[-1].value) if confirmed else "none",
+        ("confirmed best", batches.link(best, percent(confirmed[-1].value)) if confirmed else "none",
          f"{confirmed[-1].episodes_behind} fresh episodes" if confirmed else ""),
-        ("streak", str(summary.streak) if held else "-", "consecutive held-out successes"),
+        ("streak", batches.link(batches.held_out, str(summary.streak)) if held else "-", "consecutive held-out successes"),
         ("research time", format_duration(research_s), f"budget {format_duration(config.budget_s)}"),
         ("tokens", f"{tokens.headline:,}" if tokens.calls else "none",
          f"{tokens.all:,} with cache reads; {tokens.per_minute:,.0f} per minute (MTU)" if tokens.calls else "no language model"),
@@ -78,14 +81,14 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
         ) + "</div>",
         _caveats(result),
         "<h2>Hill climb</h2>",
-        _figure(figures.hill_climb(events, research_s, summary.success_rate if held else None, config.min_episodes)),
+        climb_section(batches, events, research_s, config.min_episodes),
         "<p class=note>Bars: 95 % Wilson intervals. The confirmed best rests on fresh episodes only; the raw best of many "
         "noisy evaluations flatters itself.</p>",
         _thresholds(confirmed), _milestones(events),
         _members(result),
-        "<h2>Ideas</h2>", _ideas(run_dir, config, events, research_s),
+        "<h2>Ideas</h2>", _ideas(run_dir, config, events, research_s, batches),
         "<h2>Stages reached</h2>", _figure(figures.stages(events)),
-        _failures(summary),
+        _failures(summary, batches),
         "<h2>Utilisation</h2>", _figure(figures.utilisation(events, research_s)),
         _activity(events, research_s), _tokens(tokens), _vision(result), _waits(events, research_s), _refusals(events),
         _pictures(run_dir),
@@ -93,7 +96,7 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     ]  # fmt: skip
     title = html_text(f"{config.agent} on {config.env}")
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>" \
-           f"<meta http-equiv=Content-Security-Policy content=\"{POLICY}\"><meta name=viewport content='width=device-width,initial-scale=1'><style>{STYLE}{idea_page.STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
+           f"<meta http-equiv=Content-Security-Policy content=\"{POLICY}\"><meta name=viewport content='width=device-width,initial-scale=1'><style>{STYLE}{idea_page.STYLE}{climb_page.STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
 
 
 def _use(use: metrics.RobotUse) -> str:
@@ -167,10 +170,12 @@ def _thresholds(confirmed: list[metrics.Point]) -> str:
     return html_table(("confirmed success", "time", "tokens", "episodes", "robot time"), rows)
 
 
-def _failures(summary: Summary) -> str:
+def _failures(summary: Summary, batches: Batches) -> str:
     if not summary.failures:
         return ""
-    return "<h3>Why held-out episodes failed</h3>" + html_table(("reason", "episodes"), summary.failures.items())
+    which = batches.link(batches.held_out, "Which episodes these are, and how to see them")
+    table = html_table(("reason", "episodes"), summary.failures.items())
+    return f"<h3>Why held-out episodes failed</h3>{table}<p class=note>{which}</p>"
 
 
 def _milestones(events: list[Event]) -> str:
@@ -224,13 +229,13 @@ def _refusals(events: list[Event]) -> str:
     return "<h3>Not forwarded to the provider</h3>" + html_table(("what", ""), rows) if rows else ""
 
 
-def _ideas(run_dir: Path, config: RunConfig, events: list[Event], research_s: float) -> str:
+def _ideas(run_dir: Path, config: RunConfig, events: list[Event], research_s: float, batches: Batches) -> str:
     """The tree with a card an idea, and the same as a table."""
     tree, climb, uses = IdeaTree.of(events), TeamClimb.of(events, config.min_episodes), FirstUses()
     for e in events:
         uses.add(e)
     raised_first = sorted(tree.ideas, key=lambda id: -climb.gain(id))
-    extras = Extras(diffs(run_dir, tree, raised_first), strips(run_dir, tree, raised_first))
+    extras = Extras(diffs(run_dir, tree, raised_first), strips(run_dir, tree, raised_first), batches.anchors)
     rows = [(i.id, format_duration(i.t_run), i.agent or "", i.title, i.regime or "", i.parent or "",
              "{} of {}".format(*i.evaluated) if i.evaluated else "", "{} of {}".format(*i.confirmed) if i.confirmed else "",
              climb.verdict(i.id), uses.words(i.id)) for i in tree.ideas.values()]  # fmt: skip
@@ -296,5 +301,6 @@ figure{margin:8px 0;background:#fff;border:1px solid #e2e6ea;border-radius:8px;p
 figure svg,figure img{max-width:100%;height:auto;display:block} figcaption{color:#5d6873;font-size:13px;padding-top:6px}
 table{border-collapse:collapse;background:#fff;border:1px solid #e2e6ea;width:100%;font-size:13.5px;margin:8px 0}
 th,td{text-align:left;padding:6px 10px;border-bottom:1px solid #eceff1;vertical-align:top} th{color:#5d6873;font-weight:600}
+h1,h2,h3,p,td{overflow-wrap:anywhere} td{min-width:8ch}
 @media(max-width:700px){table{display:block;overflow-x:auto}}
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoenvbench.publish.figures import axis_figure, svg_of
-from autoenvbench.publish.report import STYLE, html_table
+from autoenvbench.publish.report import POLICY, STYLE, html_table
 from autoenvbench.publish.study_figures import climbs, times_to
 from autoenvbench.publish.team_figures import milestone_bars
 from autoenvbench.record.clock import format_duration
@@ -79,7 +79,7 @@ def _page(
             body.append(f"<p class=note>{note}</p>")
         body += _research(plan, [level for level in plan.levels if level.axis == axis and finished[axis, level.name]], finished)  # fmt: skip
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>{html_text(study.name)}</title>" \
-           f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
+           f"<meta http-equiv=Content-Security-Policy content=\"{POLICY}\"><meta name=viewport content='width=device-width'><style>{STYLE}</style><main>{''.join(body)}</main></html>\n"  # fmt: skip
 
 
 def _svg(figure: Figure) -> str:
@@ -119,7 +119,11 @@ def _research(plan: Plan, levels: Sequence[Level], finished: Finished) -> list[s
         if any(one.reached for _, one in of_levels):
             parts.append(_svg(times_to(rate, of_levels, max(budgets.values()))))
     for env in dict.fromkeys(level.condition.env for level in levels):  # other tasks have other stages
-        of_env = {name: [run.first_at for run in runs] for level, (name, runs) in zip(levels, groups, strict=True) if level.condition.env == env}
+        of_env = {
+            name: [run.first_at for run in runs]
+            for level, (name, runs) in zip(levels, groups, strict=True)
+            if level.condition.env == env
+        }
         if any(first_at for group in of_env.values() for first_at in group):
             parts.append(_svg(milestone_bars(of_env, max(budgets[name] for name in of_env))))
             parts.append(
