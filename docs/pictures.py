@@ -62,7 +62,7 @@ def run_svg() -> str:
     x = 26.0
     events = ("secret's hash", "idea", "evaluation", "episode", "tokens", "confirmed", "secret")
     for name in events:
-        width = 15 + 7.2 * len(name)
+        width = 14 + 6.9 * len(name)
         parts.append(
             f'<rect x="{x:g}" y="412" width="{width:g}" height="40" rx="5" fill="{GREY}" stroke="{SOFT}"/>'
             f'<text x="{x + width / 2:g}" y="437" class="s">{escape(name)}</text>'
