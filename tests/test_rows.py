@@ -43,3 +43,37 @@ def test_a_finished_run_is_not_repeated_and_a_cut_one_is_gone_on_with(tmp_path, 
         (run / "result.json").write_text("{}")
     found = lines("--out", tmp_path, "--dry-run", "--runs", 2, "--only", "recipe-bc-PushT-*")
     assert [line[0] for line in found] == expected
+
+
+def test_a_finished_run_is_packed_filed_and_verified_once(tmp_path):
+    name = "20261130-000000-cem-PushT-State-v0-s0"
+    run, board = tmp_path / "cem-PushT-State-v0-station/s0" / name, tmp_path / "board"
+    run.mkdir(parents=True)
+    for file in ("ledger.sqlite", "result.json"):
+        (run / file).touch()
+    asked = (
+        "--out",
+        tmp_path,
+        "--board",
+        board,
+        "--dry-run",
+        "--runs",
+        1,
+        "--track",
+        "station",
+        "--only",
+        "cem-PushT-*",
+    )
+    for line in (left := lines(*asked)):
+        make_parser().parse_args(line)
+    assert [line[:2] for line in left] == [["leaderboard", verb] for verb in ("pack", "add", "verify")]
+    for folder, ending in (("archives", "tar"), ("submissions", "json"), ("verifications", "json")):
+        (board / folder).mkdir(parents=True)
+        (board / folder / f"{name}.{ending}").touch()
+    assert lines(*asked) == []
+    on_station = lines("--out", tmp_path / "new", "--dry-run", "--runs", 1, "--track", "station")
+    assert len(on_station) == 20  # all but the one that practises in a simulator
+    for line in on_station:
+        config = run_config_from_args(make_parser().parse_args(line))
+        make_agent(config.agent).check(config)
+        assert config.track == "station"

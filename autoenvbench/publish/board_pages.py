@@ -29,7 +29,9 @@ _RANKED = (
     "irregular",
 )
 _MEDALS = {1: "gold", 2: "silver", 3: "bronze"}
-_UNRANKED = ("agent", "runs", "held-out success", "sd", "95 % interval", "streak", "conditions", "not ranked because")
+_UNRANKED = (
+    "agent", "runs", "held-out success", "claimed", "sd", "95 % interval", "streak", "conditions", "not ranked because",
+)  # fmt: skip
 _REPORTED = ("task", "agent", "runs", "mean final score", "runs at 100 %", "median time to 100 %")
 _BROKEN = ("file", "what is wrong with it")
 _INTRO = (
@@ -103,12 +105,14 @@ def markdown_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str
         parts.append(f"## {markdown(section.title)}")
         for conditions, rows in section.tables.items():
             parts += [f"### Ranked: {markdown(conditions)}", table(_RANKED, [_ranked(row) for row in rows])]
-        if section.unranked:
-            parts += ["### Not ranked", table(_UNRANKED, [_unranked(row) for row in section.unranked])]
+        for name, cells in _unranked_tables(section):
+            parts += [f"### {name}", table(_UNRANKED, cells)]
     if history:
         parts += ["## History", _HISTORY_INTRO]
     for section in history:
-        parts += [f"### {markdown(section.title)}", table(_UNRANKED, [_unranked(row) for row in section.unranked])]
+        parts.append(f"### {markdown(section.title)}")
+        for name, cells in _unranked_tables(section):
+            parts += [f"#### {name}", table(_UNRANKED, cells)]
     parts += ["## Reported", _REPORTED_INTRO + published()["by_agent_note"], table(_REPORTED, reported())]
     if broken:
         parts += ["## Broken submissions", _BROKEN_INTRO, table(_BROKEN, sorted(broken.items()))]
@@ -140,13 +144,14 @@ def html_page(sections: Sequence[Section], broken: Mapping[str, str]) -> str:
             body.append(
                 f"<h3>Ranked: {html_text(short(conditions, 300))}</h3>{table(_RANKED, [_ranked(row) for row in rows])}"
             )
-        if section.unranked:
-            body.append(f"<h3>Not ranked</h3>{table(_UNRANKED, [_unranked(row) for row in section.unranked])}")
+        for name, cells in _unranked_tables(section):
+            body.append(f"<h3>{name}</h3>{table(_UNRANKED, cells)}")
     if history:
         body.append(f"<h2>History</h2><p class=note>{_HISTORY_INTRO}</p>")
     for section in history:
-        title = html_text(short(section.title, 300))
-        body.append(f"<h3>{title}</h3>{table(_UNRANKED, [_unranked(row) for row in section.unranked])}")
+        body.append(f"<h3>{html_text(short(section.title, 300))}</h3>")
+        for name, cells in _unranked_tables(section):
+            body.append(f"<h4>{name}</h4>{table(_UNRANKED, cells)}")
     body.append(
         f"<h2>Reported</h2><p class=note>{_REPORTED_INTRO}{published()['by_agent_note']}</p>{table(_REPORTED, reported())}"
     )
@@ -180,7 +185,17 @@ def _place(row: Row) -> str:
 
 
 def _unranked(row: Row) -> tuple[str, ...]:
-    return (*_figures(row), row.conditions, row.note)
+    agent, runs, mean, *rest = _figures(row)
+    return (agent, runs, mean, row.claimed, *rest, row.conditions, row.note)
+
+
+def _unranked_tables(section: Section) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """(title, rows) of what takes no rank: what somebody has run again, and what nobody has."""
+    parts = {
+        "Not ranked": [row for row in section.unranked if not row.self_reported],
+        "Self-reported": [row for row in section.unranked if row.self_reported],
+    }
+    return [(title, [_unranked(row) for row in rows]) for title, rows in parts.items() if rows]
 
 
 def _figures(row: Row) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ def rows_of(tree: IdeaTree, gap_s: float) -> dict[str, int]:
     last: dict[tuple[str | None, int], float] = {}
     for idea in tree.ideas.values():
         free = (row for row in ROWS if idea.t_run - last.get((idea.agent, row), -gap_s) >= gap_s)
-        emptiest = min(ROWS, key=lambda row: last.get((idea.agent, row), -gap_s))
-        row = next(free, emptiest)
+        row = next(free, None)
+        if row is None:
+            row = min(ROWS, key=lambda row: last.get((idea.agent, row), -gap_s))
         rows[idea.id], last[idea.agent, row] = row, idea.t_run
     return rows

@@ -146,11 +146,12 @@ class LiveView:
         curves = self._state.curves
         average = self._state.team.average if len(self._state.team.members) > 1 else []
         ended = [e for e in self._tree.evaluations() if e.ended is not None and e.episodes]
+        newest = sorted(ended, key=lambda e: e.ended or 0.0)[-MOST_EVALUATIONS:]  # of a long run most are not put into words
         return {
             "confirmed": [[round(p.t_run, 1), *_rate(p)] for p in _thinned(curves.confirmed)],
             "raw": [[round(p.t_run, 1), *_rate(p)] for p in _thinned(curves.raw)],
             "average": [[round(p.t_run, 1), round(p.value, 4)] for p in _thinned(average)],
-            "evaluations": sorted(map(_dot, ended))[-MOST_EVALUATIONS:],
+            "evaluations": sorted(map(_dot, newest)),
         }
 
     def _ideas(self) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Row:
         rates: of its runs.
         run_ids: of its runs, in their order.
         to_80_s: the median of `to_80` [s]; None where less than half of the runs got there.
+        self_reported: nobody has run any of its answers again.
     """
 
     agent: str
@@ -84,6 +85,7 @@ class Row:
     rates: Rates
     run_ids: tuple[str, ...]
     to_80_s: float | None
+    self_reported: bool
     rank: int | None = None
     letters: str = ""
 
@@ -173,7 +175,7 @@ class Placed:
     @property
     def shown(self) -> HeldOut:
         """The numbers that count: the verifier's where its answer was verified, else the result's own."""
-        counts = self.check is not None and self.check.verdict != "rejected" and self.check.fresh is not None
+        counts = self.check is not None and self.check.outcome != "rejected" and self.check.fresh is not None
         return self.check.fresh.held_out if counts else self.result.held_out  # type: ignore[union-attr]
 
 
@@ -269,6 +271,7 @@ def _row(placed: Sequence[Placed], note: str) -> Row:
         streak=max(x.streak for x in shown),
         to_80=to_80,
         to_80_s=to_80_s,
+        self_reported=all(p.check is None for p in placed),
         run_ids=tuple(x.run_id for x in group),
         tokens=f"{statistics.median(tokens):,.0f}" if tokens else "-",
         irregular=_irregular(group),

@@ -13,7 +13,7 @@ from typing import Any
 from autoenvbench.publish.leaderboard import Board
 from autoenvbench.publish.ranking import Row, agent_words, sections
 from autoenvbench.publish.run_curves import RunCurve
-from autoenvbench.publish.verification import Check, check_of, status
+from autoenvbench.publish.verification import Check, check_of, rescored, status
 from autoenvbench.record.results import Result
 
 
@@ -82,6 +82,7 @@ class SiteRun:
         report: where its report stands in the site, if its folder was given.
         steps: (research time [s], confirmed success rate from then on); `steps_from`: "ledger", or "thresholds" where only the times to
             50, 80, 95, 99 and 100 % are known.
+        rescored: what its verified answer came to in other versions of its environment.
     """
 
     result: Result
@@ -93,6 +94,7 @@ class SiteRun:
     report: str | None
     steps: list[tuple[float, float]]
     steps_from: str
+    rescored: list[Check]
 
     @property
     def id(self) -> str:
@@ -133,6 +135,7 @@ def site_of(board: Board, found: Mapping[str, Result], curves: Mapping[str, RunC
         runs[run_id] = SiteRun(
             result, words, page_id(words), status(result, board.verifications), check_of(result, board.verifications), run_id in filed,
             f"reports/{run_id}.html" if run_id in curves else None, steps, steps_from,
+            rescored(result, board.verifications),
         )  # fmt: skip
     boards = [
         _board(section.title, section.history, section.tables, section.unranked, runs)
@@ -214,4 +217,5 @@ def _run_json(run: SiteRun) -> dict[str, Any]:
         "agent_id": run.agent_id, "env": r.env.model_dump(mode="json"), "kind": r.kind, "date": r.date, "seed": r.seed, "status": run.status,
         "filed": run.filed, "held_out": r.held_out.model_dump(mode="json"), "best_confirmed": r.best_confirmed, "budget_s": r.budget_s,
         "research_s": r.research_s, "steps": run.steps, "steps_from": run.steps_from,
+        "rescored": {c.fingerprint: c.fresh.held_out.model_dump(mode="json") for c in run.rescored if c.fresh},
     }  # fmt: skip

@@ -25,6 +25,7 @@ _MAX_FILE = 1 << 20  # bytes
 Verdict = Literal["verified", "rejected", "re-scored"]
 Secret = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Words = Annotated[str, StringConstraints(max_length=1000)]
+Date = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
 
 
 class Replay(StrictModel):
@@ -57,12 +58,30 @@ class Fresh(StrictModel):
         interval: successes among its episodes that the claim predicts, as 99 % of what policies of its rate do; None where nothing is
             claimed of this version of the environment.
         false_rejection: the chance with which an honest claim of whatever rate falls out of such an interval.
+        tries: how often they were begun; what failed in one that never came to its end has failed.
     """
 
     secret: Secret
     held_out: HeldOut
     interval: tuple[int, int] | None = None
     false_rejection: float | None = Field(default=None, ge=0, le=1)
+    tries: int = Field(default=1, ge=1)
+
+
+class Refuted(StrictModel):
+    """A check that is not true: whoever ran its starts again found something else.
+
+    Attributes:
+        date: ISO 8601, UTC.
+        reasons: in what they differ.
+        held_out: what the answer came to on the check's own fresh starts.
+    """
+
+    date: Date
+    reasons: list[Words] = Field(min_length=1, max_length=50)
+    hardware: Words
+    versions: dict[str, Words]
+    held_out: HeldOut
 
 
 class Check(StrictModel):
@@ -74,9 +93,10 @@ class Check(StrictModel):
         row_sha256: of the row that it is about (see `row_sha256`).
         reasons: why it is rejected; for others what is to be known of it.
         archive_sha256: of the archive that was opened.
+        refuted: by a later re-run.
     """
 
-    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
+    date: Date
     fingerprint: Words
     row_sha256: Secret
     verdict: Verdict
@@ -87,6 +107,19 @@ class Check(StrictModel):
     sandbox: Words
     replay: Replay | None = None
     fresh: Fresh | None = None
+    refuted: Refuted | None = None
+
+    @property
+    def outcome(self) -> Verdict:
+        """The verdict that counts: what is not true has nothing verified."""
+        return self.verdict if self.refuted is None else "rejected"
+
+    @property
+    def because(self) -> list[str]:
+        """Reasons of the outcome."""
+        if self.refuted is None:
+            return self.reasons
+        return [f"its record of {self.date} is not true, as was found on {self.refuted.date}", *self.refuted.reasons]
 
 
 class Verification(StrictModel):
@@ -164,16 +197,16 @@ def check_of(result: Result, records: Mapping[str, Verification]) -> Check | Non
 def rescored(result: Result, records: Mapping[str, Verification]) -> list[Check]:
     """Of a row that is verified: what its answer came to in other versions of its environment."""
     own = check_of(result, records)
-    if own is None or own.verdict != "verified":
+    if own is None or own.outcome != "verified":
         return []
     checks, row = records[result.run_id].checks, row_sha256(result)
-    return [check for check in checks if (check.verdict, check.row_sha256) == ("re-scored", row)]
+    return [check for check in checks if (check.outcome, check.row_sha256) == ("re-scored", row)]
 
 
 def status(result: Result, records: Mapping[str, Verification]) -> Literal["verified", "self-reported", "rejected"]:
     """Of a row."""
     check = check_of(result, records)
-    return "self-reported" if check is None else "verified" if check.verdict == "verified" else "rejected"
+    return "self-reported" if check is None else "verified" if check.outcome == "verified" else "rejected"
 
 
 def unverified_because(result: Result, records: Mapping[str, Verification]) -> list[str]:
@@ -189,6 +222,6 @@ def unverified_because(result: Result, records: Mapping[str, Verification]) -> l
                 else "nobody has run its answer again"
             )
         ]
-    if check.verdict == "verified":
+    if check.outcome == "verified":
         return []
-    return ["rejected: " + "; ".join(check.reasons)]
+    return ["rejected: " + "; ".join(check.because)]

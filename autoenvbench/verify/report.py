@@ -25,13 +25,13 @@ def in_words(result: Result, record: Verification) -> str:
         f"Ledger {(result.ledger_sha256 or 'unknown')[:16]}, answer {markdown(result.answer.digest[:16])}.",
     ]
     for check in record.checks:
-        lines += ["", f"## {_SAID[check.verdict]}, {check.date}", "", *(f"- {words}" for words in _findings(check))]
+        lines += ["", f"## {_SAID[check.outcome]}, {check.date}", "", *(f"- {words}" for words in _findings(check))]
     return "\n".join(lines) + "\n"
 
 
 def _findings(check: Check) -> Iterator[str]:
-    for reason in check.reasons:
-        yield ("**Reason.** " if check.verdict == "rejected" else "") + markdown(reason, 1000)
+    for reason in check.because:
+        yield ("**Reason.** " if check.outcome == "rejected" else "") + markdown(reason, 1000)
     if check.replay is not None or check.fresh is not None:
         yield "Result: every field follows from the ledger, and the answer's files have the hashes that the ledger names."
     if (replay := check.replay) is not None:
@@ -49,7 +49,9 @@ def _findings(check: Check) -> Iterator[str]:
         for words in replay.differing:
             yield markdown(words)
     if (fresh := check.fresh) is not None:
-        yield f"Fresh starts, drawn at verification: {_rate(fresh.held_out)}. This number ranks. Secret {fresh.secret}."
+        yield f"Fresh starts, drawn at verification: {_rate(fresh.held_out)}. {'' if check.outcome == 'rejected' else 'This number ranks. '}Secret {fresh.secret}."
+        if fresh.tries > 1:
+            yield f"They were begun {fresh.tries} times; what failed in a try that did not come to its end has failed."
         if fresh.interval is not None:
             yield (
                 f"The claim predicts {fresh.interval[0]} to {fresh.interval[1]} successes (99 % beta-binomial); of honest claims at most "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import evaluate
 from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.study.score import station_of_start
+from autoenvbench.verify.begun import Begun
 
 OnEpisode = Callable[[EpisodeEvent], None]
 #: Reasons of failures that a slower or fuller machine brings about: such an outcome is compared with no other.
@@ -125,26 +125,33 @@ class Rerun:
         return found
 
     # -- fresh starts ------------------------------------------------------------------------------------------------
-    def fresh(self, secret: bytes | None = None) -> Fresh:
-        """As many starts as were held out, one attempt at each, from a secret that is drawn now, or one that was drawn before.
+    def fresh(self, secret: bytes, begun: Begun | None = None) -> Fresh:
+        """As many starts as were held out, one attempt at each, from a secret.
 
         They are at the run's own station, where a run has one: there it claims its rate.
+
+        Args:
+            begun: where each episode is written, if this is no audit; what failed there in an earlier try has failed.
         """
-        secret = secrets.token_bytes(32) if secret is None else secret
         each = self._stations.scope == "each"
         station = station_of_start(self._stations, secret if each else self._secret, "heldout")
         streams, n = StartStreams(secret), self._config.held_out
-        episodes = self._run(
+        starts = (
             Start(k, 0, streams.seed("heldout", k), None, station(k), streams.policy_seed("heldout", k))
             for k in range(n)
         )
+        episodes = self._run(starts, None if begun is None else begun.ledger)
+        if begun is not None:
+            episodes = [begun.worst(episode) for episode in episodes]
         summary = summarise(episodes)
         held_out = HeldOut(**{name: getattr(summary, name) for name in HeldOut.model_fields})
+        tries = 1 if begun is None else begun.tries + 1
         if self.fingerprint != self._result.env.fingerprint:
-            return Fresh(secret=secret.hex(), held_out=held_out)
+            return Fresh(secret=secret.hex(), held_out=held_out, tries=tries)
         wins, claimed = self._claim()
         interval = predictive_interval(wins, claimed, held_out.episodes)
-        return Fresh(secret=secret.hex(), held_out=held_out, interval=interval, false_rejection=false_rejection(claimed, held_out.episodes))  # fmt: skip
+        chance = false_rejection(claimed, held_out.episodes)
+        return Fresh(secret=secret.hex(), held_out=held_out, interval=interval, false_rejection=chance, tries=tries)
 
     def _claim(self) -> tuple[int, int]:
         """Successes and starts of the ledger's first attempts: attempts at one start say little more than one does."""
@@ -152,11 +159,11 @@ class Rerun:
         firsts = [e.success for e in held if e.attempt == 0 and not e.infrastructure]
         return sum(firsts), len(firsts)
 
-    def _run(self, starts: Iterable[Start]) -> list[EpisodeEvent]:
+    def _run(self, starts: Iterable[Start], ledger: Ledger | None = None) -> list[EpisodeEvent]:
         """Episodes in a new process of the policy's. Raises UserError where they were cut, or the machine failed in any: what is left of
         them would say of the answer whatever the machine let through."""
         starts = list(starts)
-        ledger = Ledger(Path(":memory:"), RunClock.start(math.inf))
+        ledger = ledger or Ledger(Path(":memory:"), RunClock.start(math.inf))
         with script_settings(self._config.tools, None, None, ledger) as scripts:
             cell = LocalCell(
                 self._env,

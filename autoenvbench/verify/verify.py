@@ -3,12 +3,13 @@
 read the archive -> recompute the result, field by field -> run the answer on the run's starts, in a fresh cage -> and on fresh starts
 -> a verdict with its reasons, in a record beside the row
 
-Fresh starts are drawn once for a row in one version of its environment. Whoever verifies it again runs those of the record, and finds
-out whether the record is true.
+Fresh starts are drawn once for a row in one version of its environment, before anything is run (`verify.begun`). Whoever verifies it again
+runs those of the record, and finds out whether the record is true: one that is not is refuted, in the record itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from autoenvbench.publish.verification import (
     FOLDER,
     Check,
     Fresh,
+    Refuted,
     Replay,
     Verdict,
     Verification,
@@ -34,8 +36,9 @@ from autoenvbench.publish.verification import (
 from autoenvbench.record.compute import hardware
 from autoenvbench.record.events import EpisodeEvent
 from autoenvbench.record.results import Result, versions
-from autoenvbench.record.statistics import percent
+from autoenvbench.record.statistics import percent, predictive_interval
 from autoenvbench.sandbox.cage import Sandbox
+from autoenvbench.verify.begun import Begun, folder_of
 from autoenvbench.verify.examine import Examined, examine
 from autoenvbench.verify.report import in_words
 from autoenvbench.verify.rerun import Rerun, other_platform
@@ -102,14 +105,28 @@ def verify(
             on_episode=on_episode,
         )
         with rerun:
-            earlier = None if record is None else record.at(rerun.fingerprint, row_sha256(found.result))
-            if earlier is not None and earlier.fresh is None:
-                return Verified(found.result.run_id, "rejected", [f"rejected on {earlier.date}", *earlier.reasons])
-            check = _check(found.result, found.opened.sha256, rerun, sandbox, earlier)
-    if earlier is not None:
-        return _audited(found.result.run_id, earlier, check)
-    files = _write(found.result, check, board, archive) if write else []
+            row_hash = row_sha256(found.result)
+            earlier = None if record is None else record.at(rerun.fingerprint, row_hash)
+            folder = folder_of(board / FOLDER, found.result.run_id, rerun.fingerprint, row_hash)
+            if earlier is not None:
+                if write:
+                    shutil.rmtree(
+                        folder, ignore_errors=True
+                    )  # of a verification that ended when its record was written
+                return _audited(found.result, earlier, rerun, board if write else None)
+            begun = Begun(folder if write else _copied(folder, Path(scratch) / "begun"))
+            with contextlib.closing(begun):
+                check = _check(found.result, found.opened.sha256, rerun, sandbox, begun)
+                files = _write(found.result, check, board, archive) if write else []
+            begun.end()
     return Verified(found.result.run_id, check.verdict, check.reasons, files)
+
+
+def _copied(folder: Path, to: Path) -> Path:
+    """What was begun, for who writes nothing there."""
+    if folder.is_dir():
+        shutil.copytree(folder, to)
+    return to
 
 
 def _find(source: str, board: Path) -> tuple[Path | None, Path | None]:
@@ -139,16 +156,15 @@ def _record(result: Result, board: Path) -> Verification | None:
 
 
 # -- verdicts --------------------------------------------------------------------------------------------------------
-def _check(result: Result, archive: str, rerun: Rerun, sandbox: Sandbox, earlier: Check | None) -> Check:
-    """Run the answer again, on fresh starts that are drawn now or were drawn for an earlier record."""
-    secret = bytes.fromhex(earlier.fresh.secret) if earlier is not None and earlier.fresh is not None else None
+def _check(result: Result, archive: str, rerun: Rerun, sandbox: Sandbox, begun: Begun) -> Check:
+    """Run the answer again, on fresh starts that are drawn now or were by a try that did not come to its end."""
     if rerun.fingerprint != result.env.fingerprint:
-        fresh = rerun.fresh(secret)
+        fresh = rerun.fresh(begun.secret, begun)
         said = percent(result.held_out.success_rate, result.held_out.wilson95)
         now = percent(fresh.held_out.success_rate, fresh.held_out.wilson95)
         words = f"it claims {said} in the version {result.env.fingerprint} of its environment, and came to {now} in this one, {rerun.fingerprint}"
         return _found(result, "re-scored", [words], rerun.fingerprint, archive, sandbox, None, fresh)
-    replay, fresh = rerun.replay(), rerun.fresh(secret)
+    replay, fresh = rerun.replay(), rerun.fresh(begun.secret, begun)
     against = [*_replay_faults(replay), *_fresh_faults(fresh)]
     verdict: Verdict = "rejected" if against else "verified"
     return _found(
@@ -195,10 +211,14 @@ def _found(
     row: Result, verdict: Verdict, reasons: list[str], fingerprint: str, archive: str, sandbox: str, replay: Replay | None = None, fresh: Fresh | None = None,
 ) -> Check:  # fmt: skip
     return Check(
-        date=datetime.now(UTC).isoformat(timespec="seconds"), fingerprint=fingerprint, row_sha256=row_sha256(row), verdict=verdict,
+        date=_now(), fingerprint=fingerprint, row_sha256=row_sha256(row), verdict=verdict,
         reasons=[reason[:1000] for reason in reasons[:50]], archive_sha256=archive, hardware=hardware(), versions=versions(), sandbox=sandbox,
         replay=replay, fresh=fresh,
     )  # fmt: skip
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _rejected(result: Result, row: Path | None, found: Examined, board: Path) -> Verified:
@@ -222,15 +242,47 @@ def _rejected(result: Result, row: Path | None, found: Examined, board: Path) ->
     return replace(rejected, files=_write(filed, check, board))
 
 
-def _audited(run_id: str, earlier: Check, now: Check) -> Verified:
-    """A record that is there already, against what came out this time."""
-    assert earlier.fresh is not None
-    assert now.fresh is not None
-    was, is_ = earlier.fresh.held_out, now.fresh.held_out
-    if was != is_ and other_platform(earlier.versions, earlier.hardware) is None:
-        words = f"its record says {was.successes} of {was.episodes} on the fresh starts of {earlier.date}, and they gave {is_.successes} of {is_.episodes} again"
-        return Verified(run_id, "rejected", [words, *now.reasons])
-    return Verified(run_id, now.verdict, [f"as it was on {earlier.date}: fresh starts are drawn once", *now.reasons])
+def _audited(result: Result, check: Check, rerun: Rerun, board: Path | None) -> Verified:
+    """A record that is there already, against what its starts give this time. Where it is proven not to be true, that is written into it.
+
+    Args:
+        board: None where nothing is written.
+    """
+    if check.fresh is None or check.refuted is not None:
+        return Verified(result.run_id, "rejected", [f"rejected on {check.date}", *check.because])
+    secret, was = bytes.fromhex(check.fresh.secret), check.fresh.held_out
+    against, remarks = [], [f"as it was on {check.date}: fresh starts are drawn once"]
+    if check.verdict == "verified":
+        replay = rerun.replay()
+        faults = _replay_faults(replay)
+        if replay.by == "outcomes":
+            against += faults
+        else:
+            remarks += faults + _remarks(result, replay)
+    now = rerun.fresh(secret).held_out
+    if now != was:
+        elsewhere = other_platform(check.versions, check.hardware)
+        again = now if elsewhere else rerun.fresh(secret).held_out
+        words = f"its record says {was.successes} of {was.episodes} on the fresh starts of {check.date}, and they gave {now.successes} of {now.episodes} again"
+        low, high = predictive_interval(was.successes, was.episodes, now.episodes)
+        # An answer that is not deterministic does something else each time, but seldom twice something else by far.
+        false = now == again or not any(low <= one.successes <= high for one in (now, again))
+        if elsewhere or not false:
+            remarks.append(f"{words}: {elsewhere or 'the answer is not deterministic'}")
+        else:
+            against.append(words)
+    if not against:
+        return Verified(result.run_id, check.verdict, [*remarks, *check.reasons])
+    refuted = Refuted(
+        date=_now(),
+        reasons=[reason[:1000] for reason in against],
+        hardware=hardware(),
+        versions=versions(),
+        held_out=now,
+    )
+    false_check = check.model_copy(update={"refuted": refuted})
+    files = _write(result, false_check, board) if board is not None else []
+    return Verified(result.run_id, "rejected", against, files)
 
 
 def _write(result: Result, check: Check, board: Path, archive: Path | None = None) -> list[Path]:
@@ -239,7 +291,12 @@ def _write(result: Result, check: Check, board: Path, archive: Path | None = Non
     if archive is not None:
         files = [file_result(result, board), _keep(archive, board / ARCHIVES / f"{result.run_id}.tar")]
     known = _record(result, board)
-    checks = [*(known.checks if known else []), check]
+    others = (
+        [c for c in known.checks if (c.fingerprint, c.row_sha256) != (check.fingerprint, check.row_sha256)]
+        if known
+        else []
+    )
+    checks = [*others, check]
     record = Verification(
         run_id=result.run_id, ledger_sha256=result.ledger_sha256, answer=result.answer.digest, checks=checks
     )

@@ -12,6 +12,7 @@ from packed import archive_of, forged, luckiest, make_run, members_of
 from autoenvbench.cli.main import main
 from autoenvbench.errors import UserError
 from autoenvbench.publish import leaderboard
+from autoenvbench.publish.site import write_site
 from autoenvbench.publish.verification import read_verification, status
 from autoenvbench.record.results import Result
 from autoenvbench.record.run_config import RunConfig
@@ -178,7 +179,8 @@ def test_fresh_starts_on_which_the_machine_failed_verify_nothing(archive, tmp_pa
     monkeypatch.setattr(rerun, "evaluate", lambda cells, batch, *_, **__: Tally(batch.evaluation, outcomes.pop(0)))
     with pytest.raises(UserError, match=f"{N} of {N} episodes were void or interrupted; verify again"):
         verify(str(archive), tmp_path / "board", sandbox="bwrap")
-    assert (outcomes, (tmp_path / "board").exists()) == ([], False)
+    written = {path.name for path in (tmp_path / "board").rglob("*") if path.is_file()}
+    assert (outcomes, written) == ([], {"secret", "ledger.sqlite"})  # the next try has the same starts
 
 
 def test_no_key_in_an_address_is_published(run, tmp_path):
@@ -331,9 +333,21 @@ def test_a_record_that_says_more_than_the_fresh_starts_gave_is_found_out(board, 
     held = record["checks"][0]["fresh"]["held_out"]
     held.update(successes=N, success_rate=1.0, wilson95=[0.8, 1.0], failures={}, streak=N)
     file.write_text(json.dumps(record))
-    found = verify("run-0", copy, sandbox="bwrap")
-    assert found.verdict == "rejected"
-    assert f"its record says {N} of {N} on the fresh starts" in found.reasons[0]
+    assert verify("run-0", copy, sandbox="bwrap", write=False).files == []
+    words = f"its record says {N} of {N} on the fresh starts"
+    for reason in (0, 2):  # and it is written, so that the board knows it, and who verifies it again
+        found = verify("run-0", copy, sandbox="bwrap")
+        assert found.verdict == "rejected"
+        assert words in found.reasons[reason]
+    (check,) = read_verification(file).checks
+    assert (check.verdict, check.outcome, check.fresh.held_out.successes) == ("verified", "rejected", N)
+    assert check.refuted.held_out.successes < N
+    kept = leaderboard.read(copy)
+    assert status(kept.results["run-0.json"], kept.verifications) == "rejected"
+    leaderboard.build(copy)
+    for page in ("README.md", "verifications/run-0.md"):
+        assert words in (copy / page).read_text()
+        assert "is not true" in (copy / page).read_text()
 
 
 def test_a_few_failures_that_were_turned_into_successes_are_found(archive, tmp_path):
@@ -411,8 +425,21 @@ def test_another_version_of_the_environment_is_scored_again_and_both_are_said(ar
     record = read_verification(copy / "verifications/run-0.json")
     assert [check.verdict for check in record.checks] == ["verified", "re-scored"]
     leaderboard.build(copy)
-    page = (copy / "README.md").read_text()
-    assert "fingerprint 0123456789abcdef" in page
+    old, new = (100 * check.fresh.held_out.success_rate for check in record.checks)
+    result = leaderboard.read(copy).results["run-0.json"]
+    claim, here = 100 * result.held_out.success_rate, result.env.fingerprint
+    for page in ("README.md", "index.html"):  # the row stands in both versions, and each says the other
+        text = (copy / page).read_text()
+        first, second = sorted((text.index(f"fingerprint {here}"), text.index("fingerprint 0123456789abcdef")))
+        both = [text[first:second], text[second:]]
+        both = both if text[first:].startswith(f"fingerprint {here}") else both[::-1]
+        for part, says in zip(both, ((old, f"{claim:.1f} %; {new:.1f} % at 0123456789abcdef"), (new, f"{claim:.1f} % at {here}")), strict=True):  # fmt: skip
+            assert f"{says[0]:.1f} %" in part
+            assert says[1] in part
+    write_site(copy, tmp_path / "site")
+    assert f"<b>{new:.1f} %</b>" in (tmp_path / "site/runs/run-0.html").read_text()
+    (run,) = json.loads((tmp_path / "site/index.json").read_text())["runs"]
+    assert list(run["rescored"]) == ["0123456789abcdef"]
     assert (
         f"came to {100 * record.checks[1].fresh.held_out.success_rate:.1f} %"
         in (copy / "verifications/run-0.md").read_text()
