@@ -146,7 +146,8 @@ class LiveView:
         curves = self._state.curves
         average = self._state.team.average if len(self._state.team.members) > 1 else []
         ended = [e for e in self._tree.evaluations() if e.ended is not None and e.episodes]
-        newest = sorted(ended, key=lambda e: e.ended or 0.0)[-MOST_EVALUATIONS:]  # of a long run most are not put into words
+        # Of a long run most are not shown, and so not put into words.
+        newest = sorted(ended, key=lambda e: e.ended or 0.0)[-MOST_EVALUATIONS:]
         return {
             "confirmed": [[round(p.t_run, 1), *_rate(p)] for p in _thinned(curves.confirmed)],
             "raw": [[round(p.t_run, 1), *_rate(p)] for p in _thinned(curves.raw)],

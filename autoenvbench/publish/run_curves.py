@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from autoenvbench.errors import UserError
 from autoenvbench.publish.ranking import agent_words
-from autoenvbench.record.ledger import Event, read_events
+from autoenvbench.record.ledger import Event, digest, read_events
 from autoenvbench.record.metrics import BestCurves
 from autoenvbench.record.results import Result, started
 
@@ -23,7 +23,7 @@ class RunCurve:
     """A finished run.
 
     Attributes:
-        agent: in words, as on a leaderboard.
+        agent: in words, as on a leaderboard, with the size of its team.
         success: the confirmed best: success rate of the candidates that lead, on fresh episodes. It is no maximum and may fall.
         score: mean score of the confirmations of the same candidates; what is missing of one that was cut counts as 0.
         budget_s: research time granted; `watched_s`: until when the run is known: to its budget, or to where its goal ended it.
@@ -55,7 +55,8 @@ class RunCurve:
         success = [(point.t_run, point.value) for point in curves.confirmed]
         if success:  # what was under way at the deadline is finished a little after it
             watched = max(watched, success[-1][0])
-        return cls(result.run_id, agent_words(result), result.env.id, budget, watched, success, score)
+        team = f", a team of {result.team_size}" if result.team_size > 1 else ""
+        return cls(result.run_id, agent_words(result) + team, result.env.id, budget, watched, success, score)
 
     def reached(self, rate: float) -> float | None:
         """Research time [s] at which the confirmed best first was at `rate`; None if it never was."""
@@ -69,15 +70,21 @@ def read_curves(runs: Sequence[Path]) -> dict[str, list[RunCurve]]:
         UserError: no ledger, a run that is not finished, or runs of several environments.
     """
     by_agent: defaultdict[str, list[RunCurve]] = defaultdict(list)
-    seen: dict[str, Path] = {}
+    seen: dict[str, Path] = {}  # by the ledger's digest
+    named: Counter[str] = Counter()
     for run in runs:
         events = read_events(run / "ledger.sqlite")
         if not any(e.kind == "run" and e.payload.phase == "finished" for e in events):
             raise UserError(f"{run} is not finished; leave it out, or finish it first: autoenvbench resume {run}")
         curve = RunCurve.of(events)
-        if curve.run_id in seen:
-            raise UserError(f"{run} and {seen[curve.run_id]} are the same run, {curve.run_id}; give each run once")
-        seen[curve.run_id] = run
+        ledger = digest(events)
+        if ledger in seen:
+            raise UserError(f"{run} and {seen[ledger]} are the same run, {curve.run_id}; give each run once")
+        seen[ledger] = run
+        # Runs of a study that began in the same second may have one name: the second is told from the first.
+        named[curve.run_id] += 1
+        if named[curve.run_id] > 1:
+            curve = replace(curve, run_id=f"{curve.run_id} ({named[curve.run_id]})")
         by_agent[curve.agent].append(curve)
     envs = sorted({curve.env for curves in by_agent.values() for curve in curves})
     if len(envs) > 1:
@@ -105,5 +112,6 @@ def quartiles(curves: Sequence[RunCurve], what: str, points: int = 400) -> tuple
 
 
 def spread(by_agent: Mapping[str, Sequence[RunCurve]]) -> float:
-    """The longest research time that any of these runs was granted [s]."""
-    return max(curve.budget_s for curves in by_agent.values() for curve in curves)
+    """The longest research time for which anything is known of these runs [s]: until a run's end, or of an agent's runs together."""
+    known = [curve.watched_s for curves in by_agent.values() for curve in curves]
+    return max([*known, *(min(curve.budget_s for curve in curves) for curves in by_agent.values())])

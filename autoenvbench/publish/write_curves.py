@@ -47,7 +47,13 @@ def over_hours(by_agent: ByAgent, rate: float) -> Figure:
         for k, (agent, curves) in enumerate(by_agent.items()):
             look = look_of(k)
             at, (low, middle, high) = quartiles(curves, what)
-            ax.plot(at / per, middle, linewidth=2.0, label=f"{figure_text(agent)} ({len(curves)} runs)", **look)
+            ax.plot(
+                at / per,
+                middle,
+                linewidth=2.0,
+                label=f"{figure_text(agent)} ({len(curves)} run{'s' * (len(curves) > 1)})",
+                **look,
+            )
             ax.fill_between(at / per, low, high, color=look["color"], alpha=0.13, linewidth=0)
             for curve in curves:
                 steps = [(0.0, 0.0), *getattr(curve, what)]

@@ -65,3 +65,10 @@ def test_what_cannot_be_drawn_is_refused(runs, tmp_path, capsys):
     assert main(["publish", "curves", str(runs[0]), "--to", "1.5", "--out", str(tmp_path / "x")]) == 2
     assert main(["publish", "curves", str(tmp_path / "none")]) == 2
     assert not (tmp_path / "x").exists()
+
+
+def test_two_runs_of_one_name_are_two(runs, tmp_path):
+    """Those of a study that begin in the same second are called the same."""
+    twin = write_run(tmp_path / "run-0", number=5, held_out=2, wins=1)
+    (curves,) = read_curves([runs[0], twin]).values()
+    assert [curve.run_id for curve in curves] == ["run-0", "run-0 (2)"]
