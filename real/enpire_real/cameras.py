@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 from enpire_real.clock import Clock, Ticker
 from enpire_real.kinematics import Pose
 from enpire_real.station_file import Camera as CameraConfig
+from enpire_real.station_file import StationFile
 
 
 class CameraLost(RuntimeError):
@@ -52,6 +54,38 @@ class Camera(Protocol):
 
     def close(self) -> None:
         """Let go of the device. Safe to call twice."""
+
+
+_OLDEST_S = 0.25  # of a picture that is looked at, whatever its frame's time says; a camera at 30 Hz takes 0.06 s
+
+
+class FreshFrames:
+    """Newest frames of cameras, refused where they are old, or have shown the very same picture for that long: a camera that died, or hangs,
+    shows no present.
+
+    Args:
+        cameras: of a station, by name.
+        clock: the station's.
+        file: the station's; pictures of a twin without noise may be the same to the last bit, which no sensor's are.
+    """
+
+    def __init__(self, cameras: Mapping[str, Camera], clock: Clock, file: StationFile) -> None:
+        self._cameras, self._clock = cameras, clock
+        self._noiseless = file.twin is not None and file.twin.noise == 0
+        self._first: dict[str, Frame] = {}  # of those that were looked at and show what the newest one shows
+
+    def newest(self, name: str) -> Frame:
+        """A camera's newest frame. Raises CameraLost."""
+        frame = self._cameras[name].latest()
+        age = self._clock.now() - frame.time
+        if not age <= _OLDEST_S:
+            raise CameraLost(f"camera {name} has sent nothing for {age * 1000:.0f} ms")
+        first = self._first.get(name)
+        if first is None or self._noiseless or not np.array_equal(first.image, frame.image):
+            self._first[name] = frame
+        elif frame.time - first.time > _OLDEST_S:
+            raise CameraLost(f"camera {name} sends the same picture again and again")
+        return frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from enpire_envs.cell import CellFault
 
 from enpire_real.bringup.calibrate import PoorCalibration, Sample, calibrate_hand_eye
-from enpire_real.cameras import Lens, mount_pose
+from enpire_real.cameras import FreshFrames, Lens, mount_pose
 from enpire_real.fixture_section import FixtureSection
 from enpire_real.kinematics import Pose
 from enpire_real.perception.markers import MarkerMat, MatLost, camera_over_mat, find_markers
@@ -49,6 +49,7 @@ class FixtureEyes:
         self.wrist, self.side = section.wrist_camera, section.side_camera
         self.fixture, self.surveyed = section.fixture, False
         self._station, self._clock, self._marked = station, station.clock, marked
+        self._frames = FreshFrames(station.cameras, station.clock, station.file)
         self._on_flange = mount_pose(station.file.cameras[self.wrist])
 
     def lens(self, camera: str) -> Lens:
@@ -56,8 +57,8 @@ class FixtureEyes:
         return self._station.lens(camera)
 
     def image(self, camera: str) -> np.ndarray:
-        """The newest image."""
-        return self._station.cameras[camera].latest().image
+        """The newest image. Raises CameraLost where there is no new one."""
+        return self._frames.newest(camera).image
 
     def sample(self, flange: Pose) -> Sample | None:
         """What the wrist camera sees of the plate's markers with the flange at a pose in the station's frame; None where it sees too little."""

@@ -26,6 +26,7 @@ CLEAR = 0.040  # height of the tip over the plate at which a held pin is clear o
 _FETCHES = 3  # tries at taking a pin up, each from another look
 _BADLY_HELD = 0.0025  # the tip from where a pin that is held well has it [m]
 _TOUCH, _TOUCH_FROM = 3.0, 0.010  # force that tells of the plate [N], and from how high it is felt for [m]
+_SEAT, _SEAT_WAY = 10.0, 0.018  # the pin is pressed up to its collar with so much [N], by going down so far [m]
 
 
 def prepare(scene: PinRealScene, start: dict[str, Sequence[float]]) -> None:
@@ -109,10 +110,16 @@ def stow(scene: PinRealScene) -> None:
 
 
 def feel_plate(scene: PinRealScene) -> bool:
-    """Touch the bare plate with the pin: how high the plate is and where the tip is in the hand. Returns whether the pin sits well."""
+    """Touch the bare plate with the pin: how high the plate is and where the tip is in the hand. Returns whether the pin sits well.
+
+    A pin that has slid down between the fingers is pressed back first: if a policy did that later, joints would have it deeper than it is.
+    """
     hand = scene.hand
     scene.offset = np.zeros(3)
     hand.line(scene.at([*BARE, _TOUCH_FROM]), settle=True)
+    hand.descend(_SEAT_WAY, force=_SEAT)
+    hand.rest()
+    hand.lift(scene.height(_TOUCH_FROM / 2))
     met = hand.descend(2 * _TOUCH_FROM, force=_TOUCH)
     scene.station.clock.sleep(0.2)
     scene.keep("touch")

@@ -92,6 +92,8 @@ class PinRealScene(FixtureScene[PinEyes]):
 
     def _hold(self) -> None:
         self.hand.rest()
+        for camera in (self.eyes.wrist, self.eyes.side):
+            self.eyes.image(camera)  # one that hangs is found out by showing the same when it counts
         least, most = np.inf, 0.0
         for k in range(round(_HOLD_S * self.control_hz)):
             self._clock.sleep(self._dt)

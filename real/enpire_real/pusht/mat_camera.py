@@ -9,6 +9,7 @@ import numpy as np
 from enpire_envs.cell import CellFault
 from enpire_envs.pusht.geometry import in_frame
 
+from enpire_real.cameras import FreshFrames
 from enpire_real.kinematics import Pose
 from enpire_real.perception.markers import MatLost, camera_over_mat
 from enpire_real.pusht.equipment import MAT
@@ -18,6 +19,7 @@ from enpire_real.station import Station
 _LOOKS = 10  # images before the T counts as not visible
 _VIEW = 0.33  # half side of the policy's top view [m], as the simulated camera's
 _VIEW_PX = 480
+_SMALL_PX = 240
 
 
 class MatCamera:
@@ -37,14 +39,16 @@ class MatCamera:
         self.pose: Pose | None = None
         self.block: tuple[float, float, float] | None = None
         self.seen_at = -math.inf
-        self._camera, self._lens, self._clock = station.cameras[name], station.lens(name), station.clock
+        self._lens, self._clock = station.lens(name), station.clock
+        self._station_camera = station.cameras[name]
+        self._frames = FreshFrames(station.cameras, station.clock, station.file)
         self._finder: TFinder | None = None
 
     def locate_mat(self) -> None:
-        """Where the camera stands over the mat, now: it may have moved since the last episode. Raises CellFault."""
+        """Where the camera stands over the mat, now: it may have moved since the last episode. Raises CellFault, CameraLost."""
         self._clock.sleep(0.15)  # for a frame without the arm
         for _ in range(_LOOKS):
-            image = self._camera.latest().image
+            image = self._frames.newest(self.name).image
             try:
                 pose, _ = camera_over_mat(image, self._lens, MAT)
                 break
@@ -67,7 +71,7 @@ class MatCamera:
         self._clock.sleep(0.15)
         before: Estimate | None = None
         for _ in range(_LOOKS):
-            frame = self._camera.latest()
+            frame = self._frames.newest(self.name)
             estimate = self._finder.find(frame.image)
             if estimate.valid and before is not None and _agree(before, estimate):
                 self.block, self.seen_at = estimate.pose, frame.time
@@ -79,18 +83,25 @@ class MatCamera:
     def glance(self) -> bool:
         """Look at the newest image only; `block` is updated if it shows the T, and returned is whether it does."""
         assert self._finder is not None, "locate_mat() comes first"
-        frame = self._camera.latest()
+        frame = self._frames.newest(self.name)
         estimate = self._finder.find(frame.image)
         if estimate.valid:
             self.block, self.seen_at = estimate.pose, frame.time
         return estimate.valid
+
+    def small(self) -> np.ndarray:
+        """The newest image, whatever it shows, (240, width, 3) uint8 RGB: for people."""
+        image = self._station_camera.latest().image
+        return cv2.resize(
+            image, (_SMALL_PX * image.shape[1] // image.shape[0], _SMALL_PX), interpolation=cv2.INTER_AREA
+        )
 
     def top_view(self) -> np.ndarray | None:
         """The mat from straight above, as the simulated top camera shows it: (480, 480, 3) uint8 RGB, or None if the camera
         has not been located yet."""
         if self.pose is None:
             return None
-        frame = self._camera.latest().image
+        frame = self._frames.newest(self.name).image
         corners = np.array([(-_VIEW, _VIEW, 0), (_VIEW, _VIEW, 0), (_VIEW, -_VIEW, 0), (-_VIEW, -_VIEW, 0)])
         pixels = self._lens.project(self.pose.inverse().apply(corners)).astype(np.float32)
         square = np.array([(0, 0), (_VIEW_PX, 0), (_VIEW_PX, _VIEW_PX), (0, _VIEW_PX)], dtype=np.float32)

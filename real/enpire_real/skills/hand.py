@@ -31,6 +31,7 @@ _DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])  # the ha
 STIFFNESS, STRONGEST = 1500.0, np.array([25.0, 25.0, 30.0])
 _RATE, _RATE_TURN, _CORRECTION, _CORRECTION_TURN = 3.0, 3.0, 0.08, 0.12
 _FASTEST, _FASTEST_TURN, _CALM_S = 0.04, 0.15, 0.05  # of corrections [m/s, rad/s], and how calmly they change [s]
+_STANDING, _RISE, _RISE_SPEED = 0.10, 0.01, 0.3  # after a stop: up to a height, in steps of [m], at [rad/s]
 _SMOOTH = 0.4  # share of a new wrench that counts, per tick
 
 
@@ -240,14 +241,22 @@ class Hand:
         return self.line(up)
 
     def _stand_up(self) -> None:
-        """After a stop the hand may be in the middle of its work: straight up from there, if it points down, before joints move."""
-        here = self._model.forward(self._control.commanded(self.name))
+        """After a stop the hand may be in the middle of its work: straight up from there, if it points down, before joints move.
+
+        It stays as it leans: to be turned upright at once would take more torque than there is.
+        """
+        q = self._control.commanded(self.name)
+        here = self._model.forward(q)
         if here.rotation[2, 0] > -0.9:
             return
-        self.yaw = float(np.arctan2(here.rotation[1, 2], here.rotation[0, 2]))
-        self._begin_servo(here.position)
-        up = here.position + self._base
-        self.line(np.array([up[0], up[1], max(up[2], 0.10)]), speed=2 * SLOW)
+        rising = []
+        for height in np.arange(here.position[2], _STANDING - self._base[2], _RISE) + _RISE:
+            q, error = self._model.inverse(Pose(np.array([*here.position[:2], height]), here.rotation), q)
+            if error > 1e-3:
+                break
+            rising.append(q)
+        self._control.move(self.name, JointMove(rising, _RISE_SPEED, JOINT_ACCELERATION))
+        self._control.wait(self.name, 20.0)
 
     def home(self) -> None:
         """All arms to their home pose, this one lifted first. Raises Stopped."""

@@ -20,7 +20,7 @@ from enpire_real.station_file import Camera as CameraConfig
 from enpire_real.twin.frames import FrameReader
 from enpire_real.twin.station import Twin
 
-_HAND_POS = (0.36, 0.20, 0.06)
+_OPTICAL = np.diag([1.0, -1.0, -1.0])  # MuJoCo's cameras look along -z, optical frames along +z
 
 
 class TwinCamera:
@@ -55,7 +55,8 @@ class TwinCamera:
         self._ticker = self._clock.every(1.0 / self._config.fps_hz, self._capture, self.name)
 
     def _capture(self) -> None:
-        if self.name in self._twin.faults.frozen_cameras:
+        faults = self._twin.faults
+        if self.name in faults.frozen_cameras or (faults.lost_frames and self._rng.random() < faults.lost_frames):
             return
         with self._twin.lock:
             self._captures.append((self._clock.now(), self._twin.data.qpos.copy()))
@@ -78,19 +79,25 @@ class TwinCamera:
         if shown is None:
             raise CameraLost(f"camera {self.name} has delivered no frame yet")
         if self._drawn is None or self._drawn.time != shown[0]:
-            self._drawn = Frame(self._draw(shown[1]), shown[0])
+            drawn = self._drawn if self.name in self._twin.faults.stuck_cameras else None
+            self._drawn = Frame(self._draw(shown[1]) if drawn is None else drawn.image, shown[0])
         return self._drawn
 
     def _draw(self, qpos: np.ndarray) -> np.ndarray:
-        model, data = self._twin.model, self._data
+        model, data, faults = self._twin.model, self._data, self._twin.faults
         if self._renderer is None:
             self._renderer = mujoco.Renderer(model, self._config.height_px, self._config.width_px)
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False  # 45 ms a frame on a CPU
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
         data.qpos[:] = qpos
-        data.mocap_pos[self._hand] = _HAND_POS if self._twin.faults.hand_in_view else (0, 0, -1.5)
+        data.mocap_pos[self._hand] = faults.hand_at if faults.hand_in_view else (0, 0, -1.5)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_camlight(model, data)
+        if (knock := faults.knocked_cameras.get(self.name)) is not None:
+            camera = model.camera(self.name).id
+            turn = data.cam_xmat[camera].reshape(3, 3) @ _OPTICAL
+            data.cam_xpos[camera] += turn @ knock.position
+            data.cam_xmat[camera] = (turn @ knock.rotation @ _OPTICAL).ravel()
         self._renderer.update_scene(data, self.name)
         image = self._renderer.render()
         if not self._noise:

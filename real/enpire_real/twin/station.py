@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import can
@@ -15,6 +15,7 @@ import numpy as np
 from enpire_real.bus import Frame, open_bus
 from enpire_real.clock import Clock, VirtualClock, WallClock
 from enpire_real.damiao import SCALES
+from enpire_real.kinematics import Pose
 from enpire_real.station_file import StationFile
 from enpire_real.twin.motors import SimMotors
 from enpire_real.yam import DOF, FINGER_RANGE, GRIPPER, GRIPPER_TRAVEL, JOINTS
@@ -44,10 +45,21 @@ class Variation:
 class TwinFaults:
     """Faults that are not a motor's. `twin.motors[side].faults` has those."""
 
-    frozen_cameras: set[str] = field(default_factory=set)
+    frozen_cameras: set[str] = field(default_factory=set)  # deliver nothing any more
+    stuck_cameras: set[str] = field(default_factory=set)  # deliver their last picture, again and again, as a new one
+    lost_frames: float = 0.0  # share of all cameras' frames that never arrive
+    knocked_cameras: dict[str, Pose] = field(
+        default_factory=dict
+    )  # where they are now, in their optical frames of before
     slipping: set[str] = field(default_factory=set)  # arms whose finger pads have lost their grip
     emergency_stop: bool = False
     hand_in_view: bool = False
+    hand_at: tuple[float, float, float] = (0.36, 0.20, 0.06)  # in the station's frame [m]
+
+    def clear(self) -> None:
+        """All is well again; whoever has hold of this object sees that."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(TwinFaults(), one.name))
 
 
 class Twin:
