@@ -13,6 +13,7 @@ from autoenvbench.cli import replay as replay_cli
 from autoenvbench.cli import station as station_cli
 from autoenvbench.cli import study as study_cli
 from autoenvbench.cli import utilisation as utilisation_cli
+from autoenvbench.cli import verdict as verdict_cli
 from autoenvbench.cli.arguments import DEFAULT_ENV
 
 
@@ -25,7 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
         _envs, _tools, _gallery, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
-        _join, _resume, _watch, _report, _distill, _figures, utilisation_cli.add_parser, replay_cli.add_parser, _ledger, leaderboard_cli.add_parser,
+        _join, _resume, _watch, _report, _distill, _figures, utilisation_cli.add_parser, replay_cli.add_parser, verdict_cli.add_parser, _ledger, leaderboard_cli.add_parser,
         publish_cli.add_parser,
     ):  # fmt: skip
         add(subparsers)

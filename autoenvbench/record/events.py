@@ -232,6 +232,19 @@ class ResetEvent(Payload):
     robot_s: float = 0.0
 
 
+class InterventionEvent(Payload):
+    """A person was asked to do something at a station, which does not go on without it (a new pin, say); the run ends until it is resumed.
+
+    Attributes:
+        station: its name in the run.
+        asked: what, in words.
+    """
+
+    station: str
+    asked: str
+    purpose: Purpose | None = None
+
+
 class EpisodeEvent(Payload):
     """One judged episode.
 
@@ -459,6 +472,7 @@ KINDS: dict[str, type[Payload]] = {
     "contents": ContentsEvent,
     "start": StartEvent,
     "reset": ResetEvent,
+    "intervention": InterventionEvent,
     "episode": EpisodeEvent,
     "evaluation": EvaluationEvent,
     "comparison": ComparisonEvent,

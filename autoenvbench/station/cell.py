@@ -21,7 +21,7 @@ from enpire_envs.contract import ContractError, contract_of, step_limit
 from enpire_envs.episode_file import EpisodeWriter
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.events import TRIED, EpisodeEvent, NoteEvent, ResetEvent, StartEvent
+from autoenvbench.record.events import TRIED, EpisodeEvent, InterventionEvent, NoteEvent, ResetEvent, StartEvent
 from autoenvbench.record.ledger import EventSink
 from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.sandbox.cage import Sandbox, Track
@@ -237,6 +237,8 @@ class LocalCell:
                 raise
             except ResetFailed as error:
                 self._unrecorded(batch, sink, robot.seconds(), str(error), error.attempts)
+                for asked in self._contract.real_cell.take_requests() if self._contract.real_cell is not None else ():
+                    sink.append(InterventionEvent(station=self.name, asked=asked, purpose=batch.purpose))
                 if first is not None:  # what is known of the episode is known; there is no second try of it
                     first.interrupted = True
                     return first, 0, None

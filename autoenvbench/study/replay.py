@@ -74,7 +74,7 @@ def replay(run_dir: Path, name: str, *, video: Path | None = None, sandbox: Sand
         raise UserError(f"cannot write {video}: give --video a file whose name ends in .mp4, in a folder that is there")
     events = read_events(run_dir / "ledger.sqlite")
     first, config = started(events)
-    event = _find(run_dir, events, name)
+    event = find_episode(run_dir, events, name)
     episode: EpisodeEvent = event.payload
     if episode.cell not in ("sim", "stand-in"):
         where = (
@@ -83,7 +83,7 @@ def replay(run_dir: Path, name: str, *, video: Path | None = None, sandbox: Sand
         raise UserError(
             f"{name} happened on {where}: nothing can simulate it again. Its file and pictures are in {run_dir / 'episodes'}"
         )
-    file = _file_of(run_dir, name, event)
+    file = file_of(run_dir, name, event)
     env = make_env(config.env, config.env_kwargs)
     try:
         if first.payload.fingerprint not in (None, here := fingerprint(env)):
@@ -102,7 +102,7 @@ def replay(run_dir: Path, name: str, *, video: Path | None = None, sandbox: Sand
 
 
 # -- what is known of it -------------------------------------------------------------------------------------------------
-def _find(run_dir: Path, events: list[Event], name: str) -> Event:
+def find_episode(run_dir: Path, events: list[Event], name: str) -> Event:
     """The episode of this name in the ledger."""
     found = re.fullmatch(r"(.{1,40})-(\d{1,9})(?:\.(\d{1,3}))?", name)
     wanted = (found[1], int(found[2]), int(found[3] or 0)) if found else None
@@ -121,7 +121,7 @@ def _find(run_dir: Path, events: list[Event], name: str) -> Event:
     )
 
 
-def _file_of(run_dir: Path, name: str, event: Event) -> Episode | None:
+def file_of(run_dir: Path, name: str, event: Event) -> Episode | None:
     """Its file, which must tell of the episode that the ledger tells of; None where it was not kept."""
     base, p = name.partition(".")[0], event.payload
     for path in (run_dir / folder / f"{stem}{SUFFIX}" for folder in ("episodes", "data") for stem in dict.fromkeys((name, f"{base}.{p.attempt}", base if p.attempt == 0 else name))):  # fmt: skip

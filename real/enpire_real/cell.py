@@ -28,10 +28,12 @@ class RealScene(Protocol):
     Attributes:
         frame: describes the frame of its positions.
         camera_name: the camera that looks at the work, as the station file names it.
+        frames: what was seen at each step of the last reset, and at the verdict if there was one, by step: (height, width, 3) uint8.
     """
 
     frame: str
     camera_name: str
+    frames: dict[str, np.ndarray]
 
     def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
         """Bring things and arm to `start`, as well as moving can. What it did not reach, `read` shows."""
@@ -62,6 +64,10 @@ class RealScene(Protocol):
         """The working arm back to the work, where it may move on."""
 
 
+class PersonNeeded(CellFault):
+    """A person has to do something before the station can go on; the message says what."""
+
+
 class RealCell:
     """A physical station, or the twin. Nothing starts before the first `reset`.
 
@@ -74,6 +80,7 @@ class RealCell:
         self.kind = station.kind
         self._started = False
         self.resets = 0  # that were tried
+        self._requests: list[str] = []  # to people, that nobody has been told of yet
         self.run_over = False
 
     @property
@@ -138,9 +145,19 @@ class RealCell:
         self._guard(self.start)
         return self._guard(found.latest).image
 
+    def ask_person(self, request: str) -> None:
+        """Remember that a person is asked for something."""
+        self._requests.append(request)
+
+    def take_requests(self) -> list[str]:
+        """What people have been asked for since this was last called."""
+        taken, self._requests = self._requests, []
+        return taken
+
     def evidence(self) -> dict[str, np.ndarray]:
-        """The newest image of every camera, by name; those that are lost are left out."""
-        seen = {}
+        """The newest image of every camera, by name, those that are lost left out; and as `reset_STEP` and `verdict` what was seen when the
+        scene was set up and judged."""
+        seen = {what if what == "verdict" else f"reset_{what}": image for what, image in self.scene.frames.items()}
         for name, camera in self.station.cameras.items():
             with contextlib.suppress(CameraLost):
                 seen[name] = camera.latest().image

@@ -14,7 +14,7 @@ from enpire_envs.task import Task
 from gymnasium import logger
 
 from enpire_real.build import build_station
-from enpire_real.cell import RealCell
+from enpire_real.cell import PersonNeeded, RealCell
 from enpire_real.recorder import Recorder
 from enpire_real.station import Station
 from enpire_real.station_file import default_station, load_station, with_scene
@@ -90,7 +90,7 @@ class RealEnv(CellEnv):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Bring the cell to the start of the next episode, in up to `MAX_RESET_ATTEMPTS` attempts at the same start.
 
-        Raises ResetFailed where none succeeds; the arms are folded down then, unless a person stopped them.
+        Raises ResetFailed where none succeeds, or a person is needed; the arms are folded down then, unless a person stopped them.
         """
         if self._recorder is not None:
             self._recorder.discard()
@@ -103,6 +103,9 @@ class RealEnv(CellEnv):
                 self.np_random.bit_generator.state = state  # the same start again
                 observation, info = super().reset(options=options)
                 break
+            except PersonNeeded as needed:
+                self.real_cell.ask_person(str(needed))
+                raise self._given_up(f"{self.task.name}: {needed}", before) from needed
             except CellFault as fault:
                 if attempt == MAX_RESET_ATTEMPTS or self.real_cell.stopped_by_person or self.real_cell.run_over:
                     raise self._given_up(f"{self.task.name}: {fault}", before) from fault

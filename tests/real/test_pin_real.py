@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,9 +25,19 @@ from enpire_real.pin_insertion.kit import TWIN
 from enpire_real.pin_insertion.scene import PinRealScene
 from enpire_real.pin_insertion.section import PinSection
 from enpire_real.pin_insertion.task import RealPinInsertion, RealPinReadings
+from enpire_real.pin_insertion.twin.near_misses import draw_near_miss
 from enpire_real.pin_insertion.twin.props import PinProps
 from enpire_real.twin.station import TIMESTEP
 from enpire_real.yam import add_arm
+
+from autoenvbench.errors import UserError
+from autoenvbench.record.clock import RunClock
+from autoenvbench.record.ledger import Ledger
+from autoenvbench.record.starts import StartStreams
+from autoenvbench.station.batch import Batch, draw_starts
+from autoenvbench.station.bundles import Bundle
+from autoenvbench.station.cell import LocalCell
+from autoenvbench.study.policies import RandomPolicy
 
 REAL = "ENPIRE/PinInsertion-real-v0"
 
@@ -150,6 +161,15 @@ def test_a_life_of_resets_and_verdicts(env: gym.Env) -> None:
     scene.hand.open()
     _, info = env.reset(seed=2)
     check_start(env, info)
+    # A camera that sends its last picture again and again tells nothing of a pin.
+    scene.station.twin.faults.stuck_cameras.add(scene.eyes.side)
+    scene.station.clock.sleep(0.1)
+    with pytest.raises(CellFault, match="camera side sends the same picture again and again"):
+        env.unwrapped.task.verify(env.unwrapped.cell)
+    scene.station.twin.faults.clear()
+    assert not env.unwrapped.task.verify(env.unwrapped.cell).success
+    # What was seen of the reset and of the verdict goes with the episode.
+    assert set(env.unwrapped.real_cell.evidence()) >= {"side", "right_wrist", "reset_touch", "reset_start", "verdict"}
     # A person stops the arms: nothing moves until it is acknowledged.
     cell = env.unwrapped.real_cell
     cell.stop("a test", person=True)
@@ -194,3 +214,37 @@ def test_what_is_not_seen_is_no_success() -> None:
     ):
         verdict = verify(Probed(**changed))
         assert (verdict.success, verdict.reason) == (False, reason)
+
+
+def test_where_nobody_brings_pins_a_person_is_asked_once_and_that_is_on_record(tmp_path) -> None:
+    data = yaml.safe_load(TWIN.read_text())
+    data["tasks"]["pin_insertion"]["supply"] = "none"
+    path = tmp_path / "twin.yaml"
+    path.write_text(yaml.safe_dump(data))
+    made = gym.make(REAL, station=str(path), disable_env_checker=True)
+    scene = scene_of(made)
+    scene.reset = lambda start, rng: scene.supply.bring()  # as where no pin stands: looking for one takes long
+    ledger = Ledger(tmp_path / "ledger.sqlite", RunClock.start(60))
+    cell = LocalCell(made, sandbox="none", track="open", policy=RandomPolicy(made.action_space, 0))
+    bundle = Bundle("c" * 40, "d" * 64, "e" * 64, tmp_path)
+    with pytest.raises(UserError, match="the station needs a person"):
+        cell.run(
+            Batch("E1", "evaluate", bundle, 1, draw_starts(StartStreams(bytes(32)), "evaluate", 0, 1)),
+            ledger,
+            lambda: None,
+        )
+    (reset,) = ledger.events("reset")
+    assert re.search(r"stand one in the nest.*1 attempt; the arms are folded down", reset.payload.detail)
+    (asked,) = ledger.events("intervention")
+    assert asked.payload.asked.startswith("no pin stands in a hole or in the nest")
+    ledger.close()
+    made.close()
+
+
+def test_scenes_near_the_threshold_lie_on_both_sides_of_it() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_near_miss(rng) for _ in range(500)]
+    near = [miss for miss in drawn if miss.near]
+    assert len(near) >= 0.5 * len(drawn)
+    assert 0.4 < np.mean([miss.depth > DEEP_ENOUGH for miss in near]) < 0.6
+    assert {miss.kind for miss in drawn} == {"near", "over", "beside"}

@@ -5,9 +5,10 @@ import shutil
 
 import cv2
 import gymnasium as gym
+import numpy as np
 import pytest
 from conftest import ZERO_POLICY, judge
-from enpire_envs.episode_file import read_episode, write_episode
+from enpire_envs.episode_file import EncodedImages, encode_png, read_episode, write_episode
 from enpire_envs.fingerprint import fingerprint
 
 from autoenvbench.cli.main import main
@@ -59,6 +60,29 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def run(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_how_an_episode_was_judged_is_printed_and_shown(run, tmp_path, capsys):
+    path = run / "episodes/E1-1.episode"
+    episode = read_episode(path, mapped=False)
+    greys = {"evidence.reset_start": (9, 48), "evidence.verdict": (200, 64)}
+    shown = {
+        name: EncodedImages.of([encode_png(np.full((24, wide, 3), grey, np.uint8))])
+        for name, (grey, wide) in greys.items()
+    }
+    write_episode(path, episode.meta, {**episode.columns, **shown})
+    sheet = tmp_path / "sheet.png"
+    assert main(["verdict", str(run), "E1-1", "--out", str(sheet)]) == 0
+    said = capsys.readouterr().out
+    assert "E1-1: failure" in said
+    assert "reset start, verdict" in said
+    shown = cv2.imread(str(sheet))
+    assert shown[50, 50].tolist() == [9] * 3
+    assert shown[50, 480 + 50].tolist() == [200] * 3
+    assert main(["verdict", str(run), "E9-9"]) == 2
+    assert "no judged episode" in capsys.readouterr().err
+    assert main(["verdict", str(run), "E1-1", "--out", str(tmp_path / "none" / "sheet.png")]) == 2
+    assert "in a folder that is there" in capsys.readouterr().err
 
 
 def test_recorded_actions_give_the_same_episode_and_its_film(run, tmp_path, capsys):

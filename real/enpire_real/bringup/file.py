@@ -15,7 +15,14 @@ from enpire_real.perception.board import BOARD, board_image
 from enpire_real.station_file import StationError, load_station
 from enpire_real.tasks import find_task, known_tasks
 
-EXAMPLES = {"twin": "twin.yaml", "yam-pair": "yam_pair.yaml"}
+_HERE = Path(__file__).parents[1]
+#: Station files to begin with, by the name that `autoenvbench station init --like` has for them.
+EXAMPLES = {
+    "yam-pair": _HERE / "yam_pair.yaml",
+    "twin": _HERE / "twin.yaml",
+    "pin-cell": _HERE / "pin_insertion" / "pin_cell.yaml",
+    "pin-twin": _HERE / "pin_insertion" / "twin.yaml",
+}
 _PX_PER_MM = 12  # of printed patterns
 
 
@@ -23,10 +30,9 @@ def init(path: Path, example: str) -> None:
     """Write an example station file. Never over an existing one."""
     if path.exists():
         raise StationError(f"{path} exists already; name a new file")
-    source = Path(__file__).parents[1] / EXAMPLES[example]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source.read_text())
+        path.write_text(EXAMPLES[example].read_text())
     except OSError as error:
         raise StationError(f"cannot write {path}: {error.strerror}") from None
 

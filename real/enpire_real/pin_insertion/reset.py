@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CLEAR = 0.040  # height of the tip over the plate at which a held pin is clear of all that stands there [m]
 _FETCHES = 3  # tries at taking a pin up, each from another look
 _BADLY_HELD = 0.0025  # the tip from where a pin that is held well has it [m]
+_LOW = 0.001  # how low a pin may sit in the hand: pressed in later, it would be that much less deep than joints have it [m]
 _TOUCH, _TOUCH_FROM = 3.0, 0.010  # force that tells of the plate [N], and from how high it is felt for [m]
 _SEAT, _SEAT_WAY = 10.0, 0.018  # the pin is pressed up to its collar with so much [N], by going down so far [m]
 
@@ -112,7 +113,7 @@ def stow(scene: PinRealScene) -> None:
 def feel_plate(scene: PinRealScene) -> bool:
     """Touch the bare plate with the pin: how high the plate is and where the tip is in the hand. Returns whether the pin sits well.
 
-    A pin that has slid down between the fingers is pressed back first: if a policy did that later, joints would have it deeper than it is.
+    A pin that has slid down between the fingers is pressed back first: if a policy did that later, joints would have it deeper than it is. One that stays low sits badly.
     """
     hand = scene.hand
     scene.offset = np.zeros(3)
@@ -130,7 +131,7 @@ def feel_plate(scene: PinRealScene) -> bool:
     if met.arrived or seen is None:
         return False
     offset = np.array([*(seen - here[:2]), -here[2]])
-    if np.abs(offset).max() > _BADLY_HELD or not hand.holds():
+    if np.abs(offset).max() > _BADLY_HELD or offset[2] < -_LOW or not hand.holds():
         return False
     scene.offset = offset
     return True

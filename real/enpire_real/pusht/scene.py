@@ -40,6 +40,7 @@ class PushTScene:
         self.camera_name = section.camera
         self.control_hz = control_hz
         self._control, self._clock, self._dt = station.control, station.clock, 1.0 / control_hz
+        self.frames: dict[str, np.ndarray] = {}
         self._began = 0.0  # the episode [s on the station's clock]
         self._due = 0.0  # when the next command should come
         self._late = 0  # commands in a row that came later
@@ -48,13 +49,14 @@ class PushTScene:
     def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
         """Push the T to `start["block"]` if it is not there, and bring the tip to `start["tip"]`. What did not succeed, `read`
         shows. Raises Stopped, CellFault."""
+        self.frames = {}
         self.arm.avoid()
         self.camera.locate_mat()
-        block = self.camera.look()
+        block = self._look("found")
         if not near(block, start["block"], _TOLERANCE):
             push_to(self, start["block"], _TOLERANCE)
             self.arm.avoid()
-            block = self.camera.look()
+            block = self._look("pushed")
         if not near(block, start["block"], 1.0):
             return  # `ready` will say so; the environment tries again
         self.arm.hover(free_place(self, start["tip"]))
@@ -108,7 +110,14 @@ class PushTScene:
 
     def _clear_view(self) -> None:
         self.arm.avoid()
-        self.camera.look()
+        self._look("verdict")
+
+    def _look(self, what: str) -> tuple[float, float, float]:
+        """A fresh look at the T, whose image is kept. Raises CellFault, CameraLost."""
+        try:
+            return self.camera.look()
+        finally:
+            self.frames[what] = self.camera.small()
 
     def home(self) -> None:
         """All arms to their home pose. Raises Stopped."""

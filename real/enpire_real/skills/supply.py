@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from enpire_envs.cell import CellFault
+from enpire_real.cell import PersonNeeded
 
 
 class Supply(Protocol):
     """Brings what a task handles to the place where a reset takes it up. The hand must be open and out of the way."""
 
     def bring(self) -> None:
-        """A new one stands in its place, and none lies about. Raises CellFault where nobody brings one."""
+        """A new one stands in its place, and none lies about. Raises PersonNeeded where nobody brings one."""
 
 
 class NoSupply:
@@ -25,5 +25,5 @@ class NoSupply:
         self._what = what
 
     def bring(self) -> None:
-        """Raises CellFault: the arms are parked and a person is asked for."""
-        raise CellFault(self._what)
+        """Raises PersonNeeded: the arms are parked and a person is asked."""
+        raise PersonNeeded(self._what)
