@@ -50,3 +50,19 @@ ENV_IDS += register_task(
         listed_with={"station": str(Path(__file__).parent / "pin_insertion" / "twin.yaml")},
     ),
 )
+ENV_IDS += register_task(
+    "tie_zip_tie",
+    "enpire_real.tie_zip_tie.kit:KIT",
+    TaskEntry(
+        package="enpire_real.tie_zip_tie",
+        entry_point="enpire_real.tie_zip_tie.env:TieRealEnv",
+        envs={"ENPIRE/TieZipTie-real-v0": {}},
+        max_episode_steps=600,
+        nondeterministic=True,
+        template="enpire_envs.tie_zip_tie.template",
+        reference="enpire_real.tie_zip_tie.reference",
+        simulator=("enpire_real.twin", "enpire_real.tie_zip_tie.twin", "enpire_envs.tie_zip_tie", "mujoco"),
+        real=True,
+        listed_with={"station": str(Path(__file__).parent / "tie_zip_tie" / "twin.yaml")},
+    ),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -25,6 +25,14 @@ class TwinProps(Protocol):
 
     def truth(self, data: mujoco.MjData) -> dict[str, Any]:
         """Where they are, for tests that audit perception and verifier."""
+
+
+@runtime_checkable
+class LivelyProps(TwinProps, Protocol):
+    """Things that do what MuJoCo does not do by itself, as a ratchet that catches."""
+
+    def tick(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """Before physics goes on, by a control period at most."""
 
 
 class EmptyTable:

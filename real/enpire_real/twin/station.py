@@ -72,7 +72,7 @@ class Twin:
     """
 
     def __init__(self, file: StationFile, *, placement: Any = None) -> None:
-        from enpire_real.twin.props import make_props
+        from enpire_real.twin.props import LivelyProps, make_props
         from enpire_real.twin.scene import build
 
         config = file.twin
@@ -80,6 +80,7 @@ class Twin:
         self._rng = np.random.default_rng(config.seed)
         self.variation = Variation.none() if config.ideal else Variation()
         self.props = make_props(file)
+        self._lively = self.props if isinstance(self.props, LivelyProps) else None
         self.model = build(file, self.props, self.variation, self._rng)
         self.data = mujoco.MjData(self.model)
         self.faults = TwinFaults()
@@ -154,6 +155,8 @@ class Twin:
                 data.ctrl[rows] = scale * feed
                 model.actuator_biasprm[rows, 1] = -scale * kp * self._ratio
                 model.actuator_biasprm[rows, 2] = -scale * kd * self._ratio
+        if self._lively is not None:
+            self._lively.tick(model, data)
         mujoco.mj_step(model, data, steps)
         for k, side in enumerate(SIDES):
             motors = self.motors[side]

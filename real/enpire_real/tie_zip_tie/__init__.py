@@ -1,0 +1,1 @@
+"""Tying a zip tie on arms, physical or simulated down to their wires."""

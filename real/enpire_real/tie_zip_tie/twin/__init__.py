@@ -1,0 +1,1 @@
+"""What the twin simulates of tying a zip tie; cages hide it."""
