@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
 
     init = action("init", _init, "write an example station file")
     init.add_argument("file", metavar="FILE")
-    init.add_argument("--like", choices=("yam-pair", "twin", "pin-cell", "pin-twin"), default="yam-pair", help="pin-cell: arms that insert pins; twins: of simulated parts (default yam-pair)")  # fmt: skip
+    init.add_argument("--like", default="yam-pair", metavar="EXAMPLE", help="yam-pair, twin, or a task's: pin-cell (arms that insert pins), pin-twin, tie-twin (default yam-pair)")  # fmt: skip
     prints = action("print", _print, "write the calibration board and the mat's markers as images for printing")
     prints.add_argument("folder", type=arguments.path, metavar="DIR")
     doctor = action(

@@ -6,8 +6,8 @@ asked for, so registering costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ class TaskKit:
             arms. By name, so that what only bring-up needs is no part of the environment.
         patterns: file name -> image (height, width) uint8 at 12 px/mm, to print at 100 %.
         twin: the station file of its twin; None for the one that ships for all.
+        examples: station files to begin with, by the name that `autoenvbench station init --like` has for them.
     """
 
     name: str
@@ -47,6 +48,7 @@ class TaskKit:
     validate: str | None = None
     patterns: Callable[[], dict[str, np.ndarray]] | None = None
     twin: Path | None = None
+    examples: Mapping[str, Path] = field(default_factory=dict)
 
 
 _kits: dict[str, str] = {}

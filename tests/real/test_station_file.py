@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from enpire_real.bringup.file import EXAMPLES, init
+from enpire_real.bringup.file import examples, init
 from enpire_real.station_file import TWIN_FILE, StationError, load_station, parse_station
 
 
@@ -22,13 +22,19 @@ def changed(**edits) -> str:
     return yaml.safe_dump(data)
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES))
+@pytest.mark.parametrize("example", sorted(examples()))
 def test_the_examples_are_valid(example: str, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "station.yaml"
     init(path, example)
     assert load_station(path).arms
     with pytest.raises(StationError, match="exists already"):
         init(path, example)
+
+
+def test_an_example_that_is_none_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(StationError, match="no example 'pin'; --like takes one of: yam-pair, twin, pin-cell"):
+        init(tmp_path / "station.yaml", "pin")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -16,23 +16,24 @@ from enpire_real.station_file import StationError, load_station
 from enpire_real.tasks import find_task, known_tasks
 
 _HERE = Path(__file__).parents[1]
-#: Station files to begin with, by the name that `autoenvbench station init --like` has for them.
-EXAMPLES = {
-    "yam-pair": _HERE / "yam_pair.yaml",
-    "twin": _HERE / "twin.yaml",
-    "pin-cell": _HERE / "pin_insertion" / "pin_cell.yaml",
-    "pin-twin": _HERE / "pin_insertion" / "twin.yaml",
-}
 _PX_PER_MM = 12  # of printed patterns
 
 
+def examples() -> dict[str, Path]:
+    """Station files to begin with, by the name that `autoenvbench station init --like` has for them."""
+    general = {"yam-pair": _HERE / "yam_pair.yaml", "twin": _HERE / "twin.yaml"}
+    return general | {name: path for task in known_tasks() for name, path in find_task(task).examples.items()}
+
+
 def init(path: Path, example: str) -> None:
-    """Write an example station file. Never over an existing one."""
+    """Write an example station file. Never over an existing one. Raises StationError."""
+    if example not in (known := examples()):
+        raise StationError(f"there is no example {example!r}; --like takes one of: {', '.join(known)}")
     if path.exists():
         raise StationError(f"{path} exists already; name a new file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(EXAMPLES[example].read_text())
+        path.write_text(known[example].read_text())
     except OSError as error:
         raise StationError(f"cannot write {path}: {error.strerror}") from None
 

@@ -40,4 +40,5 @@ def _patterns() -> dict[str, np.ndarray]:
 
 
 TWIN = Path(__file__).with_name("twin.yaml")
-KIT = TaskKit("pin_insertion", PinSection, _scene, _props, (HAND,), patterns=_patterns, twin=TWIN)
+EXAMPLES = {"pin-cell": TWIN.with_name("pin_cell.yaml"), "pin-twin": TWIN}
+KIT = TaskKit("pin_insertion", PinSection, _scene, _props, (HAND,), patterns=_patterns, twin=TWIN, examples=EXAMPLES)

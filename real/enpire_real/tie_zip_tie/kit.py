@@ -36,4 +36,6 @@ def _patterns() -> dict[str, np.ndarray]:
 
 
 TWIN = Path(__file__).with_name("twin.yaml")
-KIT = TaskKit("tie_zip_tie", TieSection, _scene, _props, (HAND,), patterns=_patterns, twin=TWIN)
+KIT = TaskKit(
+    "tie_zip_tie", TieSection, _scene, _props, (HAND,), patterns=_patterns, twin=TWIN, examples={"tie-twin": TWIN}
+)
