@@ -7,6 +7,7 @@ import json
 import shutil
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,11 @@ def episode(
 
 def write_run(
     folder: Path, *, number: int = 0, wins: int = 150, held_out: int = 200, work: bool = True, calls: list[Payload | float] | None = None,
-    started: dict[str, Any] | None = None, resumed: dict[str, Any] | None = None, contents: dict[str, Any] | None = None, **config: Any,
+    started: dict[str, Any] | None = None, resumed: dict[str, Any] | None = None, contents: dict[str, Any] | None = None, cell: str = "sim", seen: Sequence[Payload] = (),
+    **config: Any,
 ) -> Path:  # fmt: skip
     """A run's folder with its ledger and result.json; `config` and `started` replace fields of the configuration and first event,
-    `contents` says what the answer's bundle holds beside text."""
+    `contents` says what the answer's bundle holds beside text, `cell` where it was scored, `seen` what its station reported before that."""
     given = {
         "agent": ME,
         "env": RANKED,
@@ -111,8 +113,10 @@ def write_run(
     answer = {} if work else {"commit": "c0", "digest": "d0"}
     held = BundleContents(**{"numbers": 100, "table": 3, **(contents or {})})
     ledger.append(ContentsEvent(digest="d1" if work else "d0", contents=held))
+    for event in seen:
+        ledger.append(event, station="station-1")
     for k in range(held_out):
-        ledger.append(episode(streams, "held-out", "heldout", k, k < wins, **answer))
+        ledger.append(episode(streams, "held-out", "heldout", k, k < wins, cell=cell, **answer), station="station-1")
     ledger.append(RunEvent(phase="finished", secret=secret.hex()))
     result = Result.from_events(list(ledger.events()))
     ledger.close()

@@ -14,6 +14,7 @@ from autoenvbench.cli import station as station_cli
 from autoenvbench.cli import study as study_cli
 from autoenvbench.cli import utilisation as utilisation_cli
 from autoenvbench.cli import verdict as verdict_cli
+from autoenvbench.cli import verifier as verifier_cli
 from autoenvbench.cli.arguments import DEFAULT_ENV
 
 
@@ -25,7 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
-        _envs, _tools, _gallery, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, _pause,
+        _envs, _tools, _gallery, _setup, _agents, _score, _compare, _demos, _train, _eval, study_cli.add_parser, station_cli.add_parser, verifier_cli.add_parser, _pause,
         _join, _resume, _watch, _report, _distill, _figures, utilisation_cli.add_parser, replay_cli.add_parser, verdict_cli.add_parser, _ledger, leaderboard_cli.add_parser,
         publish_cli.add_parser,
     ):  # fmt: skip
@@ -312,6 +313,9 @@ def _eval(subparsers: Any) -> None:
     run.add_argument(
         "--attempts", type=arguments.attempts, default=1, metavar="K", help="episodes per held-out start; 8 for pass@8"
     )
+    run.add_argument("--canary", type=arguments.whole(0, 100_000), default=0, metavar="N",
+                     help="on a real station or its twin: after every N judged episodes try the station with the task's reference and with a scene "
+                     "that is no success; an alarm keeps the result from being ranked (default 0: never)")  # fmt: skip
     run.add_argument("--held-out-secret", metavar="HEX", help="draw starts from a known secret (unranked)")
     _stations_argument(run)
     run.add_argument("--starter", choices=("plain", "parametric"), default="plain",

@@ -111,6 +111,10 @@ class RunProgress(Observer):
         add_plain(
             table, "held-out success", percent(held.success_rate, held.wilson95) + f"  ({held.episodes} episodes)"
         )
+        if (fixed := result.corrected) is not None:
+            add_plain(
+                table, "corrected", percent(fixed.success_rate, fixed.interval95) + "  (for its verifier's errors)"
+            )
         add_plain(table, "score", f"{held.score:.3f}   streak {held.streak}"
                       + (f"   pass@8 {percent(held.pass_at_8)}" if held.pass_at_8 is not None else ""))  # fmt: skip
         add_plain(table, "answer", f"{result.answer.commit[:12]} ({result.answer.how})")

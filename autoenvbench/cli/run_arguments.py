@@ -112,6 +112,7 @@ def run_config_from_args(args: argparse.Namespace) -> RunConfig:
         vision_questions=args.vision_questions,
         allow_hosted_tools=args.allow_hosted_tools,
         held_out_secret=args.held_out_secret,
+        canary_every=args.canary,
         private_stations=str(args.private_stations.resolve()) if args.private_stations else None,
         held_out=args.held_out,
         attempts=args.attempts,

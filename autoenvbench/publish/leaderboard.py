@@ -35,6 +35,7 @@ ADDED = {
     "contents": "robot_budget_s", "robot_budget_s": "robot_budget_s", "stations": "private_stations",
     "stations_sha256": "private_stations", "cells": "cells", "mru_of_cells": "cells", "real_time": "cells",
     "vision": "vision_model", "milestones": "vision_model", "members": "team", "team_average": "team", "experience_sha256": "experience", "average_to_threshold": "team",
+    "judges": "canary_every", "corrected": "canary_every",
 }  # fmt: skip
 
 

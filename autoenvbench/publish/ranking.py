@@ -23,10 +23,11 @@ from autoenvbench.publish import levels
 from autoenvbench.publish.ties import Rates, different, letters
 from autoenvbench.publish.verification import Check, Verification, check_of, rescored, unverified_because
 from autoenvbench.record.clock import format_duration
+from autoenvbench.record.judges import REAL_KINDS, judge_problems
 from autoenvbench.record.regimes import board_of, contradictions
 from autoenvbench.record.results import HeldOut, Result
 from autoenvbench.record.run_config import RunConfig
-from autoenvbench.record.statistics import run_interval
+from autoenvbench.record.statistics import percent, run_interval
 from autoenvbench.record.survival import time_to
 
 MIN_RUNS = 3  # for a rank
@@ -128,6 +129,7 @@ def conditions(result: Result) -> dict[str, Any]:
         apart.setdefault("vision", "native")  # or agents that see numbers alone, or ask a model
         for name in ("vision_model", "vision_url", "vision_questions"):
             apart.setdefault(name, RunConfig.model_fields[name].default)
+        apart.setdefault("canary_every", 0)  # or canaries
         for name, value in (("team", result.team_size), ("sharing", True), ("own_stations", False)):  # or teams
             apart.setdefault(name, value)
     return {
@@ -152,6 +154,7 @@ def unranked_because(result: Result) -> list[str]:
         found.append("reported, not measured")
     if result.env.fingerprint is None:
         found.append("nobody knows which version of the environment it was: there is no fingerprint")
+    found += judge_problems(result.kind, result.env.id, result.judges)
     found += levels.unranked_because(result.env.id, result.env.kwargs, result.env.fingerprint)
     return list(dict.fromkeys(found))
 
@@ -184,7 +187,7 @@ def place(results: Sequence[Result], verifications: Mapping[str, Verification]) 
     placed = []
     for r in results:
         others = rescored(r, verifications)
-        claim = f"{100 * r.held_out.success_rate:.1f} %"
+        claim = _claim(r)
         elsewhere = [f"{100 * c.fresh.held_out.success_rate:.1f} % at {c.fingerprint}" for c in others if c.fresh]
         reasons = [*unranked_because(r), *unverified_because(r, verifications)]
         placed.append(Placed(r, check_of(r, verifications), "; ".join([claim, *elsewhere]), reasons))
@@ -203,7 +206,9 @@ def sections(results: Sequence[Result], verifications: Mapping[str, Verification
     by_section: dict[tuple[bool, str], list[Placed]] = defaultdict(list)
     for placed in place(results, verifications):
         r = placed.result
-        given = "".join(f", {key}={json.dumps(value)}" for key, value in sorted(r.env.kwargs.items()))
+        given = "".join(
+            f", {key}={json.dumps(value)}" for key, value in sorted(r.env.kwargs.items()) if not _of_its_lab(r, key)
+        )
         title = f"{r.env.id} ({r.kind}{given}, fingerprint {r.env.fingerprint})"
         by_section[levels.history(r.env.id), title].append(placed)
     return [_section(*at, members) for at, members in sorted(by_section.items(), key=lambda item: item[0])]
@@ -279,6 +284,20 @@ def _row(placed: Sequence[Placed], note: str) -> Row:
         note=note,
         rates=Rates([float(rate) for rate in rates], min(x.episodes for x in shown)),
     )
+
+
+def _of_its_lab(r: Result, argument: str) -> bool:
+    """Whether an argument of a real environment says whose arms they were: labs with the same task meet in one section."""
+    return r.kind in REAL_KINDS and argument in ("station", "confirm_motion", "record")
+
+
+def _claim(r: Result) -> str:
+    """What a run says itself: its rate, the same corrected for its verifier's errors, and the stations on which that judged."""
+    words = f"{100 * r.held_out.success_rate:.1f} %"
+    if r.corrected is not None:
+        words += f" (corrected for its verifier {percent(r.corrected.success_rate, r.corrected.interval95)})"
+    stations = dict.fromkeys(f"{judge.station} {judge.station_sha256[:8]}" for judge in r.judges)
+    return words + (f" on {', '.join(stations)}" if stations else "")
 
 
 def _time_to_80(group: Sequence[Result]) -> tuple[str, float | None]:

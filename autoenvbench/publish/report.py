@@ -62,6 +62,9 @@ def _page(run_dir: Path, config: RunConfig, events: list[Event]) -> str:
     tiles = [
         ("held-out success", batches.link(batches.held_out, percent(summary.success_rate)) if held else "not scored yet",
          f"95 % interval {percent(summary.wilson95[0])} to {percent(summary.wilson95[1])}, {len(held)} episodes" if held else ""),
+        *([("corrected success", percent(result.corrected.success_rate),
+            f"for its verifier's errors; 95 % interval {percent(result.corrected.interval95[0])} to {percent(result.corrected.interval95[1])}")]
+          if result is not None and result.corrected is not None else []),
         ("confirmed best", batches.link(best, percent(confirmed[-1].value)) if confirmed else "none",
          f"{confirmed[-1].episodes_behind} fresh episodes" if confirmed else ""),
         ("streak", batches.link(batches.held_out, str(summary.streak)) if held else "-", "consecutive held-out successes"),

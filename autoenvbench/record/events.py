@@ -454,6 +454,40 @@ class ComputeEvent(Payload):
     station_busy: bool = False
 
 
+class VerifierEvent(Payload):
+    """What judges in a real cell, before it judges anything that counts. The event's `station` says which cell it is.
+
+    Attributes:
+        name, station_sha256: of the station whose arms it moves, and the digest of its file with its calibration.
+        verifier: digest of the code that judges.
+        certificate: that its machine has for the two (`record.certificate.Certificate`); None where there is none that holds.
+    """
+
+    name: str
+    station_sha256: str
+    verifier: str
+    certificate: dict[str, Any] | None = None
+
+
+class CanaryEvent(Payload):
+    """A station was tried with what its operator knows the outcome of. It is no episode of any agent, and its robot time is nobody's use.
+
+    Attributes:
+        probe: `reference`, the task's own policy, which succeeds mostly; `known_bad`, a scene that was just reset, which is no success.
+        seed: of its start, drawn for it.
+        success: what the verifier said; None where it did not come to that, for which `reason` says why.
+        robot_s: robot time [s], in no count of the run's.
+        alarm: what is wrong with the station, from here on; None while nothing is.
+    """
+
+    probe: Literal["reference", "known_bad"]
+    seed: int
+    success: bool | None
+    reason: str | None = None
+    robot_s: float = 0.0
+    alarm: str | None = None
+
+
 class NoteEvent(Payload):
     """Free text: what the run or an agent wants remembered."""
 
@@ -482,6 +516,8 @@ KINDS: dict[str, type[Payload]] = {
     "tokens": TokensEvent,
     "question": QuestionEvent,
     "compute": ComputeEvent,
+    "verifier": VerifierEvent,
+    "canary": CanaryEvent,
     "note": NoteEvent,
 }
 _KIND_OF = {model: kind for kind, model in KINDS.items()}

@@ -20,8 +20,18 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from autoenvbench.errors import UserError
 from autoenvbench.record import metrics, prices
 from autoenvbench.record.answer import Answer, choose_answer
+from autoenvbench.record.canary import canary_problems
 from autoenvbench.record.contents import BundleContents
 from autoenvbench.record.events import NOT_AGENTS, EpisodeEvent, RunEvent
+from autoenvbench.record.judges import (
+    REAL_KINDS,
+    Corrected,
+    Judge,
+    cells_without_judge,
+    corrected,
+    judge_problems,
+    judges_of,
+)
 from autoenvbench.record.ledger import Event, digest
 from autoenvbench.record.member_info import MemberInfo, kinds_at_work, member_info
 from autoenvbench.record.milestones import milestones
@@ -124,6 +134,8 @@ class Result(StrictModel):
         stations: where the numbers of its stations came from: its own secret, a file of private ones (of which `stations_sha256` is the
             digest), or its configuration; None where all stations are the same. See `record.stations`.
         experience_sha256: of what an earlier run taught, where its members were given that (--experience).
+        judges: what judged in real cells: each cell's station, verifier and certificate; empty in simulation.
+        corrected: the held-out rate corrected for what its verifiers were found to get wrong; None where they are not certified.
         held_out_secret: 32 bytes in hexadecimal, from which all starts follow.
         void_because: why the outcome is no statement about the agent at all, as when its provider was down.
         unranked_because: why it may not be ranked.
@@ -184,6 +196,8 @@ class Result(StrictModel):
     stations: Source | None = None
     stations_sha256: str | None = None
     experience_sha256: str | None = None
+    judges: list[Judge] = Field(default_factory=list, max_length=64)
+    corrected: Corrected | None = None
     held_out_secret: str | None = None
     ledger_sha256: str | None = None
     void_because: list[str] = Field(default_factory=list)
@@ -272,6 +286,14 @@ def _result(events: Sequence[Event]) -> Result:
     held_out = metrics.heldout_episodes(events)
     kind = cell_kind(held_out) if held_out else start.cell
     summary = asdict(summarise(held_out))
+    try:
+        judges = judges_of(events)
+    except ValueError as error:
+        raise UserError(f"this ledger makes no result: {error}") from None
+    unjudged = [f"nothing says which verifier judged in {cell}" for cell in cells_without_judge(events, judges)]
+    mistrusted = [*judge_problems(str(kind), config.env, judges), *canary_problems(events, config.canary_every)]
+    if kind in REAL_KINDS and judges:
+        mistrusted += unjudged
     stalled_s = metrics.stalled_seconds(events, research_s)
     void = void_reasons(events, research_s, stalled_s)
     answer = choose_answer(events, config.min_episodes)
@@ -318,8 +340,9 @@ def _result(events: Sequence[Event]) -> Result:
             cells=config.cells, mru=use.mru if use else None, mru_of_cells=told.of_cells if told else {}, real_time=told.real_time if told else None,
             cpu_utilisation=sum(s.cpu for s in samples) / len(samples) if samples else None,
             gpu_utilisation=sum(gpu) / len(gpu) if gpu else None,
-            stations=start.stations, stations_sha256=start.stations_sha256, experience_sha256=config.experience_sha256, held_out_secret=finished.secret, ledger_sha256=digest(events),
-            void_because=void, unranked_because=[*void, *unranked_reasons(config, start, phases, summary["episodes"], kind)],
+            stations=start.stations, stations_sha256=start.stations_sha256, experience_sha256=config.experience_sha256, judges=judges,
+            corrected=corrected(summary["successes"], summary["episodes"], config.env, judges), held_out_secret=finished.secret, ledger_sha256=digest(events),
+            void_because=void, unranked_because=[*void, *unranked_reasons(config, start, phases, summary["episodes"], kind), *mistrusted],
         )  # fmt: skip
     except (ValidationError, OverflowError, OSError, ValueError) as error:
         raise UserError(f"this ledger makes no result: {error}") from None

@@ -68,6 +68,9 @@ class RunConfig(BaseModel):
     allow_hosted_tools: bool = False  # the provider's own tools: web search, code execution, remote MCP, ...
     held_out_secret: str | None = None
     private_stations: str | None = None  # path of a file of numbers (`record.stations`)
+    canary_every: int = Field(
+        default=0, ge=0, le=100_000
+    )  # judged episodes of a real station between two rounds of its canary; 0: none
     held_out: int = Field(default=200, ge=1, le=100_000)
     attempts: int = Field(default=1, ge=1, le=64)
     min_episodes: int = Field(default=20, ge=1)  # for a place on the raw curve

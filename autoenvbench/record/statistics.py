@@ -103,3 +103,49 @@ def false_rejection(n: int, fresh: int, level: float = 0.99) -> float:
     low, high = (stats.betabinom.ppf(q, fresh, seen + 0.5, n - seen + 0.5) for q in (tail, 1 - tail))
     inside = stats.binom.cdf(high, fresh, rates) - stats.binom.cdf(low - 1, fresh, rates)
     return float((stats.binom.pmf(seen, n, rates) * (1 - inside)).sum(axis=1).max())
+
+
+def lower_bound(successes: int, n: int, level: float = 0.95) -> float:
+    """One-sided exact lower confidence bound of a rate (Clopper and Pearson, 1934); 0 for no trial."""
+    from scipy import stats
+
+    return float(stats.beta.ppf(1 - level, successes, n - successes + 1)) if successes else 0.0
+
+
+def rogan_gladen(
+    seen: tuple[int, int], positives: tuple[int, int], negatives: tuple[int, int]
+) -> tuple[float, float, float] | None:
+    """A success rate that an imperfect judge saw, corrected for what the judge was found to miss and to make up, with its 95 % interval.
+
+    Rogan and Gladen (1978); the interval is that of Lang and Reiczigel (2014), which carries the doubt about the judge.
+
+    Args:
+        seen: (successes that the judge saw, episodes).
+        positives: (true successes that it called so, true successes) of its audit.
+        negatives: (true failures that it called so, true failures) of its audit.
+
+    Returns:
+        (rate, low, high), each in [0, 1]; None where the audit shows no better than a coin, or there is nothing to correct.
+    """
+    n = seen[1]
+    if not n or not positives[1] or not negatives[1]:
+        return None
+    sensitivity, specificity = positives[0] / positives[1], negatives[0] / negatives[1]
+    if sensitivity + specificity <= 1:
+        return None
+    rate = (seen[0] / n + specificity - 1) / (sensitivity + specificity - 1)
+    z2 = 1.959963984540054**2
+    many = n + z2
+    p = (seen[0] + z2 / 2) / many
+    (se, of_se), (sp, of_sp) = (((hits + 1) / (of + 2), of + 2) for hits, of in (positives, negatives))
+    youden = se + sp - 1
+    middle = (p + sp - 1) / youden
+    by_se, by_sp = se * (1 - se) / of_se, sp * (1 - sp) / of_sp
+    shift = 2 * z2 * (middle * by_se - (1 - middle) * by_sp)
+    spread = float(np.sqrt(z2 * (p * (1 - p) / many + (1 - middle) ** 2 * by_sp + middle**2 * by_se))) / youden
+
+    def share(value: float) -> float:
+        return float(min(max(value, 0.0), 1.0))
+
+    rate = share(rate)
+    return rate, min(share(middle + shift - spread), rate), max(share(middle + shift + spread), rate)

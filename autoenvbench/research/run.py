@@ -263,6 +263,10 @@ def preflight(config: RunConfig, agents: Sequence[str] | None = None) -> tuple[S
             f"in the regime {config.regime} the station runs the answer's network, for which onnx and onnxruntime are missing; "
             "type: pip install 'autoenvbench[train]'"
         )
+    if config.canary_every and not is_real(config.env):
+        raise UserError(
+            f"--canary is for real stations and their twins: the verifier of {config.env} does not drift; leave it out"
+        )
     checked_tools(config.tools, config.tools_replay, config.base_url)
     check_robots(config.robots, config.env, config.env_kwargs, config.ray)
     if config.ray is not None:

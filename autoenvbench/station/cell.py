@@ -27,6 +27,7 @@ from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.sandbox.cage import Sandbox, Track
 from autoenvbench.station.batch import Batch, CellResult, Film, Keep, Start, Stop
 from autoenvbench.station.bundles import Bundle
+from autoenvbench.station.canary import Canary
 from autoenvbench.station.codec import leaves
 from autoenvbench.station.faults import BY_PERSON
 from autoenvbench.station.film import Lens, write_film
@@ -34,6 +35,7 @@ from autoenvbench.station.policy_process import PolicyFault, PolicyLimits, Polic
 from autoenvbench.station.rollout import NotBegun, Outcome, Policy, ResetFailed, RobotTimer, run_episode
 from autoenvbench.station.script_rollout import ScriptSettings, run_script_episode
 from autoenvbench.station.trajectories import Trajectories, describe, evidence_of
+from autoenvbench.station.verifiers import verifier_of
 from autoenvbench.station.window import Window
 
 MAX_VIOLATIONS = 1000  # of an episode, that are on record: a list without end fits no message and no ledger
@@ -53,6 +55,7 @@ class LocalCell:
         limits: of policies; None for those of the environment's task.
         answer: what is run of a bundle (see `PolicyProcess`).
         window: shows its episodes to people who look on; None: nobody can.
+        canary: tries a real cell between its episodes; None: nothing does.
     """
 
     def __init__(
@@ -68,8 +71,10 @@ class LocalCell:
         answer: AnswerKind = "policy",
         name: str = "station-1",
         window: Window | None = None,
+        canary: Canary | None = None,
     ) -> None:
-        self.env, self.name, self.policy, self._window = env, name, policy, window
+        self.env, self.name, self.policy, self._window, self._canary = env, name, policy, window, canary
+        self._judge_named = False  # in the ledger
         self._contract = contract_of(env)
         self.kind = self._contract.kind
         self.limits = limits or PolicyLimits.of(step_limit(env), self._contract.act_cpu_ms / 1000)
@@ -99,6 +104,7 @@ class LocalCell:
 
     def run(self, batch: Batch, sink: EventSink, stop: Stop) -> CellResult:
         """See `Cell.run`."""
+        self._name_judge(batch, sink)
         answer: AnswerKind | None = "weights" if batch.purpose == "learn" else None
         process = None if self.policy is not None else self.policy_process(batch.bundle, answer)
         extras = _Extras(batch.sheets, self._trajectories(batch.keep))
@@ -109,6 +115,14 @@ class LocalCell:
             through = self._episodes(process or self.policy, batch, sink, stop, extras)  # type: ignore[arg-type]
         full = extras.kept.full if extras.kept is not None else None
         return CellResult(through, extras.shown, full, extras.sheets)
+
+    def _name_judge(self, batch: Batch, sink: EventSink) -> None:
+        """What judges in a real cell is on record before its first verdict that counts."""
+        if self._judge_named or batch.purpose in TRIED:
+            return
+        if (judge := verifier_of(self.env)) is not None:
+            sink.append(judge.event())
+        self._judge_named = True
 
     def _trajectories(self, keep: Keep | None) -> Trajectories | None:
         if keep is None:
@@ -186,6 +200,8 @@ class LocalCell:
                 sink.append(judged)
             if outcome.interrupted or outcome.reason == BY_PERSON:
                 return False
+            if self._canary is not None:
+                self._canary.after(batch.purpose, sink, stop)
         return True
 
     def _start_event(self, batch: Batch, start: Start) -> StartEvent:

@@ -31,6 +31,7 @@ from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import EpisodeEvent, NoteEvent, Payload
 from autoenvbench.station import messages
 from autoenvbench.station.batch import Start
+from autoenvbench.station.canary import Canary
 from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.config import ADMIN
 from autoenvbench.station.control import Control
@@ -170,6 +171,7 @@ class Worker:
             answer=opened.answer,
             name=opened.name,
             window=Window(env, Path(opened.run_dir), opened.name),
+            canary=Canary(env, opened.canary_every, opened.pace) if opened.canary_every else None,
         )
         if opened.stop_socket is not None:
             self._stop_door = StopDoor(

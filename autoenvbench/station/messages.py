@@ -65,6 +65,7 @@ class Open(Message):
         shared_stops: the run has several stations of arms, or this one is on another machine: people's stops are kept in the run's folder,
             too, and one that is pressed in either place holds in both (`stop_mirror`).
         fingerprint: that the environment must have, of robots without the station file; None: any.
+        canary_every: judged episodes between two rounds of the station's canary; 0: none.
     """
 
     type: Literal["open"] = "open"
@@ -86,6 +87,7 @@ class Open(Message):
     clock_stopped_at: float | None
     shared_stops: bool = False
     fingerprint: str | None = None
+    canary_every: Count = 0
 
 
 class KeepIn(Message):
@@ -282,7 +284,7 @@ class Report(Message):
 
     type: Literal["report"] = "report"
     number: Count
-    kind: Literal["start", "episode", "reset", "note", "call", "wait", "refusal", "tokens"]
+    kind: Literal["start", "episode", "reset", "note", "call", "wait", "refusal", "tokens", "verifier", "canary"]
     payload: dict[str, Any]
     agent: str | None = None
 

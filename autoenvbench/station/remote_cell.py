@@ -280,6 +280,7 @@ def open_cell(
         stop_socket=str(stops[place]) if place in stops else None, tokens=tokens if len(stops) > 1 else config.tokens,
         clock_epoch=config.clock_epoch, clock_budget=run.budget_s, clock_stopped_at=config.clock_stopped_at,
         shared_stops=len(stops) > 1, fingerprint=config.fingerprint if far else None,
+        canary_every=run.canary_every,
     )  # fmt: skip
     if not far:
         return RemoteCell(opened, ledger, on_lost)

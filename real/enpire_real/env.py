@@ -24,13 +24,8 @@ from enpire_real.tool_body import RealBody
 if TYPE_CHECKING:
     from enpire_envs.contract import Identity
 
-#: Of a station file: where things are plugged in, which changes no episode.
-CABLES = {
-    "twin": {"link"},
-    "arms": {"__all__": {"bus"}},
-    "cameras": {"__all__": {"source"}},
-    "safety": {"emergency_stop": {"path"}},
-}
+#: Of a twin: how hard it is by choice. Which twin it is (its seed), and where its parts stand, is a station's own affair.
+_HARDNESS = {"noise", "latency_ms", "ideal"}
 
 
 class MotionNotConfirmed(ValueError):
@@ -83,6 +78,7 @@ class RealEnv(CellEnv):
         opened = open_station(
             station, confirm_motion=confirm_motion, env_id=f"ENPIRE/{task.name}-real-v0", task=kit.name
         )
+        self.kit = kit
         self.real_cell = RealCell(opened, kit.make_scene(opened, task.control_hz))
         super().__init__(task, self.real_cell, **options)
         self._recorder = Recorder(Path(record), opened, task.control_hz, task.name) if record is not None else None
@@ -115,6 +111,14 @@ class RealEnv(CellEnv):
             self._recorder.begin(info, self)
         return observation, info
 
+    def judge_start(self) -> bool:
+        """The verifier's word on the scene just after a reset, which is no success: what a station's canary asks. Ends the episode.
+
+        Raises CellFault.
+        """
+        self._over = True
+        return self.task.verify(self.cell).success
+
     def _given_up(self, why: str, before: int) -> ResetFailed:
         """No start could be made: the arms do not stay where that left them."""
         self._over = True
@@ -134,11 +138,16 @@ class RealEnv(CellEnv):
     in_process = False
 
     def identity(self) -> Identity:
-        """Another station is another environment; which sockets its cables are in is not."""
-        simulated = super().identity()
+        """The code of task and verifier, and never a station's calibration: labs with the same task meet on one board.
+
+        What a station is made of is in `enpire_real.verifier.digest.station_digest`, to which a verifier's certificate is bound.
+        """
+        simulated, twin = super().identity(), self.real_cell.station.file.twin
         return {
             **simulated,
-            "scene": json.dumps(self.real_cell.station.file.model_dump(mode="json", exclude=CABLES), sort_keys=True),
+            "scene": ""
+            if twin is None
+            else json.dumps(twin.model_dump(mode="json", include=_HARDNESS), sort_keys=True),
             "ignore": ("station", "confirm_motion", "record"),
             "aside": (*simulated["aside"], "enpire_real.recorder", "enpire_real.tool_body"),
         }

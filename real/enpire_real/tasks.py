@@ -38,6 +38,8 @@ class TaskKit:
         patterns: file name -> image (height, width) uint8 at 12 px/mm, to print at 100 %.
         twin: the station file of its twin; None for the one that ships for all.
         examples: station files to begin with, by the name that `autoenvbench station init --like` has for them.
+        audit: "module:function" from an environment to the `enpire_real.verifier.subject.Subject` that audits its verifier; None: there is
+            none, and nothing that its stations judge is ranked.
     """
 
     name: str
@@ -49,6 +51,7 @@ class TaskKit:
     patterns: Callable[[], dict[str, np.ndarray]] | None = None
     twin: Path | None = None
     examples: Mapping[str, Path] = field(default_factory=dict)
+    audit: str | None = None
 
 
 _kits: dict[str, str] = {}

@@ -27,6 +27,7 @@ OTHERWISE = {
     "strict_episodes": 100, "starter": "parametric", "robot_budget_s": 60.0, "demos": 20, "cells": 2, "team": 2,
     "experience_sha256": "e" * 64, "sharing": False, "own_stations": True, "vision": "none", "robots": ["station:left"],
     "vision_model": "qwen-vl", "vision_url": "http://127.0.0.1:1/v1", "vision_questions": 5,
+    "canary_every": 25,
 }  # fmt: skip
 
 

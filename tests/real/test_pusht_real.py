@@ -112,27 +112,44 @@ def test_a_t_that_is_short_of_the_target_is_not_called_solved() -> None:
     made.close()
 
 
-def test_what_a_station_is_made_of_is_part_of_its_fingerprint(tmp_path) -> None:
+def test_a_fingerprint_is_of_the_code_and_a_certificate_of_the_station(tmp_path) -> None:
+    """Two labs meet on one board whatever their calibration; what was certified is the calibrated station."""
     from enpire_envs.fingerprint import fingerprint
     from enpire_real.station_file import TWIN_FILE
+    from enpire_real.verifier.digest import station_digest, verifier_digest
 
-    def print_of(text: str, **kwargs: Any) -> str:
+    def marks_of(text: str, **kwargs: Any) -> tuple[str, str, str]:
         path = tmp_path / "station.yaml"
         path.write_text(text)
         made = gym.make(REAL, station=str(path), **kwargs)
-        found = fingerprint(made)
+        found = fingerprint(made), verifier_digest(made), station_digest(station_of(made).file)
         made.close()
         return found
 
     text = TWIN_FILE.read_text()
-    assert print_of(text) == print_of(text.replace("twin_left", "another_cable"))
-    assert print_of(text) != print_of(text.replace("seed: 0", "seed: 1"))
+    usual = marks_of(text)
+    assert marks_of(text.replace("twin_left", "another_cable")) == usual
     data = yaml.safe_load(text)
     data["cameras"]["top"]["source"] = "/dev/video7"
-    assert print_of(text) == print_of(yaml.safe_dump(data))
-    data["cameras"]["top"]["fps_hz"] = 15.0
-    assert print_of(text) != print_of(yaml.safe_dump(data))
-    assert print_of(text) == print_of(text, record=str(tmp_path / "recorded"), render_mode="rgb_array")
+    assert marks_of(yaml.safe_dump(data)) == usual
+    assert marks_of(text, record=str(tmp_path / "recorded"), render_mode="rgb_array") == usual
+    for change in (
+        lambda file: file["twin"].update(seed=1),
+        lambda file: file["cameras"]["top"].update(fps_hz=15.0),
+        lambda file: file["cameras"]["top"].update(position_m=[0.910, 0.305, 0.954], calibrated="today"),
+        lambda file: file["tasks"]["pusht"].update(origin_m=[0.361, 0.305]),
+        lambda file: file.update(name="another-lab"),
+    ):
+        data = yaml.safe_load(text)
+        change(data)
+        made = marks_of(yaml.safe_dump(data))
+        assert made[:2] == usual[:2]
+        assert made[2] != usual[2]
+    assert marks_of(text.replace("seed: 0", "ideal: true"))[0] != usual[0]  # an easier twin is another environment
+    strict = marks_of(text, criterion="coverage")
+    assert strict[0] != usual[0]
+    assert strict[1] != usual[1]
+    assert marks_of(text, obs_type="pixels", max_episode_steps=5)[1] == usual[1]  # no part of the verdict
 
 
 def test_a_policy_that_does_nothing_fails() -> None:

@@ -46,5 +46,12 @@ def _patterns() -> dict[str, np.ndarray]:
 
 
 KIT = TaskKit(
-    "pusht", PushTSection, _scene, _props, (PUSHER,), validate="enpire_real.pusht.validate:validate", patterns=_patterns
+    "pusht",
+    PushTSection,
+    _scene,
+    _props,
+    (PUSHER,),
+    validate="enpire_real.pusht.validate:validate",
+    patterns=_patterns,
+    audit="enpire_real.pusht.audit:subject",
 )

@@ -17,6 +17,7 @@ from enpire_real.pusht.perception import Estimate, TFinder
 from enpire_real.station import Station
 
 _LOOKS = 10  # images before the T counts as not visible
+_MAX_ERROR_PX = 1.0  # of the markers' corners: above it something hides or mimics part of one
 _VIEW = 0.33  # half side of the policy's top view [m], as the simulated camera's
 _VIEW_PX = 480
 _SMALL_PX = 240
@@ -50,13 +51,15 @@ class MatCamera:
         for _ in range(_LOOKS):
             image = self._frames.newest(self.name).image
             try:
-                pose, _ = camera_over_mat(image, self._lens, MAT)
-                break
+                pose, error = camera_over_mat(image, self._lens, MAT)
+                if error <= _MAX_ERROR_PX:
+                    break
+                problem = f"the mat's markers fit to {error:.1f} px only"
             except MatLost as lost:
-                problem = lost
-                self._clock.sleep(0.1)
+                problem = str(lost)
+            self._clock.sleep(0.1)
         else:
-            raise CellFault(str(problem))
+            raise CellFault(f"camera {self.name}: {problem}")
         moved = self.pose is None or (
             np.linalg.norm(self.pose.position - pose.position) > 0.003
             or np.abs(self.pose.rotation - pose.rotation).max() > 0.004
@@ -64,6 +67,11 @@ class MatCamera:
         if moved:
             self.pose = pose
             self._finder = TFinder(self._lens, pose)
+
+    def look_afresh(self) -> tuple[float, float, float]:
+        """As `look`, for a verdict: where the camera stands is measured anew, as it may have been knocked since the reset. Raises CellFault."""
+        self.locate_mat()
+        return self.look()
 
     def look(self) -> tuple[float, float, float]:
         """A fresh, unobstructed look at the T: two images that agree. Returns its pose. Raises CellFault."""

@@ -110,12 +110,12 @@ class PushTScene:
 
     def _clear_view(self) -> None:
         self.arm.avoid()
-        self._look("verdict")
+        self._look("verdict", afresh=True)
 
-    def _look(self, what: str) -> tuple[float, float, float]:
+    def _look(self, what: str, *, afresh: bool = False) -> tuple[float, float, float]:
         """A fresh look at the T, whose image is kept. Raises CellFault, CameraLost."""
         try:
-            return self.camera.look()
+            return self.camera.look_afresh() if afresh else self.camera.look()
         finally:
             self.frames[what] = self.camera.small()
 

@@ -100,6 +100,9 @@ class TwinCamera:
             data.cam_xmat[camera] = (turn @ knock.rotation @ _OPTICAL).ravel()
         self._renderer.update_scene(data, self.name)
         image = self._renderer.render()
+        overlay = self._twin.faults.overlay
+        if overlay is not None:
+            image = overlay(self.name, image)
         if not self._noise:
             return image.copy()
         return np.asarray(cv2.add(cv2.LUT(image, self._exposure), self._grain(image.shape), dtype=cv2.CV_8U))

@@ -55,6 +55,7 @@ class TwinFaults:
     emergency_stop: bool = False
     hand_in_view: bool = False
     hand_at: tuple[float, float, float] = (0.36, 0.20, 0.06)  # in the station's frame [m]
+    overlay: Callable[[str, np.ndarray], np.ndarray] | None = None  # what lies over a camera's frames, by its name
 
     def clear(self) -> None:
         """All is well again; whoever has hold of this object sees that."""
