@@ -98,11 +98,7 @@ def score(
         bundle, driver = resolve_policy(env, policy, seed)
         chosen = choose_stations(env, env_kwargs or {}, private_stations, n)
         purpose: Purpose = "heldout" if held_out_secret else "score"
-        secret = (
-            StartStreams.parse_secret(held_out_secret)
-            if held_out_secret
-            else hashlib.sha256(f"autoenvbench score {seed}".encode()).digest()
-        )
+        secret = StartStreams.parse_secret(held_out_secret) if held_out_secret else secret_of(seed)
         ledger = Ledger(Path(":memory:"), RunClock.start(float("inf")))
         with script_settings(tools or {}, tools_replay, tools_url, ledger) as scripts:
             keep = film = None
@@ -169,6 +165,11 @@ def _outside(env_id: str, env_kwargs: dict[str, Any]) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{env_id} has no starts out of distribution; leave --ood out ({error})") from None
     return outside
+
+
+def secret_of(seed: int) -> bytes:
+    """What the starts of `score --seed` are drawn from: anybody can compute it."""
+    return hashlib.sha256(f"autoenvbench score {seed}".encode()).digest()
 
 
 def keep_all(folder: Path, policy: str, bundle: Bundle, insight: Insight) -> Keep:

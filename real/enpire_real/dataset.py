@@ -2,9 +2,9 @@
 
 `to_lerobot` makes these features of an episode's columns (see `enpire_envs.episode_file`):
 
-    observation            -> observation.state
+    observation            -> observation.state, and without images observation.environment_state, which LeRobot's policies ask for then
     observation.agent_pos  -> observation.state       as LeRobot itself calls it
-    observation.KEY        -> observation.KEY, of images (height, width, 3) observation.images.KEY
+    observation.KEY        -> observation.KEY, of images (height, width, 3) observation.images.KEY; pixels.KEY is KEY
     action                 -> action
     reward, terminated, truncated  ->  next.reward, next.terminated, next.truncated, with next.done and next.success beside them
     time, source, late, ...        ->  the same
@@ -46,6 +46,7 @@ from enpire_envs.episodes import Episodes
 BESIDE = "enpire"  # the folder of what LeRobot has no place for
 _NEXT = {"reward": "next.reward", "terminated": "next.terminated", "truncated": "next.truncated"}
 _DERIVED = {"next.done", "next.success"}
+STATE, ENVIRONMENT_STATE = "observation.state", "observation.environment_state"  # as LeRobot calls them
 #: LeRobot's lists hold no larger integers, and its statistics fail on halves: the same bits, and the same numbers.
 _INSTEAD: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.uint64): np.dtype(np.int64),
@@ -146,9 +147,12 @@ def to_lerobot(source: Path, out: Path, *, video: bool = True) -> dict[str, Any]
 def feature_name(column: str, shape: tuple[int, ...], dtype: Any) -> str:
     """What LeRobot calls a column, given the shape and type of its rows."""
     if column in ("observation", "observation.agent_pos") and not _is_camera(shape, dtype):
-        return "observation.state"
+        return STATE
     if column.startswith("observation") and _is_camera(shape, dtype):
-        key = column.removeprefix("observation").removeprefix(".").removeprefix("images.") or "pixels"
+        key = (
+            column.removeprefix("observation").removeprefix(".").removeprefix("images.").removeprefix("pixels.")
+            or "pixels"
+        )
         return f"observation.images.{key}"
     return _NEXT.get(column, column)
 
@@ -183,6 +187,8 @@ def _features(episode: Episode, video: bool) -> dict[str, Any]:
                 "shape": (math.prod(shape),),
                 "names": names.get(column),
             }
+    if "observation" in episode.columns and STATE in features and not any("images" in key for key in features):
+        features.setdefault(ENVIRONMENT_STATE, features[STATE])
     for derived in sorted(_DERIVED):
         features[derived] = {"dtype": "bool", "shape": (1,), "names": None}
     return features
@@ -213,6 +219,8 @@ def _frames(episode: Episode, features: dict[str, Any]) -> Iterator[dict[str, An
                 numbers = np.asarray(row).reshape(features[feature]["shape"])
                 kept = _INSTEAD.get(dtype, dtype)
                 frame[feature] = numbers.astype(kept)
+        if ENVIRONMENT_STATE in features:
+            frame.setdefault(ENVIRONMENT_STATE, frame[STATE])
         yield frame
 
 

@@ -1,8 +1,12 @@
-"""`act` and `diffusion`: real LeRobot learns in its own environment, and what comes of it is a network that the station runs."""
+"""`act` and `diffusion`: real LeRobot learns in its own environment, and what comes of it is a network that the station runs.
+
+LeRobot's own `lerobot-eval` runs what it learnt, too, in our environments, which it finds as a plug-in (`study.lerobot_env`).
+"""
 
 import csv
 import json
 import sys
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +22,8 @@ from autoenvbench.make_env import make_env
 from autoenvbench.station.networks import NetworkPolicy
 from autoenvbench.study.score import score
 
-PYTHON = Path(lerobot_run.__file__).parents[2] / ".tools" / "lerobot" / "bin" / "python"
+ROOT = Path(lerobot_run.__file__).parents[2]
+PYTHON = ROOT / ".tools" / "lerobot" / "bin" / "python"
 pytestmark = pytest.mark.timeout(900)  # LeRobot starts slowly, and more so on a busy machine
 
 SMALL = [
@@ -45,6 +50,8 @@ DIFFUSION = [
     "lr=0.003",
 ]
 CAMERA = {"obs_type": "pixels_agent_pos", "max_episode_steps": 9}
+#: Whose pictures the policies learn that see a camera: a simulation's, and a station's, in one kind of dataset.
+SHOWN_AT = {"ENPIRE/PushT-v0": "simulated", "ENPIRE/PushT-real-v0": "seen at a station"}
 #: Further runs, all in one process, since LeRobot takes ten seconds to start: algorithm, settings, whether it sees a camera.
 RUNS = {
     "cut": (act, [*ACT, "updates=40"], False),
@@ -54,6 +61,7 @@ RUNS = {
         diffusion, [*DIFFUSION, "batch=2", "updates=1", "successes=false", "observed=1", "execute=1"], True
     ),
 }  # fmt: skip
+AT_STATION = RUNS["act camera"]
 #: Learns the run that the harness asks for and all of these, and drives each policy as LeRobot saved it, by LeRobot's own select_action,
 #: through what is in seen.npz.
 MANY = (
@@ -89,12 +97,28 @@ for told in (whole, *json.loads(pathlib.Path(whole["out"], "../many.json").read_
             more["noise"] = torch.from_numpy(noise.standard_normal((1, shape[1] * shape[2]), np.float32)).reshape(shape)
         said.append(after(policy.select_action(before(frame), **more))[0].numpy())
     np.save(out / "said.npy", said)
+evaluations = json.loads(pathlib.Path(whole["out"], "../evaluations.json").read_text())
+for name in [name for name in sys.modules if name.partition(".")[0] in json.loads(sys.argv[1])]:
+    del sys.modules[name]  # from here on all is as where our packages are installed
+sys.path[:0] = evaluations["path"]
+from lerobot.scripts import lerobot_eval
+sys.argv = ["lerobot-eval", *evaluations["command"]]
+lerobot_eval.main()
+from lerobot.configs.default import EvalConfig
+from lerobot.configs.eval import EvalPipelineConfig
+from lerobot.envs.configs import EnvConfig
+sys.argv = ["", "--policy.path=" + evaluations["policy"]]
+env = EnvConfig.get_choice_class("enpire")(**evaluations["env"])
+out = pathlib.Path(evaluations["out"])
+out.mkdir()
+lerobot_eval.eval_main(EvalPipelineConfig(env, EvalConfig(1, 1), output_dir=out))  # as the command does: to parse it costs seconds
 """
 )
+TIGHT = {"tolerance": 0.05, "max_episode_steps": 20}  # too little time for some starts
 
 
 @pytest.fixture(scope="module")
-def runs(reach, shown, tmp_path_factory):
+def runs(reach, shown, site, tmp_path_factory):
     """Folder of the runs: "whole", as the command line makes it, and those of `RUNS`."""
     if not PYTHON.exists():
         pytest.skip("the LeRobot environment is not there: make .tools/.lerobot")
@@ -104,14 +128,16 @@ def runs(reach, shown, tmp_path_factory):
     few.mkdir()
     for file in files:
         (few / file.name).symlink_to(file)
-    score("ENPIRE/PushT-v0", "random", 2, env_kwargs=CAMERA, trajectories=folder / "seen", sandbox="none")
+    for env_id, n in (("ENPIRE/PushT-v0", 2), ("ENPIRE/PushT-real-v0", 1)):
+        score(env_id, "random", n, env_kwargs=CAMERA, trajectories=folder / SHOWN_AT[env_id], sandbox="none")
     many = []
-    for name, (module, settings, camera) in RUNS.items():
+    for name, (module, settings, camera) in [*RUNS.items(), ("station", AT_STATION)]:
         env = environment(reach, camera)
         settings = asdict(parse_settings(module.Settings, settings))
-        dataset = folder / ("camera" if camera else "whole/dataset")
+        source = SHOWN_AT["ENPIRE/PushT-real-v0" if name == "station" else "ENPIRE/PushT-v0"]
+        dataset = folder / (f"{source} dataset" if camera else "whole/dataset")
         many.append({"out": str(folder / name), "seed": 3, "minutes": 10, "threads": 1, "resume": False, "module": module.__file__,
-                     "settings": settings, "parts": lerobot_run._parts(env.observation_space), "source": str(folder / "seen"),
+                     "settings": settings, "parts": lerobot_run._parts(env.observation_space), "source": str(folder / source),
                      "dataset": str(dataset)})  # fmt: skip
         if name == "cut":
             many.append({**many[-1], "resume": True, "settings": asdict(parse_settings(act.Settings, ACT))})
@@ -121,11 +147,27 @@ def runs(reach, shown, tmp_path_factory):
     look_around(env, folder / "whole")
     env.close()
     (folder / "many.json").write_text(json.dumps(many))
+    (folder / "evaluations.json").write_text(json.dumps(evaluations(folder, site)))
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(lerobot_place.PROGRAM, raising=False)
         patch.setattr(lerobot_run, "_LEARN", MANY)
         train("act", reach, folder / "whole", demos=[few], minutes=10, seed=3, settings=ACT)
     return folder
+
+
+def evaluations(folder, site):
+    """Where our packages are, the plug-in as an installer leaves it, and what `lerobot-eval` is to do."""
+    plugin = ROOT / "real/lerobot_robot_enpire"
+    project = tomllib.loads((plugin / "pyproject.toml").read_text())["project"]
+    info = folder / "installed" / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    command = ["--env.type=enpire", "--env.task=Example/Reach-v0", f"--env.kwargs={json.dumps(TIGHT)}", f"--policy.path={folder}/whole/lerobot",
+               f"--output_dir={folder}/evaluated", "--eval.n_episodes=10", "--eval.batch_size=5", "--seed=0"]  # fmt: skip
+    return {
+        "path": [str(path) for path in (info.parent, site, ROOT, ROOT / "envs", ROOT / "real", plugin)], "command": command,
+        "policy": f"{folder}/station/lerobot", "env": {"task": "PushT-v0", "kwargs": CAMERA}, "out": f"{folder}/elsewhere",
+    }  # fmt: skip
 
 
 def environment(reach, camera):
@@ -179,6 +221,23 @@ def test_the_bundle_solves_the_task_in_its_cage(runs, reach):
     assert (score(reach, str(runs / "whole/policy"), 10))["success_rate"] >= 0.8
     made = json.loads((runs / "whole/policy/policy.json").read_text())["made_by"]
     assert (made["algorithm"], made["steps"], made["seed"]) == ("act", 100, 3)
+
+
+def test_lerobots_evaluation_comes_to_what_score_says(runs, reach):
+    evaluated = json.loads((runs / "evaluated/eval_info.json").read_text())
+    said = score(reach, str(runs / "whole/policy"), 10, env_kwargs=TIGHT, sandbox="none")["outcomes"]
+    assert evaluated["per_task"][0]["metrics"]["successes"] == said
+    assert 0 < sum(said) < 10  # so the outcomes say which start is which
+
+
+def test_what_learnt_at_a_station_is_evaluated_in_simulation(runs):
+    simulated, station = (
+        json.loads((runs / f"{at} dataset/meta/info.json").read_text())["features"] for at in SHOWN_AT.values()
+    )
+    for name in ("observation.state", "observation.images.pixels", "action"):
+        assert simulated[name] == station[name]
+    evaluated = json.loads((runs / "elsewhere/eval_info.json").read_text())
+    assert evaluated["per_task"][0]["metrics"]["successes"] == [False]  # in nine steps
 
 
 def test_what_is_missing_is_said(reach, shown, tmp_path, monkeypatch):
