@@ -104,7 +104,7 @@ def undeclared(folder: Path) -> list[str]:
         for line, name in _foreign(_modules(tree)):
             if name not in CORE | optional:
                 wrong.append(f"{place}:{line}: {name} is imported and not declared in pyproject.toml")
-        if {"lerobot_robot", "templates"} & set(file.parts):  # a plug-in that LeRobot loads; an agent's own program
+        if {"lerobot_robot", "lerobot_env", "templates"} & set(file.parts):  # plug-ins that LeRobot loads; an agent's own program
             continue
         of_torch = file.relative_to(folder).parts[0] in TORCH_ROOMS
         if not of_torch:
