@@ -13,7 +13,7 @@ from enpire_envs.reference import make_reference
 from enpire_real.pin_insertion.equipment import COLLAR_HALF, HANDLE_HALF, PLATE_HEIGHT, hole
 from enpire_real.pin_insertion.kit import TWIN
 from enpire_real.pin_insertion.task import START_ACROSS, START_HEIGHT
-from enpire_real.pin_insertion.twin.near_misses import bring_about, draw_near_miss, is_in, slide
+from enpire_real.pin_insertion.twin.near_misses import bring_about, draw_near_miss, is_in, is_near, slide
 from scipy.spatial.transform import Rotation
 
 HOSTILE = (
@@ -145,7 +145,13 @@ class Subject:
         """Bring a scene about; raises CellFault."""
         miss = draw_near_miss(rng)
         there = bring_about(self.scene, miss)
-        return {"kind": miss.kind, "wanted_mm": 1000 * miss.depth, "there": there, "near": miss.near}
+        depth = -float((self.simulated.truth()["pin_tip"] - self.scene.target)[2])
+        return {
+            "kind": miss.kind,
+            "wanted_mm": 1000 * miss.depth,
+            "there": there,
+            "near": miss.kind != "beside" and is_near(depth),
+        }
 
     def judge(self) -> Row:
         """As an episode is judged that stands still: the verifier's word counts where the joints have asked for it. Raises CellFault."""

@@ -14,8 +14,16 @@ from enpire_real.pin_insertion.task import GUARD
 from enpire_real.twin.station import Twin
 
 _TOLERANCE = HOLE_DEPTH - DEEP_ENOUGH  # how far off its hole's ground a pin may be [m]
-_STEP = 0.0002  # by which the hand goes down between two looks at the truth [m]
-_BLOCKED = 0.006  # how far the hand is ahead of where it gets to, when the pin is not forced further [m]
+_STEP, _STEPS = 0.0003, 400  # by which the hand goes down between two looks at the truth [m], and how often
+_GUIDED = 0.001  # the hole guides what is so deep [m]
+_OVER, _GAIN = (
+    0.0002,
+    0.1,
+)  # so near the hole's axis the tip is brought before [m], with this share of what is missing a step
+#: How far the hand may be ahead of where it gets to before the pin is not forced further [m], above and below half the depth: the deeper the tip,
+#: the less may be pressed before what is commanded leaves the workspace.
+_BLOCKED = (0.008, 0.004)
+_WOBBLE, _TURN = 0.0004, 0.5  # a hand that goes round so far [m], by so much a step [rad], does not jam
 _KINDS, _SHARES = ("near", "over", "beside"), (0.7, 0.15, 0.15)
 
 
@@ -35,7 +43,12 @@ class NearMiss:
     @property
     def near(self) -> bool:
         """Whether it is within twice the threshold, on either side."""
-        return self.kind != "beside" and HOLE_DEPTH - 2 * _TOLERANCE <= self.depth <= HOLE_DEPTH - _TOLERANCE / 2
+        return self.kind != "beside" and is_near(self.depth)
+
+
+def is_near(depth: float) -> bool:
+    """Whether a depth [m] is within twice the threshold, on either side."""
+    return HOLE_DEPTH - 2 * _TOLERANCE <= depth <= HOLE_DEPTH - _TOLERANCE / 2
 
 
 def draw_near_miss(rng: np.random.Generator) -> NearMiss:
@@ -55,15 +68,20 @@ def bring_about(scene: PinRealScene, miss: NearMiss) -> bool:
     assert twin is not None
     beside = np.array([0.0, PITCH if scene.target[1] <= 0 else -PITCH, 0.0]) if miss.kind == "beside" else 0.0
     mouth = scene.target + beside
-    scene.hand.lift(scene.height(0.010))
-    for _ in range(3):  # over the hole by the truth: the chamfer forgives half a millimetre
-        off = np.append((mouth - twin.truth()["pin_tip"])[:2], 0.0)
-        scene.hand.line(scene.hand.target() + scene.eyes.fixture.rotation @ off, settle=True)
-    for _ in range(round(0.05 / _STEP)):
-        ahead = scene.hand.tip()[2] - scene.hand.target()[2]
-        if -twin.truth()["pin_tip"][2] >= miss.depth or ahead > _BLOCKED:
+    hand, turn = scene.hand, scene.eyes.fixture.rotation
+    hand.lift(scene.height(0.010))
+    middle = hand.target()
+    for k in range(_STEPS):
+        tip = twin.truth()["pin_tip"]
+        depth, off = -float(tip[2]), np.append((mouth - tip)[:2], 0.0)
+        if depth >= miss.depth:
             break
-        scene.hand.steer(scene.hand.target() - [0.0, 0.0, _STEP])
+        if depth < _GUIDED:  # by the truth, until the hole guides it
+            middle = middle + _GAIN * turn @ off
+        if depth < -_GUIDED or depth > 0.0 or np.linalg.norm(off) < _OVER:
+            middle[2] = max(middle[2] - _STEP, hand.tip()[2] - _BLOCKED[depth > HOLE_DEPTH / 2])
+        around = _WOBBLE * np.array([math.cos(_TURN * k), math.sin(_TURN * k), 0.0]) * (depth > _GUIDED)
+        hand.steer(middle + around)
         scene.station.clock.sleep(0.02)
         scene.station.control.check()
     scene.hand.rest()
