@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from autoenvbench.errors import UserError
 from autoenvbench.record.results import HeldOut, Result, RunId
@@ -58,7 +58,8 @@ class Fresh(StrictModel):
         interval: successes among its episodes that the claim predicts, as 99 % of what policies of its rate do; None where nothing is
             claimed of this version of the environment.
         false_rejection: the chance with which an honest claim of whatever rate falls out of such an interval.
-        tries: how often they were begun; what failed in one that never came to its end has failed.
+        tries: how often they were begun.
+        failed: starts that failed in a try that never came to its end, by index: they have failed, also for whoever runs them again.
     """
 
     secret: Secret
@@ -66,6 +67,17 @@ class Fresh(StrictModel):
     interval: tuple[int, int] | None = None
     false_rejection: float | None = Field(default=None, ge=0, le=1)
     tries: int = Field(default=1, ge=1)
+    failed: list[int] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def check_failed(self) -> Fresh:
+        """Raises ValueError for earlier failures that cannot have been."""
+        n = self.held_out.episodes
+        if self.failed != sorted({index for index in self.failed if 0 <= index < n}):
+            raise ValueError(f"failed names starts other than 0 to {n - 1}, each once and in order")
+        if len(self.failed) > n - self.held_out.successes:
+            raise ValueError("failed names more starts than failed")
+        return self
 
 
 class Refuted(StrictModel):

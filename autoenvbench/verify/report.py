@@ -51,7 +51,10 @@ def _findings(check: Check) -> Iterator[str]:
     if (fresh := check.fresh) is not None:
         yield f"Fresh starts, drawn at verification: {_rate(fresh.held_out)}. {'' if check.outcome == 'rejected' else 'This number ranks. '}Secret {fresh.secret}."
         if fresh.tries > 1:
-            yield f"They were begun {fresh.tries} times; what failed in a try that did not come to its end has failed."
+            yield (
+                f"They were begun {fresh.tries} times; what failed in a try that did not come to its end has failed: "
+                f"{len(fresh.failed)} of them."
+            )
         if fresh.interval is not None:
             yield (
                 f"The claim predicts {fresh.interval[0]} to {fresh.interval[1]} successes (99 % beta-binomial); of honest claims at most "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ from autoenvbench.station.cell import LocalCell
 from autoenvbench.station.evaluation import evaluate
 from autoenvbench.station.script_rollout import script_settings
 from autoenvbench.study.score import station_of_start
-from autoenvbench.verify.begun import Begun
+from autoenvbench.verify.begun import Begun, worst
 
 OnEpisode = Callable[[EpisodeEvent], None]
 #: Reasons of failures that a slower or fuller machine brings about: such an outcome is compared with no other.
@@ -125,14 +125,16 @@ class Rerun:
         return found
 
     # -- fresh starts ------------------------------------------------------------------------------------------------
-    def fresh(self, secret: bytes, begun: Begun | None = None) -> Fresh:
+    def fresh(self, secret: bytes, begun: Begun | None = None, failed: Collection[int] = ()) -> Fresh:
         """As many starts as were held out, one attempt at each, from a secret.
 
         They are at the run's own station, where a run has one: there it claims its rate.
 
         Args:
             begun: where each episode is written, if this is no audit; what failed there in an earlier try has failed.
+            failed: for an audit, the starts that failed in earlier tries of its record, by index.
         """
+        failed = failed if begun is None else begun.failed
         each = self._stations.scope == "each"
         station = station_of_start(self._stations, secret if each else self._secret, "heldout")
         streams, n = StartStreams(secret), self._config.held_out
@@ -140,20 +142,19 @@ class Rerun:
             Start(k, 0, streams.seed("heldout", k), None, station(k), streams.policy_seed("heldout", k))
             for k in range(n)
         )
-        episodes = self._run(starts, None if begun is None else begun.ledger)
-        if begun is not None:
-            episodes = [begun.worst(episode) for episode in episodes]
+        episodes = [worst(episode, failed) for episode in self._run(starts, None if begun is None else begun.ledger)]
         summary = summarise(episodes)
         held_out = HeldOut(**{name: getattr(summary, name) for name in HeldOut.model_fields})
         tries = 1 if begun is None else begun.tries + 1
+        found = Fresh(secret=secret.hex(), held_out=held_out, tries=tries, failed=sorted(failed))
         if self.fingerprint != self._result.env.fingerprint:
-            return Fresh(secret=secret.hex(), held_out=held_out, tries=tries)
-        wins, claimed = self._claim()
+            return found
+        wins, claimed = self.claim()
         interval = predictive_interval(wins, claimed, held_out.episodes)
         chance = false_rejection(claimed, held_out.episodes)
-        return Fresh(secret=secret.hex(), held_out=held_out, interval=interval, false_rejection=chance, tries=tries)
+        return found.model_copy(update={"interval": interval, "false_rejection": chance})
 
-    def _claim(self) -> tuple[int, int]:
+    def claim(self) -> tuple[int, int]:
         """Successes and starts of the ledger's first attempts: attempts at one start say little more than one does."""
         held = [e.payload for e in self._events if e.kind == "episode" and e.payload.purpose == "heldout"]
         firsts = [e.success for e in held if e.attempt == 0 and not e.infrastructure]

@@ -3,15 +3,18 @@
 import json
 
 import pytest
+from enpire_envs.fingerprint import fingerprint
 from packed import forged, make_run
 
 from autoenvbench.errors import UserError
+from autoenvbench.make_env import make_env
 from autoenvbench.publish import leaderboard
-from autoenvbench.publish.verification import read_verification, status
+from autoenvbench.publish.verification import Fresh, read_verification, row_sha256, status
 from autoenvbench.record.events import EvaluationEvent, StartEvent
-from autoenvbench.verify.begun import MOST_TRIES, Begun
+from autoenvbench.record.results import Result
+from autoenvbench.verify.begun import MOST_TRIES, Begun, folder_of, worst
 from autoenvbench.verify.pack import pack
-from autoenvbench.verify.verify import verify
+from autoenvbench.verify.verify import _write, verify
 
 N = 20
 
@@ -67,9 +70,10 @@ def test_what_a_killed_verification_left_open_has_failed_and_tries_have_an_end(t
     begun.close()  # as by a kill: nothing was judged
     begun = Begun(tmp_path / "x/y/z")
     assert (begun.secret, set(begun.failed), begun.tries) == (secret, {3}, 0)
-    lucky = begun.failed[3].model_copy(update={"success": True, "reason": None})
-    assert not begun.worst(lucky).success
-    assert begun.worst(lucky.model_copy(update={"index": 4})).success
+    (left,) = (event.payload for event in begun.ledger.events("episode"))
+    lucky = left.model_copy(update={"success": True, "reason": None, "score": 1.0})
+    assert (worst(lucky, begun.failed).success, worst(lucky, begun.failed).score) == (False, 0.0)
+    assert worst(lucky.model_copy(update={"index": 4}), begun.failed).success
     for _ in range(MOST_TRIES):
         begun.ledger.append(EvaluationEvent(phase="started", id="held-out", planned=9, **about))
     begun.close()
@@ -111,3 +115,74 @@ def test_a_record_that_was_written_by_hand_for_a_forged_ledger_is_refuted(reach,
     found = leaderboard.read(board)
     assert status(found.results["run-1.json"], found.verifications) == "rejected"
     assert "outcomes are not those of the ledger" in (board / "verifications/run-1.md").read_text()
+
+
+@pytest.mark.cage
+def test_who_was_killed_once_is_verified_and_stays_so_and_nobody_verifies_beside(reach, tmp_path):
+    """An honest answer that always does the same; the machine goes down in the midst of an episode."""
+    run = make_run(tmp_path / "run-1", reach, n=8)
+    archive, board = pack(run, tmp_path / "run-1.tar")[0], tmp_path / "board"
+    result = Result.model_validate_json((run / "result.json").read_text())
+    env = make_env(reach)
+    begun = Begun(folder_of(board / "verifications", "run-1", fingerprint(env), row_sha256(result)))
+    env.close()
+    about = {"purpose": "heldout", "commit": "c", "digest": "d"}
+    begun.ledger.append(EvaluationEvent(phase="started", id="held-out", planned=8, **about))
+    begun.ledger.append(StartEvent(evaluation="held-out", index=3, attempt=0, cell="sim", seed=1, **about))
+    for write in (True, False):  # it is under way: a second would have the same starts, and no try of it would count
+        with pytest.raises(UserError, match="being verified by another process"):
+            verify(str(archive), board, sandbox="bwrap", write=write)
+    begun.close()
+    assert verify(str(archive), board, sandbox="bwrap").verdict == "verified"
+    file = board / "verifications/run-1.json"
+    (check,) = read_verification(file).checks
+    assert (check.fresh.failed, check.fresh.tries, check.fresh.held_out.successes) == ([3], 2, 7)
+    kept = file.read_bytes()
+    again = verify("run-1", board, sandbox="bwrap")
+    assert again.verdict == "verified"
+    assert "again" not in " ".join(again.reasons)  # they gave just what the record says
+    other = check.model_copy(update={"verdict": "rejected", "date": check.date.replace("20", "21", 1)})
+    with pytest.raises(UserError, match="was verified meanwhile"):
+        _write(result, other, board)
+    assert file.read_bytes() == kept
+    fresh = check.fresh.model_dump()
+    for failed in ([8], [3, 3], [-1], [3, 4]):
+        with pytest.raises(ValueError, match="failed names"):
+            Fresh(**{**fresh, "failed": failed})
+
+
+@pytest.mark.cage
+def test_a_false_record_that_names_another_computer_is_refuted_all_the_same(reach, tmp_path):
+    """Of an answer that never gets there: its owner forges the ledger, then the record, and names a computer that nobody has."""
+    archive = pack(make_run(tmp_path / "run-1", reach, rate=0, n=6), tmp_path / "run-1.tar")[0]
+
+    def forge(kind, payload):
+        if kind == "run" and payload["phase"] == "started":
+            payload["hardware"] = "another, 2 cores"
+        elif kind == "episode":
+            payload.update(success=True, score=1.0, stage="success", reason=None, detail=None)
+        elif kind == "evaluation" and payload["phase"] == "finished":
+            payload["successes"] = 6
+
+    board = tmp_path / "board"
+    (tmp_path / "f").mkdir()
+    assert verify(str(forged(archive, tmp_path / "f/run-1.tar", forge)), board, sandbox="bwrap").verdict == "rejected"
+    file = board / "verifications/run-1.json"
+    honest = json.loads(file.read_text())
+    check = honest["checks"][0]
+    check.update(verdict="verified", reasons=[], hardware="another, 2 cores")
+    check["fresh"]["interval"] = check["replay"]["interval"] = [0, 6]
+    file.write_text(json.dumps(honest))
+    said = " ".join(verify("run-1", board, sandbox="bwrap", write=False).reasons)
+    for phase in ("on 6 fresh starts it succeeded 0 times", "on the run's own starts it succeeded 0 times"):
+        assert f"its own numbers do not: {phase}" in said
+    # Numbers that go with the word are those that re-runs miss by far.
+    won = {"successes": 6, "success_rate": 1.0, "wilson95": [0.5, 1.0], "score": 1.0, "streak": 6, "failures": {}}
+    check["fresh"]["held_out"].update(won)
+    check["replay"].update(successes=6, same=6, differing=[])
+    file.write_text(json.dumps(honest))
+    found = verify("run-1", board, sandbox="bwrap")
+    assert (found.verdict, len(found.reasons)) == ("rejected", 2)
+    assert "on the run's own starts it succeeded 0 times" in found.reasons[0]
+    assert "its record says 6 of 6 on the fresh starts" in found.reasons[1]
+    assert read_verification(file).checks[0].outcome == "rejected"
