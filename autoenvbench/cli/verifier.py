@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,8 @@ def _show(args: argparse.Namespace) -> None:
     from autoenvbench.make_env import make_env, parse_env_args
     from autoenvbench.station.verifiers import verifier_of
 
-    env = make_env(args.env, parse_env_args(args.env_args))
-    found = verifier_of(env)
-    env.close()
+    with contextlib.closing(make_env(args.env, parse_env_args(args.env_args))) as env:
+        found = verifier_of(env)
     if found is None:
         print(f"{args.env} judges by what its simulator knows: there is nothing to certify")
     else:

@@ -77,7 +77,7 @@ class Audit(StrictModel):
     """
 
     version: Literal[1] = 1
-    env: Word | Annotated[str, StringConstraints(pattern=r"^[\w/.-]{1,80}$")]
+    env: Annotated[str, StringConstraints(pattern=r"^[\w/.-]{1,80}$")]
     verifier: Sha256
     station: Word
     station_sha256: Sha256
@@ -141,6 +141,11 @@ class Certificate(StrictModel):
         return sum(self.perturbations.values(), Counts())
 
     @property
+    def complete(self) -> bool:
+        """Whether all planned cases are done."""
+        return self.outside.cases + self.guard.cases == self.audit.planned
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """One-sided 95 % lower bounds of the true-positive and the true-negative rate."""
         return lower_bound(*self.outside.positives), lower_bound(*self.outside.negatives)
@@ -151,7 +156,7 @@ class Certificate(StrictModel):
         tpr, tnr = self.bounds
         quiet = self.perturbations.get("none", Counts())
         reasons = {
-            f"{cases} of {audit.planned} cases are done": cases != audit.planned,
+            f"{cases} of {audit.planned} cases are done": not self.complete,
             f"it is of twins that were drawn, not of {audit.station}": audit.twins == "drawn",
             f"the true-positive rate is at least {tpr:.6f}, and {BAR} is needed": not tpr >= BAR,
             f"the true-negative rate is at least {tnr:.6f}, and {BAR} is needed": not tnr >= BAR,
@@ -212,7 +217,9 @@ def uncertified_because(
         env, verifier, station, station_sha256: what judged, as `Audit` names it.
     """
     if certificate is None:
-        return [f"its verifier is not certified for station {station}; type: autoenvbench verifier audit {env}"]
+        return [
+            f"its verifier is not certified for station {station}; `autoenvbench verifier audit {env}` audits those that can be (real/README.md)"
+        ]
     audit = certificate.audit
     other = {
         "environment": audit.env != env,

@@ -105,6 +105,8 @@ class LocalCell:
     def run(self, batch: Batch, sink: EventSink, stop: Stop) -> CellResult:
         """See `Cell.run`."""
         self._name_judge(batch, sink)
+        if self._canary is not None and batch.purpose == "heldout":
+            self._canary.catch_up(sink, stop)
         answer: AnswerKind | None = "weights" if batch.purpose == "learn" else None
         process = None if self.policy is not None else self.policy_process(batch.bundle, answer)
         extras = _Extras(batch.sheets, self._trajectories(batch.keep))
@@ -198,10 +200,11 @@ class LocalCell:
                     sink.append(NoteEvent(text=why_not))
             if learns:
                 sink.append(judged)
-            if outcome.interrupted or outcome.reason == BY_PERSON:
+            ended = outcome.interrupted or outcome.reason == BY_PERSON
+            if self._canary is not None:  # it counts the episode that a batch ends with, too
+                self._canary.after(batch.purpose, sink, (lambda: "the batch has ended") if ended else stop)
+            if ended:
                 return False
-            if self._canary is not None:
-                self._canary.after(batch.purpose, sink, stop)
         return True
 
     def _start_event(self, batch: Batch, start: Start) -> StartEvent:

@@ -104,6 +104,7 @@ class Worker:
         self._requests: queue.SimpleQueue[messages.Request | None] = queue.SimpleQueue()
         self._given: queue.SimpleQueue[messages.Given | None] = queue.SimpleQueue()
         self._cell: LocalCell | None = None
+        self._canary: Canary | None = None
         self._arms: RealCell | None = None
         self._stop_door: StopDoor | None = None
         self._models = contextlib.ExitStack()  # that scripts may ask
@@ -162,6 +163,8 @@ class Worker:
                     mirror(cell.station.stops.folder, run / STOPS, self._end)
                 share_record(run, cell.station.record())
             self._arms = cell
+        if opened.canary_every:
+            self._canary = Canary(env, opened.canary_every, opened.pace, station=opened.name, since=opened.canary_since)
         self._cell = LocalCell(
             env,
             sandbox=opened.sandbox,
@@ -171,7 +174,7 @@ class Worker:
             answer=opened.answer,
             name=opened.name,
             window=Window(env, Path(opened.run_dir), opened.name),
-            canary=Canary(env, opened.canary_every, opened.pace) if opened.canary_every else None,
+            canary=self._canary,
         )
         if opened.stop_socket is not None:
             self._stop_door = StopDoor(
@@ -246,6 +249,8 @@ class Worker:
         """
         person = client == ADMIN
         durable = self._require_arms("stop").stop(f"by {client}", person=person)
+        if self._canary is not None and not person:
+            self._canary.stopped_by_agent()
         self._stops += 1
         if person or self._stops <= MOST_STOPS:  # of an agent that says nothing else, not every one is noted
             threading.Thread(target=self._note, args=(NoteEvent(text="stopped the arms"), client), daemon=True).start()

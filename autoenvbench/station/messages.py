@@ -33,6 +33,7 @@ from enpire_envs.remote import wire
 from enpire_envs.remote.wire import Malformed
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from autoenvbench.record.canary import Probe
 from autoenvbench.record.events import KINDS, Payload, Purpose, kind_of
 from autoenvbench.record.regimes import AnswerKind
 from autoenvbench.sandbox.cage import Sandbox, Track
@@ -66,6 +67,7 @@ class Open(Message):
             too, and one that is pressed in either place holds in both (`stop_mirror`).
         fingerprint: that the environment must have, of robots without the station file; None: any.
         canary_every: judged episodes between two rounds of the station's canary; 0: none.
+        canary_since: judged episodes since the last try of each of its probes, of a run that goes on; empty for none.
     """
 
     type: Literal["open"] = "open"
@@ -88,6 +90,7 @@ class Open(Message):
     shared_stops: bool = False
     fingerprint: str | None = None
     canary_every: Count = 0
+    canary_since: dict[Probe, Count] = {}
 
 
 class KeepIn(Message):
@@ -284,7 +287,9 @@ class Report(Message):
 
     type: Literal["report"] = "report"
     number: Count
-    kind: Literal["start", "episode", "reset", "note", "call", "wait", "refusal", "tokens", "verifier", "canary"]
+    kind: Literal[
+        "start", "episode", "reset", "intervention", "note", "call", "wait", "refusal", "tokens", "verifier", "canary"
+    ]
     payload: dict[str, Any]
     agent: str | None = None
 

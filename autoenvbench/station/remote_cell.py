@@ -17,7 +17,8 @@ from typing import TypeVar
 from enpire_envs.remote.wire import Malformed
 
 from autoenvbench.errors import UserError, error_of
-from autoenvbench.record.ledger import EventSink
+from autoenvbench.record.canary import watches_of
+from autoenvbench.record.ledger import EventSink, Ledger
 from autoenvbench.record.regimes import answer_of
 from autoenvbench.record.stations import ARGUMENT
 from autoenvbench.sandbox.cage import python_path
@@ -258,7 +259,7 @@ def cell_name(config: StationConfig, place: int) -> str:
 
 
 def open_cell(
-    config: StationConfig, ledger: EventSink, place: int, on_lost: Callable[[str], None], *, patience_s: float = PATIENCE_S
+    config: StationConfig, ledger: Ledger, place: int, on_lost: Callable[[str], None], *, patience_s: float = PATIENCE_S
 ) -> RemoteCell:  # fmt: skip
     """Start the worker of a cell at its place (0, 1, ...), which makes its environment then (`RemoteCell.wait_ready`).
 
@@ -270,8 +271,10 @@ def open_cell(
     far = robot is not None and robot.startswith(PREFIX)
     stops = stop_sockets(config.socket, run, frozenset(range(config.cells)))
     tokens = {token: client for token, client in config.tokens.items() if place in config.places_of(client)}
+    name = cell_name(config, place)
+    watches = watches_of(ledger.events("episode", "canary")) if run.canary_every else {}
     opened = messages.Open(
-        name=cell_name(config, place), env=run.env, env_kwargs={
+        name=name, env=run.env, env_kwargs={
             **run.env_kwargs, **({} if stations is None else {ARGUMENT: stations.of_cell(place)}),
             **({} if robot is None or far else {"station": robot}),
         },
@@ -280,7 +283,7 @@ def open_cell(
         stop_socket=str(stops[place]) if place in stops else None, tokens=tokens if len(stops) > 1 else config.tokens,
         clock_epoch=config.clock_epoch, clock_budget=run.budget_s, clock_stopped_at=config.clock_stopped_at,
         shared_stops=len(stops) > 1, fingerprint=config.fingerprint if far else None,
-        canary_every=run.canary_every,
+        canary_every=run.canary_every, canary_since=watches[name].since if name in watches else {},
     )  # fmt: skip
     if not far:
         return RemoteCell(opened, ledger, on_lost)

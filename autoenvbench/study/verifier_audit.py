@@ -30,7 +30,7 @@ from enpire_real.verifier.subject import Subject, subject_of
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import is_real, make_env
 from autoenvbench.record.certificate import Audit, Case, Certificate, certificate_of
-from autoenvbench.record.certificate_store import store
+from autoenvbench.record.certificate_store import find, store
 from autoenvbench.text import short
 
 ROWS, CERTIFICATE = "audit.jsonl", "certificate.json"
@@ -51,8 +51,8 @@ def audit(
     draw_twins: bool = False,
     on_case: OnCase = lambda case, planned: None,
 ) -> Certificate:
-    """Audit a verifier, or go on with an audit of `out`; what it comes to is written beside its rows, and kept where stations look for it if
-    it certifies them. Raises UserError.
+    """Audit a verifier, or go on with an audit of `out`; what it comes to is written beside its rows, and kept where stations look for it.
+    Raises UserError.
 
     Args:
         env_kwargs: of the environment, `station` among them.
@@ -60,10 +60,7 @@ def audit(
         labels: a folder of clips (`enpire_real.verifier.clips`); None: scenes on the twin.
         draw_twins: judge on twins drawn for it, not on the station's own: says more of the code, and certifies no station.
     """
-    if not is_real(env_id):
-        raise UserError(
-            f"{env_id} judges by what its simulator knows; verifiers that look are those of ENPIRE/...-real-v0"
-        )
+    _require_real(env_id, env_kwargs)
     marked: str | None = None
     named: list[Label] = []
     with contextlib.closing(_subject(env_id, env_kwargs)) as opened:
@@ -99,16 +96,22 @@ def audit(
 
 
 def conclude(out: Path) -> Certificate:
-    """What an audit has come to so far, written to its folder; kept for the station if it certifies it. Raises UserError."""
+    """What an audit has come to so far, written to its folder. Raises UserError.
+
+    Of a station's own cases, once all are done, it is kept for the station whatever it came to: the audit that began last counts, so that
+    none which fails leaves an earlier one in force.
+    """
     try:
         text = (out / ROWS).read_text()
         found = certificate_of(text.splitlines())
     except (OSError, ValueError) as error:
         raise UserError(f"{out / ROWS} is no audit: {short(str(error))}; name another --out") from None
     (out / CERTIFICATE).write_text(found.model_dump_json(indent=1) + "\n")
-    if not found.shortcomings():
+    if found.complete and found.audit.twins == "own":
         try:
-            store(found, text)
+            kept, _ = find(found.audit.verifier, found.audit.station_sha256)
+            if kept is None or kept.audit.date <= found.audit.date:
+                store(found, text)
         except OSError as error:
             raise UserError(
                 f"the certificate cannot be kept: {error}; name a folder: export AUTOENVBENCH_CERTIFICATES=DIR"
@@ -149,9 +152,12 @@ class _Opened:
         self.file, self.kind, self.twin = cell.station.file, cell.kind, cell.station.twin
         try:
             self.subject: Subject = subject_of(env)
-        except ValueError as error:
+        except ValueError:
             env.close()
-            raise UserError(str(error)) from None
+            name = env.spec.id if env.spec else str(env)
+            raise UserError(
+                f"results of {name} are not ranked yet: only Push-T's verifier can be audited (real/README.md)"
+            ) from None
 
     def close(self) -> None:
         """Let go of the station."""

@@ -55,7 +55,9 @@ def test_in_simulation_nothing_needs_a_certificate(tmp_path) -> None:
 
 def test_an_alarm_or_a_canary_that_never_sang_stops_ranking(tmp_path) -> None:
     good, bad = (CanaryEvent(probe="known_bad", seed=1, success=success) for success in (False, True))
-    assert ranking.unranked_because(run(tmp_path / "sang", judge(rows()), good, canary_every=25)) == []
+    assert ranking.unranked_because(run(tmp_path / "sang", judge(rows()), good, canary_every=100)) == []
+    early = run(tmp_path / "early", judge(rows()), good, canary_every=25)
+    assert "was silent for too long" in ranking.unranked_because(early)[0]
     alarmed = run(tmp_path / "alarm", judge(rows()), good, bad, good, canary_every=25)
     assert "raised an alarm: a scene that was just reset was called a success" in ranking.unranked_because(alarmed)[0]
     silent = run(tmp_path / "silent", judge(rows()), canary_every=25)

@@ -10,6 +10,7 @@ import cv2
 import gymnasium as gym
 import numpy as np
 import pytest
+from certificates import AT, CODE, STATION, rows
 from enpire_envs.cell import CellFault
 from enpire_real.pusht.audit import PushTSubject
 from enpire_real.verifier.clips import BadClips, Label, read_clip, read_labels, write_clip
@@ -18,7 +19,8 @@ from enpire_real.verifier.subject import subject_of
 from scipy.spatial.transform import Rotation
 
 from autoenvbench.errors import UserError
-from autoenvbench.record.certificate import certificate_of
+from autoenvbench.record.certificate import certificate_of, uncertified_because
+from autoenvbench.record.certificate_store import find
 from autoenvbench.study import verifier_audit
 
 REAL = "ENPIRE/PushT-real-v0"
@@ -122,7 +124,9 @@ def test_a_killed_audit_goes_on_and_its_file_is_its_own(tmp_path: Path, monkeypa
     assert found == certificate_of(lines)
     assert found.outside.false_success == 0
     assert any("lower" in line for line in verifier_audit.table(found))
-    assert not (tmp_path / "kept").exists()  # four scenes certify nothing
+    digests = found.audit.verifier, found.audit.station_sha256
+    assert find(*digests) == (found, None)  # four scenes certify nothing, and are the last word all the same
+    assert found.shortcomings()
     with pytest.raises(UserError, match="differs from this one in planned"):
         verifier_audit.audit(REAL, {}, out=tmp_path / "a", n=5)
     file.write_text("nothing\n")
@@ -130,6 +134,28 @@ def test_a_killed_audit_goes_on_and_its_file_is_its_own(tmp_path: Path, monkeypa
         verifier_audit.audit(REAL, {}, out=tmp_path / "a", n=4)
     with pytest.raises(UserError, match="by what its simulator knows"):
         verifier_audit.audit("ENPIRE/PushT-v0", {}, out=tmp_path / "b", n=4)
+    with pytest.raises(UserError, match=r"did you mean ENPIRE/PushT-real-v0\?"):
+        verifier_audit.audit("ENPIRE/PsuhT-real-v0", {}, out=tmp_path / "b", n=4)
+    with pytest.raises(UserError, match="results of ENPIRE/TieZipTie-real-v0 are not ranked yet: only Push-T's"):
+        verifier_audit.audit("ENPIRE/TieZipTie-real-v0", {}, out=tmp_path / "b", n=4)
+
+
+def test_an_audit_that_fails_ends_an_earlier_certificate(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("AUTOENVBENCH_CERTIFICATES", str(tmp_path / "kept"))
+
+    def conclude(name: str, lines: list[str]) -> list[str]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "audit.jsonl").write_text("\n".join(lines) + "\n")
+        verifier_audit.conclude(tmp_path / name)
+        return uncertified_because(find(CODE, STATION)[0], **AT)
+
+    passes, fails = rows(date="2026-12-01"), rows(200, wrong=9, date="2026-12-02")
+    assert conclude("passes", passes) == []
+    assert conclude("unfinished", fails[:-1]) == []
+    assert conclude("drawn", rows(200, wrong=9, date="2026-12-02", twins="drawn")) == []  # of other stations
+    assert "true-negative rate" in " ".join(conclude("fails", fails))
+    assert "true-negative rate" in " ".join(conclude("passes", passes))  # the old one, typed once more
+    assert conclude("again", rows(date="2026-12-03")) == []
 
 
 def killed_after(n: int):

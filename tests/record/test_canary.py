@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autoenvbench.record import metrics
-from autoenvbench.record.canary import CanaryWatch, canary_problems
+from autoenvbench.record.canary import CanaryWatch, canary_problems, watches_of
 from autoenvbench.record.clock import RunClock
 from autoenvbench.record.events import CanaryEvent, EpisodeEvent
 from autoenvbench.record.ledger import Ledger
@@ -62,3 +62,36 @@ def test_a_ledger_tells_of_each_station_and_forgets_no_alarm(ledger) -> None:
     assert "failed 3 of its last 3" in problems[0]
     assert "on fire" in problems[1]
     assert canary_problems([], every=10) == []
+
+
+def test_one_early_try_vouches_for_few_episodes(ledger) -> None:
+    def judged(n: int, purpose="evaluate") -> None:
+        for k in range(n):
+            ledger.append(
+                EpisodeEvent(evaluation="E1", purpose=purpose, index=k, commit="c", digest="d", seed=1, success=True, score=1.0,
+                             stage="s", steps=5, sim_s=1.0, robot_s=2.0), station="a",
+            )  # fmt: skip
+
+    def tried(*probes: str) -> None:
+        for probe in probes:
+            ledger.append(CanaryEvent(probe=probe, seed=1, success=probe == "reference"), station="a")
+
+    def problems() -> str:
+        return "; ".join(canary_problems(list(ledger.events()), every=5))
+
+    tried("known_bad", "reference")
+    judged(10)
+    assert problems() == ""
+    judged(1)
+    assert "11 episodes were judged without a verdict of its" in problems()
+    tried("known_bad")
+    assert "reference tries" in problems()  # each probe for itself
+    tried("reference")
+    assert problems() == ""  # made up for before anything that is claimed
+    assert watches_of(ledger.events())["a"].since == {"known_bad": 0, "reference": 0}
+    judged(10, "heldout")
+    assert problems() == ""
+    judged(1, "heldout")
+    tried("known_bad", "reference")
+    assert "silent for too long" in problems()  # too late for what was claimed
+    assert canary_problems(list(ledger.events()), every=0) == []

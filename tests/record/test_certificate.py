@@ -26,7 +26,6 @@ def test_what_certifies_and_what_does_not() -> None:
     assert "true-positive rate is at least 0.989998, and 0.99" in wanting(rows(298))
     assert "true-negative rate" in wanting(rows(400, wrong=1))  # an error more wants 473 of each
     assert wanting(rows(472, wrong=1)) == ""
-    assert "300 cases" not in wanting(rows())
     assert "598 of 1000 cases are done" in wanting(rows(planned=1000))
     assert "near misses" in wanting(rows(margin=30.0))
     assert "the true-positive rate is at least 0.000000" in wanting(rows(margin=1.5))  # all in the guard band
@@ -86,7 +85,7 @@ def test_a_certificate_holds_for_one_code_at_one_station_and_as_it_was_written(t
         (file.read_text(), ""),
         ("[]", text),
         ("no json", text),
-        (file.read_text().replace('"certified"', '"x"', 1)[:-30], text),
+        (file.read_text()[:-30], text),
     ):
         file.write_text(certificate)
         file.with_suffix(".jsonl").write_text(lines)

@@ -11,19 +11,33 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from conftest import ZERO_POLICY, judge
 from enpire_envs.remote.wire import Malformed
 
 from autoenvbench.errors import UserError
+from autoenvbench.gateway import gateway
 from autoenvbench.record.clock import RunClock
-from autoenvbench.record.events import EpisodeEvent, EvaluationEvent, IdeaEvent, StartEvent
+from autoenvbench.record.events import (
+    KINDS,
+    CanaryEvent,
+    EpisodeEvent,
+    EvaluationEvent,
+    IdeaEvent,
+    InterventionEvent,
+    NoteEvent,
+    ResetEvent,
+    StartEvent,
+    VerifierEvent,
+)
 from autoenvbench.record.ledger import Ledger
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.state import Follower
-from autoenvbench.station import messages
+from autoenvbench.station import canary, cell_worker, messages, verifiers
+from autoenvbench.station import cell as local_cell
 from autoenvbench.station.allocator import Allocator
 from autoenvbench.station.batch import Batch, CellResult, Film, Keep, Start, draw_starts
 from autoenvbench.station.bundles import Bundle
@@ -102,6 +116,20 @@ def test_every_message_comes_out_as_it_went_in(tmp_path):
     assert to_door[3].event() == episode_event()
     words = messages.decode_to_door(messages.encode(messages.Failed(number=1, error="half \udc80", exit_code=1))).error
     assert words == "half \\udc80"
+
+
+def test_every_kind_of_event_that_a_cell_emits_can_be_reported():
+    named = (each for module in (canary, local_cell, cell_worker, gateway, verifiers) for each in vars(module).values())
+    emitted = {each for each in named if isinstance(each, type) and each in KINDS.values()}
+    assert emitted >= {StartEvent, EpisodeEvent, ResetEvent, NoteEvent, InterventionEvent, CanaryEvent, VerifierEvent}
+    kinds = {kind for kind, model in KINDS.items() if model in emitted}
+    assert kinds <= set(get_args(messages.Report.model_fields["kind"].annotation))
+    for event in (
+        start_event(), episode_event(), ResetEvent(attempts=1, detail="x"), NoteEvent(text="x"),
+        InterventionEvent(station="a", asked="a new pin", purpose="evaluate"), CanaryEvent(probe="reference", seed=1, success=None),
+        VerifierEvent(name="lab", station_sha256="0" * 64, verifier="1" * 64),
+    ):  # fmt: skip
+        assert messages.decode_to_door(messages.encode(messages.Report.of(1, event, None))).event() == event
 
 
 def test_no_message_that_a_cell_may_not_send_is_one():
