@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from enpire_envs.cell import CellFault
 
+from enpire_real.handling.hand import Hand
+from enpire_real.handling.supply import Supply
 from enpire_real.kinematics import Pose
 from enpire_real.perception.fixture import FixtureEyes
-from enpire_real.skills.hand import Hand
-from enpire_real.skills.supply import Supply
 from enpire_real.station import Station
 
 _LEAD = np.array([0.03, 0.03, 0.05])  # how far the commanded tip may run ahead of the measured one [m]

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.cage
 SANDBOX = os.environ.get("AUTOENVBENCH_TEST_SANDBOX", "bwrap")  # or docker
 #: In the order in which they are tried: `kit` has what all need, `run` begins.
 PARTS = ("kit", "find_secrets", "change_the_judge", "plant_code", "forge", "reach_out", "use_up", "run")
+BUDGET = 120  # s, which all attempts are tried in also where the machine is busy
 PACKAGES = [Path(m.__file__).parent for m in (autoenvbench, enpire_envs)]
 
 
@@ -101,9 +102,9 @@ def run(tmp_path_factory):
             "run_dir": str(out), "secret_sha256": hashlib.sha256(secret).hexdigest()}  # fmt: skip
     before = digest()
     agent = shlex.join([sys.executable, "-c", program(), json.dumps(host)])
-    process = start(agent, out, "100s", "--held-out-secret", secret.hex(), OPENAI_API_KEY=key)
+    process = start(agent, out, f"{BUDGET}s", "--held-out-secret", secret.hex(), OPENAI_API_KEY=key)
     try:
-        said, _ = process.communicate(timeout=290)
+        said, _ = process.communicate(timeout=310)
         (folder,) = out.iterdir()
         evidence = json.loads((folder / "agents/command-1/home/evidence.json").read_text())
         yield {"folder": folder, "evidence": evidence, "said": said, "before": before, "marker": marker,
@@ -117,7 +118,7 @@ def run(tmp_path_factory):
         server.server_close()
 
 
-@pytest.mark.timeout(320)
+@pytest.mark.timeout(340)
 @pytest.mark.parametrize("name", ATTEMPTS)
 def test_an_attempt_fails(run, name):
     assert name in run["evidence"], f"not tried within the budget; it said: {run['said'][-2000:]}"
@@ -143,7 +144,7 @@ def test_nothing_outlives_the_deadline(run):
     events = list(Ledger(run["folder"] / "ledger.sqlite").events("run"))
     stopped = next(e for e in events if e.payload.phase == "agents_stopped")
     assert beat.stat().st_mtime <= stopped.t_wall
-    assert stopped.t_run <= 100 + 15
+    assert stopped.t_run <= BUDGET + 15
     assert inside(run["folder"]) == []
 
 

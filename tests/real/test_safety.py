@@ -1,4 +1,4 @@
-"""The monitor: a million commands, and nothing beyond the limits comes through."""
+"""The monitor: three hundred thousand commands, and nothing beyond the limits comes through (a million to the motors: `benchmarks/safety_limits.py`)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_holding_still_is_approved() -> None:
     assert make_monitor().review(0.0, still(START), at(START)) is None
 
 
-def test_a_million_random_adversarial_and_nan_commands_pass_no_limit() -> None:
+def test_random_adversarial_and_nan_commands_pass_no_limit() -> None:
     """Mixtures of honest motion, jumps, rushes, huge torques, NaN and infinities, with readings that lag or lie."""
     monitor, rng = make_monitor(), np.random.default_rng(2)
     limits = monitor.limits
@@ -55,7 +55,7 @@ def test_a_million_random_adversarial_and_nan_commands_pass_no_limit() -> None:
         {"left": Body((0.0, 0.305, 0.0), PUSHER), "right": Body((0.0, -0.305, 0.0))}, arm_margin=0.0, table_margin=0.0,
         tool_table_margin=0.0,
     )  # fmt: skip
-    kinds = rng.choice(7, 1_000_000, p=[0.10, 0.15, 0.15, 0.15, 0.15, 0.15, 0.15])
+    kinds = rng.choice(7, 300_000, p=[0.10, 0.15, 0.15, 0.15, 0.15, 0.15, 0.15])
     for k, kind in enumerate(kinds):
         dq, tau, goal = np.zeros(N), np.zeros(N), q
         if kind == 0:  # honest: a little acceleration
@@ -91,11 +91,11 @@ def test_a_million_random_adversarial_and_nan_commands_pass_no_limit() -> None:
                 assert not table.too_close(goal)
             q, velocity = goal, step
         else:
-            monitor.stop = None  # as `acknowledge`, which would also look for collisions anew, a million times
+            monitor.stop = None  # as `acknowledge`, which would also look for collisions anew each time
             if rng.random() < 0.001:
                 q, velocity = START.copy(), np.zeros(N)
                 monitor.acknowledge(q)
-    assert approved > 50_000  # it lets honest motion through, or the rest would prove nothing
+    assert approved > 15_000  # it lets honest motion through, or the rest would prove nothing
 
 
 def objection(monitor: Monitor, command: Command, reading: Reading, now: float = 0.0) -> str:

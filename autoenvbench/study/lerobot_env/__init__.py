@@ -1,4 +1,4 @@
-"""Our environments for LeRobot: `lerobot-eval --env.type=enpire --env.task=PushT-v0`, and its training loop's evaluations.
+"""Our environments for LeRobot: `lerobot-eval --env.type=enpire --env.task=ID`, and its training loop's evaluations.
 
 Install `real/lerobot_robot_enpire` beside LeRobot and its commands find it, or say `--env.discover_packages_path=autoenvbench.study.lerobot_env`.
 """

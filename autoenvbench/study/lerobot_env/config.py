@@ -25,14 +25,16 @@ class EnpireEnvConfig(EnvConfig):
     at start S + k of `autoenvbench score --seed SCORE_SEED`. `repeat_state`: where there are no cameras, whether `observation.state` is
     what `observation.environment_state` is, as in datasets; policies of `train diffusion` want it empty. `fps` and `features` follow from the task."""
 
-    task: str | None = "PushT-v0"
+    task: str | None = None
     kwargs: dict[str, Any] = field(default_factory=dict)
     score_seed: int = 0
     repeat_state: bool = True
 
     def __post_init__(self) -> None:
+        if self.task is None:
+            raise SystemExit("--env.type=enpire wants an environment: add --env.task=ID; autoenvbench envs lists them")
         try:
-            env = make_env(full_id(self.task or ""), self.kwargs)
+            env = make_env(full_id(self.task), self.kwargs)
             try:
                 self._describe(env)
             finally:

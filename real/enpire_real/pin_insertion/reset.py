@@ -13,10 +13,10 @@ import numpy as np
 from enpire_envs.cell import CellFault
 from enpire_envs.pin_insertion.scene import PIN_LENGTH
 
+from enpire_real.handling.hand import OPEN, PULL, SLOW, WIDE
+from enpire_real.handling.survey import know_fixture
 from enpire_real.pin_insertion.equipment import BARE, NEST, hole
 from enpire_real.pin_insertion.eyes import PLACES
-from enpire_real.skills.hand import OPEN, PULL, SLOW, WIDE
-from enpire_real.skills.survey import know_fixture
 from enpire_real.yam import HOME
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from enpire_envs.pin_insertion.scene import PIN_LENGTH
 from enpire_envs.wrench import Wrench
 
 from enpire_real.fixture_scene import FixtureScene
+from enpire_real.handling.hand import Hand
+from enpire_real.handling.supply import NoSupply, Supply
 from enpire_real.pin_insertion.eyes import PinEyes, Seen
 from enpire_real.pin_insertion.reset import prepare
 from enpire_real.pin_insertion.section import PinSection
 from enpire_real.pin_insertion.task import IN_BORE, RealPinReadings
-from enpire_real.skills.hand import Hand
-from enpire_real.skills.supply import NoSupply, Supply
 from enpire_real.station import Station
 
 LOOK_FROM = np.array([0.0, 0.03, 0.045])  # the tip's place from which the wrist camera sees plate and nest [m]

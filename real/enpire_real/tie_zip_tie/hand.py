@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from enpire_real.skills.hand import Hand
+from enpire_real.handling.hand import Hand
 from enpire_real.station import Station
 from enpire_real.tie_zip_tie.equipment import HELD
 

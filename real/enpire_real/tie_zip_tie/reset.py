@@ -14,7 +14,7 @@ from enpire_envs.cell import CellFault
 from enpire_envs.end_effector import rotation
 from enpire_envs.tie_zip_tie.scene import SLOT
 
-from enpire_real.skills.hand import SLOW
+from enpire_real.handling.hand import SLOW
 from enpire_real.tie_zip_tie.equipment import FEED, OPEN, TRAY
 from enpire_real.tie_zip_tie.eyes import Strap
 from enpire_real.yam import HOME

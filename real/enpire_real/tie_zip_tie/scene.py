@@ -12,9 +12,9 @@ from enpire_envs.end_effector import angles, rotation
 from enpire_envs.tie_zip_tie.scene import GRIP_RATE, TUG
 from enpire_envs.wrench import Wrench
 
+from enpire_real.handling.hand import SLOW
+from enpire_real.handling.supply import NoSupply, Supply
 from enpire_real.kinematics import Pose
-from enpire_real.skills.hand import SLOW
-from enpire_real.skills.supply import NoSupply, Supply
 from enpire_real.station import Station
 from enpire_real.tie_zip_tie.equipment import HELD, OPEN
 from enpire_real.tie_zip_tie.eyes import Strap, TieEyes
