@@ -1,4 +1,4 @@
-"""What every task at a fixture does with its arm: steer the hand, know where things are, keep what the cameras saw."""
+"""What a task at a fixture with a wrist and a side camera does with its arm: steer the hand, know where things are, keep what the cameras saw."""
 
 from __future__ import annotations
 

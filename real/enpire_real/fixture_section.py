@@ -1,4 +1,4 @@
-"""What every task at a fixture says in a station file: which arm works, which cameras look, where the fixture stands."""
+"""What a task at a fixture with a wrist and a side camera says in a station file: which arm works, which cameras look, where the fixture stands."""
 
 from __future__ import annotations
 

@@ -15,14 +15,16 @@ import yaml
 from enpire_envs.cell import CellFault
 from enpire_envs.reference import make_reference
 from enpire_envs.tie_zip_tie.levels import LEVELS
-from enpire_envs.tie_zip_tie.scene import LINKS, SLOT, TieScene, past_head
+from enpire_envs.tie_zip_tie.scene import LINKS, SLOT, TUG, TieScene, past_head
 from enpire_envs.tie_zip_tie.task import ENOUGH
 from enpire_envs.wrench import Wrench
 from enpire_real.build import build_station
+from enpire_real.cameras import CameraLost
 from enpire_real.station import Station
 from enpire_real.station_file import load_station
 from enpire_real.tie_zip_tie.eyes import Strap, TieEyes
 from enpire_real.tie_zip_tie.kit import TWIN
+from enpire_real.tie_zip_tie.reset import in_head
 from enpire_real.tie_zip_tie.scene import TieRealScene
 from enpire_real.tie_zip_tie.section import TieSection
 from enpire_real.tie_zip_tie.task import RealStrapReadings, RealTieZipTie
@@ -138,11 +140,13 @@ def test_two_views_tell_where_a_strap_is_or_refuse(looking: tuple[Station, TieEy
         lie(station, (SLOT + past, 0.0, 0.0))
         seen = eyes.strap()
         true = station.twin.truth()["past"]
-        assert seen.entering
+        assert seen.entering == (True, True)
         assert [seen.past, *seen.pasts] == pytest.approx([true] * 3, abs=0.0003)
     # Over the head, not through it: however far its tip is beyond.
     lie(station, (SLOT + 0.0165, 0.0070, 0.0))
-    assert eyes.strap().past == 0.0
+    seen = eyes.strap()
+    assert seen.past == 0.0
+    assert not in_head(seen)
     # One camera is frozen: the views are of different straps.
     station.twin.faults.frozen_cameras.add("across")
     lie(station, (-0.004, -0.004, 0.0))
@@ -157,19 +161,67 @@ def test_two_views_tell_where_a_strap_is_or_refuse(looking: tuple[Station, TieEy
     head.pos[2] -= 0.003
 
 
+@pytest.mark.parametrize("blind", ["side", "across"])
+@pytest.mark.parametrize("past", [-0.003, 0.0148])
+def test_a_strap_that_one_camera_sees_in_the_head_is_in_it(
+    looking: tuple[Station, TieEyes], blind: str, past: float
+) -> None:
+    """Its tip in the slot or beyond: where the other sees nothing, the head is not called empty."""
+    station, eyes = looking
+    lie(station, (SLOT + past, 0.0, 0.0))
+    station.twin.faults.overlay = lambda name, image: np.full_like(image, 128) if name == blind else image
+    station.clock.sleep(0.04)
+    seen = eyes.strap()
+    station.twin.faults.overlay = None
+    station.clock.sleep(0.04)
+    assert seen.past == 0.0
+    assert in_head(seen)
+
+
+def test_a_camera_that_hangs_tells_nothing_of_a_strap(looking: tuple[Station, TieEyes]) -> None:
+    station, eyes = looking
+    eyes.strap()
+    station.twin.faults.stuck_cameras.add("across")
+    station.clock.sleep(0.3)
+    for look in (eyes.strap, eyes.newest, lambda: eyes.image("across")):
+        with pytest.raises(CameraLost, match="camera across sends the same picture again and again"):
+            look()
+    station.twin.faults.stuck_cameras.clear()
+    station.twin.faults.frozen_cameras.add("side")
+    station.clock.sleep(0.3)
+    for look in (eyes.strap, eyes.newest, lambda: eyes.image("side")):
+        with pytest.raises(CameraLost, match="camera side has sent nothing"):
+            look()
+    station.twin.faults.frozen_cameras.clear()
+    station.clock.sleep(0.1)  # until its next picture is there
+    eyes.strap()
+
+
 # -- the verdict --------------------------------------------------------------------------------------------------------------
+def strap(*pasts: float | None, past: float = 0.0165) -> Strap:
+    return Strap(np.array([SLOT + past, 0, 0]), past, pasts, (True, True), 0.0)  # type: ignore[arg-type]
+
+
+GOOD = strap(0.0165, 0.0164)
+READINGS = RealStrapReadings(
+    time=1.0, pose=np.zeros(6), target=np.zeros(6), wrench=Wrench(np.zeros(6), "end effector"), force=0.0, depth=0.0,
+    nodes=np.zeros((2, 3)), past=0.0165, opening=0.0, held=True, head=np.zeros(6), axes=np.eye(3), pasts=GOOD.pasts,
+    late=0, seen=True, at_head=True, looks=((GOOD,) * 3, (GOOD,) * 3), pulled=10.1, supplied=0,
+)  # fmt: skip
+
+
+def test_no_episode_begins_with_something_beyond_the_head() -> None:
+    """However well the strap in the hand is held and seen."""
+    start = {"tip": [-0.005, 0.0, 0.0], "turn": [0.0, 0.0, 0.0], "grip": 0.04}
+    nodes = np.array([[-0.045, 0.0, 0.0], [-0.005, 0.0, 0.0]])
+    for pasts, refused in (((None, None), False), ((0.004, None), True), ((None, 0.004), True)):
+        why = RealTieZipTie().ready(dataclasses.replace(READINGS, nodes=nodes, past=0.0, pasts=pasts), start)
+        assert (why is not None and "beyond the head" in why) == refused, why
+
+
 def test_what_is_not_seen_is_no_success() -> None:
     """The verdict fails closed: no looks, a blind camera, views that differ, a strap that gave way, a tug that was none."""
-
-    def strap(*pasts: float | None, past: float = 0.0165) -> Strap:
-        return Strap(np.array([SLOT + past, 0, 0]), past, pasts, True, 0.0)  # type: ignore[arg-type]
-
-    good = strap(0.0165, 0.0164)
-    readings = RealStrapReadings(
-        time=1.0, pose=np.zeros(6), target=np.zeros(6), wrench=Wrench(np.zeros(6), "end effector"), force=0.0, depth=0.0,
-        nodes=np.zeros((2, 3)), past=0.0165, opening=0.0, held=True, head=np.zeros(6), axes=np.eye(3),
-        late=0, seen=True, at_head=True, looks=((good,) * 3, (good,) * 3), pulled=10.1, supplied=0,
-    )  # fmt: skip
+    good, readings = GOOD, READINGS
 
     class Probed:
         def __init__(self, **changed: Any) -> None:
@@ -238,3 +290,24 @@ def test_a_life_of_resets_and_verdicts(env: gym.Env) -> None:
     assert reward == 1.0
     assert twin.truth()["past"] >= ENOUGH
     assert "verdict" in scene.frames
+    # Cameras that hang, before the tug or while it pulls, tell nothing of what it did.
+    cell, task = env.unwrapped.cell, env.unwrapped.task
+    twin.faults.stuck_cameras.update(scene.eyes.cameras)
+    with pytest.raises(CellFault, match="sends the same picture again and again"):
+        task.verify(cell)
+    twin.faults.stuck_cameras.clear()
+    scene.station.clock.sleep(0.1)  # until the next pictures are there
+
+    def hang() -> None:
+        if scene._pulled > TUG and not twin.faults.stuck_cameras:
+            scene.eyes.newest()
+            twin.faults.stuck_cameras.update(scene.eyes.cameras)
+
+    scene._pulled = 0.0
+    ticker = scene.station.clock.every(0.1, hang, "a camera that hangs")
+    with pytest.raises(CellFault, match="sends the same picture again and again"):
+        task.verify(cell)
+    ticker.cancel()
+    twin.faults.stuck_cameras.clear()
+    assert scene._pulled > TUG
+    assert twin.truth()["past"] >= ENOUGH

@@ -14,6 +14,7 @@ import numpy as np
 from enpire_envs.cell import CellFault
 from enpire_envs.tie_zip_tie.scene import HALF_Y, HALF_Z, LINK, SLOT
 
+from enpire_real.cameras import FreshFrames
 from enpire_real.kinematics import Pose
 from enpire_real.perception.fixture import green, largest, ray
 from enpire_real.perception.markers import MatLost, camera_over_mat
@@ -40,14 +41,14 @@ class Strap:
         tip: (3,) its tip [m]; None where they cannot tell.
         past: length beyond the head [m].
         pasts: the same by each camera alone; None where it does not see any.
-        entering: whether both see a strap where it enters the slot.
+        entering: whether each camera sees a strap where it enters the slot.
         time: when the older of the two pictures was taken [s].
     """
 
     tip: np.ndarray | None
     past: float
     pasts: tuple[float | None, float | None]
-    entering: bool
+    entering: tuple[bool, bool]
     time: float
 
 
@@ -63,7 +64,7 @@ class TieEyes:
     def __init__(self, station: Station, section: TieSection) -> None:
         self.cameras = tuple(section.cameras)
         self.fixture, self.surveyed = section.fixture, False
-        self._station, self._clock = station, station.clock
+        self._frames, self._clock = FreshFrames(station.cameras, station.clock, station.file), station.clock
         self._lenses = [station.lens(camera) for camera in self.cameras]
         self._poses: list[Pose] = []  # of the cameras in the slot's frame, by the last look at the markers
 
@@ -73,12 +74,12 @@ class TieEyes:
         return self.fixture @ SLOT_FRAME
 
     def image(self, camera: str) -> np.ndarray:
-        """The newest image."""
-        return self._station.cameras[camera].latest().image
+        """The newest image. Raises CameraLost where there is no new one."""
+        return self._frames.newest(camera).image
 
     def newest(self) -> float:
-        """When the older of the two newest images was taken [s on the station's clock]."""
-        return min(self._station.cameras[camera].latest().time for camera in self.cameras)
+        """When the older of the two newest images was taken [s on the station's clock]. Raises CameraLost where one camera has no new one."""
+        return min(self._frames.newest(camera).time for camera in self.cameras)
 
     def camera_pose(self, camera: str) -> Pose | None:
         """Pose of a camera's optical frame in the slot's, by the last look at the markers; None before the first."""
@@ -180,8 +181,8 @@ class TieEyes:
 
     # -- where the strap is ------------------------------------------------------------------------------------------
     def strap(self) -> Strap:
-        """What is to be seen of a strap at the head."""
-        frames = [self._station.cameras[camera].latest() for camera in self.cameras]
+        """What is to be seen of a strap at the head. Raises CameraLost where one camera has no new image."""
+        frames = [self._frames.newest(camera) for camera in self.cameras]
         reds, entering = [], []
         for k, frame in enumerate(frames):
             rows = self._rows(k)
@@ -209,7 +210,7 @@ class TieEyes:
                 tip = middle + along * (LINK - min(length, LINK) / 2)
                 if length >= _WHOLE:
                     tip = middle + along * LINK / 2
-        return Strap(tip, past, pasts, all(entering), min(frame.time for frame in frames))  # type: ignore[arg-type]
+        return Strap(tip, past, pasts, tuple(entering), min(frame.time for frame in frames))  # type: ignore[arg-type]
 
     def _project(self, k: int, points: np.ndarray) -> np.ndarray:
         return self._lenses[k].project(self._poses[k].inverse().apply(points))

@@ -95,13 +95,17 @@ def know_fixture(scene: TieRealScene) -> None:
 
 
 def in_head(strap: Strap) -> bool:
-    """Whether a strap is in the slot."""
-    return strap.past > 0.0 or strap.entering
+    """Whether a strap may be in the slot: one camera's word is enough, unless both agree that what is beyond the head passes beside it."""
+    beside = strap.tip is not None and strap.tip[0] > SLOT and strap.past == 0.0
+    return strap.past > 0.0 or any(strap.entering) or (not beside and any(past is not None for past in strap.pasts))
 
 
 def draw_out(scene: TieRealScene) -> None:
     """The head is empty: a strap in it, which its ratchet lets go only forward, was pushed on until it could be drawn out."""
     strap = scene.look()
+    if in_head(strap) and strap.past == 0.0 and not all(strap.entering):
+        scene.bring()  # what one camera alone sees may lie on the table behind the head: there it is swept up
+        strap = scene.look()
     if not in_head(strap):
         return
     scene.keep("used")

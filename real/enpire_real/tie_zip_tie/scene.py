@@ -19,7 +19,7 @@ from enpire_real.station import Station
 from enpire_real.tie_zip_tie.equipment import HELD, OPEN
 from enpire_real.tie_zip_tie.eyes import Strap, TieEyes
 from enpire_real.tie_zip_tie.hand import StrapHand
-from enpire_real.tie_zip_tie.reset import CLEAR, in_head, prepare
+from enpire_real.tie_zip_tie.reset import CLEAR, prepare
 from enpire_real.tie_zip_tie.section import TieSection
 from enpire_real.tie_zip_tie.task import RealStrapReadings
 from enpire_real.yam import HOME
@@ -32,6 +32,7 @@ _TURNS, _TURNING = (
 _STILL = 0.002  # change of the gripper's opening in a control period below which it stands
 _LOOKS = 3  # at a strap that should be in, before the tug and in it, each with both cameras
 _TUG_WAY, _TUG_S = 0.025, 0.5  # how far the fingers go back for a tug at most [m], and how long it lasts [s]
+_HUNG_S = 0.3  # after which a camera that shows the same picture hangs, by what `FreshFrames` bears [s]
 _KEPT_PX = 240  # height of the frames that a reset keeps
 
 
@@ -126,7 +127,8 @@ class TieRealScene:
             axes=np.eye(3),
             late=self._late,
             seen=strap.tip is not None,
-            at_head=strap.tip is not None or in_head(strap),
+            at_head=strap.tip is not None or all(strap.entering),
+            pasts=strap.pasts,
             looks=self._looks,
             pulled=self._pulled,
             supplied=self.supplied,
@@ -152,6 +154,7 @@ class TieRealScene:
     def _tug(self) -> None:
         hand, slot = self.hand, self.eyes.slot.rotation
         hand.rest()
+        self.eyes.newest()  # a camera that hangs is found out by showing the same when it counts
         self._clock.sleep(0.2)
         before = self._look_on()
         self._pulled, self._looks = 0.0, (before, ())
@@ -168,6 +171,8 @@ class TieRealScene:
             self._looks = (before, self._look_on())
         hand.rest()
         self.keep("verdict")
+        self._clock.sleep(_HUNG_S)
+        self.eyes.newest()  # one that has hung since the pull began shows the same still
 
     def _look_on(self) -> tuple[Strap, ...]:
         looks = []

@@ -29,6 +29,7 @@ class RealStrapReadings(StrapReadings):
         late: how many actions in a row came after their control period.
         seen: whether both cameras tell now where the tip is.
         at_head: whether they see a strap at all.
+        pasts: length beyond the head by each camera alone [m]; None where it does not see any.
         looks: of the "tug" probe: what was seen before it, and while it pulled.
         pulled: the largest force that the tug felt [N].
         supplied: how many straps were brought so far.
@@ -37,6 +38,7 @@ class RealStrapReadings(StrapReadings):
     late: int
     seen: bool
     at_head: bool
+    pasts: tuple[float | None, float | None]
     looks: tuple[tuple[Strap, ...], tuple[Strap, ...]]
     pulled: float
     supplied: int
@@ -49,10 +51,12 @@ class RealTieZipTie(TieZipTie):
         super().__init__(LEVELS["intro"], "ideal")
 
     def ready(self, readings: StrapReadings, start: Start) -> str | None:
-        """Why an episode may not begin here, or None: held, and seen near its start by both cameras."""
+        """Why an episode may not begin here, or None: held, seen near its start by both cameras, and neither sees any beyond the head."""
         assert isinstance(readings, RealStrapReadings)
         if not readings.held:
             return "the fingers hold no strap"
+        if any(past is not None for past in readings.pasts):
+            return "a camera sees a strap beyond the head"
         if not readings.seen:
             return "the two cameras do not agree on where the strap's tip is"
         grip = float(np.linalg.norm(readings.tip - readings.nodes[0]))
@@ -104,7 +108,7 @@ class RealTieZipTie(TieZipTie):
             for strap in looks:
                 one, other = strap.pasts
                 if one is None or other is None:
-                    gone = looks is after and strap.past == 0.0 and not strap.entering
+                    gone = looks is after and strap.past == 0.0 and not all(strap.entering)
                     return Verdict(False, reason if gone else "not_seen")
                 if not (abs(one - other) <= AGREE and abs((one + other) / 2 - strap.past) <= AGREE):
                     return Verdict(False, "views_disagree")
