@@ -158,15 +158,20 @@ def _curve(run_dir: Path):
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def main() -> None:
-    """Draw what is asked for."""
+def make_parser() -> argparse.ArgumentParser:
+    """What can be asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_subparsers(dest="which", required=True)
     which.add_parser("run")
     climb = which.add_parser("climb")
     climb.add_argument("run_dir", type=Path, metavar="RUN")
     climb.add_argument("episodes", nargs=2, metavar="EPISODE")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Draw what is asked for."""
+    args = make_parser().parse_args()
     FOLDER.mkdir(exist_ok=True)
     if args.which == "run":
         (FOLDER / "run.svg").write_text(run_svg())

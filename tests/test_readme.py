@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,13 @@ def test_every_benchmark_is_on_its_page():
     page = (ROOT / "benchmarks/README.md").read_text()
     programs = [p for p in (ROOT / "benchmarks").glob("*.py") if '__name__ == "__main__"' in p.read_text()]
     assert [p.name for p in programs if f"python benchmarks/{p.name}" not in page] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_how_the_film_of_a_run_is_made_can_be_typed(page):
+    (typed,) = re.findall(r"`python docs/pictures\.py ([^`]*)`", (ROOT / page).read_text())
+    parser = runpy.run_path(str(ROOT / "docs/pictures.py"))["make_parser"]()
+    assert parser.parse_args(typed.split()).which == "climb"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -58,7 +58,8 @@ def compare(args: argparse.Namespace) -> None:
     from autoenvbench.cli.printing import comparison_progress, print_comparison
     from autoenvbench.make_env import default_track, parse_env_args
     from autoenvbench.study.compare import compare
-    from autoenvbench.study.rollouts import is_run
+    from autoenvbench.study.policies import NoPolicy
+    from autoenvbench.study.rollouts import LEDGER, is_run
 
     runs = [is_run(Path(name)) for name in args.sides]
     if any(runs):
@@ -69,20 +70,24 @@ def compare(args: argparse.Namespace) -> None:
             )
         _compare_runs(args)
         return
+    no_run = f"; runs are folders with a {LEDGER}, and none of these is one"
     if len(args.sides) != 2:
-        raise UserError(f"{len(args.sides)} policies: a comparison is of two; runs may be more")
-    if args.starts is not None or args.out is not None:
+        raise UserError(f"{len(args.sides)} policies: a comparison is of two; runs may be more{no_run}")
+    if args.starts is not None or args.out is not None or args.trust:
         raise UserError(
-            "--starts and --out are of runs' answers; of policies -n says how many starts there are at most"
+            f"--starts and --out are of runs' answers, as --trust is; of policies -n says how many starts there are at most{no_run}"
         )
     first, second = args.sides
     env = args.env or DEFAULT_ENV
-    with comparison_progress(args.n or 200) as on_start:
-        result = compare(
-            env, (first, second), args.n or 200, alpha=args.alpha or 0.05, env_kwargs=parse_env_args(args.env_arg),
-            seed=args.seed, sandbox=_policy_sandbox(args, first, second),
-            track=args.track or default_track(env), on_start=on_start,
-        )  # fmt: skip
+    try:
+        with comparison_progress(args.n or 200) as on_start:
+            result = compare(
+                env, (first, second), args.n or 200, alpha=args.alpha or 0.05, env_kwargs=parse_env_args(args.env_arg),
+                seed=args.seed, sandbox=_policy_sandbox(args, first, second),
+                track=args.track or default_track(env), on_start=on_start,
+            )  # fmt: skip
+    except NoPolicy as error:
+        raise UserError(f"{error}{no_run}") from None
     print_comparison(result, as_json=args.json)
 
 
@@ -103,7 +108,7 @@ def _compare_runs(args: argparse.Namespace) -> None:
         raise UserError(f"runs say on what they were made; leave {', '.join(said)} out")
     sandbox = _policy_sandbox(args, *args.sides)
     with episode_progress(None, "rollouts") as advance:
-        made = film_runs([Path(name) for name in args.sides], args.starts or 6, seed=args.seed, sandbox=sandbox, on_episode=advance)  # fmt: skip
+        made = film_runs([Path(name) for name in args.sides], args.starts or 6, seed=args.seed, sandbox=sandbox, trust=args.trust, on_episode=advance)  # fmt: skip
     page, picture = write_side_by_side(made, args.out or Path("compare"))
     if args.json:
         sides = [

@@ -140,6 +140,8 @@ def _compare(subparsers: Any) -> None:
         metavar="DIR",
         help="of runs: where compare.html and compare.png go (default compare/)",
     )
+    versus.add_argument("--trust", action="store_true",
+                        help="of runs: ask the servers and models and open the files that they name")  # fmt: skip
     versus.add_argument("--seed", type=arguments.seed, default=0)
     _env_argument(versus)
     _cage_arguments(versus)

@@ -21,6 +21,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--video", type=arguments.path, metavar="FILE", help="write its film, .mp4")
     parser.add_argument("--sandbox", choices=("bwrap", "docker", "none"),
                         help="the cage of a policy that has to run again, where actions were not kept (default bwrap)")  # fmt: skip
+    parser.add_argument(
+        "--trust", action="store_true", help="ask the servers and models and open the files that the run names"
+    )
     parser.set_defaults(run=run)
 
 
@@ -28,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Simulate and print; exit code 1 where it did not go the same."""
     from autoenvbench.study.replay import replay
 
-    made = replay(args.run_dir, args.episode, video=args.video, sandbox=args.sandbox or "bwrap")
+    made = replay(args.run_dir, args.episode, video=args.video, sandbox=args.sandbox or "bwrap", trust=args.trust)
     p = made.recorded
     how = "success" if p.success else f"failure ({p.reason or 'unknown'})"
     print(

@@ -26,6 +26,10 @@ TRUSTED = (*OWN, "random")
 NAMED_POLICIES = (*TRUSTED, *BASELINES)
 
 
+class NoPolicy(UserError):
+    """What was given is neither a policy's name nor its folder."""
+
+
 class RandomPolicy:
     """Uniform actions of an action space, seeded."""
 
@@ -88,7 +92,8 @@ def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bund
         What to run, and the object that acts where the policy is ours and needs no process and cage of its own (else None).
 
     Raises:
-        UserError: for a folder without a policy.py, or an environment that has no such policy of its own.
+        NoPolicy: for a folder without a policy.py.
+        UserError: for an environment that has no such policy of its own.
     """
     if policy in OWN:
         try:
@@ -103,7 +108,7 @@ def resolve_policy(env: gym.Env[Any, Any], policy: str, seed: int) -> tuple[Bund
     folder = Path(policy)
     if not (folder / "policy.py").is_file() and not (folder / NETWORK).is_file():
         what = "has no policy.py" if folder.is_dir() else "does not exist"
-        raise UserError(
+        raise NoPolicy(
             f"the policy folder {policy!r} {what}; give a folder whose policy.py defines "
             f"class Policy(observation_space, action_space) or run(tools), or that has a {NETWORK}, or say `reference`, `scripted`, `naive`, `random`, `zero-shot` or `vla`"
         )

@@ -30,6 +30,7 @@ from autoenvbench.record.results import started
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
 from autoenvbench.record.stations import ARGUMENT
+from autoenvbench.record.strangers import odd_arguments, reaching_tools
 from autoenvbench.sandbox.cage import Sandbox
 from autoenvbench.station.batch import Batch, Film, Start
 from autoenvbench.station.bundles import BundleStore
@@ -60,13 +61,16 @@ class Replayed:
     video: Path | None = None
 
 
-def replay(run_dir: Path, name: str, *, video: Path | None = None, sandbox: Sandbox = "bwrap") -> Replayed:
+def replay(
+    run_dir: Path, name: str, *, video: Path | None = None, sandbox: Sandbox = "bwrap", trust: bool = False
+) -> Replayed:
     """Simulate an episode of a run again.
 
     Args:
         name: as its file is called: EVALUATION-START, or EVALUATION-START.ATTEMPT.
         video: where its film goes, .mp4.
         sandbox: the cage for an agent's policy, where the actions are not recorded.
+        trust: whether what the run names may be used: files and servers of this machine's network, and models at this user's cost.
 
     Raises UserError, which says why, where that cannot be done.
     """
@@ -84,6 +88,9 @@ def replay(run_dir: Path, name: str, *, video: Path | None = None, sandbox: Sand
             f"{name} happened on {where}: nothing can simulate it again. Its file and pictures are in {run_dir / 'episodes'}"
         )
     file = file_of(run_dir, name, event)
+    again = reaching_tools(config.tools) if file is None else None  # recorded actions ask nobody
+    if (why := odd_arguments(config.env_kwargs) or again) is not None and not trust:
+        raise UserError(f"{name} is not run again: {why}; where you know who made the run, add --trust")
     env = make_env(config.env, config.env_kwargs)
     try:
         if first.payload.fingerprint not in (None, here := fingerprint(env)):

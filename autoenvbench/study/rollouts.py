@@ -29,6 +29,7 @@ from autoenvbench.record.regimes import answer_of
 from autoenvbench.record.results import started
 from autoenvbench.record.run_config import RunConfig
 from autoenvbench.record.starts import StartStreams
+from autoenvbench.record.strangers import odd_arguments, reaching_tools
 from autoenvbench.record.summary import summarise
 from autoenvbench.sandbox.cage import Sandbox
 from autoenvbench.station.batch import Batch, Film, Keep, draw_starts
@@ -70,15 +71,17 @@ def film_runs(
     *,
     seed: int = 0,
     sandbox: Sandbox = "bwrap",
+    trust: bool = False,
     on_episode: Callable[[EpisodeEvent], None] = lambda event: None,
 ) -> SideBySide:
     """Run each run's answer, in its cage, from the same `starts` starts of either distribution.
 
     Args:
         seed: of the starts and of what policies draw by; anybody can draw these, so that they rank nobody.
+        trust: whether what the runs name may be used: files and servers of this machine's network, and models at this user's cost.
 
     Raises:
-        UserError: runs of different environments, of arms, or without a bundle to run.
+        UserError: runs of different environments, of arms, without a bundle to run, or that name more than is trusted.
     """
     if len({folder.resolve() for folder in run_dirs}) != len(run_dirs):
         raise UserError("a run is named twice; name each once")
@@ -92,6 +95,10 @@ def film_runs(
             )
     if is_real(first.env):
         raise UserError(f"{first.env} moves arms: nobody can put them back to the same start for every answer")
+    for folder, answer in zip(run_dirs, answers, strict=True):
+        why = odd_arguments(answer.config.env_kwargs) or reaching_tools(answer.config.tools)
+        if why is not None and not trust:
+            raise UserError(f"{folder}: {why}; where you know who made it, add --trust")
     inside = {name: value for name, value in first.env_kwargs.items() if name != "starts"}
     made = SideBySide(first.env, first.env_kwargs, seed, [answer.side for answer in answers])
     with contextlib.ExitStack() as stack:
@@ -103,11 +110,11 @@ def film_runs(
         except UserError:
             made.notes.append(f"{first.env} has no starts out of distribution.")
         here = fingerprint(envs["id"])
-        for answer in answers:
+        for side, answer in enumerate(answers):
             if answer.fingerprint not in (None, here):
                 made.notes.append(f"{answer.side.run} was made with another version of the environment.")
             for kind, env in envs.items():
-                made.rollouts += _roll_out(answer, len(made.sides), kind, env, starts, seed, sandbox, made, on_episode)
+                made.rollouts += _roll_out(answer, side, kind, env, starts, seed, sandbox, made, on_episode)
     return made
 
 
@@ -128,7 +135,7 @@ def _answer(folder: Path) -> _Answer:
 
 
 def _roll_out(
-    answer: _Answer, sides: int, kind: Kind, env: gym.Env[Any, Any], n: int, seed: int, sandbox: Sandbox,
+    answer: _Answer, side: int, kind: Kind, env: gym.Env[Any, Any], n: int, seed: int, sandbox: Sandbox,
     made: SideBySide, on_episode: Callable[[EpisodeEvent], None],
 ) -> list[Rollout]:  # fmt: skip
     """One answer's films from the starts of one distribution."""
@@ -157,7 +164,7 @@ def _roll_out(
             seconds = event.steps / contract_of(env).control_hz
             rollouts.append(
                 Rollout(
-                    side=made.sides.index(answer.side), kind=kind, index=k, success=event.success, reason=event.reason,
+                    side=side, kind=kind, index=k, success=event.success, reason=event.reason,
                     score=event.score, steps=event.steps, seconds=seconds, values=values, frames=_frames(video),
                 )
             )  # fmt: skip

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from autoenvbench.errors import UserError
 from autoenvbench.make_env import is_real
 from autoenvbench.publish.leaderboard import compare, differences, fingerprint_remarks, read_json
 from autoenvbench.publish.ledger_audit import faults
 from autoenvbench.record.results import Result
+from autoenvbench.record.strangers import odd_arguments, reaching_tools
 from autoenvbench.station.bundles import look_through
 from autoenvbench.text import short
 from autoenvbench.verify.archive import Opened, open_archive
 
 NAMED = 20  # edited fields that are named, of however many
 MOST_EPISODES = 5_000
-#: Text in an environment's arguments that is no path, address or other thing of the verifier's machine.
-_PLAIN = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +115,11 @@ def _missing(opened: Opened, result: Result, private: bool) -> Iterator[str]:
         yield f"it was scored on a cell of the kind {result.kind}: only episodes of our simulators can be run again"
     if not result.deterministic:
         yield "its policies ask a language model, so that a re-run says nothing about this run"
-    if reaching := sorted(name for name in result.tools if name == "vlm" or name.endswith("_url")):
-        yield f"its tools reach servers ({', '.join(map(short, reaching))}), which are not asked on a stranger's word"
-    if odd := sorted(name for name, value in result.env.kwargs.items() if not _plain(value)):
-        yield f"the environment's arguments {', '.join(map(short, odd))} are more than numbers and words"
+    if reaching := reaching_tools(result.tools):
+        yield reaching
+    if odd := odd_arguments(result.env.kwargs):
+        yield odd
     if result.stations == "private" and not private:
         yield "its stations are private: whoever has the file adds --private-stations FILE"
     if result.config is None or (result.config.get("held_out", 0) * result.config.get("attempts", 1)) > MOST_EPISODES:
         yield f"it has more than {MOST_EPISODES:,} held-out episodes"
-
-
-def _plain(value: Any) -> bool:
-    return (
-        value is None
-        or isinstance(value, (bool, int, float))
-        or (isinstance(value, str) and _PLAIN.fullmatch(value) is not None)
-    )

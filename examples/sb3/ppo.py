@@ -1,4 +1,4 @@
-"""PPO learns Push-T from nothing: python examples/sb3/ppo.py [STEPS], then autoenvbench score --policy runs/sb3_ppo"""
+"""PPO trains on Push-T from nothing: python examples/sb3/ppo.py [STEPS], then autoenvbench score --policy runs/sb3_ppo"""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""SAC learns Push-T from nothing: python examples/sb3/sac.py [STEPS], then autoenvbench score --policy runs/sb3_sac"""
+"""SAC trains on Push-T from nothing: python examples/sb3/sac.py [STEPS], then autoenvbench score --policy runs/sb3_sac"""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""TD3 learns Push-T from nothing: python examples/sb3/td3.py [STEPS], then autoenvbench score --policy runs/sb3_td3"""
+"""TD3 trains on Push-T from nothing: python examples/sb3/td3.py [STEPS], then autoenvbench score --policy runs/sb3_td3"""
 
 import shutil
 import sys

@@ -80,6 +80,7 @@ class RealCell:
         self.kind = station.kind
         self._started = False
         self.resets = 0  # that were tried
+        self.most_resets: int | None = None  # that `resets` may come to
         self._requests: list[str] = []  # to people, that nobody has been told of yet
         self.run_over = False
 
@@ -90,7 +91,9 @@ class RealCell:
         return stop is not None and stop.person
 
     def reset(self, start: dict[str, Any], rng: np.random.Generator) -> None:
-        """Acknowledge a stop that is no person's, then set the scene up. Raises CellFault."""
+        """Acknowledge a stop that is no person's, then set the scene up. Raises CellFault, and beyond `most_resets` without moving."""
+        if self.most_resets is not None and self.resets >= self.most_resets:
+            raise CellFault("the scene was not ready after the last attempt that is allowed")
         self.resets += 1
         self._guard(self._reset, start, rng)
 

@@ -84,7 +84,8 @@ class RealEnv(CellEnv):
         self._recorder = Recorder(Path(record), opened, task.control_hz, task.name) if record is not None else None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Bring the cell to the start of the next episode, in up to `MAX_RESET_ATTEMPTS` attempts at the same start.
+        """Bring the cell to the start of the next episode, in up to `MAX_RESET_ATTEMPTS` attempts at the same start, whether they fail
+        by a fault or by a look at the scene; `info["reset_attempts"]` says how many.
 
         Raises ResetFailed where none succeeds, or a person is needed; the arms are folded down then, unless a person stopped them.
         """
@@ -94,6 +95,7 @@ class RealEnv(CellEnv):
             gym.Env.reset(self, seed=seed)
         state = self.np_random.bit_generator.state
         before = self.real_cell.resets
+        self.real_cell.most_resets = before + MAX_RESET_ATTEMPTS
         for attempt in range(1, MAX_RESET_ATTEMPTS + 1):
             try:
                 self.np_random.bit_generator.state = state  # the same start again
@@ -103,10 +105,12 @@ class RealEnv(CellEnv):
                 self.real_cell.ask_person(str(needed))
                 raise self._given_up(f"{self.task.name}: {needed}", before) from needed
             except CellFault as fault:
-                if attempt == MAX_RESET_ATTEMPTS or self.real_cell.stopped_by_person or self.real_cell.run_over:
+                tries = max(attempt, self.real_cell.resets - before)
+                if tries >= MAX_RESET_ATTEMPTS or self.real_cell.stopped_by_person or self.real_cell.run_over:
                     raise self._given_up(f"{self.task.name}: {fault}", before) from fault
             except ResetFailed as failed:
                 raise self._given_up(str(failed), before) from failed
+        info["reset_attempts"] = self.real_cell.resets - before
         if self._recorder is not None:
             self._recorder.begin(info, self)
         return observation, info

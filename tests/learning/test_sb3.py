@@ -1,4 +1,4 @@
-"""The scripts of `examples/sb3` learn, and leave a policy that acts as what they learnt."""
+"""The scripts of `examples/sb3` train, and leave a policy that acts as what they trained."""
 
 import runpy
 import sys
@@ -12,7 +12,7 @@ SCRIPTS = Path(__file__).parents[2] / "examples/sb3"
 
 
 @pytest.mark.parametrize(("name", "steps"), [("sac", 510), ("td3", 510), ("ppo", 2048)])
-def test_the_script_leaves_a_policy_that_learnt(name, steps, tmp_path, monkeypatch, capsys):
+def test_the_script_leaves_a_policy_that_was_trained(name, steps, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", str(steps)])
     model = runpy.run_path(str(SCRIPTS / f"{name}.py"))["model"]

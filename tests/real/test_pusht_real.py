@@ -16,6 +16,7 @@ import yaml
 from enpire_envs.env import CellFault, ResetFailed
 from enpire_envs.pusht.geometry import in_frame
 from enpire_envs.reference import make_reference
+from enpire_real.cameras import CameraLost
 from enpire_real.env import MotionNotConfirmed
 from enpire_real.pusht.task import START_ANGLE, START_DISTANCE
 from enpire_real.station_file import StationError
@@ -220,6 +221,33 @@ def test_the_emergency_stop_ends_the_episode_and_power_comes_back(env: gym.Env) 
     env.unwrapped.real_cell.acknowledge("a person")
     _, info = env.reset(seed=6)
     assert info["reset_verified"]
+
+
+def test_attempts_at_a_start_are_counted_and_bounded_whether_they_fail_by_a_fault_or_by_a_look(
+    env: gym.Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, tried = env.unwrapped, []
+    push_there = base.real_cell.scene.reset
+
+    def reset(start: dict[str, Any], rng: np.random.Generator) -> None:
+        tried.append(start["block"])
+        if len(tried) == 1:
+            raise CameraLost("camera top has sent nothing")
+        if len(tried) == 2:
+            push_there(start, rng)
+
+    monkeypatch.setattr(base.real_cell.scene, "reset", reset)
+    monkeypatch.setattr(base.task, "ready", lambda readings, start: None)
+    _, info = env.reset(seed=8)
+    assert info["reset_attempts"] == len(tried) == 2
+    tried.clear()
+    push_there = lambda start, rng: None  # noqa: E731  (it lies anywhere)
+    monkeypatch.setattr(base.task, "ready", lambda readings, start: "the T is elsewhere")
+    monkeypatch.setattr(base.real_cell, "park", lambda: None)
+    with pytest.raises(ResetFailed, match="3 attempts") as failed:
+        env.reset(seed=8)
+    assert failed.value.attempts == len(tried) == 3
+    assert tried == tried[:1] * 3
 
 
 def test_a_covered_mat_fails_the_reset_with_a_hint(env: gym.Env) -> None:

@@ -175,3 +175,32 @@ def test_a_policy_that_asked_a_model_and_a_damaged_file_are_refused(run, tmp_pat
     with pytest.raises(UserError, match=r"ends in \.mp4"):
         replay(run, "E1-1", video=tmp_path / "film.gif")
     assert json.dumps(replay(run, "E1-1").differences) == "[]"
+
+
+def test_what_a_run_names_beyond_itself_is_used_only_where_it_is_trusted(run, capsys):
+    def reaching(p):
+        if getattr(p, "config", None) is None:
+            return p
+        return p.model_copy(update={"config": {**p.config, "tools": {"policy_url": "ws://127.0.0.1:9"}}})
+
+    _changed(run, reaching)
+    assert replay(run, "E1-0").differences == []  # recorded actions ask nobody
+    (run / "episodes/E2-0.episode").unlink()
+    assert main(["replay", str(run), "E2-0", "--sandbox", "none"]) == 2
+    said = capsys.readouterr().err
+    assert "its tools reach servers (policy_url)" in said
+    assert "add --trust" in said
+    assert replay(run, "E2-0", sandbox="none", trust=True).differences == []
+
+
+def test_files_that_a_run_names_are_opened_only_where_it_is_trusted(run):
+    def opening(p):
+        if getattr(p, "config", None) is None:
+            return p
+        return p.model_copy(update={"config": {**p.config, "env_kwargs": {**SMALL, "task_file": "/etc/passwd"}}})
+
+    _changed(run, opening)
+    with pytest.raises(UserError, match=r"arguments task_file are more than numbers and words.*--trust"):
+        replay(run, "E1-0")
+    with pytest.raises(UserError, match="cannot make"):
+        replay(run, "E1-0", trust=True)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -104,14 +105,21 @@ def test_a_film_is_opened_at_a_moment_and_played_by_keyboard(made, browser):
         ("{0} {other}", "starts can be shared by runs of one environment alone"),
         ("{0} {empty}", "without it nothing can be run again"),
         ("reference naive random", "a comparison is of two"),
+        ("reference naive random", "runs are folders with a ledger.sqlite, and none of these is one"),
         ("reference naive --starts 3", "--starts and --out are of runs"),
+        ("reference naive --starts 3", "runs are folders with a ledger.sqlite, and none of these is one"),
+        ("{asks}", "its tools reach servers (segmenter_url, vlm), which are not asked on a stranger's word"),
+        ("{opens}", "arguments task_file are more than numbers and words; where you know who made it, add --trust"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(runs, tmp_path, capsys, line, why):
     other = write_run(tmp_path / "other", "cem", ZERO_POLICY, env="ENPIRE/PushT-v0")
     empty = write_run(tmp_path / "empty", "cem", ZERO_POLICY)
     (empty / "bundles").rename(empty / "elsewhere")
-    words = line.format(*runs, other=other, empty=empty).split()
+    servers = {"vlm": "gpt-5.5", "segmenter_url": "http://169.254.169.254/"}
+    asks = write_run(tmp_path / "asks", "cem", ZERO_POLICY, tools=servers)
+    opens = write_run(tmp_path / "opens", "cem", ZERO_POLICY, env_kwargs={"task_file": "../secret"})
+    words = line.format(*runs, other=other, empty=empty, asks=asks, opens=opens).split()
     assert (
         main(["compare", *words, "--out", str(tmp_path / "out")] if "random" not in words else ["compare", *words]) == 2
     )
@@ -123,3 +131,21 @@ def test_one_run_alone_is_shown_and_told_as_json(runs, tmp_path, capsys):
     assert main(["compare", runs[1], "--starts", "1", "--out", str(tmp_path), "--sandbox", "none", "--json"]) == 0
     (side,) = json.loads(capsys.readouterr().out)["runs"]
     assert (side["run"], side["id"]["episodes"], side["ood"]["episodes"]) == ("pushes", 1, 1)
+
+
+def test_folders_that_are_neither_runs_nor_policies_are_said_to_be_neither(tmp_path, capsys):
+    assert main(["compare", str(tmp_path / "no"), str(tmp_path / "no2"), "--sandbox", "none"]) == 2
+    said = capsys.readouterr().err
+    assert "does not exist" in said
+    assert "none of these is one" in said
+
+
+def test_who_trusts_a_run_has_its_answer_run_and_copies_of_a_run_are_two_sides(tmp_path, capsys):
+    tools = {"segmenter_url": "http://127.0.0.1:9/"}
+    short = {**SMALL, "max_episode_steps": 4}
+    run = write_run(tmp_path / "run", "cem", ZERO_POLICY, tools=tools, env_kwargs=short)
+    copy = shutil.copytree(run, tmp_path / "elsewhere/run")
+    line = ["compare", str(run), str(copy), "--starts", "1", "--out", str(tmp_path), "--sandbox", "none", "--json"]
+    assert main([*line, "--trust"]) == 0
+    sides = json.loads(capsys.readouterr().out)["runs"]
+    assert [(side["run"], side["id"]["episodes"], side["ood"]["episodes"]) for side in sides] == [("run", 1, 1)] * 2
