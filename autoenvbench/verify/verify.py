@@ -257,7 +257,6 @@ def _audited(result: Result, check: Check, rerun: Rerun, board: Path | None) -> 
     secret, was = bytes.fromhex(check.fresh.secret), check.fresh.held_out
     against, remarks = [], [f"as it was on {check.date}: fresh starts are drawn once"]
     if check.verdict == "verified":
-        against += _own_faults(check, rerun)
         replay = rerun.replay()
         faults = _replay_faults(replay)
         # A rate may miss its interval once; an honest one seldom does twice, on whatever computer.
@@ -279,6 +278,8 @@ def _audited(result: Result, check: Check, rerun: Rerun, board: Path | None) -> 
             against.append(words)
         else:
             remarks.append(f"{words}: {elsewhere or 'the answer is not deterministic'}")
+    if check.verdict == "verified":
+        against += _own_faults(check, rerun)
     if not against:
         return Verified(result.run_id, check.verdict, [*remarks, *check.reasons])
     refuted = Refuted(

@@ -339,15 +339,14 @@ def test_a_record_that_says_more_than_the_fresh_starts_gave_is_found_out(board, 
         found = verify("run-0", copy, sandbox="bwrap")
         assert found.verdict == "rejected"
         assert [words in reason for reason in found.reasons].count(True) == 1
-        assert any("its own numbers do not" in reason for reason in found.reasons)
     (check,) = read_verification(file).checks
     assert (check.verdict, check.outcome, check.fresh.held_out.successes) == ("verified", "rejected", N)
     assert check.refuted.held_out.successes < N
     kept = leaderboard.read(copy)
     assert status(kept.results["run-0.json"], kept.verifications) == "rejected"
     leaderboard.build(copy)
-    for page, why in (("README.md", "its own numbers do not"), ("verifications/run-0.md", words)):
-        assert why in (copy / page).read_text()
+    for page in ("README.md", "verifications/run-0.md"):
+        assert words in (copy / page).read_text()
         assert "is not true" in (copy / page).read_text()
 
 
